@@ -1,0 +1,2 @@
+//! The wiretable command.
+fn main() {}
