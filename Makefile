@@ -1,0 +1,43 @@
+# `make test` is everything that needs no privilege; `make demo` shows the product on carried captures.
+
+CARGO      ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+# cargo is often installed for one user only, in a directory that the login shell alone knows.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test setup fmt lint clean
+
+## build: the command, optimised
+build: setup
+	$(CARGO) build --release -p wiretable
+
+## demo: run the example batches of configs/ over the carried captures and show their answers
+demo: build
+	WIRETABLE=$(TARGET_DIR)/release/wiretable configs/demo.sh
+
+## test: formatting, lints, and every suite, on one optimised build
+test: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) build --release --workspace
+	$(CARGO) nextest run --release --workspace
+	$(CARGO) test --release --doc --workspace
+
+## setup: install what is missing (libpcap headers, tcpdump, tshark, cargo-nextest)
+setup:
+	.ci/setup
+
+## fmt: format the tree
+fmt:
+	$(CARGO) fmt --all
+
+## lint: what `make test` checks before it runs anything
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+## clean: remove what was built
+clean:
+	$(CARGO) clean
