@@ -1,1 +1,26 @@
-//! placeholder
+//! What can be queried: types, values, ordering properties, protocols as data, functions.
+//!
+//! Depends on `wt-lang` for one thing: the protocol DDL shares its expression grammar with GSQL.
+
+pub mod function;
+pub mod ordering;
+pub mod protocol;
+pub mod types;
+pub mod value;
+
+pub use function::Function;
+pub use ordering::Ordering;
+pub use protocol::{Enumeration, Field, FieldRef, PExpr, Place, Protocol, ProtocolId};
+pub use types::Type;
+pub use value::Value;
+
+/// Everything that can be queried: built-in protocols and functions, and a user's own DDL.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Protocols; [`ProtocolId`] indexes them.
+    pub protocols: Vec<Protocol>,
+    /// Enumerations; [`Field::enumeration`] indexes them.
+    pub enumerations: Vec<Enumeration>,
+    /// Functions, all overloads.
+    pub functions: Vec<Function>,
+}
