@@ -117,7 +117,7 @@ pub enum Split {
 }
 
 /// One overload of a function.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Function {
     /// Name in queries; matched exactly, then ignoring case when unique.
     pub name: &'static str,
