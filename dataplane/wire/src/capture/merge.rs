@@ -1,0 +1,105 @@
+//! Several captures as one source, in time order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::error::CaptureError;
+use super::reader::{CaptureReader, Record, RecordMeta};
+
+/// A record of one of several captures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourcedRecord<'a> {
+    /// Index of its capture, in the order given.
+    pub source: usize,
+    /// The record; its `interface` counts within that capture.
+    pub record: Record<'a>,
+}
+
+/// Merges captures by the timestamps of their head records. Each keeps its own order, also where
+/// its clock steps back; of equal times the capture given first comes first.
+#[derive(Debug)]
+pub struct MergedCaptures {
+    sources: Vec<Source>,
+    /// Time and index of every source with a head, earliest on top.
+    heads: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Sources whose head is to be read, last first.
+    pending: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Source {
+    reader: CaptureReader,
+    head: Option<RecordMeta>,
+}
+
+impl MergedCaptures {
+    /// Merges captures that are open. No record is read yet.
+    pub fn new(readers: Vec<CaptureReader>) -> Self {
+        let pending = (0..readers.len()).rev().collect();
+        let sources: Vec<_> =
+            readers.into_iter().map(|reader| Source { reader, head: None }).collect();
+        Self { heads: BinaryHeap::with_capacity(sources.len()), sources, pending }
+    }
+
+    /// The next record in time order, or nothing when all captures have ended.
+    ///
+    /// # Errors
+    /// The damage of a capture, once, where its next record was to be looked at; the error names
+    /// the capture. That capture has then ended, and the others go on with the next call.
+    #[expect(clippy::should_implement_trait, reason = "records borrow the buffer: a lending next")]
+    pub fn next(&mut self) -> Result<Option<SourcedRecord<'_>>, CaptureError> {
+        self.prime()?;
+        let Some(Reverse((_, source))) = self.heads.pop() else { return Ok(None) };
+        self.pending.push(source);
+        let Source { reader, head } = &mut self.sources[source];
+        Ok(head.take().map(|meta| SourcedRecord { source, record: reader.record(&meta) }))
+    }
+
+    /// Reads the heads that are missing: those of all captures at first, then that of the capture
+    /// which delivered last. Called by [`Self::next`]; call it before [`Self::head_timestamp_ns`].
+    ///
+    /// # Errors
+    /// As [`Self::next`]; call again for the remaining captures.
+    pub fn prime(&mut self) -> Result<(), CaptureError> {
+        while let Some(source) = self.pending.pop() {
+            let Source { reader, head } = &mut self.sources[source];
+            *head = reader.advance()?;
+            if let Some(meta) = head {
+                self.heads.push(Reverse((meta.timestamp_ns, source)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Time of the record that `source` delivers next, in nanoseconds; nothing when it has ended
+    /// or its head has not been read since it last delivered ([`Self::prime`]).
+    pub fn head_timestamp_ns(&self, source: usize) -> Option<u64> {
+        Some(self.sources.get(source)?.head?.timestamp_ns)
+    }
+
+    /// Whether `source` has delivered its last record.
+    pub fn has_ended(&self, source: usize) -> bool {
+        self.sources.get(source).is_none_or(|state| state.head.is_none())
+            && !self.pending.contains(&source)
+    }
+
+    /// Number of captures.
+    pub fn len(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whether there are no captures at all.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The reader of a capture, for its interfaces, progress and damage.
+    pub fn reader(&self, source: usize) -> Option<&CaptureReader> {
+        self.sources.get(source).map(|state| &state.reader)
+    }
+
+    /// All readers, in the order given.
+    pub fn readers(&self) -> impl ExactSizeIterator<Item = &CaptureReader> {
+        self.sources.iter().map(|state| &state.reader)
+    }
+}
