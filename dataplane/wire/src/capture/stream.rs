@@ -78,11 +78,10 @@ impl Stream {
 
     #[cold]
     fn fill(&mut self, need: usize) {
-        if self.start == self.end || self.buffer.len() - self.start < need {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        // Fewer than `need` bytes move, and every read gets the whole rest of the buffer.
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
         while self.end - self.start < need && !self.ended {
             if self.end == self.buffer.len() {
                 // Grows only when full of real bytes: a lying length costs at most twice what the
@@ -149,5 +148,25 @@ mod tests {
         assert_eq!(stream.skip(u64::MAX), 68);
         assert!(stream.peek(1).is_empty());
         assert!(stream.failure().is_none());
+    }
+
+    #[test]
+    fn a_lying_length_costs_what_is_there() {
+        let mut stream = Stream::new(Box::new(io::Cursor::new(vec![7; 100_000])), 4096);
+        assert_eq!(stream.peek(1 << 30).len(), 100_000);
+        assert!(stream.buffer.len() <= 1 << 18);
+    }
+
+    #[test]
+    fn a_fault_of_the_source_is_kept() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let mut stream = Stream::new(Box::new(io::Cursor::new([1, 2]).chain(Broken)), 16);
+        assert_eq!(stream.peek(3), [1, 2]);
+        assert_eq!(stream.failure().map(io::Error::kind), Some(io::ErrorKind::ConnectionReset));
     }
 }
