@@ -265,7 +265,7 @@ impl DamageKind {
             }
             Self::TooManyInterfaces { .. } => "Split the file by section first.",
             Self::Decompression { .. } => {
-                "The compressed file is corrupt or incomplete; what precedes is good."
+                "The file is corrupt, incomplete or needs over 128 MiB to decompress; what precedes is good."
             }
             Self::Read { .. } => "The device or pipe failed; try to read the file again.",
         }
