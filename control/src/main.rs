@@ -1,2 +1,42 @@
-//! The wiretable command.
-fn main() {}
+//! The `wiretable` command.
+
+mod batch;
+mod cli;
+mod commands;
+mod execute;
+mod failure;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let message = failure.to_string();
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Query(args) => commands::query::query(args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Explain(args) => commands::explain::explain(args),
+        Command::Schema(args) => commands::schema::schema(args),
+        Command::Functions(args) => commands::functions::functions(args),
+        Command::Completions { shell } => commands::shell::completions(*shell),
+        Command::Man => commands::shell::man(),
+    }
+}

@@ -1,0 +1,303 @@
+//! Batch configurations: a TOML file that names traces, queries and their sinks.
+//!
+//! ```toml
+//! title = "Top talkers"
+//! memory = "256MiB"                       # bound on query state; default 1GiB
+//!
+//! [[source]]
+//! interface = "edge"                      # default: default
+//! traces = ["../tests/captures/web.pcap"] # relative to this file
+//! properties = { Site = "lab" }           # @Site in queries
+//!
+//! [params]
+//! limit = 10                              # $limit, declared by a query's PARAM block
+//!
+//! [sets]
+//! all = ["edge"]                          # FROM [all].tcp
+//!
+//! [[query]]
+//! name = "talkers"                        # unless DEFINE gives a query_name
+//! text = "SELECT …"                       # or file = "talkers.gsql"
+//! sink = { path = "out/talkers.csv" }     # format = table|csv|json|ndjson, else by the file's extension
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::cli::{Format, parse_bytes};
+use crate::failure::Failure;
+use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
+
+/// A loaded batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// The traces by interface.
+    pub traces: Vec<Traces>,
+    /// All queries as one text.
+    pub text: NamedText,
+    /// `name=value`.
+    pub params: Vec<String>,
+    /// `name=if,if`.
+    pub sets: Vec<String>,
+    /// DDL files.
+    pub protocols: Vec<PathBuf>,
+    /// Library directory.
+    pub library: Option<PathBuf>,
+    /// Memory bound of the batch.
+    pub memory_bytes_max: u64,
+    /// Damage in traces is no failure.
+    pub lenient: bool,
+    /// Where results go.
+    pub sinks: Vec<Sink>,
+}
+
+/// Where one query's rows go.
+#[derive(Debug)]
+pub struct Sink {
+    /// Query name.
+    pub query: String,
+    /// File; relative to the current directory.
+    pub path: PathBuf,
+    /// Format; by the file's extension when none.
+    pub format: Option<Format>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    memory: Option<String>,
+    #[serde(default)]
+    lenient: bool,
+    #[serde(default)]
+    protocols: Vec<PathBuf>,
+    #[serde(default)]
+    library: Option<PathBuf>,
+    #[serde(default)]
+    source: Vec<SourceConfig>,
+    #[serde(default)]
+    params: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    sets: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    query: Vec<QueryConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceConfig {
+    #[serde(default = "default_interface")]
+    interface: String,
+    traces: Vec<PathBuf>,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+}
+
+fn default_interface() -> String {
+    DEFAULT_INTERFACE.to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryConfig {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    file: Option<PathBuf>,
+    #[serde(default)]
+    sink: Option<SinkConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SinkConfig {
+    path: PathBuf,
+    #[serde(default)]
+    format: Option<String>,
+}
+
+impl Batch {
+    /// Reads and checks a configuration file.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let text = session::read_text(path)?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
+        let refuse = |what: String| Failure::Input(format!("{}: {what}", path.display()));
+        let config: Config = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        if config.query.is_empty() {
+            return Err(refuse("the batch has no [[query]]".to_owned()));
+        }
+        let memory_bytes_max =
+            parse_bytes(config.memory.as_deref().unwrap_or("1GiB")).map_err(&refuse)?;
+
+        let mut queries = String::new();
+        let mut sinks = Vec::new();
+        for (index, query) in config.query.iter().enumerate() {
+            let body = match (&query.text, &query.file) {
+                (Some(text), None) => text.clone(),
+                (None, Some(file)) => session::read_text(&base.join(file))?,
+                _ => {
+                    return Err(refuse(format!(
+                        "query {} needs exactly one of `text` and `file`",
+                        index + 1
+                    )));
+                }
+            };
+            let (text, name) =
+                named(&body, query.name.as_deref()).map_err(|what| {
+                    refuse(format!("query {}: {what}", index + 1))
+                })?;
+            if !queries.is_empty() {
+                queries.push_str("\n;\n");
+            }
+            queries.push_str(text.trim_end().trim_end_matches(';'));
+            if let Some(sink) = &query.sink {
+                let Some(query) = name else {
+                    return Err(refuse(format!(
+                        "query {} has a sink but no name; add name = \"…\"",
+                        index + 1
+                    )));
+                };
+                let format = sink.format.as_deref().map(|f| format_named(f)).transpose();
+                let format = format.map_err(&refuse)?;
+                sinks.push(Sink { query, path: sink.path.clone(), format });
+            }
+        }
+
+        let traces = config
+            .source
+            .into_iter()
+            .map(|source| Traces {
+                interface: source.interface,
+                files: source.traces.iter().map(|t| base.join(t)).collect(),
+                properties: source.properties.into_iter().collect(),
+            })
+            .collect();
+        let params = config.params.iter().map(|(name, value)| format!("{name}={}", plain(value)));
+        let sets =
+            config.sets.iter().map(|(name, members)| format!("{name}={}", members.join(",")));
+        let name = config.title.unwrap_or_else(|| path.display().to_string());
+        Ok(Self {
+            traces,
+            text: NamedText { name, base_name: String::new(), text: queries },
+            params: params.collect(),
+            sets: sets.collect(),
+            protocols: config.protocols.iter().map(|p| base.join(p)).collect(),
+            library: config.library.map(|l| base.join(l)),
+            memory_bytes_max,
+            lenient: config.lenient,
+            sinks,
+        })
+    }
+}
+
+/// Gives the (last) query of a text its name; returns the text and the name it has then.
+fn named(body: &str, name: Option<&str>) -> Result<(String, Option<String>), String> {
+    let parsed = wt_lang::parse_gsql(body);
+    // A text that does not parse goes on as it is: the compiler reports it with carets.
+    let Some(query) = parsed.tree.as_ref().and_then(|f| f.queries.last()) else {
+        return Ok((body.to_owned(), name.map(str::to_owned)));
+    };
+    let define = query.defines.iter().find(|d| d.name.text.eq_ignore_ascii_case("query_name"));
+    match (define, name) {
+        (Some(define), None) => Ok((body.to_owned(), Some(define.value.clone()))),
+        (Some(define), Some(name)) if define.value == name => {
+            Ok((body.to_owned(), Some(name.to_owned())))
+        }
+        (Some(define), Some(name)) => Err(format!(
+            "it is named `{name}` here and `{}` in its DEFINE block; keep one",
+            define.value
+        )),
+        (None, Some(name)) if !query.defines.is_empty() => Err(format!(
+            "it has a DEFINE block; write query_name '{name}'; there instead of name = \"{name}\" here"
+        )),
+        (None, Some(name)) => {
+            let at = query.span.0.start as usize;
+            let (before, after) = body.split_at(at);
+            Ok((
+                format!("{before}DEFINE {{ query_name '{name}'; }} {after}"),
+                Some(name.to_owned()),
+            ))
+        }
+        (None, None) => Ok((body.to_owned(), None)),
+    }
+}
+
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn format_named(name: &str) -> Result<Format, String> {
+    Format::from_str(name, true).map_err(|_| {
+        let known: Vec<_> = Format::value_variants().iter().map(|f| f.name()).collect();
+        format!("unknown format `{name}`; known: {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Batch, Failure> {
+        Batch::parse(text, Path::new("dir/x.toml"))
+    }
+
+    #[test]
+    fn queries_are_joined_and_named() {
+        let batch = parse(
+            r#"
+            [[source]]
+            traces = ["a.pcap"]
+            [[query]]
+            name = "one"
+            text = "SELECT count(*) FROM tcp;"
+            sink = { path = "one.csv", format = "csv" }
+            [[query]]
+            text = "DEFINE { query_name two; } SELECT count(*) FROM udp"
+            [params]
+            n = 5
+            "#,
+        )
+        .unwrap();
+        assert!(batch.text.text.contains("query_name 'one'"));
+        assert!(batch.text.text.contains("query_name two"));
+        assert_eq!(batch.traces[0].files, [PathBuf::from("dir/a.pcap")]);
+        assert_eq!(batch.sinks[0].query, "one");
+        assert_eq!(batch.params, ["n=5"]);
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_their_place() {
+        for (text, expected) in [
+            ("x = 1", "unknown field"),
+            ("[[query]]\nname='a'", "exactly one of `text` and `file`"),
+            ("", "no [[query]]"),
+            ("memory = 'lots'\n[[query]]\ntext='SELECT count(*) FROM tcp'", "not a size"),
+            ("[[query]]\ntext='SELECT count(*) FROM tcp'\nsink={path='x.csv'}", "no name"),
+            (
+                "[[query]]\nname='a'\ntext='SELECT count(*) FROM tcp'\nsink={path='x', format='xml'}",
+                "unknown format `xml`",
+            ),
+            (
+                "[[query]]\nname='a'\ntext='DEFINE {query_name b;} SELECT count(*) FROM tcp'",
+                "keep one",
+            ),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

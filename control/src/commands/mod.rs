@@ -1,0 +1,8 @@
+//! One command per file.
+
+pub mod explain;
+pub mod functions;
+pub mod query;
+pub mod run;
+pub mod schema;
+pub mod shell;

@@ -1,0 +1,88 @@
+//! `wiretable query`.
+
+use std::path::PathBuf;
+
+use wt_plan::physical::Output;
+
+use crate::cli::{Format, QueryArgs};
+use crate::execute::{RunSettings, execute};
+use crate::failure::Failure;
+use crate::output::{Route, Target, choose_format};
+use crate::session::{self, CompileOptions, NamedText, Traces};
+
+/// Compiles the text, runs it over the traces and writes the rows.
+pub fn query(args: &QueryArgs) -> Result<(), Failure> {
+    let text = NamedText::from_args(&args.text)?;
+    let catalog = session::catalog(&args.text.protocols)?;
+    let traces = session::parse_traces(&args.read);
+    let interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    let options = CompileOptions {
+        params: &args.text.params,
+        sets: &args.text.sets,
+        library: args.text.library.as_deref(),
+        finite: true,
+    };
+    let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
+    let routes = routes(&compiled.physical.outputs, args)?;
+    let settings = RunSettings {
+        memory_bytes_max: args.limits.memory,
+        lenient: args.limits.lenient,
+        ledger: args.limits.ledger,
+        progress: !args.limits.no_progress,
+    };
+    execute(&compiled.physical, &traces, routes, &settings)
+}
+
+fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {
+    for name in &args.result {
+        if !outputs.iter().any(|o| o.query == *name) {
+            let known: Vec<_> = outputs.iter().map(|o| o.query.as_str()).collect();
+            return Err(Failure::Input(format!(
+                "--result {name} names no query of the text; there are: {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let chosen = |o: &Output| {
+        if args.result.is_empty() { o.is_result } else { args.result.contains(&o.query) }
+    };
+    let count = outputs.iter().filter(|o| chosen(o)).count();
+    if let Some(path) = &args.output
+        && count > 1
+        && !path.to_string_lossy().contains("{query}")
+    {
+        return Err(Failure::Input(format!(
+            "{count} results cannot share the file {}; put {{query}} into its name, e.g. -o '{{query}}.csv', or choose one with --result",
+            path.display()
+        )));
+    }
+    Ok(outputs
+        .iter()
+        .enumerate()
+        .filter(|(_, o)| chosen(o))
+        .map(|(index, o)| route(index, o, args.output.as_ref(), args.format))
+        .collect())
+}
+
+/// Where one result goes.
+pub fn route(
+    index: usize,
+    output: &Output,
+    path: Option<&PathBuf>,
+    format: Option<Format>,
+) -> Route {
+    let target = match path {
+        Some(path) => {
+            Target::File(PathBuf::from(path.to_string_lossy().replace("{query}", &output.query)))
+        }
+        None => Target::Stdout,
+    };
+    let format = choose_format(format, &target);
+    Route {
+        output: index,
+        query: output.query.clone(),
+        schema: output.schema.clone(),
+        format,
+        target,
+    }
+}

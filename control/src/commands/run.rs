@@ -1,0 +1,64 @@
+//! `wiretable run`: a batch from a configuration file.
+
+use wt_plan::physical::Output;
+
+use crate::batch::Batch;
+use crate::cli::RunArgs;
+use crate::commands::query::route;
+use crate::execute::{RunSettings, execute};
+use crate::failure::Failure;
+use crate::output::Route;
+use crate::session::{self, CompileOptions, Traces};
+
+/// Compiles the batch as one, runs it in one pass and writes each result to its sink.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let batch = Batch::load(&args.config)?;
+    let catalog = session::catalog(&batch.protocols)?;
+    let traces = if args.read.is_empty() {
+        batch.traces.clone()
+    } else {
+        session::parse_traces(&args.read)
+    };
+    let interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
+    let options = CompileOptions {
+        params: &params,
+        sets: &batch.sets,
+        library: batch.library.as_deref(),
+        finite: true,
+    };
+    let compiled = session::compile(&catalog, &batch.text, &interfaces, &options)?;
+    let routes = routes(&compiled.physical.outputs, &batch)?;
+    let settings = RunSettings {
+        memory_bytes_max: batch.memory_bytes_max,
+        lenient: args.lenient || batch.lenient,
+        ledger: args.ledger,
+        progress: !args.no_progress,
+    };
+    execute(&compiled.physical, &traces, routes, &settings)
+}
+
+/// Every query with a sink goes there, read by others or not; a result without one is printed.
+fn routes(outputs: &[Output], batch: &Batch) -> Result<Vec<Route>, Failure> {
+    for sink in &batch.sinks {
+        if !outputs.iter().any(|o| o.query == sink.query) {
+            let known: Vec<_> = outputs.iter().map(|o| o.query.as_str()).collect();
+            return Err(Failure::Input(format!(
+                "{}: a sink is given for `{}`, which is none of the batch's queries: {}",
+                batch.text.name,
+                sink.query,
+                known.join(", ")
+            )));
+        }
+    }
+    let mut routes = Vec::new();
+    for (index, output) in outputs.iter().enumerate() {
+        let sinks = batch.sinks.iter().filter(|s| s.query == output.query);
+        let before = routes.len();
+        routes.extend(sinks.map(|s| route(index, output, Some(&s.path), s.format)));
+        if routes.len() == before && output.is_result {
+            routes.push(route(index, output, None, None));
+        }
+    }
+    Ok(routes)
+}

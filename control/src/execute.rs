@@ -1,0 +1,133 @@
+//! Runs a plan over traces: progress, Ctrl-C, damage, the books.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use wt_engine::{EngineError, Progress, RunOptions, RunReport};
+use wt_plan::physical::PhysicalPlan;
+
+use crate::commands::shell::output_error;
+use crate::failure::Failure;
+use crate::output::{Results, Route};
+use crate::session::{self, Traces};
+
+/// How a run is bounded and reported.
+#[derive(Clone, Copy, Debug)]
+pub struct RunSettings {
+    /// Bound on query state.
+    pub memory_bytes_max: u64,
+    /// Damage in traces is no failure.
+    pub lenient: bool,
+    /// Print the books.
+    pub ledger: bool,
+    /// Show a progress bar when standard error is a terminal.
+    pub progress: bool,
+}
+
+/// Runs the plan and writes its results. Damage in a trace is reported on standard error and fails the command, unless lenient,
+/// after the rows of the records before it are written.
+pub fn execute(
+    plan: &PhysicalPlan,
+    traces: &[Traces],
+    routes: Vec<Route>,
+    settings: &RunSettings,
+) -> Result<(), Failure> {
+    let opened = session::open_sources(traces, settings.lenient)?;
+    let mut results = Results::open(plan.outputs.len(), routes)?;
+
+    let cancel = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&cancel);
+    // A second handler cannot be set within one process; the first one is as good.
+    let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
+
+    let bar = progress_bar(settings.progress);
+    let on_progress = |progress: Progress| {
+        if let Some(bar) = &bar {
+            match progress.bytes_total {
+                Some(total) => bar.set_length(total),
+                None => bar.unset_length(),
+            }
+            bar.set_position(progress.bytes_read);
+            bar.set_message(format!("{} packets", progress.packets));
+        }
+    };
+    let options = RunOptions {
+        memory_bytes_max: settings.memory_bytes_max,
+        progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(Progress)),
+        cancel: Some(&cancel),
+    };
+    let outcome = wt_engine::run(plan, opened.sources, &options, &mut results);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let report = outcome.map_err(engine_failure)?;
+    finish(&report, &opened.unreadable, settings)
+}
+
+fn finish(
+    report: &RunReport,
+    unreadable: &[String],
+    settings: &RunSettings,
+) -> Result<(), Failure> {
+    if settings.ledger {
+        eprint!("{}", report.ledger);
+    }
+    let damage: Vec<String> =
+        unreadable.iter().cloned().chain(report.damage.iter().map(ToString::to_string)).collect();
+    for message in &damage {
+        eprintln!("wiretable: {message}");
+    }
+    if let Some(late) = late_warning(report) {
+        eprintln!("wiretable: {late}");
+    }
+    if report.cancelled {
+        eprintln!("wiretable: interrupted; the rows above are those of the packets read so far");
+    }
+    if let Err(imbalance) = report.ledger.check() {
+        return Err(Failure::Environment(format!(
+            "the books do not balance, which is a fault of this program: {imbalance}"
+        )));
+    }
+    if damage.is_empty() || settings.lenient {
+        return Ok(());
+    }
+    Err(Failure::Input(
+        "the records before the damage were used; --lenient makes this no failure".to_owned(),
+    ))
+}
+
+/// Late tuples change an answer silently, so they are said even without `--ledger`.
+fn late_warning(report: &RunReport) -> Option<String> {
+    let late = report.ledger.late_tuples();
+    (late > 0).then(|| {
+        let (noun, were) = if late == 1 { ("tuple", "was") } else { ("tuples", "were") };
+        format!(
+            "{late} {noun} came after their window had closed and {were} left out (time stamps that step back); \
+             DEFINE {{ max_lfta_disorder N; }} keeps N windows open, --ledger shows where"
+        )
+    })
+}
+
+fn engine_failure(error: EngineError) -> Failure {
+    match error {
+        EngineError::Sink(error) => match error.into_io() {
+            Some(io) => output_error(&io),
+            None => Failure::Environment("cannot write the result".to_owned()),
+        },
+        other => Failure::Input(other.to_string()),
+    }
+}
+
+fn progress_bar(wanted: bool) -> Option<ProgressBar> {
+    if !wanted || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::no_length().with_style(style);
+    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(10));
+    Some(bar)
+}

@@ -1,0 +1,302 @@
+//! What commands share: the catalog with the user's protocols, the named traces, the compiled text.
+
+use std::path::{Path, PathBuf};
+
+use wt_catalog::Catalog;
+use wt_engine::Source;
+use wt_lang::Diagnostic;
+use wt_plan::{CompileInput, Compiled, InterfaceInfo};
+use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
+
+use crate::cli::TextArgs;
+use crate::failure::Failure;
+
+/// Interface name of traces that are given without one.
+pub const DEFAULT_INTERFACE: &str = "default";
+
+/// The traces of one interface.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// Interface name.
+    pub interface: String,
+    /// Files; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Further interface properties (`@Name` and `@Host` are always there).
+    pub properties: Vec<(String, String)>,
+}
+
+impl Traces {
+    /// The interface as the planner sees it.
+    pub fn interface_info(&self) -> InterfaceInfo {
+        let mut properties = vec![
+            ("Name".to_owned(), self.interface.clone()),
+            ("Host".to_owned(), "localhost".to_owned()),
+        ];
+        properties.extend(self.properties.iter().cloned());
+        InterfaceInfo { name: self.interface.clone(), properties }
+    }
+}
+
+/// Groups `-r` arguments by interface, in order of first mention. An existing file whose name has a `=` is that file.
+pub fn parse_traces(arguments: &[String]) -> Vec<Traces> {
+    let mut all: Vec<Traces> = Vec::new();
+    for argument in arguments {
+        let (interface, file) = match argument.split_once('=') {
+            Some((name, file)) if is_name(name) && !Path::new(argument).exists() => {
+                (name, PathBuf::from(file))
+            }
+            _ => (DEFAULT_INTERFACE, PathBuf::from(argument)),
+        };
+        match all.iter_mut().find(|t| t.interface == interface) {
+            Some(traces) => traces.files.push(file),
+            None => all.push(Traces {
+                interface: interface.to_owned(),
+                files: vec![file],
+                properties: Vec::new(),
+            }),
+        }
+    }
+    all
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !text.as_bytes()[0].is_ascii_digit()
+}
+
+/// Opened traces.
+pub struct Opened {
+    /// One per interface.
+    pub sources: Vec<Source>,
+    /// What is said of files that are no captures at all (lenient runs only).
+    pub unreadable: Vec<String>,
+}
+
+/// Opens the traces as sources, one per interface. A file that is no capture is refused before anything runs, or left
+/// out and reported when lenient.
+pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
+    let stdin = all.iter().flat_map(|t| &t.files).filter(|f| f.as_os_str() == "-").count();
+    if stdin > 1 {
+        return Err(Failure::Input(format!(
+            "standard input is given {stdin} times; it can be read once"
+        )));
+    }
+    let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new() };
+    for traces in all {
+        let mut readers = Vec::new();
+        for file in &traces.files {
+            let reader = if file.as_os_str() == "-" {
+                CaptureReader::from_reader("-", std::io::stdin())
+            } else {
+                CaptureReader::open(file)
+            };
+            match reader {
+                Ok(reader) => readers.push(reader),
+                Err(error @ CaptureError::Open { .. }) => {
+                    return Err(Failure::Environment(error.to_string()));
+                }
+                Err(error) if lenient => opened.unreadable.push(error.to_string()),
+                Err(error) => return Err(Failure::Input(format!("{error}\n  help: {}", error.hint()))),
+            }
+        }
+        let captures = MergedCaptures::new(readers);
+        opened.sources.push(Source { interface: traces.interface.clone(), captures });
+    }
+    Ok(opened)
+}
+
+/// The built-in catalog with the protocols of DDL files added.
+pub fn catalog(ddl_files: &[PathBuf]) -> Result<Catalog, Failure> {
+    let mut catalog = Catalog::builtin();
+    for path in ddl_files {
+        let text = read_text(path)?;
+        let name = path.display().to_string();
+        match catalog.add_ddl(&text, &name) {
+            Ok(warnings) => eprint!("{}", render(&warnings, &name, &text)),
+            Err(errors) => return Err(Failure::Query(render(&errors, &name, &text))),
+        }
+    }
+    Ok(catalog)
+}
+
+/// Reads a text file; `-` is standard input.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let bytes = if path.as_os_str() == "-" {
+        use std::io::Read;
+        let mut bytes = Vec::new();
+        std::io::stdin().take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    }
+    .map_err(|e| Failure::path("read", path, &e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        Failure::Input(format!(
+            "{} is not text: byte {} is not UTF-8",
+            path.display(),
+            e.utf8_error().valid_up_to()
+        ))
+    })
+}
+
+/// Longest text taken from standard input, bytes; the parser's own limit is below it.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+
+/// A text with the name messages use for it.
+#[derive(Clone, Debug)]
+pub struct NamedText {
+    /// File name, or `query`.
+    pub name: String,
+    /// File base name up to the first dot: the default name of its first query.
+    pub base_name: String,
+    /// The text.
+    pub text: String,
+}
+
+impl NamedText {
+    /// The text of the command line or of its file.
+    pub fn from_args(args: &TextArgs) -> Result<Self, Failure> {
+        match (&args.text, &args.file) {
+            (_, Some(path)) => Self::from_file(path),
+            (Some(text), None) => Ok(Self::inline(text)),
+            (None, None) => Err(Failure::Input("no query text is given".to_owned())),
+        }
+    }
+
+    /// The text of a file.
+    pub fn from_file(path: &Path) -> Result<Self, Failure> {
+        let text = read_text(path)?;
+        let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let base_name = match file.split('.').next() {
+            Some(base) if is_name(base) => base.to_owned(),
+            _ => String::new(),
+        };
+        Ok(Self { name: path.display().to_string(), base_name, text })
+    }
+
+    /// A text without a file.
+    pub fn inline(text: &str) -> Self {
+        Self { name: "query".to_owned(), base_name: String::new(), text: text.to_owned() }
+    }
+}
+
+/// What is compiled besides the text.
+pub struct CompileOptions<'a> {
+    /// `NAME=VALUE` of `-p`.
+    pub params: &'a [String],
+    /// `NAME=IF,IF` of `--set`.
+    pub sets: &'a [String],
+    /// Library directory.
+    pub library: Option<&'a Path>,
+    /// All sources end.
+    pub finite: bool,
+}
+
+/// Compiles a text; prints its warnings.
+pub fn compile(
+    catalog: &Catalog,
+    text: &NamedText,
+    interfaces: &[InterfaceInfo],
+    options: &CompileOptions<'_>,
+) -> Result<Compiled, Failure> {
+    let params = pairs(options.params, "-p", "name=value")?;
+    let interface_sets = interface_sets(options.sets, interfaces)?;
+    let library = |path: &str| -> Option<String> {
+        let relative = Path::new(path);
+        let plain = relative.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        let file = options.library?.join(relative).with_extension("gsql");
+        if plain { std::fs::read_to_string(file).ok() } else { None }
+    };
+    let input = CompileInput {
+        catalog,
+        text: &text.text,
+        file_name: &text.base_name,
+        interfaces,
+        interface_sets: &interface_sets,
+        params: &params,
+        finite: options.finite,
+        library: &library,
+    };
+    match wt_plan::compile(&input) {
+        Ok(compiled) => {
+            eprint!("{}", render(&compiled.warnings, &text.name, &text.text));
+            Ok(compiled)
+        }
+        Err(errors) => Err(Failure::Query(render(&errors, &text.name, &text.text))),
+    }
+}
+
+fn pairs(
+    arguments: &[String],
+    option: &str,
+    shape: &str,
+) -> Result<Vec<(String, String)>, Failure> {
+    arguments
+        .iter()
+        .map(|argument| match argument.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
+            None => Err(Failure::Input(format!("`{option} {argument}` has no `=`; write {shape}"))),
+        })
+        .collect()
+}
+
+fn interface_sets(
+    arguments: &[String],
+    interfaces: &[InterfaceInfo],
+) -> Result<Vec<(String, Vec<usize>)>, Failure> {
+    let sets = pairs(arguments, "--set", "name=eth0,eth1")?;
+    sets.into_iter()
+        .map(|(name, members)| {
+            let indexes = members
+                .split(',')
+                .map(|member| {
+                    interfaces.iter().position(|i| i.name == member.trim()).ok_or_else(|| {
+                        let known: Vec<_> = interfaces.iter().map(|i| i.name.as_str()).collect();
+                        Failure::Input(format!(
+                            "set `{name}` names the interface `{}`, which is none of: {}",
+                            member.trim(),
+                            known.join(", ")
+                        ))
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((name, indexes))
+        })
+        .collect()
+}
+
+/// Diagnostics with carets; coloured when standard error is a terminal that wants colour.
+pub fn render(diagnostics: &[Diagnostic], name: &str, text: &str) -> String {
+    wt_lang::render(diagnostics, name, text, stderr_colour())
+}
+
+/// Whether to colour standard error (`NO_COLOR` is honoured).
+pub fn stderr_colour() -> bool {
+    use std::io::IsTerminal;
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_group_by_interface() {
+        let traces = parse_traces(&[
+            "eth0=a.pcap".into(),
+            "b.pcap".into(),
+            "eth0=c.pcap".into(),
+            "odd-name=d.pcap".into(),
+        ]);
+        assert_eq!(traces.len(), 2);
+        assert_eq!(traces[0].interface, "eth0");
+        assert_eq!(traces[0].files, [PathBuf::from("a.pcap"), PathBuf::from("c.pcap")]);
+        assert_eq!(traces[1].interface, DEFAULT_INTERFACE);
+        assert_eq!(traces[1].files, [PathBuf::from("b.pcap"), PathBuf::from("odd-name=d.pcap")]);
+    }
+
+    #[test]
+    fn a_pair_without_a_value_is_refused() {
+        assert!(pairs(&["x".into()], "-p", "name=value").is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! Runs `.slt` records.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use wt_catalog::Catalog;
+use wt_engine::{RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
+use wt_plan::explain::ExplainOptions;
+use wt_plan::{CompileInput, Compiled, InterfaceInfo};
+use wt_wire::{CaptureReader, MergedCaptures};
+
+use crate::slt::{Item, Kind, Record, Suite};
+
+/// What executes LFTA programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The reference interpreter.
+    Interpreter,
+}
+
+/// Every backend that a suite runs on.
+pub const BACKENDS: &[Backend] = &[Backend::Interpreter];
+
+impl Backend {
+    /// Name in test listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Interpreter => "interpreter",
+        }
+    }
+}
+
+/// What the directives of a suite say.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Interface and trace files.
+    pub traces: Vec<(String, Vec<PathBuf>)>,
+    /// Parameters.
+    pub params: Vec<(String, String)>,
+    /// Interface sets by name.
+    pub sets: Vec<(String, Vec<String>)>,
+    /// DDL files.
+    pub protocols: Vec<PathBuf>,
+}
+
+impl Setup {
+    /// One interface `default` that reads these carried captures.
+    pub fn of_captures(names: &[&str]) -> Self {
+        let files = names.iter().map(|n| crate::capture(n)).collect();
+        Self { traces: vec![("default".to_owned(), files)], ..Self::default() }
+    }
+
+    /// Takes a directive.
+    pub fn apply(&mut self, word: &str, arguments: &[String]) {
+        match word {
+            "traces" => {
+                self.traces.clear();
+                for argument in arguments {
+                    let (interface, file) =
+                        argument.split_once('=').unwrap_or(("default", argument.as_str()));
+                    let file = crate::capture(file);
+                    match self.traces.iter_mut().find(|(name, _)| name == interface) {
+                        Some((_, files)) => files.push(file),
+                        None => self.traces.push((interface.to_owned(), vec![file])),
+                    }
+                }
+            }
+            "params" => self.params = pairs(arguments),
+            "sets" => {
+                let split = |m: String| m.split(',').map(str::to_owned).collect();
+                self.sets = pairs(arguments).into_iter().map(|(n, m)| (n, split(m))).collect();
+            }
+            _ => {
+                let dir = crate::tests_dir().join("slt");
+                self.protocols = arguments.iter().map(|a| dir.join(a)).collect();
+            }
+        }
+    }
+
+    /// The catalog with the suite's protocols.
+    pub fn catalog(&self) -> Result<Catalog, String> {
+        let mut catalog = Catalog::builtin();
+        for path in &self.protocols {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("{path:?}: {e}"))?;
+            catalog
+                .add_ddl(&text, "suite.ddl")
+                .map_err(|errors| wt_lang::render(&errors, "suite.ddl", &text, false))?;
+        }
+        Ok(catalog)
+    }
+
+    /// Compiles a text; the error is the rendered diagnostics.
+    pub fn compile(&self, catalog: &Catalog, text: &str, finite: bool) -> Result<Compiled, String> {
+        let names: Vec<&str> = if self.traces.is_empty() {
+            vec!["default"]
+        } else {
+            self.traces.iter().map(|(name, _)| name.as_str()).collect()
+        };
+        let interfaces: Vec<InterfaceInfo> = names
+            .iter()
+            .map(|name| InterfaceInfo {
+                name: (*name).to_owned(),
+                properties: vec![
+                    ("Name".to_owned(), (*name).to_owned()),
+                    ("Host".to_owned(), "localhost".to_owned()),
+                ],
+            })
+            .collect();
+        let sets: Vec<(String, Vec<usize>)> = self
+            .sets
+            .iter()
+            .map(|(name, members)| {
+                let index = |m: &String| names.iter().position(|n| n == m);
+                (name.clone(), members.iter().filter_map(index).collect())
+            })
+            .collect();
+        let input = CompileInput {
+            catalog,
+            text,
+            file_name: "suite",
+            interfaces: &interfaces,
+            interface_sets: &sets,
+            params: &self.params,
+            finite,
+            library: &library,
+        };
+        wt_plan::compile(&input).map_err(|errors| wt_lang::render(&errors, "query", text, false))
+    }
+
+    /// Runs a plan over the traces.
+    pub fn run(
+        &self,
+        compiled: &Compiled,
+        backend: Backend,
+        sink: &mut dyn RowSink,
+    ) -> Result<RunReport, String> {
+        let mut sources = Vec::new();
+        for (interface, files) in &self.traces {
+            let readers: Result<Vec<_>, _> = files.iter().map(|f| CaptureReader::open(f)).collect();
+            let captures = MergedCaptures::new(readers.map_err(|e| e.to_string())?);
+            sources.push(Source { interface: interface.clone(), captures });
+        }
+        let options = match backend {
+            Backend::Interpreter => RunOptions::default(),
+        };
+        let report = wt_engine::run(&compiled.physical, sources, &options, sink)
+            .map_err(|e| e.to_string())?;
+        report.ledger.check().map_err(|e| format!("the books do not balance: {e}"))?;
+        Ok(report)
+    }
+}
+
+/// Library queries of the suites lie in `tests/slt/lib`.
+fn library(path: &str) -> Option<String> {
+    std::fs::read_to_string(crate::tests_dir().join("slt/lib").join(path).with_extension("gsql")).ok()
+}
+
+fn pairs(arguments: &[String]) -> Vec<(String, String)> {
+    arguments
+        .iter()
+        .filter_map(|a| a.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Rows as CSV lines, per output.
+#[derive(Debug, Default)]
+pub struct CsvSink {
+    /// One text per output of the plan.
+    pub outputs: Vec<String>,
+    types: Vec<Vec<wt_catalog::Type>>,
+}
+
+impl CsvSink {
+    /// A sink for the outputs of a plan, each beginning with its header line.
+    pub fn new(compiled: &Compiled) -> Self {
+        let outputs = &compiled.physical.outputs;
+        let header = |o: &wt_plan::physical::Output| {
+            let names: Vec<_> = o.schema.columns.iter().map(|c| c.name.as_str()).collect();
+            format!("{}\n", names.join(","))
+        };
+        Self {
+            types: outputs.iter().map(|o| o.schema.columns.iter().map(|c| c.ty).collect()).collect(),
+            outputs: outputs.iter().map(header).collect(),
+        }
+    }
+}
+
+impl RowSink for CsvSink {
+    fn row(&mut self, output: usize, tuple: &Tuple) -> Result<(), SinkError> {
+        let cells: Vec<String> = tuple
+            .values
+            .iter()
+            .zip(&self.types[output])
+            .map(|(value, ty)| wt_catalog::display::text(value, *ty))
+            .collect();
+        let _ = writeln!(self.outputs[output], "{}", cells.join(","));
+        Ok(())
+    }
+
+    fn window(&mut self, _: usize) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Runs one suite file on a backend; `UPDATE=1` rewrites it instead of failing.
+pub fn run_suite(path: &Path, backend: Backend) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{path:?}: {e}"))?;
+    let mut suite = Suite::parse(&text).map_err(|e| format!("{path:?}: {e}"))?;
+    let mut setup = Setup::default();
+    let mut failures = String::new();
+    let update = crate::update_mode();
+    for item in &mut suite.items {
+        match item {
+            Item::Verbatim(_) => {}
+            Item::Directive { word, arguments } => setup.apply(word, arguments),
+            Item::Record(record) => {
+                let actual = answer(&setup, record, backend).unwrap_or_else(|e| format!("FAILED: {e}"));
+                let actual = actual.trim_end().to_owned();
+                if update {
+                    record.expected = actual;
+                } else if actual != record.expected.trim_end() {
+                    let _ = writeln!(
+                        failures,
+                        "{}:{}\n{}\n---- expected\n{}\n---- got\n{actual}\n",
+                        path.display(),
+                        record.line,
+                        record.text,
+                        record.expected.trim_end(),
+                    );
+                }
+            }
+        }
+    }
+    if update {
+        let printed = suite.print();
+        if printed != text {
+            std::fs::write(path, printed).map_err(|e| format!("{path:?}: {e}"))?;
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+fn answer(setup: &Setup, record: &Record, backend: Backend) -> Result<String, String> {
+    let has = |flag: &str| record.flags.iter().any(|f| f == flag);
+    let catalog = setup.catalog()?;
+    let compiled = setup.compile(&catalog, &record.text, !has("live"));
+    match record.kind {
+        Kind::Error => match compiled {
+            Ok(_) => Err("the text was accepted".to_owned()),
+            Err(rendered) => Ok(rendered),
+        },
+        Kind::Explain => {
+            let compiled = compiled?;
+            let options = ExplainOptions { verbose: has("verbose"), code: has("code") };
+            Ok(wt_plan::explain::explain(&compiled, &catalog, options))
+        }
+        Kind::Rows => {
+            let compiled = compiled?;
+            let mut sink = CsvSink::new(&compiled);
+            setup.run(&compiled, backend, &mut sink)?;
+            let outputs = &compiled.physical.outputs;
+            let chosen = |o: &wt_plan::physical::Output| match record.flags.first() {
+                Some(name) => o.query == *name,
+                None => o.is_result,
+            };
+            let texts: Vec<&str> = (0..outputs.len())
+                .filter(|&i| chosen(&outputs[i]))
+                .map(|i| sink.outputs[i].trim_end())
+                .collect();
+            Ok(texts.join("\n"))
+        }
+        Kind::Ledger => {
+            let compiled = compiled?;
+            let mut sink = CsvSink::new(&compiled);
+            let report = setup.run(&compiled, backend, &mut sink)?;
+            Ok(report.ledger.to_string())
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Every `.slt` file below `tests/slt` is a test, once per backend.
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wt_tests::run::{BACKENDS, Backend, run_suite};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut files = Vec::new();
+    find(&wt_tests::tests_dir().join("slt"), &mut files);
+    files.sort();
+    assert!(!files.is_empty(), "no suite is found");
+    let trials = files
+        .iter()
+        .flat_map(|path| BACKENDS.iter().map(move |backend| trial(path, *backend)))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial(path: &Path, backend: Backend) -> Trial {
+    let name = format!(
+        "{}::{}",
+        path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned()),
+        backend.name()
+    );
+    let path = path.to_owned();
+    Trial::test(name, move || run_suite(&path, backend).map_err(Failed::from))
+}
+
+fn find(dir: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|e| e == "slt") {
+            files.push(path);
+        }
+    }
+}
