@@ -141,6 +141,9 @@ pub struct Function {
     pub partial: bool,
     /// Ordering of the result when the first argument has the given one; `None`: varying.
     pub ordering: Option<fn(Basic) -> Basic>,
+    /// Fields appended as arguments when the call has none: the five-tuple of `hash5()`. The first three must be in
+    /// scope, ports are left out where there are none.
+    pub implicit_fields: &'static [&'static str],
     /// Memory of one aggregate state, bytes, at most; 0 for scalars.
     pub state_bytes: u32,
     /// Implemented by the present engine. Others are type-checked and refused by the planner by name.

@@ -2,9 +2,13 @@
 //!
 //! Depends on `wt-lang` for one thing: the protocol DDL shares its expression grammar with GSQL.
 
+pub mod arith;
+pub mod display;
 pub mod function;
 pub mod ordering;
+pub mod promote;
 pub mod protocol;
+pub mod text;
 pub mod types;
 pub mod value;
 

@@ -27,17 +27,26 @@ pub struct Protocol {
     /// Protocols that name it as a parent *and refine it as the same header* (ipv4 and ipv6 for ip): a header of any
     /// of these counts as this protocol. Protocols that inherit it as a carrier (tcp inherits ip) are not here.
     pub refinements: Vec<ProtocolId>,
-    /// No header of its own: only its refinements stand in a packet (`ip`, `packet`).
+    /// No header of its own: only its refinements stand in a packet (`ip`). `packet` is abstract too: it is
+    /// the root, starts at byte 0 of every packet and is always present.
     pub is_abstract: bool,
+    /// It extends the header above it (IPv6 extension headers, VLAN tags): the run of headers below a header, which
+    /// [`Occurrence::Last`] and [`Occurrence::Nth`] of a declaration search, goes on through it.
+    pub continues: bool,
     /// Header layout; `None` for record protocols and abstract ones.
     pub header: Option<Header>,
     /// Own fields, then none of the parents': lookup walks [`Catalog::fields_of`](crate::Catalog::fields_of).
     pub fields: Vec<Field>,
-    /// Headers that may follow, in file order of declaration; the first whose condition holds is taken.
+    /// Headers that may follow, in file order of declaration; the first whose condition holds is taken. For a header
+    /// that stands in packets the list is complete: it includes what follows the abstract protocols it refines and what
+    /// follows the header it continues, with the conditions already rewritten to its own fields. Children are never
+    /// abstract.
     pub children: Vec<Dispatch>,
     /// Link types (LINKTYPE_ numbers) whose frames start with this header.
     pub link_types: Vec<u16>,
-    /// How many times it may stand in one path; 1 when it may not repeat.
+    /// How many times it may stand in one path; 1 when it may not repeat. A refinement counts for itself and for each
+    /// abstract protocol it refines (`ipv4` and `ipv6` together stand at most `ip.repeat` times); `u32::MAX` for an
+    /// abstract protocol that sets no limit.
     pub repeat: u32,
     /// Text records rather than packets (csv, netflow …).
     pub record: Option<RecordKind>,
@@ -103,6 +112,8 @@ pub struct Field {
     pub low_cardinality: bool,
     /// Watchlist key.
     pub key: bool,
+    /// Bytes of a record's prefix that suffice, where declared (records; packet fields know their own).
+    pub snap_len: Option<u32>,
     /// It refines an inherited field of the same name.
     pub refines: bool,
     /// One line for `schema`.
@@ -174,18 +185,22 @@ pub enum Meta {
 pub enum Occurrence {
     /// The header that the expression belongs to (inside that protocol's own declaration).
     This,
-    /// The nearest header above the one the expression belongs to.
+    /// The nearest header of that protocol (or a refinement of it) above the one the expression belongs to.
     Above,
     /// The outermost of the packet.
     First,
-    /// `p[i]`, from 0.
+    /// `p[i]`, from 0: inside a declaration among the headers `p` of the run below (see [`Occurrence::Last`]), in a
+    /// query among those of the packet.
     Nth(u32),
-    /// `p[last]`: inside a declaration the last of the unbroken run directly below the header the expression belongs
-    /// to (an IPv6 extension chain, a VLAN stack); in a query the innermost of the packet.
+    /// `p[last]`: inside a declaration the last header `p` of the run directly below the header the expression belongs
+    /// to; in a query the innermost of the packet. The run is the longest sequence of headers directly below of
+    /// which each is `p` (or refines it) or has [`Protocol::continues`]: an IPv6 extension chain, a VLAN stack, the
+    /// label stack behind it. Seen from a condition of [`Dispatch`] or CHECK the path ends at the header itself.
     Last,
 }
 
-/// A field of a header.
+/// A field of a header. A field of an abstract protocol is read through the refinement that stands in the path:
+/// [`Catalog::field_at`](crate::Catalog::field_at) maps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldRef {
     /// Protocol whose declaration has the field.
@@ -196,18 +211,21 @@ pub struct FieldRef {
     pub at: Occurrence,
 }
 
-/// An expression of the DDL, typed: unsigned 64-bit arithmetic that saturates at zero below and never fails, so that
-/// offsets and lengths stay inside the packet (ddl.md, Arithmetic).
+/// An expression of the DDL, typed: unsigned 64-bit arithmetic that saturates at both ends and never fails (division by
+/// zero gives 0), so that offsets and lengths stay inside the packet (ddl.md, Arithmetic). It is absent when a field or
+/// header that it reads is absent; AND, OR and CASE read only what they need, left to right.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PExpr {
     /// A constant.
     Const(Value),
     /// A field.
     Field(FieldRef),
-    /// `depth(p)`: how many headers `p` stand in the run below this header (inside a declaration) or in the path.
+    /// `depth(p)`: how many headers `p` stand in the run below this header (inside a declaration, `Last`) or in the path.
     Depth(ProtocolId, Occurrence),
-    /// TRUE when the header is there.
+    /// `present(p)`: TRUE when the header is there.
     Present(ProtocolId, Occurrence),
+    /// `offset(p)`: where the header starts, bytes from the first byte of the packet.
+    Offset(ProtocolId, Occurrence),
     /// Prefix operator.
     Unary(UnaryOp, Box<PExpr>),
     /// Infix operator.
@@ -224,7 +242,7 @@ pub enum PExpr {
     In(Box<PExpr>, Vec<Value>),
     /// `CASE WHEN c THEN a ELSE b END`: only the chosen side is read.
     If(Box<PExpr>, Box<PExpr>, Box<PExpr>),
-    /// A host function by symbol.
+    /// A host function by symbol ([`crate::ddl::host`]); may be absent.
     Call(&'static str, Vec<PExpr>),
 }
 
