@@ -12,6 +12,8 @@ mod lexer;
 mod literal;
 mod parser;
 mod prec;
+mod print;
+mod render;
 pub mod span;
 pub mod suggest;
 
@@ -23,4 +25,5 @@ pub use parser::{
     ERRORS_MAX, HEIGHT_MAX, NESTING_MAX, Parsed, parse_ddl, parse_expr, parse_functions,
     parse_gsql, parse_interface_sets,
 };
+pub use render::render;
 pub use span::{Ident, Span};

@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn times_are_rfc3339() {
-        let ns = |t| match time(t) {
+        let ns = |t: &str| match time(t) {
             Ok(Literal::Time(ns)) => Some(ns),
             _ => None,
         };

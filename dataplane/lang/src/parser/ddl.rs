@@ -158,12 +158,17 @@ impl Parser<'_> {
             if self.at(&Tok::Eof) || self.at_ddl_item() || query {
                 return Err(self.unclosed_brace(opener));
             }
-            let result = item(self).and_then(|value| self.item_end().map(|()| value));
+            let result = item(self).and_then(|value| {
+                if self.at_query() {
+                    return Err(self.unclosed_brace(opener));
+                }
+                self.item_end().map(|()| value)
+            });
             match result {
                 Ok(value) => items.push(value),
                 Err(Reported) => {
                     failed = true;
-                    self.skip_to(|p| p.at(&Tok::Semicolon) || p.at_ddl_item());
+                    self.skip_to(|p| p.at_ddl_item() || p.at_query());
                     // A stray closing bracket of another kind would stop here for ever.
                     if matches!(self.peek(), Tok::RParen | Tok::RBracket) {
                         self.bump();
@@ -172,6 +177,11 @@ impl Parser<'_> {
             }
         }
         if failed { Err(Reported) } else { Ok(items) }
+    }
+
+    /// Whether a block of a query file was left open: the query itself begins here.
+    fn at_query(&self) -> bool {
+        self.dialect == Dialect::Gsql && (self.at_word("SELECT") || self.at_word("MERGE"))
     }
 
     fn unclosed_brace(&mut self, opener: Span) -> Reported {

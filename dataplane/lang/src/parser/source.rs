@@ -77,35 +77,38 @@ impl Parser<'_> {
         }
         let alias = if self.eat_word("AS") {
             Some(self.free_name("a table variable after AS")?)
-        } else if self.foreign_join() {
-            return Err(Reported);
         } else if self.at(&Tok::Word)
             && !keyword::ends_table(self.word())
             && !self.at_clause()
             && !self.at_clause_typo()
+            && !self.at_foreign_join()
         {
             Some(self.name("a table variable")?)
         } else {
             None
         };
+        if self.at_foreign_join() {
+            return Err(self.foreign_join());
+        }
         Ok(Table { source, alias, span: SpanEq(self.span_since(start)) })
     }
 
-    /// Reports `a JOIN b` and `a LEFT JOIN b`, and steps over the words.
-    fn foreign_join(&mut self) -> bool {
-        let joins = |p: &Self, ahead| FOREIGN_JOINS.iter().any(|k| p.word_at_is(ahead, k));
-        if !joins(self, 0) || *self.peek_at(1) != Tok::Word || self.at_clause_follows() {
-            return false;
-        }
+    /// `a JOIN b`, `a LEFT JOIN b`
+    fn at_foreign_join(&self) -> bool {
+        FOREIGN_JOINS.iter().any(|k| self.at_word(k))
+            && matches!(self.peek_at(1), Tok::Word | Tok::LParen)
+            && !self.at_clause_follows()
+    }
+
+    fn foreign_join(&mut self) -> Reported {
         self.report(
             Diagnostic::error("foreign-join", self.span(), "the kind of join stands before FROM")
                 .label("not a join in GSQL")
                 .hint(
                     "Write `SELECT … INNER_JOIN FROM a, b WHERE a.tb = b.tb AND …`; also \
-                       OUTER_JOIN, LEFT_OUTER_JOIN, RIGHT_OUTER_JOIN.",
+                     OUTER_JOIN, LEFT_OUTER_JOIN, RIGHT_OUTER_JOIN.",
                 ),
-        );
-        true
+        )
     }
 
     /// Whether the word after this one opens a clause, so that this one is a table variable.
