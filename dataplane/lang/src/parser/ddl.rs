@@ -154,29 +154,8 @@ impl Parser<'_> {
                 break;
             }
             let query =
-                self.dialect == Dialect::Gsql && (self.at_word("SELECT") || self.at_word("MERGE"));
-            if self.at(&Tok::Eof) || self.at_ddl_item() || query {
-                return Err(self.unclosed_brace(opener));
-            }
-            let result = item(self).and_then(|value| {
-                if self.at_query() {
-                    return Err(self.unclosed_brace(opener));
-                }
-                self.item_end().map(|()| value)
-            });
-            match result {
-                Ok(value) => items.push(value),
-                Err(Reported) => {
-                    failed = true;
-                    self.skip_to(|p| p.at_ddl_item() || p.at_query());
-                    // A stray closing bracket of another kind would stop here for ever.
-                    if matches!(self.peek(), Tok::RParen | Tok::RBracket) {
-                        self.bump();
-                    }
-                }
-            }
-        }
-        if failed { Err(Reported) } else { Ok(items) }
+                let merge = self.at_word("MERGE") && *self.peek_at(2) == Tok::Dot;
+        self.dialect == Dialect::Gsql && (self.at_word("SELECT") || merge)
     }
 
     /// Whether a block of a query file was left open: the query itself begins here.

@@ -487,7 +487,7 @@ impl<'t> Parser<'t> {
             () if is("DEFINE") || is("PARAM") => *next == Tok::LBrace,
             () if is("WATCHLIST") => next_is("FIELDS"),
             // As a field name it is followed by anything but a word.
-            () if is("MERGE") => *next == Tok::Word,
+            () if is("MERGE") => *next == Tok::Word && !keyword::ends_table(self.word_at(1)),
             () if is("LIMIT") => matches!(next, Tok::Literal(_) | Tok::Param | Tok::Bad),
             () => keyword::is_clause(word),
         }

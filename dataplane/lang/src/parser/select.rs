@@ -127,7 +127,7 @@ impl Parser<'_> {
         // `SELECT time FORM tcp`: a column would not be followed by a bare word.
         let follows = matches!(self.peek_at(1), Tok::Word | Tok::LParen | Tok::LBracket);
         let word = self.word();
-        if !follows || keyword::is_reserved(word) {
+        if !follows || keyword::is_reserved(word) || keyword::ends_table(self.word_at(1)) {
             return None;
         }
         if let Some(join) = self.typo_of(word, &keyword::JOINS) {
@@ -369,7 +369,7 @@ impl Parser<'_> {
             }
             let before = self.last_span();
             if self.eat(&Tok::Comma) {
-                if stop(self) || self.at_query_end() {
+                if self.at_clause() || self.at_query_end() {
                     failed = true;
                     let comma = self.last_span();
                     self.report(
