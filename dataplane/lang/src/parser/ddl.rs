@@ -153,14 +153,35 @@ impl Parser<'_> {
             if self.eat(&Tok::RBrace) {
                 break;
             }
-            let query =
-                let merge = self.at_word("MERGE") && *self.peek_at(2) == Tok::Dot;
-        self.dialect == Dialect::Gsql && (self.at_word("SELECT") || merge)
+            if self.at(&Tok::Eof) || self.at_ddl_item() || self.at_query() {
+                return Err(self.unclosed_brace(opener));
+            }
+            let result = item(self).and_then(|value| {
+                if self.at_query() {
+                    return Err(self.unclosed_brace(opener));
+                }
+                self.item_end().map(|()| value)
+            });
+            match result {
+                Ok(value) => items.push(value),
+                Err(Reported) => {
+                    failed = true;
+                    self.skip_to(|p| p.at_ddl_item() || p.at_query());
+                    // A stray closing bracket of another kind would stop here for ever.
+                    if matches!(self.peek(), Tok::RParen | Tok::RBracket) {
+                        self.bump();
+                    }
+                }
+            }
+        }
+        if failed { Err(Reported) } else { Ok(items) }
     }
 
     /// Whether a block of a query file was left open: the query itself begins here.
     fn at_query(&self) -> bool {
-        self.dialect == Dialect::Gsql && (self.at_word("SELECT") || self.at_word("MERGE"))
+        // A name of a block is not followed by a dotted column.
+        let merge = self.at_word("MERGE") && *self.peek_at(2) == Tok::Dot;
+        self.dialect == Dialect::Gsql && (self.at_word("SELECT") || merge)
     }
 
     fn unclosed_brace(&mut self, opener: Span) -> Reported {
