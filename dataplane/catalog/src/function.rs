@@ -141,8 +141,7 @@ pub struct Function {
     pub partial: bool,
     /// Ordering of the result when the first argument has the given one; `None`: varying.
     pub ordering: Option<fn(Basic) -> Basic>,
-    /// Fields appended as arguments when the call has none: the five-tuple of `hash5()`. The first three must be in
-    /// scope, ports are left out where there are none.
+    /// Fields appended as arguments: the five-tuple of `hash5()`. Ports that are not in scope are the constant 0.
     pub implicit_fields: &'static [&'static str],
     /// Memory of one aggregate state, bytes, at most; 0 for scalars.
     pub state_bytes: u32,
@@ -152,4 +151,74 @@ pub struct Function {
     pub doc: &'static str,
     /// An example call.
     pub example: &'static str,
+}
+
+impl Function {
+    /// The type a cast such as `ULLONG(x)` gives, for casts only; its ordering is [`crate::ordering::cast`].
+    pub fn cast_target(&self) -> Option<Type> {
+        crate::builtin::functions::cast_of(self.symbol)
+    }
+
+    /// Whether it is any kind of aggregate.
+    pub fn is_aggregate(&self) -> bool {
+        matches!(self.kind, FunctionKind::Aggregate(_) | FunctionKind::RunningAggregate)
+    }
+
+    /// The declaration as `functions` and messages show it: `string str_truncate(string s, uint n)`.
+    pub fn signature(&self) -> String {
+        let mut text = format!("{} {}", self.result_name(), self.name);
+        let (open, close) =
+            if self.kind == FunctionKind::Predicate { ('[', ']') } else { ('(', ')') };
+        text.push(open);
+        for (i, param) in self.params.iter().enumerate() {
+            if i > 0 {
+                text.push_str(", ");
+            }
+            text.push_str(&param.to_string());
+        }
+        if self.variadic {
+            text.push_str(", …");
+        }
+        text.push(close);
+        text
+    }
+
+    fn result_name(&self) -> String {
+        let of_param = |i: usize| match self.params.get(i).map(|p| p.ty) {
+            Some(ParamType::Exact(ty)) => ty.name().to_owned(),
+            _ => "same".to_owned(),
+        };
+        match self.result {
+            ResultType::Exact(ty) => ty.name().to_owned(),
+            ResultType::SameAs(i) => of_param(i),
+            ResultType::Promoted => "promoted".to_owned(),
+            ResultType::WideSum(_) => "widened".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Param {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pass = match self.pass {
+            PassBy::Value => "",
+            PassBy::Const => " CONST",
+            PassBy::Handle => " HANDLE",
+        };
+        let (open, close) = if self.optional { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{pass} {}{close}", self.ty, self.name)
+    }
+}
+
+impl std::fmt::Display for ParamType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ParamType::Exact(ty) => write!(f, "{ty}"),
+            ParamType::AnyInteger => f.write_str("integer"),
+            ParamType::AnyNumeric => f.write_str("number"),
+            ParamType::AnyBytes => f.write_str("string"),
+            ParamType::AnyAddress => f.write_str("address"),
+            ParamType::Any => f.write_str("any"),
+            ParamType::SameAs(_) => f.write_str("same"),
+        }
+    }
 }

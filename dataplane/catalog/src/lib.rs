@@ -3,11 +3,13 @@
 //! Depends on `wt-lang` for one thing: the protocol DDL shares its expression grammar with GSQL.
 
 pub mod arith;
+pub mod builtin;
 pub mod display;
 pub mod function;
 pub mod ordering;
 pub mod promote;
 pub mod protocol;
+pub mod resolve;
 pub mod text;
 pub mod types;
 pub mod value;

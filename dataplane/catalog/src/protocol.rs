@@ -9,6 +9,9 @@ use crate::ordering::Ordering;
 use crate::types::Type;
 use crate::value::Value;
 
+/// Most headers in one path, whatever the protocols allow: deeper packets end their path there (`too_deep`).
+pub const PATH_HEADERS_MAX: usize = 64;
+
 /// Index of a protocol in its [`Catalog`](crate::Catalog).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProtocolId(pub u32);
@@ -44,9 +47,8 @@ pub struct Protocol {
     pub children: Vec<Dispatch>,
     /// Link types (LINKTYPE_ numbers) whose frames start with this header.
     pub link_types: Vec<u16>,
-    /// How many times it may stand in one path; 1 when it may not repeat. A refinement counts for itself and for each
-    /// abstract protocol it refines (`ipv4` and `ipv6` together stand at most `ip.repeat` times); `u32::MAX` for an
-    /// abstract protocol that sets no limit.
+    /// How many times it may stand in one path; 1 when it may not repeat. A refinement that states no limit has that of
+    /// the abstract protocol it refines; each protocol is counted by itself.
     pub repeat: u32,
     /// Text records rather than packets (csv, netflow …).
     pub record: Option<RecordKind>,
