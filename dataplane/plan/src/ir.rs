@@ -57,7 +57,7 @@ pub struct Node {
 }
 
 /// Node operators.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// A constant.
     Const(Value),
@@ -126,8 +126,10 @@ pub enum Op {
     },
     /// TRUE when the layer is there.
     Present(LayerId),
-    /// How many headers of the protocol (or refining it) the path has; `run_below`: in the unbroken run directly
-    /// below that layer.
+    /// Where the layer starts, bytes from the first byte of the packet.
+    Offset(LayerId),
+    /// How many headers of the protocol (or refining it) the path has; `run_below`: in the run directly below that
+    /// layer (see [`LayerSel::RunLast`]).
     Depth {
         /// What is counted.
         protocol: ProtocolId,
@@ -180,7 +182,7 @@ pub enum Op {
 }
 
 /// A handle: an argument registered once (gsql.md §20.2).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HandleSpec {
     /// Function symbol that registers it.
     pub symbol: &'static str,
@@ -189,7 +191,7 @@ pub struct HandleSpec {
 }
 
 /// The argument of a handle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HandleArg {
     /// A literal or interface property.
     Const(Value),
@@ -214,8 +216,11 @@ pub enum LayerSel {
     Below(LayerId, ProtocolId),
     /// The nearest one above that layer.
     Above(LayerId, ProtocolId),
-    /// The last of the unbroken run of the protocol that starts directly below that layer.
+    /// The last header of the protocol in the run directly below that layer: the longest sequence of headers below it
+    /// of which each is of the protocol (or refines it) or has [`HeaderProgram::continues`].
     RunLast(LayerId, ProtocolId),
+    /// The `n`-th header of the protocol in that run, from 0.
+    RunNth(LayerId, ProtocolId, u32),
 }
 
 /// How to walk a packet's headers. The path is walked once per packet, before any query is evaluated.
@@ -250,6 +255,8 @@ pub struct HeaderProgram {
     pub children: Vec<(ProtocolId, Option<NodeId>)>,
     /// Most headers of this protocol in one path.
     pub repeat: u32,
+    /// It extends the header above it: runs of headers go on through it.
+    pub continues: bool,
 }
 
 /// All LFTAs of a batch on one interface.

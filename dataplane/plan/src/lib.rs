@@ -2,6 +2,11 @@
 //!
 //! Pure: no clock, file, thread or kernel.
 
+pub mod bpf;
 pub mod ir;
 pub mod logical;
+pub mod lower;
+pub mod parse_spec;
 pub mod physical;
+
+pub use bpf::check_pcap_filter;

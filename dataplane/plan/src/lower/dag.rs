@@ -1,0 +1,311 @@
+//! A hash-consing builder of IR nodes: a node equal to an earlier one is that node.
+
+use std::collections::HashMap;
+
+use wt_catalog::protocol::Meta;
+use wt_catalog::{Type, Value};
+use wt_lang::ast::BinaryOp;
+
+use super::fold::fold;
+use crate::ir::{Exprs, HandleId, HandleSpec, LayerId, LayerSel, Node, NodeId, Op};
+
+/// Nodes, layers and handles under construction.
+///
+/// Identities that keep absence and failure as they are get applied on the way: constants fold through
+/// `wt_catalog::arith` (what would fail is left to run time), neutral elements vanish, `Select` with equal arms and a
+/// condition that is never absent collapses.
+#[derive(Clone, Debug, Default)]
+pub struct Dag {
+    exprs: Exprs,
+    /// Beside each node: it has a value for every packet or tuple.
+    present: Vec<bool>,
+    layers: Vec<LayerSel>,
+    node_index: HashMap<(Op, Type), NodeId>,
+    layer_index: HashMap<LayerSel, LayerId>,
+    handle_index: HashMap<HandleSpec, HandleId>,
+}
+
+impl Dag {
+    /// The nodes and handles so far.
+    pub fn exprs(&self) -> &Exprs {
+        &self.exprs
+    }
+
+    /// The layers so far.
+    pub fn layers(&self) -> &[LayerSel] {
+        &self.layers
+    }
+
+    /// A node.
+    pub fn get(&self, id: NodeId) -> &Node {
+        &self.exprs.nodes[id.0 as usize]
+    }
+
+    /// The type of a node's value.
+    pub fn ty(&self, id: NodeId) -> Type {
+        self.get(id).ty
+    }
+
+    /// Nodes and layers, builder state dropped.
+    pub fn finish(self) -> (Exprs, Vec<LayerSel>) {
+        (self.exprs, self.layers)
+    }
+
+    /// The layer of a selection.
+    pub fn layer(&mut self, sel: LayerSel) -> LayerId {
+        let next = LayerId(index_u32(self.layers.len()));
+        *self.layer_index.entry(sel.clone()).or_insert_with(|| {
+            self.layers.push(sel);
+            next
+        })
+    }
+
+    /// The handle of a specification.
+    pub fn handle(&mut self, spec: HandleSpec) -> HandleId {
+        let next = HandleId(index_u32(self.exprs.handles.len()));
+        *self.handle_index.entry(spec.clone()).or_insert_with(|| {
+            self.exprs.handles.push(spec);
+            next
+        })
+    }
+
+    /// A constant.
+    pub fn constant(&mut self, value: Value, ty: Type) -> NodeId {
+        self.intern(Op::Const(value), ty, false)
+    }
+
+    /// TRUE or FALSE.
+    pub fn bool(&mut self, value: bool) -> NodeId {
+        self.constant(Value::Bool(value), Type::Bool)
+    }
+
+    /// An unsigned constant.
+    pub fn uint(&mut self, value: u64, ty: Type) -> NodeId {
+        self.constant(Value::Uint(value), ty)
+    }
+
+    /// The node of an operation that fails in no other way than by its operands, division by zero apart.
+    pub fn node(&mut self, op: Op, ty: Type) -> NodeId {
+        match self.simplify(&op, ty) {
+            Some(same) => same,
+            None => match fold(&self.exprs, &op, ty) {
+                Some(value) => self.constant(value, ty),
+                None => self.intern(op, ty, false),
+            },
+        }
+    }
+
+    /// A call of a host function; `partial`: it may fail.
+    pub fn call(
+        &mut self,
+        symbol: &'static str,
+        args: Vec<NodeId>,
+        handle: Option<HandleId>,
+        ty: Type,
+        partial: bool,
+    ) -> NodeId {
+        self.intern(Op::Call { symbol, args, handle }, ty, partial)
+    }
+
+    /// `a AND b`
+    pub fn and(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.node(Op::And(a, b), Type::Bool)
+    }
+
+    /// `a OR b`
+    pub fn or(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.node(Op::Or(a, b), Type::Bool)
+    }
+
+    /// `NOT a`
+    pub fn not(&mut self, a: NodeId) -> NodeId {
+        self.node(Op::Not(a), Type::Bool)
+    }
+
+    /// `CASE WHEN cond THEN then ELSE otherwise END`
+    pub fn select(&mut self, cond: NodeId, then: NodeId, otherwise: NodeId) -> NodeId {
+        let ty = self.ty(then);
+        self.node(Op::Select { cond, then, otherwise }, ty)
+    }
+
+    /// The node converted to a type; itself when it has it.
+    pub fn cast(&mut self, id: NodeId, ty: Type) -> NodeId {
+        if self.ty(id) == ty { id } else { self.node(Op::Cast(id), ty) }
+    }
+
+    /// The constant a node is.
+    pub fn as_const(&self, id: NodeId) -> Option<&Value> {
+        match &self.get(id).op {
+            Op::Const(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// True when a node has a value for every packet or tuple.
+    pub fn never_absent(&self, id: NodeId) -> bool {
+        self.present[id.0 as usize]
+    }
+
+    fn is_true(&self, id: NodeId) -> bool {
+        matches!(self.as_const(id), Some(Value::Bool(true)))
+    }
+
+    fn is_false(&self, id: NodeId) -> bool {
+        matches!(self.as_const(id), Some(Value::Bool(false)))
+    }
+
+    /// An existing node with the same meaning.
+    fn simplify(&mut self, op: &Op, ty: Type) -> Option<NodeId> {
+        match *op {
+            Op::And(a, b) if self.is_true(a) || a == b => Some(b),
+            Op::And(a, b) if self.is_true(b) => Some(a),
+            Op::And(a, b) if self.is_false(a) && self.never_absent(b) => Some(a),
+            Op::And(a, b) if self.is_false(b) && self.never_absent(a) => Some(b),
+            Op::Or(a, b) if self.is_false(a) || a == b => Some(b),
+            Op::Or(a, b) if self.is_false(b) => Some(a),
+            Op::Or(a, b) if self.is_true(a) && self.never_absent(b) => Some(a),
+            Op::Or(a, b) if self.is_true(b) && self.never_absent(a) => Some(b),
+            Op::Not(a) => match self.get(a).op {
+                Op::Not(inner) => Some(inner),
+                Op::Const(Value::Bool(b)) => Some(self.bool(!b)),
+                _ => None,
+            },
+            Op::Select { cond, then, otherwise } => {
+                if self.is_true(cond) {
+                    return Some(then);
+                }
+                if self.is_false(cond) {
+                    return Some(otherwise);
+                }
+                if then == otherwise && self.never_absent(cond) {
+                    return Some(then);
+                }
+                if ty == Type::Bool && self.is_true(then) && self.is_false(otherwise) {
+                    return Some(cond);
+                }
+                if ty == Type::Bool && self.is_false(then) && self.is_true(otherwise) {
+                    return Some(self.not(cond));
+                }
+                None
+            }
+            Op::Cast(a) if self.ty(a) == ty => Some(a),
+            _ => None,
+        }
+    }
+
+    fn intern(&mut self, op: Op, ty: Type, partial: bool) -> NodeId {
+        let key = (op, ty);
+        if let Some(&id) = self.node_index.get(&key) {
+            return id;
+        }
+        let below = children(&key.0);
+        let host_only = self.needs_host(&key.0, ty) || below.iter().any(|&c| self.get(c).host_only);
+        let fails = partial
+            || self.may_fail(&key.0, ty)
+            || below.iter().any(|&c| self.get(c).fails);
+        let present = !fails
+            && !can_be_absent(&key.0)
+            && (reads_outside(&key.0) || below.iter().all(|&c| self.never_absent(c)));
+        let id = NodeId(index_u32(self.exprs.nodes.len()));
+        self.present.push(present);
+        self.exprs.nodes.push(Node { op: key.0.clone(), ty, host_only, fails });
+        self.node_index.insert(key, id);
+        id
+    }
+
+    /// Whether the operation itself, its operands apart, needs the host.
+    fn needs_host(&self, op: &Op, ty: Type) -> bool {
+        match op {
+            Op::Slice { .. } | Op::Call { .. } => true,
+            // The family is known, so the emitted 4 or 16 bytes are widened by the reader.
+            Op::Cast(a) if ty == Type::Inet => !matches!(self.ty(*a), Type::Ip | Type::Ipv6),
+            Op::Meta(Meta::Interface) => true,
+            _ => matches!(
+                ty,
+                Type::Float | Type::Inet | Type::Prefix | Type::String | Type::Bytes
+            ),
+        }
+    }
+
+    /// Whether the operation itself can fail (`wt_catalog::arith`): division by zero, masks and casts of the other
+    /// address family.
+    fn may_fail(&self, op: &Op, ty: Type) -> bool {
+        match *op {
+            Op::Binary(_, a, b) if self.ty(a) == Type::Inet || self.ty(b) == Type::Inet => true,
+            Op::Binary(BinaryOp::Div | BinaryOp::Rem, _, d) => match self.as_const(d) {
+                Some(Value::Float(_)) => false,
+                Some(Value::Duration(ns)) => *ns <= 0,
+                Some(v) => v.as_i128() == Some(0),
+                None => ty != Type::Float,
+            },
+            Op::Cast(a) => self.ty(a) == Type::Inet && ty != Type::Inet,
+            _ => false,
+        }
+    }
+}
+
+/// The nodes an operation reads, in order.
+pub fn children(op: &Op) -> Vec<NodeId> {
+    match op {
+        Op::Const(_)
+        | Op::Param(_)
+        | Op::Input(_)
+        | Op::Meta(_)
+        | Op::Present(_)
+        | Op::Offset(_)
+        | Op::Depth { .. } => Vec::new(),
+        Op::Load { at, .. }
+        | Op::LoadOrZero { at, .. }
+        | Op::InBounds { at, .. }
+        | Op::LoadIpv6 { at, .. } => at.iter().copied().collect(),
+        Op::Slice { at, len, .. } => std::iter::once(*at).chain(*len).collect(),
+        Op::ByProtocol { arms, .. } => arms.iter().map(|a| a.1).collect(),
+        Op::Unary(_, a) | Op::Not(a) | Op::In(a, _) | Op::Cast(a) => vec![*a],
+        Op::Binary(_, a, b)
+        | Op::Saturating(_, a, b)
+        | Op::Compare(_, a, b)
+        | Op::And(a, b)
+        | Op::Or(a, b) => vec![*a, *b],
+        Op::Select { cond, then, otherwise } => vec![*cond, *then, *otherwise],
+        Op::Call { args, .. } => args.clone(),
+    }
+}
+
+/// The layer an operation reads itself.
+pub fn layer_of(op: &Op) -> Option<LayerId> {
+    match op {
+        Op::Load { layer, .. }
+        | Op::LoadOrZero { layer, .. }
+        | Op::InBounds { layer, .. }
+        | Op::LoadIpv6 { layer, .. }
+        | Op::Slice { layer, .. }
+        | Op::Present(layer)
+        | Op::Offset(layer)
+        | Op::ByProtocol { layer, .. } => Some(*layer),
+        Op::Depth { run_below, .. } => *run_below,
+        _ => None,
+    }
+}
+
+/// Operations that are absent for reasons of their own.
+fn can_be_absent(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Load { .. }
+            | Op::LoadIpv6 { .. }
+            | Op::Slice { .. }
+            | Op::Offset(_)
+            | Op::ByProtocol { .. }
+            | Op::Call { .. }
+    )
+}
+
+/// Operations that answer even where there are no bytes.
+fn reads_outside(op: &Op) -> bool {
+    matches!(op, Op::LoadOrZero { .. } | Op::InBounds { .. })
+}
+
+/// Programs are far below 2^32 nodes: the text limit of a query file bounds them.
+fn index_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
