@@ -95,19 +95,23 @@ fn sketches(list: &mut Vec<Function>) {
             "count_distinct(srcIP)",
         ),
         host("approx_top", &[any.clone(), constant(uint("k"))], Type::String, 256 << 10).about(
-            "The k most frequent values with their counts, estimated by SpaceSaving.",
+            "The k most frequent values (at most 100) with their counts, as text; exact up to 1024 values, beyond it too low by at most 0.2 % of all.",
             "approx_top(destPort, 10)",
         ),
         host("quantile", &[number("x"), q()], Type::Float, 64 << 10).about(
-            "The value below which a share q of all values lies, estimated.",
+            "The value that a share q of all does not exceed; exact up to 256 different values, beyond it within 1 % of the value.",
             "quantile(len, 0.99)",
         ),
         host("stddev", &[number("x")], Type::Float, 40)
             .about("Standard deviation of the population.", "stddev(len)"),
         host("variance", &[number("x")], Type::Float, 40)
             .about("Variance of the population.", "variance(len)"),
-        host("rate", &[number("x")], Type::Float, 48).about(
-            "Sum per second of the window.",
+        Function {
+            implicit_fields: &["timestamp"],
+            ..host("rate", &[number("x")], Type::Float, 48)
+        }
+        .about(
+            "Sum per second from the group's first to its last tuple; 0 when all came at once.",
             "rate(len)",
         ),
         host("first", std::slice::from_ref(&any), Type::Uint, 64 + KEPT_BYTES_MAX)
@@ -125,7 +129,7 @@ fn sketches(list: &mut Vec<Function>) {
             ..host("hist", &[number("x"), constant(number("bound"))], Type::String, 4 << 10)
         }
         .about(
-            "How many values lie below each bound, in ascending order, and above the last.",
+            "How many values lie below, between and above the bounds (at most 64), as text: <64:3 64..512:5 >=512:2.",
             "hist(len, 64, 512, 1500)",
         ),
     ]);

@@ -62,6 +62,15 @@ fn tests(list: &mut Vec<Function>) {
         "Whether s begins with p.",
         "str_match_start[data, 'SSH-']",
     );
+    // What LIKE becomes.
+    list.push(
+        Function::predicate("str_like", "str_like", &[s.clone(), bytes("pattern")])
+            .at_cost(Cost::High)
+            .about(
+                "Whether s is the pattern, where % is any bytes, _ one byte, and \\ takes the next byte as it is.",
+                "str_like(data, 'GET %')",
+            ),
+    );
     for (symbols, doc, example) in [
         (
             ("byte_match_offset", "byte_match_offset_uint"),
