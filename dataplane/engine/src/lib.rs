@@ -1,3 +1,41 @@
-//! placeholder
+//! Runs physical plans: LFTA backends next to the packets, HFTA operators above them, sources, and the books.
+//!
+//! ```text
+//! sources ─ packets in time order ─▶ LftaBackend ─ tuples, punctuation ─▶ operator graph ─ rows ─▶ RowSink
+//! ```
+//!
+//! [`run`] is the whole of it for captures. Invariants: nothing outside the captured bytes is read; no packet, tuple or
+//! row is lost without a count in the [`Ledger`]; what operators keep is charged to one memory limit; the same plan over the
+//! same captures gives the same rows in the same order.
 
+pub mod check;
+mod error;
 pub mod functions;
+mod graph;
+mod hfta;
+mod interp;
+pub mod ledger;
+pub mod lfta;
+mod memory;
+mod packet;
+mod run;
+mod setup;
+mod sink;
+mod source;
+mod tuple;
+mod window;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::EngineError;
+pub use interp::{PATH_HEADERS_MAX, WalkEnd};
+pub use ledger::{CaptureDamage, Imbalance, Ledger};
+pub use lfta::{LftaBackend, ReferenceLfta};
+pub use memory::{Memory, MemoryExceeded};
+pub use packet::Packet;
+pub use run::{Progress, RunEnd, RunOptions, RunReport, run};
+pub use setup::SetupError;
+pub use sink::{RowSink, SinkError};
+pub use source::Source;
+pub use tuple::{Message, Tuple};

@@ -1,0 +1,54 @@
+//! Why a run could not start or go on.
+
+use crate::memory::MemoryExceeded;
+use crate::setup::SetupError;
+
+/// A run that failed. Rows that were out before stay out.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The plan reads an interface that no source has.
+    #[error("the plan reads interface `{interface}`, but the sources are: {}", known.join(", "))]
+    NoSource {
+        /// The interface.
+        interface: String,
+        /// The sources' interfaces.
+        known: Vec<String>,
+    },
+    /// Two sources of one interface.
+    #[error("interface `{interface}` has two sources")]
+    TwoSources {
+        /// The interface.
+        interface: String,
+    },
+    /// The plan could not be started.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// An operator reached the memory limit.
+    #[error(transparent)]
+    Memory(#[from] MemoryExceeded),
+    /// A sink failed for another reason than that nobody reads it.
+    #[error("cannot write the rows of `{query}`: {source}")]
+    Sink {
+        /// Query.
+        query: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl EngineError {
+    /// What the user can do about it, as full sentences, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoSource { .. } => "Name the capture's interface: -r NAME=FILE.",
+            Self::TwoSources { .. } => "Give all files of one interface as one source.",
+            Self::Memory(error) | Self::Setup(SetupError::Memory(error)) => error.hint(),
+            Self::Setup(SetupError::Handle { .. }) => {
+                "Patterns are POSIX extended regular expressions; tables are files with one entry per line."
+            }
+            Self::Sink { .. } => "Check that the target can be written and has room.",
+            Self::Setup(SetupError::Plan(_)) => return None,
+        })
+    }
+}

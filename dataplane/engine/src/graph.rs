@@ -1,0 +1,267 @@
+//! The operator graph: carries messages from the LFTAs through the operators to the sink, each stream in its own order.
+
+use std::collections::VecDeque;
+
+use wt_catalog::Value;
+use wt_plan::physical::{PhysicalPlan, StreamRef};
+
+use crate::error::EngineError;
+use crate::hfta::{self, Context, Operator};
+use crate::ledger::{OperatorLedger, OutputLedger};
+use crate::memory::Memory;
+use crate::setup::SetupError;
+use crate::sink::{RowSink, SinkError};
+use crate::tuple::Message;
+
+/// A reader of a stream.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// An operator's input.
+    Operator { node: usize, port: usize },
+    /// An output of the plan.
+    Output(usize),
+}
+
+/// Operators and who reads what.
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+    /// By interface, then query.
+    lftas: Vec<Vec<Stream>>,
+    outputs: Vec<OutputState>,
+    queue: VecDeque<(Reader, Message)>,
+    /// What the operator at work sends.
+    sent: Vec<Message>,
+    /// The output whose sink nobody reads any more.
+    closed: Option<usize>,
+}
+
+struct Node {
+    name: String,
+    operator: Box<dyn Operator>,
+    inputs: Vec<StreamRef>,
+    /// By input: the interfaces and queries that its tuples stem from.
+    origins: Vec<Vec<(usize, u32)>>,
+    output: Stream,
+}
+
+/// A stream's readers, and how many tuples it has carried.
+#[derive(Default)]
+struct Stream {
+    readers: Vec<Reader>,
+    tuples: u64,
+}
+
+struct OutputState {
+    query: String,
+    stream: StreamRef,
+    rows: u64,
+    unsent: u64,
+}
+
+impl Graph {
+    /// Builds the operators of a plan that [`crate::check`] has found sound.
+    ///
+    /// # Errors
+    /// A handle that cannot be registered.
+    pub(crate) fn new(plan: &PhysicalPlan, params: &[Value]) -> Result<Self, SetupError> {
+        let lftas = plan
+            .interfaces
+            .iter()
+            .map(|interface| interface.program.queries.iter().map(|_| Stream::default()).collect());
+        let mut graph = Self {
+            nodes: Vec::with_capacity(plan.nodes.len()),
+            lftas: lftas.collect(),
+            outputs: Vec::with_capacity(plan.outputs.len()),
+            queue: VecDeque::new(),
+            sent: Vec::new(),
+            closed: None,
+        };
+        for (index, node) in plan.nodes.iter().enumerate() {
+            let origins = node.inputs.iter().map(|input| graph.origins(*input)).collect();
+            graph.nodes.push(Node {
+                name: node.name.clone(),
+                operator: hfta::operator(node, params)?,
+                inputs: node.inputs.clone(),
+                origins,
+                output: Stream::default(),
+            });
+            for (port, input) in node.inputs.iter().enumerate() {
+                graph.stream(*input).readers.push(Reader::Operator { node: index, port });
+            }
+        }
+        for (index, output) in plan.outputs.iter().enumerate() {
+            graph.stream(output.stream).readers.push(Reader::Output(index));
+            graph.outputs.push(OutputState {
+                query: output.query.clone(),
+                stream: output.stream,
+                rows: 0,
+                unsent: 0,
+            });
+        }
+        Ok(graph)
+    }
+
+    fn stream(&mut self, stream: StreamRef) -> &mut Stream {
+        match stream {
+            StreamRef::Lfta { interface, query } => {
+                &mut self.lftas[interface as usize][query as usize]
+            }
+            StreamRef::Hfta(node) => &mut self.nodes[node as usize].output,
+        }
+    }
+
+    /// The interfaces and queries that a stream's tuples stem from.
+    fn origins(&self, stream: StreamRef) -> Vec<(usize, u32)> {
+        match stream {
+            StreamRef::Lfta { interface, query } => vec![(interface as usize, query)],
+            StreamRef::Hfta(node) => self.nodes[node as usize].origins.concat(),
+        }
+    }
+
+    /// Takes a message of an LFTA; [`Self::run`] carries it on.
+    pub(crate) fn push(&mut self, interface: usize, query: u32, message: Message) {
+        enqueue(&mut self.lftas[interface][query as usize], message, &mut self.queue);
+    }
+
+    /// Carries on until nothing is under way.
+    ///
+    /// # Errors
+    /// The memory limit, or a sink that fails. A sink that nobody reads any more is no error: see [`Self::closed`].
+    pub(crate) fn run(
+        &mut self,
+        memory: &mut Memory,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), EngineError> {
+        while let Some((reader, message)) = self.queue.pop_front() {
+            match reader {
+                Reader::Output(index) => self.deliver(index, message, sink)?,
+                Reader::Operator { node, port } => {
+                    let Node { operator, output, .. } = &mut self.nodes[node];
+                    let mut cx = Context { memory: &mut *memory, out: &mut self.sent };
+                    operator.message(port, message, &mut cx)?;
+                    let sent = self.sent.drain(..);
+                    sent.for_each(|message| enqueue(output, message, &mut self.queue));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(
+        &mut self,
+        index: usize,
+        message: Message,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), EngineError> {
+        let output = &mut self.outputs[index];
+        let taken = match &message {
+            Message::Tuple(_) if self.closed.is_some() => {
+                output.unsent += 1;
+                return Ok(());
+            }
+            Message::Tuple(tuple) => sink.row(index, tuple),
+            Message::Punctuation(_) | Message::Flush if self.closed.is_none() => sink.window(index),
+            _ => Ok(()),
+        };
+        let is_row = matches!(message, Message::Tuple(_));
+        match taken {
+            Ok(()) => output.rows += u64::from(is_row),
+            Err(SinkError::Closed) => {
+                output.unsent += u64::from(is_row);
+                self.closed = Some(index);
+            }
+            Err(SinkError::Io(source)) => {
+                return Err(EngineError::Sink { query: output.query.clone(), source });
+            }
+        }
+        Ok(())
+    }
+
+    /// The output whose sink nobody reads any more, if there is one.
+    pub(crate) fn closed(&self) -> Option<usize> {
+        self.closed
+    }
+
+    /// Operators that need lower bounds of some inputs, each with where those stem from.
+    pub(crate) fn asking(&self) -> Vec<(usize, Vec<(usize, u32)>)> {
+        let of = |(index, node): (usize, &Node)| {
+            let ports = node.operator.waiting_on();
+            let origins = ports.iter().flat_map(|&port| &node.origins[port]).copied();
+            (!ports.is_empty()).then(|| (index, origins.collect()))
+        };
+        self.nodes.iter().enumerate().filter_map(of).collect()
+    }
+
+    /// Tells an operator that it has the bounds that can be had.
+    ///
+    /// # Errors
+    /// The memory limit.
+    pub(crate) fn bounds_given(
+        &mut self,
+        node: usize,
+        memory: &mut Memory,
+    ) -> Result<(), EngineError> {
+        let Node { operator, output, .. } = &mut self.nodes[node];
+        operator.bounds_given(&mut Context { memory, out: &mut self.sent })?;
+        self.sent.drain(..).for_each(|message| enqueue(output, message, &mut self.queue));
+        Ok(())
+    }
+
+    /// Whether some operator may ever ask for bounds.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.nodes.iter().any(|node| node.inputs.len() > 1)
+    }
+
+    /// Names of the outputs, for messages about the sink as a whole.
+    pub(crate) fn output_names(&self) -> String {
+        let names: Vec<_> = self.outputs.iter().map(|output| output.query.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Rows that the sink has taken.
+    pub(crate) fn rows(&self) -> u64 {
+        self.outputs.iter().map(|output| output.rows).sum()
+    }
+
+    fn carried(&self, stream: StreamRef) -> u64 {
+        match stream {
+            StreamRef::Lfta { interface, query } => {
+                self.lftas[interface as usize][query as usize].tuples
+            }
+            StreamRef::Hfta(node) => self.nodes[node as usize].output.tuples,
+        }
+    }
+
+    /// The books of the operators.
+    pub(crate) fn operator_ledgers(&self) -> Vec<OperatorLedger> {
+        let of = |node: &Node| OperatorLedger {
+            name: node.name.clone(),
+            kind: node.operator.kind(),
+            fed: node.inputs.iter().map(|input| self.carried(*input)).sum(),
+            tuples: node.operator.counters(),
+        };
+        self.nodes.iter().map(of).collect()
+    }
+
+    /// The books of the outputs.
+    pub(crate) fn output_ledgers(&self) -> Vec<OutputLedger> {
+        let of = |output: &OutputState| OutputLedger {
+            query: output.query.clone(),
+            fed: self.carried(output.stream),
+            rows: output.rows,
+            unsent: output.unsent,
+        };
+        self.outputs.iter().map(of).collect()
+    }
+}
+
+/// Puts a message of a stream on the way to its readers.
+fn enqueue(stream: &mut Stream, message: Message, queue: &mut VecDeque<(Reader, Message)>) {
+    stream.tuples += u64::from(matches!(message, Message::Tuple(_)));
+    if let Some((last, others)) = stream.readers.split_last() {
+        for reader in others {
+            queue.push_back((*reader, message.clone()));
+        }
+        queue.push_back((*last, message));
+    }
+}

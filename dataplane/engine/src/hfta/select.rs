@@ -1,0 +1,104 @@
+//! Filter and project (gsql.md §10): tuples leave in the order they come, late ones unchanged.
+
+use wt_catalog::Value;
+use wt_plan::ir::{Exprs, NodeId, Qual};
+
+use super::{Context, Operator};
+use crate::interp::{Evaluator, Lack, TupleEnv};
+use crate::ledger::OperatorCounters;
+use crate::memory::MemoryExceeded;
+use crate::setup::SetupError;
+use crate::tuple::{Message, Tuple};
+
+pub(super) struct Select {
+    evaluator: Evaluator,
+    quals: Vec<NodeId>,
+    outputs: Vec<NodeId>,
+    ordered: Vec<u32>,
+    counters: OperatorCounters,
+}
+
+impl Select {
+    pub(super) fn new(
+        exprs: &Exprs,
+        quals: &[Qual],
+        outputs: &[NodeId],
+        ordered: &[(u32, u32)],
+        params: &[Value],
+    ) -> Result<Self, SetupError> {
+        Ok(Self {
+            evaluator: Evaluator::new(exprs, params)?,
+            quals: quals.iter().map(|qual| qual.node).collect(),
+            outputs: outputs.to_vec(),
+            ordered: ordered.iter().map(|&(output, _)| output).collect(),
+            counters: OperatorCounters::default(),
+        })
+    }
+
+    /// The projection of a tuple; nothing when a qual is false.
+    fn project(&mut self, tuple: &Tuple) -> Result<Option<Tuple>, Lack> {
+        let env = TupleEnv(&*tuple.values);
+        self.evaluator.begin();
+        for qual in &self.quals {
+            if !matches!(self.evaluator.eval(*qual, &env)?, Value::Bool(true)) {
+                return Ok(None);
+            }
+        }
+        let values = self.outputs.iter().map(|node| self.evaluator.eval(*node, &env).cloned());
+        Ok(Some(Tuple { ordinal: tuple.ordinal, values: values.collect::<Result<_, _>>()? }))
+    }
+
+    /// The ordered outputs at the bounds of the input.
+    fn map_bounds(&mut self, bounds: &[(u32, Value)]) -> Vec<(u32, Value)> {
+        let env = TupleEnv(bounds);
+        self.evaluator.begin();
+        let mut mapped = Vec::new();
+        for &output in &self.ordered {
+            // An output that needs more than the bounds tells has none.
+            if let Ok(value) = self.evaluator.eval(self.outputs[output as usize], &env) {
+                mapped.push((output, value.clone()));
+            }
+        }
+        mapped
+    }
+}
+
+impl Operator for Select {
+    fn message(
+        &mut self,
+        _port: usize,
+        message: Message,
+        cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        match message {
+            Message::Tuple(tuple) => {
+                self.counters.input += 1;
+                match self.project(&tuple) {
+                    Ok(Some(tuple)) => {
+                        self.counters.output += 1;
+                        cx.out.push(Message::Tuple(tuple));
+                    }
+                    Ok(None) => self.counters.filtered += 1,
+                    Err(Lack::Absent) => self.counters.absent += 1,
+                    Err(Lack::Failed) => self.counters.failed += 1,
+                }
+            }
+            Message::Punctuation(bounds) => {
+                let mapped = self.map_bounds(&bounds);
+                if !mapped.is_empty() {
+                    cx.out.push(Message::Punctuation(mapped));
+                }
+            }
+            control @ (Message::Flush | Message::End) => cx.out.push(control),
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> OperatorCounters {
+        self.counters
+    }
+
+    fn kind(&self) -> &'static str {
+        "select"
+    }
+}

@@ -1,0 +1,179 @@
+//! The books of a run (design: "Two ledgers"): what became of every packet and of every tuple. Both balance.
+//!
+//! **Packets**, per interface, are a partition: each packet read has one disposition. Beside it stand findings that do not
+//! exclude each other: `malformed`, `too_deep`, …
+//!
+//! **Tuples.** A query is offered every packet of its interface:
+//! `offered = matched + filtered + absent + failed + late`, and `matched = output + held + merged`.
+//! Through every operator `input + expanded = output + held + late + merged + filtered + absent + failed + limited`, and what goes
+//! in is what the streams it reads put out.
+
+mod balance;
+mod table;
+
+pub use balance::Imbalance;
+
+use wt_wire::Damage;
+
+/// What a backend counts of an interface's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounters {
+    /// Packets taken.
+    pub packets: u64,
+    /// The path ended above a header that is cut off or fails its checks.
+    pub malformed: u64,
+    /// The path ended at a depth limit.
+    pub too_deep: u64,
+    /// No protocol starts with the link type: only `packet` fields.
+    pub unknown_link_type: u64,
+}
+
+/// What became of the tuples of one query at an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TupleCounters {
+    /// Packets of the interface.
+    pub offered: u64,
+    /// Qualified and taken.
+    pub matched: u64,
+    /// A qual was false, or the query's protocol is not in the packet.
+    pub filtered: u64,
+    /// A referenced field is not in the packet.
+    pub absent: u64,
+    /// A partial operation failed: a partial function, a division by zero.
+    pub failed: u64,
+    /// Behind the window by more than the tolerance.
+    pub late: u64,
+    /// Taken into a partial group that was there already.
+    pub merged: u64,
+    /// Partial groups that had to leave the table before their window closed; part of `output`.
+    pub ejected: u64,
+    /// Tuples or partial groups sent on.
+    pub output: u64,
+    /// Partial groups in the table.
+    pub held: u64,
+}
+
+/// What became of the tuples in one operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperatorCounters {
+    /// Tuples taken in.
+    pub input: u64,
+    /// Tuples made beyond those taken in: further CUBE patterns of one tuple, the one row over nothing.
+    pub expanded: u64,
+    /// Tuples sent on.
+    pub output: u64,
+    /// Tuples, groups or rows kept.
+    pub held: u64,
+    /// Behind the frontier by more than the tolerance: dropped.
+    pub late: u64,
+    /// Taken into a group or row that was there already.
+    pub merged: u64,
+    /// A qual or HAVING was false.
+    pub filtered: u64,
+    /// A referenced value is not there.
+    pub absent: u64,
+    /// A partial operation failed.
+    pub failed: u64,
+    /// Beyond the LIMIT of their window.
+    pub limited: u64,
+}
+
+/// Packets of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceLedger {
+    /// Interface name.
+    pub name: String,
+    /// Records read from its captures.
+    pub records: u64,
+    /// Sum of their lengths on the wire, bytes.
+    pub wire_bytes: u64,
+    /// Sum of their captured lengths, bytes.
+    pub captured_bytes: u64,
+    /// Disposition: given to the queries. The only one for captures.
+    pub processed: u64,
+    /// What was found in them.
+    pub packets: PacketCounters,
+    /// Records with fewer captured bytes than the packet had on the wire.
+    pub truncated: u64,
+    /// Captures that broke off.
+    pub damage: Vec<CaptureDamage>,
+}
+
+/// Where a capture broke off. What precedes it was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureDamage {
+    /// Name of the capture.
+    pub capture: String,
+    /// Offset and kind.
+    pub damage: Damage,
+}
+
+/// Tuples of one query at one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryLedger {
+    /// Stream name.
+    pub name: String,
+    /// Interface name.
+    pub interface: String,
+    /// The counts.
+    pub tuples: TupleCounters,
+}
+
+/// Tuples through one operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorLedger {
+    /// Stream name.
+    pub name: String,
+    /// What it does: `select`, `aggregate`, `merge`, `distinct`, `sort`.
+    pub kind: &'static str,
+    /// What the streams that it reads have put out.
+    pub fed: u64,
+    /// The counts.
+    pub tuples: OperatorCounters,
+}
+
+/// Rows of one output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputLedger {
+    /// Query name.
+    pub query: String,
+    /// What its stream has put out.
+    pub fed: u64,
+    /// Rows taken by the sink.
+    pub rows: u64,
+    /// Rows that the sink did not take because nobody read it any more.
+    pub unsent: u64,
+}
+
+/// All books of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Packets, by interface.
+    pub interfaces: Vec<InterfaceLedger>,
+    /// Tuples of the queries next to the interfaces.
+    pub queries: Vec<QueryLedger>,
+    /// Tuples through the operators above.
+    pub operators: Vec<OperatorLedger>,
+    /// Rows that left.
+    pub outputs: Vec<OutputLedger>,
+}
+
+impl Ledger {
+    /// Tuples dropped because they were late, anywhere.
+    pub fn late(&self) -> u64 {
+        let queries = self.queries.iter().map(|query| query.tuples.late);
+        queries.chain(self.operators.iter().map(|operator| operator.tuples.late)).sum()
+    }
+
+    /// Packets read.
+    pub fn records(&self) -> u64 {
+        self.interfaces.iter().map(|interface| interface.records).sum()
+    }
+
+    /// Every capture that broke off, with its interface.
+    pub fn damage(&self) -> impl Iterator<Item = (&str, &CaptureDamage)> {
+        self.interfaces.iter().flat_map(|interface| {
+            interface.damage.iter().map(|damage| (interface.name.as_str(), damage))
+        })
+    }
+}

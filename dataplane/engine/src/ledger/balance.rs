@@ -1,0 +1,174 @@
+//! Checks that the books balance.
+
+use super::{Ledger, OperatorCounters, PacketCounters, TupleCounters};
+
+/// Books that do not balance: a fault of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the books of `{account}` do not balance: {left_text} is {left}, {right_text} is {right}")]
+pub struct Imbalance {
+    /// Interface, query or operator.
+    pub account: String,
+    /// What stands on the left.
+    pub left_text: &'static str,
+    /// Its value.
+    pub left: u64,
+    /// What stands on the right.
+    pub right_text: &'static str,
+    /// Its value.
+    pub right: u64,
+}
+
+/// An equation of two sides.
+struct Equation {
+    left_text: &'static str,
+    left: u64,
+    right_text: &'static str,
+    right: u64,
+}
+
+impl Ledger {
+    /// Checks every equation of the books; also in the middle of a run, between packets.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        for interface in &self.interfaces {
+            require(&interface.name, packets(&interface.packets, interface))?;
+        }
+        for query in &self.queries {
+            let of_interface = |i: &&super::InterfaceLedger| i.name == query.interface;
+            let processed = self.interfaces.iter().find(of_interface).map_or(0, |i| i.processed);
+            require(&query.name, tuples(&query.tuples, processed))?;
+        }
+        for operator in &self.operators {
+            require(&operator.name, operator_tuples(&operator.tuples, operator.fed))?;
+        }
+        for output in &self.outputs {
+            let rows = Equation {
+                left_text: "stream output",
+                left: output.fed,
+                right_text: "rows + unsent",
+                right: output.rows + output.unsent,
+            };
+            require(&output.query, [rows])?;
+        }
+        Ok(())
+    }
+}
+
+fn require(account: &str, equations: impl IntoIterator<Item = Equation>) -> Result<(), Imbalance> {
+    match equations.into_iter().find(|equation| equation.left != equation.right) {
+        None => Ok(()),
+        Some(Equation { left_text, left, right_text, right }) => {
+            Err(Imbalance { account: account.to_owned(), left_text, left, right_text, right })
+        }
+    }
+}
+
+fn packets(counters: &PacketCounters, interface: &super::InterfaceLedger) -> [Equation; 2] {
+    [
+        Equation {
+            left_text: "records",
+            left: interface.records,
+            right_text: "processed",
+            right: interface.processed,
+        },
+        Equation {
+            left_text: "processed",
+            left: interface.processed,
+            right_text: "packets",
+            right: counters.packets,
+        },
+    ]
+}
+
+fn tuples(counters: &TupleCounters, processed: u64) -> [Equation; 3] {
+    let TupleCounters { offered, matched, filtered, absent, failed, late, .. } = *counters;
+    let TupleCounters { merged, output, held, .. } = *counters;
+    [
+        Equation { left_text: "processed", left: processed, right_text: "offered", right: offered },
+        Equation {
+            left_text: "offered",
+            left: offered,
+            right_text: "matched + filtered + absent + failed + late",
+            right: matched + filtered + absent + failed + late,
+        },
+        Equation {
+            left_text: "matched",
+            left: matched,
+            right_text: "output + held + merged",
+            right: output + held + merged,
+        },
+    ]
+}
+
+fn operator_tuples(counters: &OperatorCounters, fed: u64) -> [Equation; 2] {
+    let OperatorCounters { input, expanded, output, held, late, .. } = *counters;
+    let OperatorCounters { merged, filtered, absent, failed, limited, .. } = *counters;
+    [
+        Equation { left_text: "fed", left: fed, right_text: "input", right: input },
+        Equation {
+            left_text: "input + expanded",
+            left: input + expanded,
+            right_text: "output + held + late + merged + filtered + absent + failed + limited",
+            right: output + held + late + merged + filtered + absent + failed + limited,
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{InterfaceLedger, OperatorLedger, QueryLedger};
+
+    fn balanced() -> Ledger {
+        let packets = PacketCounters { packets: 10, ..Default::default() };
+        let interface = InterfaceLedger {
+            name: "eth0".to_owned(),
+            records: 10,
+            processed: 10,
+            packets,
+            ..Default::default()
+        };
+        let tuples = TupleCounters {
+            offered: 10,
+            matched: 6,
+            filtered: 2,
+            absent: 1,
+            late: 1,
+            merged: 4,
+            output: 2,
+            ..Default::default()
+        };
+        let query = QueryLedger { name: "_fta_q".to_owned(), interface: "eth0".to_owned(), tuples };
+        let tuples = OperatorCounters { input: 2, output: 1, filtered: 1, ..Default::default() };
+        let operator = OperatorLedger { name: "q".to_owned(), kind: "aggregate", fed: 2, tuples };
+        Ledger {
+            interfaces: vec![interface],
+            queries: vec![query],
+            operators: vec![operator],
+            outputs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_lost_tuple_shows() {
+        assert_eq!(balanced().check(), Ok(()));
+        let mut ledger = balanced();
+        ledger.interfaces[0].records += 1;
+        assert_eq!(ledger.check().unwrap_err().left_text, "records");
+        let mut ledger = balanced();
+        ledger.queries[0].tuples.late = 0;
+        assert_eq!(ledger.check().unwrap_err().left_text, "offered");
+        let mut ledger = balanced();
+        ledger.queries[0].tuples.merged -= 1;
+        assert_eq!(ledger.check().unwrap_err().left_text, "matched");
+        let mut ledger = balanced();
+        ledger.operators[0].tuples.filtered = 0;
+        let error = ledger.check().unwrap_err();
+        assert_eq!((error.account.as_str(), error.left, error.right), ("q", 2, 1));
+        let mut ledger = balanced();
+        ledger.operators[0].fed = 3;
+        assert_eq!(ledger.check().unwrap_err().left_text, "fed");
+    }
+}

@@ -1,0 +1,186 @@
+//! Partial aggregation next to the interface, in a direct-mapped table (gsql.md §11, §22).
+//!
+//! When a tuple's window goes beyond the frontier, every group of a window that this closes is ejected, windows in order
+//! and within one by first packet; then punctuation says so. A tuple behind the frontier by more than the tolerance is late: dropped
+//! and counted.
+
+use wt_catalog::Value;
+use wt_plan::ir::{LftaAgg, NodeId, OrderedColumn};
+
+use super::table::{Group, GroupTable, KeyHasher};
+use crate::interp::{Interpreter, Lack};
+use crate::ledger::TupleCounters;
+use crate::packet::Packet;
+use crate::tuple::Message;
+use crate::window::{self, Frontier, Judgement, WindowColumns};
+
+pub(super) struct Aggregate {
+    keys: Vec<NodeId>,
+    args: Vec<Option<NodeId>>,
+    ordered: Vec<OrderedColumn>,
+    columns: WindowColumns,
+    frontier: Frontier,
+    table: GroupTable,
+    /// Key and operands of the packet at hand.
+    key_values: Vec<Value>,
+    arg_values: Vec<Option<Value>>,
+    /// Tuples that fail the quals advance the window too.
+    pub(super) real_time: bool,
+}
+
+/// What it is made of: the parts of `LftaAction::Aggregate`.
+pub(super) struct AggregateSpec<'a> {
+    pub(super) keys: &'a [NodeId],
+    pub(super) ordered: &'a [OrderedColumn],
+    pub(super) aggs: &'a [LftaAgg],
+    pub(super) slots: u32,
+    pub(super) tolerance: u64,
+    pub(super) real_time: bool,
+    /// Some key or aggregate is a string.
+    pub(super) holds_bytes: bool,
+    /// Its partial groups must be the same in every run.
+    pub(super) fixed_hash: bool,
+}
+
+impl AggregateSpec<'_> {
+    /// Most memory of its table, bytes.
+    pub(super) fn bytes_max(&self) -> u64 {
+        GroupTable::bytes_max(self.slots, self.keys.len(), self.aggs.len(), self.holds_bytes)
+    }
+}
+
+impl Aggregate {
+    pub(super) fn new(spec: &AggregateSpec<'_>) -> Self {
+        let hasher = KeyHasher::new(spec.fixed_hash);
+        let columns = WindowColumns::new(spec.ordered, spec.tolerance);
+        let frontier = Frontier::new(&columns);
+        Self {
+            keys: spec.keys.to_vec(),
+            args: spec.aggs.iter().map(|agg| agg.arg).collect(),
+            ordered: spec.ordered.to_vec(),
+            columns,
+            frontier,
+            table: GroupTable::new(spec.slots, spec.aggs.to_vec(), spec.holds_bytes, hasher),
+            key_values: Vec::new(),
+            arg_values: Vec::new(),
+            real_time: spec.real_time,
+        }
+    }
+
+    /// Advances the window by a packet, whether it qualifies or not.
+    pub(super) fn advance_by(
+        &mut self,
+        interpreter: &mut Interpreter,
+        packet: &Packet<'_>,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) {
+        let known = self.ordered.iter().map(|column| {
+            let node = self.keys[column.column as usize];
+            interpreter.eval(packet, node).ok().cloned()
+        });
+        let known: Vec<_> = known.collect();
+        if self.frontier.advance_known(&self.columns, &known, true) {
+            self.close(counters, out);
+        }
+    }
+
+    /// Takes a packet that has qualified: keys, operands, then its window.
+    pub(super) fn take(
+        &mut self,
+        interpreter: &mut Interpreter,
+        packet: &Packet<'_>,
+        ordinal: u64,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) -> Result<(), Lack> {
+        self.key_values.clear();
+        for node in &self.keys {
+            self.key_values.push(interpreter.eval(packet, *node)?.clone());
+        }
+        self.arg_values.clear();
+        for node in &self.args {
+            let value = match node {
+                Some(node) => Some(interpreter.eval(packet, *node)?.clone()),
+                None => None,
+            };
+            self.arg_values.push(value);
+        }
+        match self.frontier.judge(&self.columns, &self.key_values) {
+            Judgement::Late => {
+                counters.late += 1;
+                return Ok(());
+            }
+            Judgement::Within => {}
+            Judgement::Beyond => {
+                if self.frontier.advance(&self.columns, &self.key_values) {
+                    self.close(counters, out);
+                }
+            }
+        }
+        counters.matched += 1;
+        let updated = self.table.update(&self.key_values, &self.arg_values, ordinal);
+        counters.merged += u64::from(updated.merged);
+        for group in updated.ejected.into_iter().flatten() {
+            counters.ejected += 1;
+            counters.output += 1;
+            out(Message::Tuple(group.into_tuple()));
+        }
+        Ok(())
+    }
+
+    /// Advances the window by a lower bound of the packets' times, and says how far it has come.
+    pub(super) fn bound(
+        &mut self,
+        interpreter: &mut Interpreter,
+        time_ns: u64,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) {
+        let known = self.ordered.iter().map(|column| {
+            let node = self.keys[column.column as usize];
+            column.from_time.then(|| interpreter.eval_at(time_ns, node).ok().cloned()).flatten()
+        });
+        let known: Vec<_> = known.collect();
+        if self.frontier.advance_known(&self.columns, &known, true) {
+            self.close(counters, out);
+        } else if let Some(bounds) = window::punctuation(&self.columns, self.frontier.bounds()) {
+            out(Message::Punctuation(bounds));
+        }
+    }
+
+    /// Ejects the groups of windows behind the frontier and sends punctuation.
+    fn close(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(Message)) {
+        let bounds = self.frontier.bounds();
+        let closed = self.table.take(|keys| self.columns.key_is_behind(keys, bounds));
+        send(closed, &self.columns, counters, out);
+        if let Some(bounds) = window::punctuation(&self.columns, bounds) {
+            out(Message::Punctuation(bounds));
+        }
+    }
+
+    /// Ejects every group.
+    pub(super) fn finish(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(Message)) {
+        let all = self.table.take(|_| true);
+        send(all, &self.columns, counters, out);
+    }
+
+    /// Groups held.
+    pub(super) fn held(&self) -> u64 {
+        self.table.len() as u64
+    }
+}
+
+/// Sends partial groups: windows in order, within one by first packet.
+fn send(
+    mut groups: Vec<Group>,
+    columns: &WindowColumns,
+    counters: &mut TupleCounters,
+    out: &mut dyn FnMut(Message),
+) {
+    groups.sort_unstable_by(|a, b| {
+        columns.compare_keys(&a.keys, &b.keys).then(a.ordinal.cmp(&b.ordinal))
+    });
+    counters.output += groups.len() as u64;
+    groups.into_iter().for_each(|group| out(Message::Tuple(group.into_tuple())));
+}

@@ -1,0 +1,309 @@
+//! A run over captures: all packets of all interfaces in time order through the plan, to the sink.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wt_catalog::{Type, Value};
+use wt_plan::ir::LftaAction;
+use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
+
+use crate::check;
+use crate::error::EngineError;
+use crate::graph::Graph;
+use crate::ledger::{Ledger, QueryLedger};
+use crate::lfta::{LftaBackend, ReferenceLfta};
+use crate::memory::Memory;
+use crate::setup::SetupError;
+use crate::sink::{RowSink, SinkError};
+use crate::source::{Feed, InterfaceIndices, Source};
+use crate::tuple::Message;
+
+/// Packets between two looks at progress and cancellation.
+const PACKETS_PER_LOOK: u64 = 4096;
+
+/// How a run is to be done.
+#[derive(Clone, Copy, Default)]
+pub struct RunOptions<'a> {
+    /// Most memory that all operators together may keep, bytes; `None`: no limit.
+    pub memory_bytes_max: Option<u64>,
+    /// Called now and then.
+    pub progress: Option<&'a dyn Fn(&Progress)>,
+    /// Set from elsewhere to end the run early: reading stops, open windows are closed.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the files as stored.
+    pub bytes_read: u64,
+    /// Size of all files, when every one is a file.
+    pub bytes_total: Option<u64>,
+    /// Packets read.
+    pub packets: u64,
+    /// Rows that the sink has taken.
+    pub rows: u64,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// All captures were read.
+    Complete,
+    /// It was cancelled; windows open then were closed with what they had.
+    Cancelled,
+    /// Nobody read this output any more; windows open then were not closed.
+    SinkClosed {
+        /// Index into `PhysicalPlan::outputs`.
+        output: usize,
+    },
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// The books. Damaged captures are in them: [`Ledger::damage`].
+    pub ledger: Ledger,
+    /// Why it ended.
+    pub end: RunEnd,
+    /// Most memory that operators kept at one time, bytes.
+    pub memory_peak_bytes: u64,
+}
+
+/// Runs a plan over captures. Packets of all interfaces are taken in time order, each capture in its own order, ties in
+/// the order of the sources. Sources that the plan does not read are left alone.
+///
+/// A capture that breaks off ends there: its packets before the damage count, and the books say where it broke.
+///
+/// # Errors
+/// A plan without its sources, an argument that cannot be registered, the memory limit, a sink that fails.
+pub fn run(
+    plan: &PhysicalPlan,
+    sources: Vec<Source>,
+    options: &RunOptions<'_>,
+    sink: &mut dyn RowSink,
+) -> Result<RunReport, EngineError> {
+    check::check(plan).map_err(SetupError::from)?;
+    let mut feeds = feeds(plan, sources)?;
+    let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
+    let mut memory = Memory::new(options.memory_bytes_max);
+    let graph = Graph::new(plan, &params)?;
+    let mut lftas = Vec::with_capacity(plan.interfaces.len());
+    for (index, interface) in plan.interfaces.iter().enumerate() {
+        let fixed = fixed_hash(plan, index);
+        let lfta = ReferenceLfta::new(&interface.program, &params, &fixed, &mut memory)?;
+        lftas.push(Lfta { backend: Box::new(lfta), ended: false });
+    }
+    let mut run = Run { lftas, graph, memory, sink };
+    let end = run.packets(&mut feeds, options)?;
+    if let Some(progress) = options.progress {
+        progress(&run.progress(&feeds));
+    }
+    let ledger = run.ledger(plan, &feeds);
+    debug_assert_eq!(ledger.check(), Ok(()));
+    Ok(RunReport { ledger, end, memory_peak_bytes: run.memory.peak_bytes() })
+}
+
+/// The sources in the order of the plan's interfaces.
+fn feeds(plan: &PhysicalPlan, sources: Vec<Source>) -> Result<Vec<Feed>, EngineError> {
+    let known: Vec<String> = sources.iter().map(|source| source.interface.clone()).collect();
+    for (i, interface) in known.iter().enumerate() {
+        if known[..i].contains(interface) {
+            return Err(EngineError::TwoSources { interface: interface.clone() });
+        }
+    }
+    let mut sources: Vec<Option<Source>> = sources.into_iter().map(Some).collect();
+    let mut feeds = Vec::with_capacity(plan.interfaces.len());
+    for (number, interface) in plan.interfaces.iter().enumerate() {
+        let wanted = |source: &&mut Option<Source>| {
+            source.as_ref().is_some_and(|source| source.interface == interface.name)
+        };
+        let Some(source) = sources.iter_mut().find(wanted).and_then(Option::take) else {
+            let interface = interface.name.clone();
+            return Err(EngineError::NoSource { interface, known });
+        };
+        feeds.push(Feed::new(number, source));
+    }
+    Ok(feeds)
+}
+
+/// By query of an interface: whether its partial groups must be the same in every run. They need not when only
+/// aggregations read them and nothing they add up depends on order.
+fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
+    let of = |(query, lfta): (usize, &wt_plan::ir::LftaQuery)| {
+        let LftaAction::Aggregate { aggs, .. } = &lfta.action else { return false };
+        let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
+        let is_seen = plan.outputs.iter().any(|output| output.stream == stream)
+            || plan.nodes.iter().any(|node| {
+                let completes =
+                    matches!(&node.op, HftaOp::Aggregate(aggregate) if aggregate.over_partials);
+                node.inputs.contains(&stream) && !completes
+            });
+        is_seen || aggs.iter().any(|agg| agg.ty == Type::Float)
+    };
+    plan.interfaces[interface].program.queries.iter().enumerate().map(of).collect()
+}
+
+struct Lfta {
+    backend: Box<dyn LftaBackend>,
+    ended: bool,
+}
+
+struct Run<'a> {
+    lftas: Vec<Lfta>,
+    graph: Graph,
+    memory: Memory,
+    sink: &'a mut dyn RowSink,
+}
+
+impl Run<'_> {
+    fn packets(
+        &mut self,
+        feeds: &mut [Feed],
+        options: &RunOptions<'_>,
+    ) -> Result<RunEnd, EngineError> {
+        let mut indices = InterfaceIndices::default();
+        let mut ordinal = 0;
+        let mut cancelled = false;
+        let may_ask = self.graph.may_ask();
+        // Times of the next packets, by source; of one source alone nobody asks.
+        let mut heads: Vec<Option<u64>> = Vec::new();
+        if feeds.len() > 1 {
+            heads = feeds.iter_mut().map(Feed::head_timestamp_ns).collect();
+        }
+        loop {
+            let Some(current) = self.current(feeds, &heads)? else { break };
+            let Lfta { backend, .. } = &mut self.lftas[current];
+            let graph = &mut self.graph;
+            let mut send = |query, message| graph.push(current, query, message);
+            let taken = feeds[current].next(&mut indices, |packet| {
+                backend.packet(packet, ordinal, &mut send);
+            });
+            if !taken {
+                self.end_interface(current)?;
+                continue;
+            }
+            ordinal += 1;
+            self.graph.run(&mut self.memory, self.sink)?;
+            if let Some(head) = heads.get_mut(current) {
+                *head = feeds[current].head_timestamp_ns();
+                if head.is_none() {
+                    self.end_interface(current)?;
+                }
+            }
+            if may_ask {
+                self.give_bounds(feeds)?;
+            }
+            if let Some(output) = self.graph.closed() {
+                return Ok(RunEnd::SinkClosed { output });
+            }
+            if ordinal % PACKETS_PER_LOOK == 0 {
+                if let Some(progress) = options.progress {
+                    progress(&self.progress(feeds));
+                }
+                if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                    cancelled = true;
+                    break;
+                }
+            }
+        }
+        for interface in 0..self.lftas.len() {
+            self.end_interface(interface)?;
+        }
+        match self.graph.closed() {
+            Some(output) => return Ok(RunEnd::SinkClosed { output }),
+            None => self.end_sink()?,
+        }
+        Ok(if cancelled { RunEnd::Cancelled } else { RunEnd::Complete })
+    }
+
+    /// The source whose packet comes next: the earliest, of equal ones the first. A single source needs no comparison.
+    fn current(
+        &mut self,
+        feeds: &[Feed],
+        heads: &[Option<u64>],
+    ) -> Result<Option<usize>, EngineError> {
+        if feeds.len() == 1 {
+            return Ok((!self.lftas[0].ended).then_some(0));
+        }
+        // A source without a single packet ends here.
+        for (interface, head) in heads.iter().enumerate() {
+            if head.is_none() {
+                self.end_interface(interface)?;
+            }
+        }
+        let heads = heads.iter().enumerate().filter_map(|(i, head)| Some((head.as_ref()?, i)));
+        Ok(heads.min().map(|(_, i)| i))
+    }
+
+    /// Ends the streams of an interface, once.
+    fn end_interface(&mut self, interface: usize) -> Result<(), EngineError> {
+        let Lfta { backend, ended } = &mut self.lftas[interface];
+        if std::mem::replace(ended, true) {
+            return Ok(());
+        }
+        let graph = &mut self.graph;
+        backend.finish(&mut |query, message: Message| graph.push(interface, query, message));
+        self.graph.run(&mut self.memory, self.sink)
+    }
+
+    /// Gives operators whose queues are full the lower bounds they ask for: no packet of a source is stamped before the one
+    /// that comes next.
+    fn give_bounds(&mut self, feeds: &mut [Feed]) -> Result<(), EngineError> {
+        for (node, origins) in self.graph.asking() {
+            for (interface, query) in origins {
+                let Lfta { backend, ended } = &mut self.lftas[interface];
+                if *ended {
+                    continue;
+                }
+                let Some(time_ns) = feeds[interface].head_timestamp_ns() else { continue };
+                let graph = &mut self.graph;
+                let mut send = |query, message| graph.push(interface, query, message);
+                backend.bound(query, time_ns, &mut send);
+                self.graph.run(&mut self.memory, self.sink)?;
+            }
+            self.graph.bounds_given(node, &mut self.memory)?;
+            self.graph.run(&mut self.memory, self.sink)?;
+        }
+        Ok(())
+    }
+
+    fn end_sink(&mut self) -> Result<(), EngineError> {
+        match self.sink.end() {
+            Ok(()) | Err(SinkError::Closed) => Ok(()),
+            Err(SinkError::Io(source)) => {
+                Err(EngineError::Sink { query: self.graph.output_names(), source })
+            }
+        }
+    }
+
+    fn progress(&self, feeds: &[Feed]) -> Progress {
+        let bytes: Vec<_> = feeds.iter().map(Feed::bytes).collect();
+        Progress {
+            bytes_read: bytes.iter().map(|(read, _)| read).sum(),
+            bytes_total: bytes.iter().map(|(_, total)| *total).sum(),
+            packets: feeds.iter().map(Feed::records).sum(),
+            rows: self.graph.rows(),
+        }
+    }
+
+    fn ledger(&self, plan: &PhysicalPlan, feeds: &[Feed]) -> Ledger {
+        let mut ledger = Ledger {
+            operators: self.graph.operator_ledgers(),
+            outputs: self.graph.output_ledgers(),
+            ..Default::default()
+        };
+        for ((interface, lfta), feed) in plan.interfaces.iter().zip(&self.lftas).zip(feeds) {
+            let mut packets = feed.ledger();
+            packets.packets = lfta.backend.packets();
+            ledger.interfaces.push(packets);
+            for (index, query) in interface.program.queries.iter().enumerate() {
+                ledger.queries.push(QueryLedger {
+                    name: query.name.clone(),
+                    interface: interface.name.clone(),
+                    tuples: lfta.backend.tuples(index as u32),
+                });
+            }
+        }
+        ledger
+    }
+}
