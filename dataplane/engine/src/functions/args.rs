@@ -26,6 +26,11 @@ pub(super) fn index(args: &[Value], i: usize) -> Option<usize> {
     Some(usize::try_from(value.max(0)).unwrap_or(usize::MAX))
 }
 
+/// Integer argument `i` as an offset or a length that must exist: fails when it is negative.
+pub(super) fn offset(args: &[Value], i: usize) -> Option<usize> {
+    usize::try_from(integer(args, i)?).ok()
+}
+
 /// Numeric argument `i` as a double.
 pub(super) fn float(args: &[Value], i: usize) -> Option<f64> {
     args.get(i)?.as_f64()

@@ -9,6 +9,9 @@ use std::net::Ipv4Addr;
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
 
+/// Longest string that MIN, MAX, `first` and `last` keep, bytes: a longer one is cut to it.
+pub const KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// The state after the first tuple of a group. `arg` is `None` for COUNT only.
 pub fn init(kind: AggKind, ty: Type, arg: Option<&Value>) -> Value {
     match (kind, arg) {
@@ -79,13 +82,16 @@ fn bits(state: &mut Value, ty: Type, arg: &Value, op: fn(u64, u64) -> u64) {
 }
 
 /// The operand in the representation of the result type; what is not a number keeps its own.
-fn convert(ty: Type, arg: &Value) -> Value {
+pub(super) fn convert(ty: Type, arg: &Value) -> Value {
     match arg {
         Value::Float(_) if ty == Type::Float => arg.clone(),
         Value::Bool(_) | Value::Uint(_) | Value::Int(_) => match arg.as_i128() {
             Some(i) => wrap(ty, i),
             None => arg.clone(),
         },
+        Value::Bytes(bytes) if bytes.len() > KEPT_BYTES_MAX => {
+            Value::bytes(&bytes[..KEPT_BYTES_MAX])
+        }
         _ => arg.clone(),
     }
 }
@@ -107,12 +113,9 @@ pub(super) fn wrap(ty: Type, i: i128) -> Value {
             let b = (i as u64).to_be_bytes();
             Value::Mac([b[2], b[3], b[4], b[5], b[6], b[7]])
         }
-        Type::Ullong
-        | Type::Ipv6
-        | Type::Inet
-        | Type::Prefix
-        | Type::String
-        | Type::Bytes => Value::Uint(i as u64),
+        Type::Ullong | Type::Ipv6 | Type::Inet | Type::Prefix | Type::String | Type::Bytes => {
+            Value::Uint(i as u64)
+        }
     }
 }
 
@@ -161,7 +164,10 @@ mod tests {
         assert_eq!(run(AggKind::Max, Type::String, &[s("b"), s("ba"), s("a")]), s("ba"));
         let i = Value::Int;
         assert_eq!(run(AggKind::Min, Type::Int, &[i(3), i(-1), i(2)]), i(-1));
-        assert_eq!(run(AggKind::Max, Type::Ullong, &[Value::Uint(1), Value::Uint(u64::MAX)]), Value::Uint(u64::MAX));
+        assert_eq!(
+            run(AggKind::Max, Type::Ullong, &[Value::Uint(1), Value::Uint(u64::MAX)]),
+            Value::Uint(u64::MAX)
+        );
         let ip = |t: &str| Value::Inet(t.parse().unwrap());
         assert_eq!(run(AggKind::Min, Type::Inet, &[ip("::1"), ip("9.9.9.9")]), ip("9.9.9.9"));
     }
@@ -181,7 +187,10 @@ mod tests {
         assert_eq!(run(AggKind::BitXor, Type::Uint, &[u(0b1100), u(0b1010)]), u(0b0110));
         let b = Value::Bool;
         assert_eq!(run(AggKind::BitOr, Type::Bool, &[b(false), b(true)]), b(true));
-        assert_eq!(run(AggKind::BitAnd, Type::Int, &[Value::Int(-1), Value::Int(-8)]), Value::Int(-8));
+        assert_eq!(
+            run(AggKind::BitAnd, Type::Int, &[Value::Int(-1), Value::Int(-8)]),
+            Value::Int(-8)
+        );
     }
 
     #[test]

@@ -41,7 +41,9 @@ pub enum PatternErrorKind {
     #[error("`[` has no `]`; write `\\[` for the character")]
     UnclosedBracket,
     /// `*`, `+`, `?` or `{n}` after nothing.
-    #[error("there is nothing to repeat before the quantifier; escape it with `\\` for the character")]
+    #[error(
+        "there is nothing to repeat before the quantifier; escape it with `\\` for the character"
+    )]
     NothingToRepeat,
     /// More than the stated number of quantifiers in a row.
     #[error("more than {QUANTIFIERS_MAX} quantifiers in a row")]
@@ -56,7 +58,9 @@ pub enum PatternErrorKind {
     #[error("the range's end comes before its start")]
     RangeReversed,
     /// `[[:name:]]` with an unknown name.
-    #[error("unknown character class; POSIX has alpha, digit, alnum, upper, lower, space, blank, punct, print, graph, cntrl and xdigit")]
+    #[error(
+        "unknown character class; POSIX has alpha, digit, alnum, upper, lower, space, blank, punct, print, graph, cntrl and xdigit"
+    )]
     UnknownClass,
     /// `\1`.
     #[error("back references are not regular and not supported")]
@@ -85,10 +89,7 @@ pub struct PatternError {
 /// Parses a pattern. The tree matches any bytes, UTF-8 or not.
 pub fn parse(pattern: &[u8]) -> Result<Hir, PatternError> {
     if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(PatternError {
-            kind: PatternErrorKind::TooLong,
-            position: PATTERN_BYTES_MAX,
-        });
+        return Err(PatternError { kind: PatternErrorKind::TooLong, position: PATTERN_BYTES_MAX });
     }
     let (fold_case, start) = if pattern.starts_with(b"(?i)") { (true, 4) } else { (false, 0) };
     let mut parser = Parser { pattern, at: start, fold_case };
@@ -393,8 +394,7 @@ impl Parser<'_> {
         };
         let name_start = self.at + 2;
         let rest = self.pattern.get(name_start..).unwrap_or(&[]);
-        let length =
-            rest.windows(2).position(|w| w == [delimiter, b']']).ok_or(unclosed)?;
+        let length = rest.windows(2).position(|w| w == [delimiter, b']']).ok_or(unclosed)?;
         let name = &rest[..length];
         let unknown = self.error(PatternErrorKind::UnknownClass);
         self.at = name_start + length + 2;

@@ -16,7 +16,9 @@ pub enum HandleError {
         error: PatternError,
     },
     /// The pattern compiles to too large an automaton.
-    #[error("regular expression `{pattern}` needs more than {limit_bytes} bytes; use smaller repetition counts")]
+    #[error(
+        "regular expression `{pattern}` needs more than {limit_bytes} bytes; use smaller repetition counts"
+    )]
     PatternTooLarge {
         /// As given.
         pattern: String,

@@ -20,7 +20,7 @@ pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     })
 }
 
-/// (source, destination, source port, destination port, protocol).
+/// The arguments: source and destination address, their ports, protocol; a port is 0 where there is none.
 struct FiveTuple {
     source: Endpoint,
     destination: Endpoint,
@@ -36,7 +36,10 @@ struct Endpoint {
 impl FiveTuple {
     fn of(args: &[Value]) -> Option<Self> {
         let endpoint = |address_at, port_at| {
-            Some(Endpoint { address: address(args, address_at)?, port: uint(args, port_at)? as u16 })
+            Some(Endpoint {
+                address: address(args, address_at)?,
+                port: uint(args, port_at)? as u16,
+            })
         };
         Some(FiveTuple {
             source: endpoint(0, 2)?,
@@ -77,23 +80,34 @@ const UDP: u8 = 17;
 const ICMP6: u8 = 58;
 const SCTP: u8 = 132;
 
-/// Community ID version 1 with seed 0 (github.com/corelight/community-id-spec). For ICMP the ports are type and code.
+/// Community ID version 1 with seed 0 (github.com/corelight/community-id-spec). For ICMP, type and code follow the
+/// five-tuple. Fails where the identity would be a wrong one: TCP, UDP or SCTP without ports, as in fragments after the
+/// first or where only the IP header is in scope, and ICMP without its type.
 fn community_id(args: &[Value], _: Option<&Handle>) -> Option<Value> {
     const VERSION: &str = "1:";
     const SEED: [u8; 2] = [0, 0];
     let mut tuple = FiveTuple::of(args)?;
     let mut one_way = false;
-    if matches!(tuple.protocol, ICMP | ICMP6) {
-        match answer_to(tuple.protocol, tuple.source.port) {
-            Some(answer) => tuple.destination.port = answer,
-            None => one_way = true,
+    let has_ports = match tuple.protocol {
+        TCP | UDP | SCTP if tuple.source.port == 0 && tuple.destination.port == 0 => return None,
+        TCP | UDP | SCTP => true,
+        ICMP | ICMP6 => {
+            let icmp_type = uint(args, 5)? as u16;
+            let answer = answer_to(tuple.protocol, icmp_type);
+            one_way = answer.is_none();
+            tuple.source.port = icmp_type;
+            tuple.destination.port = match answer {
+                Some(answer) => answer,
+                None => uint(args, 6)? as u16,
+            };
+            true
         }
-    }
-    let has_ports = matches!(tuple.protocol, ICMP | TCP | UDP | ICMP6 | SCTP);
-    if !has_ports {
-        tuple.source.port = 0;
-        tuple.destination.port = 0;
-    }
+        _ => {
+            tuple.source.port = 0;
+            tuple.destination.port = 0;
+            false
+        }
+    };
     let (first, second) = if one_way || tuple.source <= tuple.destination {
         (tuple.source, tuple.destination)
     } else {
@@ -114,7 +128,8 @@ fn community_id(args: &[Value], _: Option<&Handle>) -> Option<Value> {
 /// The ICMP type that answers a type (or is answered by it): both directions then have the same identity.
 fn answer_to(protocol: u8, icmp_type: u16) -> Option<u16> {
     const V4: &[(u16, u16)] = &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)];
-    const V6: &[(u16, u16)] = &[(128, 129), (130, 131), (133, 134), (135, 136), (139, 140), (144, 145)];
+    const V6: &[(u16, u16)] =
+        &[(128, 129), (130, 131), (133, 134), (135, 136), (139, 140), (144, 145)];
     let pairs = if protocol == ICMP { V4 } else { V6 };
     pairs.iter().find_map(|&(a, b)| match icmp_type {
         t if t == a => Some(b),

@@ -11,9 +11,13 @@
 mod aggregate;
 mod args;
 pub mod basic;
+#[cfg(test)]
+mod contract;
 pub mod ere;
 mod error;
 mod flow;
+#[cfg(test)]
+mod golden;
 mod header;
 pub mod lpm;
 pub mod maps;
@@ -27,13 +31,10 @@ pub mod regex;
 mod strings;
 mod table_file;
 
-pub use aggregate::{
-    Aggregator, aggregator, approx_top, count_distinct, first_last, hist, quantile,
-};
+pub use aggregate::{Aggregator, aggregator, approx_top, count_distinct, hist, quantile};
 pub use error::{HandleError, LineError};
 pub use table_file::{TABLE_BYTES_MAX, TABLE_ENTRIES_MAX};
 
-use memchr::memmem::Finder;
 use wt_catalog::Value;
 
 use self::lpm::PrefixTable;
@@ -54,8 +55,6 @@ pub enum Handle {
     Prefixes(Box<PrefixTable>),
     /// Names of numbers.
     Names(IntNames),
-    /// A byte string to look for.
-    Substring(Box<Finder<'static>>),
     /// A value computed once.
     Constant(Value),
 }
@@ -92,10 +91,13 @@ pub fn prepare(symbol: &str, arg: &Value) -> Result<Handle, HandleError> {
         | "str_partial_regex_match_uint"
         | "str_extract_regex"
         | "str_extract_regex_null" => Handle::Regex(Box::new(Regex::new(text)?)),
-        "str_file_regex_match" => Handle::FileRegex(FileRegex::open(table_file::path_of(text))?),
-        "getlpmid" => Handle::Prefixes(Box::new(PrefixTable::open(&table_file::path_of(text))?)),
+        "str_file_regex_match" | "str_file_regex_match_uint" => {
+            Handle::FileRegex(FileRegex::open(table_file::path_of(text))?)
+        }
+        "getlpmid_ip" | "getlpmid_inet" | "getv6lpmid_ipv6" | "getv6lpmid_inet" | "lpm" => {
+            Handle::Prefixes(Box::new(PrefixTable::open(&table_file::path_of(text))?))
+        }
         "int_to_string_map" => Handle::Names(IntNames::open(&table_file::path_of(text))?),
-        "str_exists_substr" => Handle::Substring(Box::new(Finder::new(text).into_owned())),
         "strtoi_c" | "strtoip_c" => Handle::Constant(parse::constant_of(symbol, text)),
         _ => return Err(wrong()),
     })

@@ -6,20 +6,9 @@ pub(super) fn protocol(number: u64) -> String {
     lookup(PROTOCOLS, number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
-/// The name of the service on a port, or the port's number. With an IP protocol, names of services that use another one
-/// are not given.
-pub(super) fn port(number: u64, protocol: Option<u64>) -> String {
-    const TCP: u64 = 6;
-    const UDP: u64 = 17;
-    let only_other = match protocol {
-        Some(TCP) => UDP_ONLY.contains(&number),
-        Some(UDP) => TCP_ONLY.contains(&number),
-        _ => false,
-    };
-    match lookup(PORTS, number) {
-        Some(name) if !only_other => name.to_owned(),
-        _ => number.to_string(),
-    }
+/// The name of the service on a TCP, UDP or SCTP port, or the port's number.
+pub(super) fn port(number: u64) -> String {
+    lookup(PORTS, number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
 fn lookup(table: &[(u16, &'static str)], number: u64) -> Option<&'static str> {
@@ -94,18 +83,6 @@ const PROTOCOLS: &[(u16, &str)] = &[
     (144, "aggfrag"),
     (145, "nsh"),
     (255, "reserved"),
-];
-
-/// Ports of [`PORTS`] that TCP does not use.
-const UDP_ONLY: &[u64] = &[
-    67, 68, 69, 123, 500, 514, 520, 521, 546, 547, 1645, 1646, 1812, 1813, 1900, 2055, 2123, 2152, 3478, 3544, 3784, 3785, 4500, 4739,
-    4789, 5353, 5355, 6081, 6343, 51820,
-];
-/// Ports of [`PORTS`] that UDP does not use.
-const TCP_ONLY: &[u64] = &[
-    20, 21, 22, 23, 25, 43, 70, 79, 110, 113, 119, 143, 179, 465, 512, 513, 543, 544, 563, 587, 631, 636, 873, 989, 990, 993, 995, 1080,
-    1433, 1521, 1723, 2181, 2379, 2380, 3128, 3306, 3868, 5222, 5269, 5432, 5672, 5900, 6000, 6379, 6443, 6667, 8000, 8008, 8080, 8888,
-    9000, 9042, 9092, 9100, 9200, 9300, 9418, 11211, 27017,
 ];
 
 const PORTS: &[(u16, &str)] = &[
@@ -282,10 +259,6 @@ mod tests {
                 assert!(pair[0].0 < pair[1].0, "{pair:?}");
             }
         }
-        for number in UDP_ONLY.iter().chain(TCP_ONLY) {
-            assert!(lookup(PORTS, *number).is_some(), "{number}");
-        }
-        assert!(UDP_ONLY.iter().all(|n| !TCP_ONLY.contains(n)));
     }
 
     #[test]
@@ -294,12 +267,9 @@ mod tests {
         assert_eq!(protocol(58), "icmp6");
         assert_eq!(protocol(253), "253");
         assert_eq!(protocol(1 << 40 | 6), (1u64 << 40 | 6).to_string());
-        assert_eq!(port(443, None), "https");
-        assert_eq!(port(53, Some(17)), "domain");
-        assert_eq!(port(54321, None), "54321");
-        assert_eq!(port(65536 + 80, None), "65616");
-        assert_eq!(port(4789, Some(6)), "4789");
-        assert_eq!(port(22, Some(17)), "22");
-        assert_eq!(port(443, Some(17)), "https");
+        assert_eq!(port(443), "https");
+        assert_eq!(port(53), "domain");
+        assert_eq!(port(54321), "54321");
+        assert_eq!(port(65536 + 80), "65616");
     }
 }

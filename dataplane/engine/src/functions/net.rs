@@ -1,8 +1,6 @@
 //! Address and protocol helpers (protocols.md): `in_subnet`, `prefix`, `port_name`, `proto_name`, `flag_string`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use wt_catalog::Value;
+use wt_catalog::{Value, arith};
 
 use super::args::{address, integer, uint};
 use super::{Handle, ScalarFn, names};
@@ -12,39 +10,27 @@ pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     Some(match symbol {
         "in_subnet" => in_subnet,
         "prefix" => prefix,
-        "port_name" => |args, _| Some(Value::bytes(names::port(uint(args, 0)?, None))),
+        "port_name" => |args, _| Some(Value::bytes(names::port(uint(args, 0)?))),
         "proto_name" => |args, _| Some(Value::bytes(names::protocol(uint(args, 0)?))),
         "flag_string" => |args, _| Some(Value::bytes(flag_string(uint(args, 0)?))),
         _ => return None,
     })
 }
 
-/// (address, prefix): FALSE when they are of different families.
+/// (address, block): FALSE when they are of different families.
 fn in_subnet(args: &[Value], _: Option<&Handle>) -> Option<Value> {
     let Value::Prefix(block, length) = *args.get(1)? else { return None };
-    Some(Value::Bool(masked(address(args, 0)?, length) == Some(masked(block, length)?)))
+    let address = address(args, 0)?;
+    let same_family = address.is_ipv4() == block.is_ipv4();
+    Some(Value::Bool(
+        same_family && arith::network(address, length) == arith::network(block, length),
+    ))
 }
 
 /// (address, length): the block of that length which contains the address; fails when its family has no such length.
 fn prefix(args: &[Value], _: Option<&Handle>) -> Option<Value> {
     let length = u8::try_from(integer(args, 1)?).ok()?;
-    Some(Value::Prefix(masked(address(args, 0)?, length)?, length))
-}
-
-/// The address with all but its first `length` bits zero; `None` when it has fewer bits.
-fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(a) => {
-            let host_bits = 32u32.checked_sub(length.into())?;
-            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-            Some(IpAddr::V4(Ipv4Addr::from(u32::from(a) & mask)))
-        }
-        IpAddr::V6(a) => {
-            let host_bits = 128u32.checked_sub(length.into())?;
-            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-            Some(IpAddr::V6(Ipv6Addr::from(u128::from(a) & mask)))
-        }
-    }
+    Some(Value::Prefix(arith::network(address(args, 0)?, length)?, length))
 }
 
 /// One letter for each flag that is set, from the lowest bit: **F**IN, **S**YN, **R**ST, **P**SH, **A**CK, **U**RG, **E**CE,

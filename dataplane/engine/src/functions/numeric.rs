@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use wt_catalog::Value;
+use wt_catalog::{Type, Value, arith};
 
 use super::args::{integer, uint};
 use super::{Handle, ScalarFn};
@@ -10,19 +10,31 @@ use super::{Handle, ScalarFn};
 /// The code behind a symbol of this family.
 pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     Some(match symbol {
-        "EQ" => |args, _| test(args, |o| o == Ordering::Equal),
-        "GEQ" => |args, _| test(args, |o| o != Ordering::Less),
-        "LEQ" => |args, _| test(args, |o| o != Ordering::Greater),
-        "GE" => |args, _| test(args, |o| o == Ordering::Greater),
-        "LE" => |args, _| test(args, |o| o == Ordering::Less),
-        "IF" => choose,
+        "EQ" | "EQ_any" => |args, _| test(args, |o| o == Ordering::Equal),
+        "GEQ" | "GEQ_any" => |args, _| test(args, |o| o != Ordering::Less),
+        "LEQ" | "LEQ_any" => |args, _| test(args, |o| o != Ordering::Greater),
+        "GE" | "GE_any" => |args, _| test(args, |o| o == Ordering::Greater),
+        "LE" | "LE_any" => |args, _| test(args, |o| o == Ordering::Less),
+        "IF" | "IF_number" => choose,
         "PACK" => pack,
         "TIMESTAMPTOSEC" => |args, _| Some(Value::Uint(uint(args, 0)? >> 32)),
         "TIMESTAMPTOMSEC" => milliseconds,
-        "endian_swap_ui" => |args, _| Some(Value::Uint((uint(args, 0)? as u32).swap_bytes().into())),
+        "endian_swap_ui" => {
+            |args, _| Some(Value::Uint((uint(args, 0)? as u32).swap_bytes().into()))
+        }
         "non_temporal" => |args, _| args.first().cloned(),
-        "MIN2" => |args, _| extreme(args, Ordering::Less),
-        "MAX2" => |args, _| extreme(args, Ordering::Greater),
+        "umin_uint" | "umin_ip" | "umin_inet" => |args, _| extreme(args, Ordering::Less),
+        "umax_uint" | "umax_ip" | "umax_inet" => |args, _| extreme(args, Ordering::Greater),
+        "umin_num" => |args, _| Some(alike(args, extreme(args, Ordering::Less)?)),
+        "umax_num" => |args, _| Some(alike(args, extreme(args, Ordering::Greater)?)),
+        "llmin" | "ullmin" => |args, _| arith::cast(&extreme(args, Ordering::Less)?, Type::Ullong),
+        "llmax" | "ullmax" => {
+            |args, _| arith::cast(&extreme(args, Ordering::Greater)?, Type::Ullong)
+        }
+        "lmin" => |args, _| arith::cast(&extreme(args, Ordering::Less)?, Type::Llong),
+        "lmax" => |args, _| arith::cast(&extreme(args, Ordering::Greater)?, Type::Llong),
+        "fmin" => |args, _| arith::cast(&extreme(args, Ordering::Less)?, Type::Float),
+        "fmax" => |args, _| arith::cast(&extreme(args, Ordering::Greater)?, Type::Float),
         _ => return None,
     })
 }
@@ -60,4 +72,15 @@ fn extreme(args: &[Value], wanted: Ordering) -> Option<Value> {
         return Some(Value::Float(value));
     }
     Some(if b.compare(a)? == wanted { b.clone() } else { a.clone() })
+}
+
+/// Of a signed and an unsigned operand the result is signed whichever was taken, as far as it fits: a value must have one
+/// representation, or it would fall into two groups.
+fn alike(args: &[Value], value: Value) -> Value {
+    match (args, &value) {
+        ([Value::Uint(_), Value::Int(_)] | [Value::Int(_), Value::Uint(_)], &Value::Uint(u)) => {
+            i64::try_from(u).map_or(value, Value::Int)
+        }
+        _ => value,
+    }
 }

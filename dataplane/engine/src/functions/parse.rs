@@ -40,9 +40,9 @@ fn constant(_: &[Value], handle: Option<&Handle>) -> Option<Value> {
 fn first_uint(text: &[u8]) -> Option<u32> {
     let start = text.iter().position(u8::is_ascii_digit)?;
     let digits = text[start..].iter().take_while(|b| b.is_ascii_digit());
-    digits.into_iter().try_fold(0u32, |value, b| {
-        value.checked_mul(10)?.checked_add(u32::from(b - b'0'))
-    })
+    digits
+        .into_iter()
+        .try_fold(0u32, |value, b| value.checked_mul(10)?.checked_add(u32::from(b - b'0')))
 }
 
 /// The dotted quad that starts at the first digit; anything else there fails.
@@ -57,9 +57,9 @@ fn first_ip(text: &[u8]) -> Option<Ipv4Addr> {
         if digits == 0 {
             return None;
         }
-        *octet = rest[..digits].iter().try_fold(0u8, |value, b| {
-            value.checked_mul(10)?.checked_add(b - b'0')
-        })?;
+        *octet = rest[..digits]
+            .iter()
+            .try_fold(0u8, |value, b| value.checked_mul(10)?.checked_add(b - b'0'))?;
         rest = &rest[digits..];
     }
     Some(Ipv4Addr::from(octets))

@@ -2,7 +2,7 @@
 
 use wt_catalog::Value;
 
-use super::args::{bytes, index};
+use super::args::{bytes, offset};
 use super::{Handle, ScalarFn};
 
 /// The code behind a symbol of this family.
@@ -19,15 +19,14 @@ pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
 
 /// `n` bytes from offset `off`: (data, off, n). Fails unless all are there.
 fn bytes_at(args: &[Value], _: Option<&Handle>) -> Option<Value> {
-    let from = index(args, 1)?;
-    let to = from.checked_add(index(args, 2)?)?;
+    let from = offset(args, 1)?;
+    let to = from.checked_add(offset(args, 2)?)?;
     bytes(args, 0)?.get(from..to).map(Value::bytes)
 }
 
 /// The `N` bytes at an offset: (data, off). Fails unless all are there; a negative offset is outside.
 fn chunk<const N: usize>(args: &[Value]) -> Option<[u8; N]> {
-    let at = usize::try_from(args.get(1)?.as_i128()?).ok()?;
-    bytes(args, 0)?.get(at..)?.first_chunk().copied()
+    bytes(args, 0)?.get(offset(args, 1)?..)?.first_chunk().copied()
 }
 
 /// Shannon entropy of the byte values, bits per byte: 0 for none or all the same, 8 when all values are equally often.

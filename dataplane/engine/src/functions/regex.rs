@@ -4,8 +4,6 @@
 //! the pattern. `''` never matches: neither an empty subject nor an empty pattern. An extracted match is the leftmost,
 //! and the longest of those that start there (POSIX).
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +18,7 @@ use wt_catalog::Value;
 
 use super::args::{bytes, index, integer};
 use super::ere::{self, PATTERN_BYTES_MAX};
-use super::{Handle, HandleError, ScalarFn};
+use super::{Handle, HandleError, ScalarFn, table_file};
 
 /// Largest compiled automaton, bytes; a pattern that needs more is refused.
 pub const AUTOMATON_BYTES_MAX: usize = 8 << 20;
@@ -60,7 +58,10 @@ pub struct Regex {
 #[derive(Debug)]
 struct Longest {
     dfa: DFA,
-    caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>>,
+    caches: Pool<
+        Cache,
+        Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>,
+    >,
 }
 
 impl Regex {
@@ -184,14 +185,7 @@ impl FileRegex {
 }
 
 fn read_patterns(path: &Path) -> Result<Arc<Regex>, HandleError> {
-    let unreadable = |source| HandleError::Unreadable { path: path.to_path_buf(), source };
-    let mut text = Vec::new();
-    let limit_bytes = PATTERN_BYTES_MAX as u64;
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(limit_bytes + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > limit_bytes {
-        return Err(HandleError::FileTooLarge { path: path.to_path_buf(), limit_bytes });
-    }
+    let text = table_file::read(path, PATTERN_BYTES_MAX as u64)?;
     let lines = text
         .split(|&b| b == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -234,4 +228,342 @@ fn from_file(args: &[Value], handle: Option<&Handle>) -> Option<bool> {
 fn extract(args: &[Value], handle: Option<&Handle>) -> Option<Value> {
     let Handle::Regex(regex) = handle? else { return None };
     regex.find(bytes(args, 0)?).map(Value::bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_match(pattern: &str, subject: &[u8]) -> bool {
+        Regex::new(pattern.as_bytes()).expect(pattern).is_match(subject)
+    }
+
+    fn find<'a>(pattern: &str, subject: &'a [u8]) -> Option<&'a [u8]> {
+        Regex::new(pattern.as_bytes()).expect(pattern).find(subject)
+    }
+
+    #[test]
+    fn the_papers_pattern_reads_one_line() {
+        let pattern = r"^[^\n]*HTTP/1.*";
+        assert!(is_match(pattern, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(is_match(pattern, b"\xff\x00\x80 HTTP/1.0"));
+        assert!(is_match(pattern, b"preface\nPOST /x HTTP/1.1"), "^ stands after each newline");
+        assert!(!is_match(pattern, b"GET / HTTP/2"));
+        assert!(!is_match(pattern, b"HTTP/\n1.1"));
+        assert_eq!(find(pattern, b"GET / HTTP/1.1\r\nHost: a"), Some(&b"GET / HTTP/1.1\r"[..]));
+    }
+
+    #[test]
+    fn newlines_end_lines() {
+        for (pattern, subject, expected) in [
+            ("a.b", "a\nb", false),
+            ("a[^x]b", "a\nb", false),
+            (r"a\Db", "a\nb", false),
+            (r"a[\n]b", "a\nb", true),
+            (r"a\sb", "a\nb", true),
+            ("a[[:space:]]b", "a\nb", true),
+            ("^b", "a\nb", true),
+            ("a$", "a\nb", true),
+            ("^$", "a\n\nb", true),
+            ("a$b", "ab", false),
+            ("x*$", "abc", true),
+        ] {
+            assert_eq!(is_match(pattern, subject.as_bytes()), expected, "{pattern} on {subject:?}");
+        }
+    }
+
+    #[test]
+    fn syntax() {
+        for (pattern, subject, expected) in [
+            ("abc", "xabcx", true),
+            ("a|b|", "zzz", true),
+            ("(ab)+c", "ababc", true),
+            ("(ab){2}c", "abc", false),
+            ("a{2,}", "aaa", true),
+            ("^a{,2}$", "aaa", false),
+            ("a{x}", "a{x}", true),
+            ("a{1", "a{1", true),
+            ("{}", "a{}", true),
+            ("[]x]", "]", true),
+            ("[^]x]", "]", false),
+            ("[a-c]+-[-x]", "abc--", true),
+            ("[a-]", "-", true),
+            (r"[\]]", "]", true),
+            (r"[\\]", "\\", true),
+            (r"[\.]", "\\", false),
+            (r"[\d]", "7", true),
+            ("[[:upper:][:digit:]]", "a", false),
+            ("[[:xdigit:]]{4}", "c0fE", true),
+            ("[[=a=]]", "a", true),
+            ("[[.-.]]", "-", true),
+            ("[[]", "[", true),
+            (r"\x41\x42", "AB", true),
+            (r"\.", "a", false),
+            (r"\$\^\*", "$^*", true),
+            (r"\bfoo\b", "a foo b", true),
+            (r"\bfoo\b", "afoob", false),
+            (r"\<foo\>", "foo", true),
+            ("(?i)host: [a-z.]+", "HOST: EXAMPLE.ORG", true),
+            ("(?i)[^x]", "X", false),
+            ("()", "a", true),
+            ("(a*)*b", "aaab", true),
+            ("é", "café", true),
+        ] {
+            assert_eq!(is_match(pattern, subject.as_bytes()), expected, "{pattern} on {subject:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_not_characters() {
+        assert!(is_match(r"\xff.\x00", b"\xff\xfe\x00"));
+        assert!(is_match("^.$", b"\x80"));
+        assert!(!is_match("^.$", "é".as_bytes()), "two bytes");
+        assert!(is_match("[^a]", b"\xc3"));
+    }
+
+    #[test]
+    fn empty_never_matches() {
+        assert!(!is_match("", b"abc"));
+        assert!(!is_match("a*", b""));
+        assert!(!is_match("^$", b""));
+        assert_eq!(find("a*", b""), None);
+        assert_eq!(find("", b"abc"), None);
+    }
+
+    #[test]
+    fn extraction_is_leftmost_longest() {
+        for (pattern, subject, expected) in [
+            ("Host: [a-z.]*", "GET /\r\nHost: a.example\r\n", Some("Host: a.example")),
+            ("a|ab|abc", "xabcd", Some("abc")),
+            ("(a|ab)(c|bcd)", "abcd", Some("abcd")),
+            ("b*", "abb", Some("")),
+            ("x", "abc", None),
+            ("(^|,)[^,]*c", "ab,cc,c", Some(",cc")),
+            ("cat|category$", "category\nx", Some("category")),
+            ("[0-9]+", "a12b345", Some("12")),
+        ] {
+            let expected = expected.map(str::as_bytes);
+            assert_eq!(find(pattern, subject.as_bytes()), expected, "{pattern} on {subject:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_patterns_are_refused() {
+        for pattern in
+            ["(.{1000}){1000}", "((((a{100}){100}){100}){100}){100}", "(((.{1000})*){1000})+"]
+        {
+            let error = Regex::new(pattern.as_bytes()).expect_err(pattern);
+            assert!(
+                matches!(
+                    error,
+                    HandleError::PatternTooLarge { limit_bytes: AUTOMATON_BYTES_MAX, .. }
+                ),
+                "{pattern}: {error}"
+            );
+        }
+        assert!(
+            Regex::new(b"((((){1000}){1000}){1000}){1000}").is_ok(),
+            "repeating nothing is nothing"
+        );
+        let error = Regex::new(b"Host: [a-z").expect_err("unclosed");
+        assert_eq!(
+            error.to_string(),
+            "bad regular expression `Host: [a-z`: `[` has no `]`; write `\\[` for the character (byte 6 of the pattern)"
+        );
+    }
+
+    #[test]
+    fn quadratic_subjects_end() {
+        let regex = Regex::new(b"(a*)*(a*)*(a|aa)+$").expect("small");
+        let mut subject = vec![b'a'; 60_000];
+        subject.push(b'!');
+        assert!(!regex.is_match(&subject));
+        assert_eq!(regex.find(&subject), None);
+    }
+
+    #[test]
+    fn the_wrong_handle_fails() {
+        let handle = Handle::Constant(Value::Uint(1));
+        let args = [Value::bytes("abc")];
+        assert_eq!(extract(&args, Some(&handle)), None);
+        assert_eq!(matches(&args, None), None);
+    }
+
+    #[test]
+    fn partial_match_sees_the_first_bytes() {
+        let handle = Handle::Regex(Box::new(Regex::new(b"b$").expect("small")));
+        let run = |n| partial(&[Value::bytes("abcb"), Value::Uint(n)], Some(&handle));
+        assert_eq!(run(0), Some(false));
+        assert_eq!(run(2), Some(true));
+        assert_eq!(run(3), Some(false));
+        assert_eq!(run(u64::MAX), Some(true));
+    }
+
+    #[test]
+    fn patterns_from_a_file() {
+        let directory = std::env::temp_dir().join(format!("wt-file-regex-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("temporary directory");
+        let path = directory.join("patterns");
+        std::fs::write(&path, "foo\r\n\n(?i)bar$\n").expect("written");
+        let regex = FileRegex::open(path.clone()).expect("good patterns");
+        for (subject, expected) in [("a foo", true), ("BAR", true), ("bars", false), ("", false)] {
+            assert_eq!(regex.is_match(subject.as_bytes(), Duration::ZERO), expected, "{subject}");
+        }
+
+        std::fs::write(&path, "new\n").expect("written");
+        assert!(!regex.is_match(b"new", Duration::ZERO), "no timeout: never read again");
+        assert!(!regex.is_match(b"new", Duration::from_secs(3600)), "not old yet");
+        assert!(regex.is_match(b"new", Duration::from_nanos(1)));
+        std::fs::write(&path, "(bad\n").expect("written");
+        assert!(regex.is_match(b"new", Duration::from_nanos(1)), "a bad file changes nothing");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(regex.is_match(b"new", Duration::from_nanos(1)), "nor does an absent one");
+
+        let error = FileRegex::open(path.clone()).expect_err("absent");
+        assert!(error.to_string().starts_with(&format!("cannot read `{}`: ", path.display())));
+        std::fs::write(&path, vec![b'a'; PATTERN_BYTES_MAX + 1]).expect("written");
+        assert!(matches!(FileRegex::open(path), Err(HandleError::FileTooLarge { .. })));
+        std::fs::remove_dir_all(directory).expect("removed");
+    }
+
+    /// A pattern to compare with a matcher that only follows the definition.
+    #[derive(Clone, Debug)]
+    enum Tree {
+        Byte(u8),
+        Any,
+        NotA,
+        Start,
+        End,
+        Concat(Vec<Tree>),
+        Either(Box<Tree>, Box<Tree>),
+        Repeat(Box<Tree>, usize, Option<usize>),
+    }
+
+    impl Tree {
+        fn text(&self, out: &mut String) {
+            match self {
+                Tree::Byte(b'\n') => out.push_str("\\n"),
+                Tree::Byte(b) => out.push(char::from(*b)),
+                Tree::Any => out.push('.'),
+                Tree::NotA => out.push_str("[^a]"),
+                Tree::Start => out.push('^'),
+                Tree::End => out.push('$'),
+                Tree::Concat(parts) => parts.iter().for_each(|part| part.group(out)),
+                Tree::Either(a, b) => {
+                    a.group(out);
+                    out.push('|');
+                    b.group(out);
+                }
+                Tree::Repeat(sub, min, max) => {
+                    sub.group(out);
+                    match max {
+                        Some(max) => out.push_str(&format!("{{{min},{max}}}")),
+                        None => out.push_str(&format!("{{{min},}}")),
+                    }
+                }
+            }
+        }
+
+        fn group(&self, out: &mut String) {
+            out.push('(');
+            self.text(out);
+            out.push(')');
+        }
+
+        /// All ends of matches that start at `at`.
+        fn ends(&self, subject: &[u8], at: usize) -> Vec<usize> {
+            let one = |accepts: fn(u8) -> bool| match subject.get(at) {
+                Some(&b) if accepts(b) => vec![at + 1],
+                _ => vec![],
+            };
+            let here = |holds: bool| if holds { vec![at] } else { vec![] };
+            match self {
+                Tree::Byte(wanted) => match subject.get(at) {
+                    Some(b) if b == wanted => vec![at + 1],
+                    _ => vec![],
+                },
+                Tree::Any => one(|b| b != b'\n'),
+                Tree::NotA => one(|b| b != b'\n' && b != b'a'),
+                Tree::Start => here(at == 0 || subject[at - 1] == b'\n'),
+                Tree::End => here(at == subject.len() || subject[at] == b'\n'),
+                Tree::Concat(parts) => parts.iter().fold(vec![at], |starts, part| {
+                    union(starts.iter().flat_map(|&start| part.ends(subject, start)))
+                }),
+                Tree::Either(a, b) => {
+                    union(a.ends(subject, at).into_iter().chain(b.ends(subject, at)))
+                }
+                Tree::Repeat(sub, min, max) => {
+                    let mut reached = if *min == 0 { vec![at] } else { vec![] };
+                    let mut front = vec![at];
+                    // Beyond this many rounds only empty matches could add an end, and they add none.
+                    let rounds = max.unwrap_or(min + subject.len() + 1);
+                    for round in 1..=rounds {
+                        front = union(front.iter().flat_map(|&start| sub.ends(subject, start)));
+                        if round >= *min {
+                            reached = union(reached.into_iter().chain(front.iter().copied()));
+                        }
+                    }
+                    reached
+                }
+            }
+        }
+    }
+
+    fn union(ends: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    }
+
+    fn tree() -> impl Strategy<Value = Tree> {
+        let leaf = prop_oneof![
+            4 => prop::sample::select(b"ab\n".as_slice()).prop_map(Tree::Byte),
+            1 => Just(Tree::Any),
+            1 => Just(Tree::NotA),
+            1 => Just(Tree::Start),
+            1 => Just(Tree::End),
+        ];
+        leaf.prop_recursive(4, 16, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Tree::Concat),
+                (inner.clone(), inner.clone())
+                    .prop_map(|(a, b)| Tree::Either(Box::new(a), Box::new(b))),
+                (inner, 0usize..3, prop::option::of(0usize..3)).prop_map(|(sub, min, more)| {
+                    Tree::Repeat(Box::new(sub), min, more.map(|more| min + more))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            tree in tree(),
+            subject in prop::collection::vec(prop::sample::select(b"ab\nc".as_slice()), 1..10),
+        ) {
+            let mut pattern = String::new();
+            tree.text(&mut pattern);
+            let expected = (0..=subject.len()).find_map(|start| {
+                tree.ends(&subject, start).last().map(|&end| &subject[start..end])
+            });
+            let regex = Regex::new(pattern.as_bytes()).unwrap();
+            prop_assert_eq!(regex.find(&subject), expected, "{}", pattern);
+            prop_assert_eq!(regex.is_match(&subject), expected.is_some());
+        }
+
+        #[test]
+        fn any_bytes_as_a_pattern_are_an_answer(
+            pattern in prop::collection::vec(any::<u8>(), 0..40),
+            specials in "[a(){}*+?|^$.,0-9:=\\[\\]\\\\-]{0,30}",
+            subject in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            for pattern in [&pattern[..], specials.as_bytes()] {
+                if let Ok(regex) = Regex::new(pattern) {
+                    prop_assert_eq!(regex.find(&subject).is_some(), regex.is_match(&subject));
+                }
+            }
+        }
+    }
 }

@@ -4,19 +4,21 @@
 use memchr::memmem;
 use wt_catalog::Value;
 
-use super::args::{bytes, index, integer, uint};
+use super::args::{bytes, index, offset, uint};
 use super::{Handle, ScalarFn};
 
 /// The code behind a symbol of this family.
 pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     Some(match symbol {
-        "str_exists_substr" => |args, handle| Some(Value::Bool(exists_substr(args, handle)?)),
-        "str_exists_substr_uint" => |args, handle| Some(Value::Uint(exists_substr(args, handle)?.into())),
+        "str_exists_substr" => |args, _| Some(Value::Bool(exists_substr(args)?)),
+        "str_exists_substr_uint" => |args, _| Some(Value::Uint(exists_substr(args)?.into())),
         "str_compare" => |args, _| Some(Value::Bool(equal(args)?)),
         "str_compare_uint" => |args, _| Some(Value::Uint(equal(args)?.into())),
         "str_match_offset" => |args, _| Some(Value::Bool(match_offset(args)?)),
         "str_match_offset_uint" => |args, _| Some(Value::Uint(match_offset(args)?.into())),
-        "str_match_start" => |args, _| Some(Value::Bool(bytes(args, 0)?.starts_with(bytes(args, 1)?))),
+        "str_match_start" => {
+            |args, _| Some(Value::Bool(bytes(args, 0)?.starts_with(bytes(args, 1)?)))
+        }
         "str_match_start_uint" => {
             |args, _| Some(Value::Uint(bytes(args, 0)?.starts_with(bytes(args, 1)?).into()))
         }
@@ -36,6 +38,7 @@ pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
         "little_endian_word_match_offset_uint" => {
             |args, _| Some(Value::Uint(word(args, u32::from_le_bytes)?.into()))
         }
+        "str_like" => |args, _| Some(Value::Bool(like(args)?)),
         "str_truncate" => truncate,
         "str_suffix" => suffix,
         "get_suffix" => suffix_from,
@@ -50,14 +53,9 @@ pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     })
 }
 
-/// `t` occurs in `s`; with a handle, `t` is its needle.
-fn exists_substr(args: &[Value], handle: Option<&Handle>) -> Option<bool> {
-    let subject = bytes(args, 0)?;
-    match handle {
-        Some(Handle::Substring(finder)) => Some(finder.find(subject).is_some()),
-        Some(_) => None,
-        None => Some(memmem::find(subject, bytes(args, 1)?).is_some()),
-    }
+/// `t` occurs in `s`: (s, t).
+fn exists_substr(args: &[Value]) -> Option<bool> {
+    Some(memmem::find(bytes(args, 0)?, bytes(args, 1)?).is_some())
 }
 
 fn equal(args: &[Value]) -> Option<bool> {
@@ -118,7 +116,7 @@ fn suffix_from(args: &[Value], _: Option<&Handle>) -> Option<Value> {
 
 /// Four bytes from byte `n`, the first being 1, most significant first; fails when one of them is outside.
 fn word_from(args: &[Value]) -> Option<u32> {
-    let from = usize::try_from(integer(args, 1)?).ok()?.checked_sub(1)?;
+    let from = offset(args, 1)?.checked_sub(1)?;
     word_at(bytes(args, 0)?, from).map(u32::from_be_bytes)
 }
 
@@ -151,4 +149,40 @@ pub(super) fn fnv1a_64(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| {
         (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+/// LIKE: (s, pattern). `%` stands for any bytes, `_` for one, and a backslash takes the byte after it as it is.
+fn like(args: &[Value]) -> Option<bool> {
+    let (subject, pattern) = (bytes(args, 0)?, bytes(args, 1)?);
+    let (mut s, mut p) = (0, 0);
+    // Where to go on when what follows the last `%` does not fit: only the last one needs to give way, so the work is
+    // bounded by the product of the lengths.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let (wanted, width) = match pattern.get(p..) {
+            Some([b'%', ..]) => {
+                p += 1;
+                retry = Some((s, p));
+                continue;
+            }
+            Some([b'_', ..]) => (None, 1),
+            Some([b'\\', escaped, ..]) => (Some(*escaped), 2),
+            Some([byte, ..]) => (Some(*byte), 1),
+            Some([]) | None if s == subject.len() => return Some(true),
+            Some([]) | None => (None, 0),
+        };
+        let fits = width > 0 && subject.get(s).is_some_and(|b| wanted.is_none_or(|w| w == *b));
+        if fits {
+            s += 1;
+            p += width;
+            continue;
+        }
+        match &mut retry {
+            Some((from, after)) if *from < subject.len() => {
+                *from += 1;
+                (s, p) = (*from, *after);
+            }
+            _ => return Some(false),
+        }
+    }
 }

@@ -1,53 +1,67 @@
-//! `first(x)`, `last(x)`: the operand of the first and of the last tuple of the group, in stream order. Over nothing there
-//! is no row.
+//! `first(x)`, `last(x)`: the operand of the first and of the last tuple of the group, in stream order. Over nothing the
+//! default of the type.
 
 use std::any::Any;
 
-use wt_catalog::Value;
+use wt_catalog::{Type, Value};
 
+use super::super::basic;
 use super::Aggregator;
 
-/// Longest string kept, bytes: a longer one is cut to it.
-pub const KEPT_BYTES_MAX: usize = 64 << 10;
+/// Reference counts before shared bytes.
+const ARC_HEADER_BYTES: usize = 16;
 
 /// The first operand.
-#[derive(Clone, Debug, Default)]
-pub struct First(Option<Value>);
+#[derive(Clone, Debug)]
+pub struct First {
+    value: Option<Value>,
+    ty: Type,
+}
 
 /// The last operand.
-#[derive(Clone, Debug, Default)]
-pub struct Last(Option<Value>);
+#[derive(Clone, Debug)]
+pub struct Last {
+    value: Option<Value>,
+    ty: Type,
+}
 
-fn kept(value: &Value) -> Value {
-    match value {
-        Value::Bytes(bytes) if bytes.len() > KEPT_BYTES_MAX => Value::bytes(&bytes[..KEPT_BYTES_MAX]),
-        other => other.clone(),
+impl First {
+    /// Nothing seen.
+    pub fn new(ty: Type) -> Self {
+        First { value: None, ty }
+    }
+}
+
+impl Last {
+    /// Nothing seen.
+    pub fn new(ty: Type) -> Self {
+        Last { value: None, ty }
     }
 }
 
 fn heap_bytes(value: &Option<Value>) -> usize {
-    value.as_ref().and_then(Value::as_bytes).map_or(0, <[u8]>::len)
+    value.as_ref().and_then(Value::as_bytes).map_or(0, |bytes| bytes.len() + ARC_HEADER_BYTES)
 }
 
 impl Aggregator for First {
     fn update(&mut self, args: &[Value]) {
-        if self.0.is_none() {
-            self.0 = args.first().map(kept);
+        if self.value.is_none() {
+            self.value = args.first().map(|value| basic::convert(self.ty, value));
         }
     }
 
     fn merge(&mut self, other: &dyn Aggregator) {
-        if let (None, Some(other)) = (&self.0, other.as_any().downcast_ref::<Self>()) {
-            self.0.clone_from(&other.0);
+        if let (None, Some(other)) = (&self.value, other.as_any().downcast_ref::<Self>()) {
+            self.value.clone_from(&other.value);
         }
     }
 
     fn output(&self) -> Option<Value> {
-        self.0.clone()
+        Some(self.value.clone().unwrap_or_else(|| Value::default_of(self.ty)))
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + heap_bytes(&self.0)
+        size_of::<Self>() + heap_bytes(&self.value)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -58,24 +72,24 @@ impl Aggregator for First {
 impl Aggregator for Last {
     fn update(&mut self, args: &[Value]) {
         if let Some(value) = args.first() {
-            self.0 = Some(kept(value));
+            self.value = Some(basic::convert(self.ty, value));
         }
     }
 
     fn merge(&mut self, other: &dyn Aggregator) {
         if let Some(other) = other.as_any().downcast_ref::<Self>()
-            && other.0.is_some()
+            && other.value.is_some()
         {
-            self.0.clone_from(&other.0);
+            self.value.clone_from(&other.value);
         }
     }
 
     fn output(&self) -> Option<Value> {
-        self.0.clone()
+        Some(self.value.clone().unwrap_or_else(|| Value::default_of(self.ty)))
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + heap_bytes(&self.0)
+        size_of::<Self>() + heap_bytes(&self.value)
     }
 
     fn as_any(&self) -> &dyn Any {

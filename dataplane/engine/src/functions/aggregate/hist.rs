@@ -1,8 +1,6 @@
-//! `hist(x)`, `hist(x, width)`: how many operands fell into each bucket, as text: `0:3 1:5 2-3:7 4-7:9`.
-//!
-//! Without a width the buckets are powers of two, of either sign. With one they are `width` wide from 0, named by both
-//! ends for a whole width (`0-99:3 100-199:5`) and by their lower end otherwise (`0:3 0.5:7`); there are at most
-//! [`BUCKETS_MAX`], and what lies below 0 or above them is counted in `<0` and `>=end`. Empty buckets are not shown.
+//! `hist(x, bound, …)`: how many operands lie below each bound and above the last, as text; `hist(len, 64, 512)` gives
+//! `<64:3 64..512:5 >=512:2`. A bucket holds its lower bound and not its upper one. Without bounds the buckets are powers of
+//! two of either sign, those that are empty left out: `0:3 1:5 2-3:7 4-7:9`.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,40 +10,56 @@ use wt_catalog::Value;
 
 use super::Aggregator;
 
-/// Buckets of a fixed width.
-pub const BUCKETS_MAX: i64 = 256;
+/// Most bounds; further ones are left out.
+pub const BOUNDS_MAX: usize = 64;
 
 /// The counts.
 #[derive(Clone, Debug)]
 pub struct Hist {
-    width: Option<f64>,
+    bounds: Vec<f64>,
     counts: BTreeMap<i64, u64>,
 }
 
 impl Hist {
-    /// `consts` is the width; without one, or with one that is not positive, the buckets are powers of two.
+    /// `consts` are the bounds, put in order.
     pub fn new(consts: &[Value]) -> Self {
-        let width = consts.first().and_then(Value::as_f64).filter(|w| *w > 0.0 && w.is_finite());
-        Hist { width, counts: BTreeMap::new() }
+        let mut bounds: Vec<f64> =
+            consts.iter().filter_map(Value::as_f64).filter(|bound| !bound.is_nan()).collect();
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
+        bounds.truncate(BOUNDS_MAX);
+        Hist { bounds, counts: BTreeMap::new() }
     }
 
     fn bucket(&self, value: &Value) -> Option<i64> {
-        let Some(width) = self.width else { return power_of_two(value) };
+        if self.bounds.is_empty() {
+            return power_of_two(value);
+        }
         let x = value.as_f64().filter(|x| !x.is_nan())?;
-        // The conversion saturates, so infinities land in the outermost buckets.
-        Some(((x / width).floor() as i64).clamp(-1, BUCKETS_MAX))
+        Some(self.bounds.partition_point(|bound| *bound <= x) as i64)
     }
 
-    fn write_label(&self, bucket: i64, out: &mut String) -> std::fmt::Result {
-        let Some(width) = self.width else { return write_power(bucket, out) };
-        let low = bucket as f64 * width;
-        match bucket {
-            -1 => out.write_str("<0"),
-            BUCKETS_MAX => write!(out, ">={low}"),
-            _ if width == 1.0 => write!(out, "{low}"),
-            _ if width.fract() == 0.0 => write!(out, "{low}-{}", low + width - 1.0),
-            _ => write!(out, "{low}"),
+    fn write_bounds(&self, out: &mut String) -> std::fmt::Result {
+        let count = |bucket: usize| self.counts.get(&(bucket as i64)).copied().unwrap_or(0);
+        let Some((first, last)) = self.bounds.first().zip(self.bounds.last()) else {
+            return Ok(());
+        };
+        write!(out, "<{first}:{}", count(0))?;
+        for (i, pair) in self.bounds.windows(2).enumerate() {
+            write!(out, " {}..{}:{}", pair[0], pair[1], count(i + 1))?;
         }
+        write!(out, " >={last}:{}", count(self.bounds.len()))
+    }
+
+    fn write_powers(&self, out: &mut String) -> std::fmt::Result {
+        for (i, (&bucket, count)) in self.counts.iter().enumerate() {
+            if i > 0 {
+                out.write_char(' ')?;
+            }
+            write_power(bucket, out)?;
+            write!(out, ":{count}")?;
+        }
+        Ok(())
     }
 }
 
@@ -91,19 +105,19 @@ impl Aggregator for Hist {
 
     fn output(&self) -> Option<Value> {
         let mut text = String::new();
-        for (&bucket, count) in &self.counts {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            let written =
-                self.write_label(bucket, &mut text).and_then(|()| write!(text, ":{count}"));
-            debug_assert!(written.is_ok(), "writing to a String cannot fail");
-        }
+        let written = if self.bounds.is_empty() {
+            self.write_powers(&mut text)
+        } else {
+            self.write_bounds(&mut text)
+        };
+        debug_assert!(written.is_ok(), "writing to a String cannot fail");
         Some(Value::bytes(text))
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.counts.len() * TREE_ENTRY_BYTES
+        size_of::<Self>()
+            + self.bounds.len() * size_of::<f64>()
+            + self.counts.len() * TREE_ENTRY_BYTES
     }
 
     fn as_any(&self) -> &dyn Any {

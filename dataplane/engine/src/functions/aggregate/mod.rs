@@ -11,8 +11,12 @@ pub mod count_distinct;
 pub mod first_last;
 pub mod hist;
 pub mod moments;
+pub mod plain;
 pub mod quantile;
 pub mod rate;
+
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 
@@ -44,11 +48,11 @@ pub fn aggregator(symbol: &str, consts: &[Value], ty: Type) -> Option<Box<dyn Ag
         "stddev" => Box::new(moments::Moments::standard_deviation()),
         "variance" => Box::new(moments::Moments::variance()),
         "rate" => Box::new(rate::Rate::default()),
-        "first" => Box::new(first_last::First::default()),
-        "last" => Box::new(first_last::Last::default()),
+        "first" => Box::new(first_last::First::new(ty)),
+        "last" => Box::new(first_last::Last::new(ty)),
         "bool_or" => Box::new(bools::BoolFold::or()),
         "bool_and" => Box::new(bools::BoolFold::and()),
         "hist" => Box::new(hist::Hist::new(consts)),
-        _ => return None,
+        _ => return plain::Plain::of_symbol(symbol, ty).map(|plain| Box::new(plain) as _),
     })
 }

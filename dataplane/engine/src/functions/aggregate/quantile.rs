@@ -3,10 +3,10 @@
 //! Exact (nearest rank) while there are at most [`EXACT_VALUES_MAX`] different operands. Beyond that a DDSketch (Masson,
 //! Rim and Lee, VLDB 2019): the answer is within [`RELATIVE_ERROR`] of the operand of that rank. Only counters of fixed
 //! buckets are kept, so the answer depends on the multiset of operands alone, neither on their order nor on how they were
-//! split among merged states. For magnitudes that span more than e^46 the smallest share a bucket; integers never do.
+//! split among merged states. Magnitudes smaller than the greatest by more than a factor of e^46 share a bucket; integers never do.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use wt_catalog::{Type, Value};
 
@@ -42,12 +42,21 @@ enum State {
     Sketch(Box<Buckets>),
 }
 
-/// Counts by bucket of magnitude: bucket `i` holds GAMMA^(i-1) < |x| <= GAMMA^i.
+/// Counts by magnitude, each sign for itself.
 #[derive(Clone, Debug, Default)]
 struct Buckets {
-    negative: BTreeMap<i32, u64>,
+    negative: Magnitudes,
     zero: u64,
-    positive: BTreeMap<i32, u64>,
+    positive: Magnitudes,
+}
+
+/// A row of adjacent buckets; bucket `i` holds GAMMA^(i-1) < |x| <= GAMMA^i.
+#[derive(Clone, Debug, Default)]
+struct Magnitudes {
+    /// Index of the first bucket.
+    low: i64,
+    counts: VecDeque<u64>,
+    infinite: u64,
 }
 
 impl Quantile {
@@ -126,49 +135,90 @@ impl Buckets {
     fn add(&mut self, x: f64, times: u64) {
         if x == 0.0 {
             self.zero += times;
-            return;
+        } else if x > 0.0 {
+            self.positive.add(x, times);
+        } else {
+            self.negative.add(-x, times);
         }
-        let buckets = if x > 0.0 { &mut self.positive } else { &mut self.negative };
-        *buckets.entry(bucket_of(x.abs())).or_default() += times;
-        shrink(buckets);
     }
 
     fn merge(&mut self, other: &Self) {
         self.zero += other.zero;
-        for (mine, theirs) in
-            [(&mut self.negative, &other.negative), (&mut self.positive, &other.positive)]
+        self.negative.merge(&other.negative);
+        self.positive.merge(&other.positive);
+    }
+
+    fn ascending(&self) -> impl Iterator<Item = (f64, u64)> {
+        let negative = self.negative.ascending().rev().map(|(x, n)| (-x, n));
+        negative.chain([(0.0, self.zero)]).chain(self.positive.ascending())
+    }
+}
+
+impl Magnitudes {
+    fn add(&mut self, magnitude: f64, times: u64) {
+        if magnitude.is_infinite() {
+            self.infinite += times;
+        } else {
+            self.add_to((magnitude.ln() / GAMMA.ln()).ceil() as i64, times);
+        }
+    }
+
+    /// Counts for a bucket. The row reaches [`BUCKETS_MAX`] down from the greatest bucket that was ever used; what lies
+    /// below is counted in its lowest, whether it came before or after.
+    fn add_to(&mut self, bucket: i64, times: u64) {
+        if self.counts.is_empty() {
+            self.low = bucket;
+        }
+        let high = bucket.max(self.low + self.counts.len() as i64 - 1);
+        let floor = high - (BUCKETS_MAX as i64 - 1);
+        let mut below = 0;
+        while self.low < floor
+            && let Some(count) = self.counts.pop_front()
         {
-            for (&bucket, &count) in theirs {
-                *mine.entry(bucket).or_default() += count;
-                shrink(mine);
+            below += count;
+            self.low += 1;
+        }
+        if self.counts.is_empty() {
+            self.low = if below > 0 { floor } else { bucket.max(floor) };
+        }
+        let bucket = bucket.max(floor);
+        let wanted = (high - self.low.min(bucket) + 1) as usize;
+        if wanted > self.counts.capacity() {
+            let room = wanted.next_power_of_two().min(BUCKETS_MAX);
+            self.counts.reserve_exact(room - self.counts.len());
+        }
+        while self.low > bucket {
+            self.counts.push_front(0);
+            self.low -= 1;
+        }
+        while self.low + self.counts.len() as i64 <= high {
+            self.counts.push_back(0);
+        }
+        if let Some(lowest) = self.counts.front_mut() {
+            *lowest += below;
+        }
+        if let Some(count) = self.counts.get_mut((bucket - self.low) as usize) {
+            *count += times;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.infinite += other.infinite;
+        for (bucket, &count) in (other.low..).zip(&other.counts) {
+            if count > 0 {
+                self.add_to(bucket, count);
             }
         }
     }
 
-    fn ascending(&self) -> impl Iterator<Item = (f64, u64)> {
-        let negative = self.negative.iter().rev().map(|(&b, &n)| (-middle_of(b), n));
-        let positive = self.positive.iter().map(|(&b, &n)| (middle_of(b), n));
-        negative.chain([(0.0, self.zero)]).chain(positive)
+    /// Each bucket's middle, the value whose relative distance to both of its ends is the same, with its count.
+    fn ascending(&self) -> impl DoubleEndedIterator<Item = (f64, u64)> {
+        let finite = (0..self.counts.len()).map(|i| {
+            let bucket = self.low + i as i64;
+            (2.0 * GAMMA.powf(bucket as f64) / (GAMMA + 1.0), self.counts[i])
+        });
+        finite.chain([(f64::INFINITY, self.infinite)])
     }
-}
-
-/// Puts the least bucket into the next. What remains are the greatest buckets ever seen, whatever the order.
-fn shrink(buckets: &mut BTreeMap<i32, u64>) {
-    if buckets.len() > BUCKETS_MAX
-        && let Some((_, count)) = buckets.pop_first()
-        && let Some(mut next) = buckets.first_entry()
-    {
-        *next.get_mut() += count;
-    }
-}
-
-fn bucket_of(magnitude: f64) -> i32 {
-    (magnitude.ln() / GAMMA.ln()).ceil() as i32
-}
-
-/// The value whose relative distance to both ends of the bucket is the same.
-fn middle_of(bucket: i32) -> f64 {
-    2.0 * GAMMA.powi(bucket) / (GAMMA + 1.0)
 }
 
 impl Aggregator for Quantile {
@@ -213,11 +263,14 @@ impl Aggregator for Quantile {
     }
 
     fn memory_bytes(&self) -> usize {
-        let entries = match &self.state {
-            State::Exact(values) => values.len(),
-            State::Sketch(buckets) => buckets.negative.len() + buckets.positive.len(),
+        let held = match &self.state {
+            State::Exact(values) => values.len() * TREE_ENTRY_BYTES,
+            State::Sketch(buckets) => {
+                let slots = buckets.negative.counts.capacity() + buckets.positive.counts.capacity();
+                size_of::<Buckets>() + slots * size_of::<u64>()
+            }
         };
-        size_of::<Self>() + entries * TREE_ENTRY_BYTES
+        size_of::<Self>() + held
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -22,7 +22,9 @@ impl Rate {
 
 impl Aggregator for Rate {
     fn update(&mut self, args: &[Value]) {
-        let (Some(x), Some(at)) = (args.first().and_then(Value::as_f64), args.get(1).and_then(Value::as_u64)) else {
+        let (Some(x), Some(at)) =
+            (args.first().and_then(Value::as_f64), args.get(1).and_then(Value::as_u64))
+        else {
             return;
         };
         self.sum += x;
