@@ -145,7 +145,7 @@ impl<'t> Lexer<'t> {
                 '.' if self.byte(1).is_ascii_digit() && !self.after_operand() => self.number(),
                 _ if c.is_ascii() && is_name_start(c as u8) => self.word(),
                 _ => {
-                    if !self.punctuation() {
+                    if !self.punctuation() && !self.typographic() {
                         self.foreign();
                     }
                 }
@@ -338,6 +338,8 @@ impl<'t> Lexer<'t> {
             (b'<', b'=') => (Tok::Le, 2),
             (b'>', b'=') => (Tok::Ge, 2),
             (b'=', b'=') => (Tok::Eq, 2),
+            (b'=', b'>') => (Tok::Ge, 2),
+            (b'=', b'<') => (Tok::Le, 2),
             (b'&', b'&') => (Tok::AndAnd, 2),
             (b'|', b'|') => (Tok::OrOr, 2),
             (b'(', _) => (Tok::LParen, 1),
@@ -366,25 +368,69 @@ impl<'t> Lexer<'t> {
         };
         self.at += length;
         let span = self.span_from(start);
-        let foreign = match (&kind, length) {
-            (Tok::Eq, 2) => Some(("==", "=", "Equality")),
-            (Tok::AndAnd, _) => Some(("&&", "AND", "Conjunction")),
-            (Tok::OrOr, _) => Some(("||", "OR", "Disjunction")),
+        let foreign = match span.of(self.text) {
+            "==" => Some("="),
+            "&&" => Some("AND"),
+            "||" => Some("OR"),
+            "=>" => Some(">="),
+            "=<" => Some("<="),
             _ => None,
         };
-        if let Some((written, meant, name)) = foreign {
-            self.error(
-                Diagnostic::error(
-                    "foreign-operator",
-                    span,
-                    format!("unknown operator `{written}`"),
-                )
-                .label(format!("write `{meant}`"))
-                .hint(format!("{name} is written `{meant}` in GSQL.")),
-            );
+        if let Some(meant) = foreign {
+            self.foreign_operator(span, meant);
         }
         self.tokens.push(Token { kind, span });
         true
+    }
+
+    fn foreign_operator(&mut self, span: Span, meant: &str) {
+        let written = span.of(self.text);
+        self.error(
+            Diagnostic::error("foreign-operator", span, format!("unknown operator `{written}`"))
+                .label(format!("write `{meant}`")),
+        );
+    }
+
+    /// Operators and quotes as word processors write them; true if there was one.
+    fn typographic(&mut self) -> bool {
+        let start = self.at;
+        let Some(c) = self.rest().chars().next() else { return false };
+        let (kind, meant) = match c {
+            '\u{2264}' => (Tok::Le, "<="),
+            '\u{2265}' => (Tok::Ge, ">="),
+            '\u{2260}' => (Tok::Ne, "<>"),
+            '\u{2212}' | '\u{2013}' => (Tok::Minus, "-"),
+            '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' => {
+                self.typographic_quotes();
+                return true;
+            }
+            _ => return false,
+        };
+        self.at += c.len_utf8();
+        let span = self.span_from(start);
+        self.foreign_operator(span, meant);
+        self.push(kind, start);
+        true
+    }
+
+    /// `‘text’`: one message for both quotes.
+    fn typographic_quotes(&mut self) {
+        const QUOTES: [char; 5] = ['\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\''];
+        let start = self.at;
+        let opener = self.rest().chars().next().map_or(0, char::len_utf8);
+        self.at += opener;
+        let line = self.rest().lines().next().unwrap_or("");
+        if let Some(end) = line.find(QUOTES) {
+            let closer = line[end..].chars().next().map_or(0, char::len_utf8);
+            self.at += end + closer;
+        }
+        let span = self.span_from(start);
+        self.error(
+            Diagnostic::error("typographic-quote", span, "strings take the straight quote `'`")
+                .label("typographic quotes")
+                .hint("Write `'text'`; word processors replace the quotes by others."),
+        );
+        self.push(Tok::Bad, start);
     }
 
     /// Characters that start nothing; a run of them is one message.
@@ -407,14 +453,8 @@ impl<'t> Lexer<'t> {
             format!("unexpected character `{}`", first.escape_debug()),
         );
         let error = match first {
-            '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' | '\u{b4}' => {
-                error.hint("Strings take the straight single quote `'`.")
-            }
             '`' => error.hint("Names are written bare, without quotes."),
-            '\u{2212}' | '\u{2013}' | '\u{2014}' => error.hint("The minus sign is the plain `-`."),
-            '\u{2264}' => error.hint("Write `<=`."),
-            '\u{2265}' => error.hint("Write `>=`."),
-            '\u{2260}' => error.hint("Write `<>`."),
+            '^' => error.hint("There is no exclusive or; `a | b` and `a & b` combine bits."),
             _ => error,
         };
         self.error(error);
@@ -491,7 +531,7 @@ mod tests {
         assert_eq!(codes("\"text\""), ["double-quoted-string"]);
         assert_eq!(codes("a == b && c || d"), ["foreign-operator"; 3]);
         assert_eq!(codes("/* c */ a"), ["block-comment"]);
-        assert_eq!(codes("a \u{2019}b"), ["bad-character"]);
+        assert_eq!(codes("a \u{2019}b"), ["typographic-quote"]);
         assert_eq!(codes("10sec"), ["bad-literal"]);
         assert_eq!(codes("HEX'xyz'"), ["bad-literal"]);
         assert_eq!(codes("HEX'123456789'"), ["literal-range"]);

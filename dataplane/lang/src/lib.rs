@@ -22,8 +22,8 @@ pub use keyword::is_reserved;
 pub use lexer::TEXT_BYTES_MAX;
 pub use literal::{format_duration, format_time};
 pub use parser::{
-    ERRORS_MAX, HEIGHT_MAX, NESTING_MAX, Parsed, parse_ddl, parse_expr, parse_functions,
-    parse_gsql, parse_interface_sets,
+    ERRORS_MAX, HEIGHT_MAX, NESTING_MAX, Parsed, SUBQUERIES_MAX, parse_ddl, parse_expr,
+    parse_functions, parse_gsql, parse_interface_sets,
 };
 pub use render::render;
 pub use span::{Ident, Span};

@@ -376,9 +376,9 @@ impl Window {
             return Self { from: 0, to: total, clipped_left: false, clipped_right: false };
         }
         let focus = markers.iter().find(|m| m.primary).or(markers.first());
-        let focus = focus.map_or(0, |m| m.from);
-        let from = focus
-            .saturating_sub(CONTEXT_COLUMNS)
+        let (focus, focus_end) = focus.map_or((0, 0), |m| (m.from, m.to));
+        let fits = focus_end + CONTEXT_COLUMNS / 4 <= LINE_COLUMNS_MAX;
+        let from = if fits { 0 } else { focus.saturating_sub(CONTEXT_COLUMNS) }
             .min(total.saturating_sub(LINE_COLUMNS_MAX - CONTEXT_COLUMNS));
         let to = (from + LINE_COLUMNS_MAX).min(total);
         Self { from, to, clipped_left: from > 0, clipped_right: to < total }

@@ -254,7 +254,12 @@ impl Parser<'_> {
         }
         match self.peek() {
             Tok::Word => self.name("an access function").map(PlaceDecl::Accessor),
-            Tok::Semicolon | Tok::LParen | Tok::LBracket | Tok::RBrace => Ok(PlaceDecl::Abstract),
+            Tok::Semicolon
+            | Tok::Comma
+            | Tok::LParen
+            | Tok::RParen
+            | Tok::LBracket
+            | Tok::RBrace => Ok(PlaceDecl::Abstract),
             _ => Err(self.expected("`AT`, `=`, an access function or `;`")),
         }
     }

@@ -29,6 +29,10 @@ const DDL_ATTRIBUTES: [&str; 7] = [
     "low_cardinality",
 ];
 
+/// What to tell those who look for NULL.
+pub(super) const NO_NULL: &str = "There is no NULL: a missing value is its type's default, and a \
+                                  tuple whose field is absent is not selected.";
+
 /// An expression with the height of its tree.
 struct Tall {
     expr: Expr,
@@ -89,10 +93,7 @@ impl Parser<'_> {
                     .label("closes nothing")
             }
             Tok::Word if self.at_word("IS") => {
-                self.expected_diagnostic(&format!("an operator or {what}")).hint(
-                    "There is no NULL: a missing value is its type's default, and a tuple \
-                           whose field is absent is not selected.",
-                )
+                self.expected_diagnostic(&format!("an operator or {what}")).hint(NO_NULL)
             }
             _ => self.expected_diagnostic(&format!("an operator or {what}")),
         };
@@ -405,7 +406,10 @@ impl Parser<'_> {
                 let span = self.span_since(start);
                 return Ok(Tall::leaf(ExprKind::IfProp { table, name }, span));
             }
-            let name = self.name("a field name after `.`")?;
+            let name = match qualifiers.is_empty() {
+                true => self.name("a name")?,
+                false => self.name_after_dot("a field name after `.`")?,
+            };
             if qualifiers.is_empty()
                 && let Some(call) = self.call(&name)?
             {
@@ -472,11 +476,12 @@ impl Parser<'_> {
             args: Vec::new(),
         };
         let mut height = 0;
-        if !brackets && *self.peek_at(1) == Tok::Star && *self.peek_at(2) == Tok::RParen {
+        if !brackets && *self.peek_at(1) == Tok::Star {
             call.star = true;
-            for _ in 0..3 {
-                self.bump();
-            }
+            let opener = self.span();
+            self.bump();
+            self.bump();
+            self.close(&Tok::RParen, opener, "")?;
         } else {
             let close = if brackets { Tok::RBracket } else { Tok::RParen };
             let mut first = true;

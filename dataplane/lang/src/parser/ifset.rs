@@ -119,7 +119,7 @@ impl Parser<'_> {
                 InterfacePred::Equals { property, value }
             }
         };
-        self.close(&Tok::RBracket, opener, "no more")?;
+        self.close(&Tok::RBracket, opener, "")?;
         Ok((predicate, 1))
     }
 

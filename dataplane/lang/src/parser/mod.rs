@@ -213,12 +213,16 @@ impl<'t> Parser<'t> {
 
     // --- reporting ---------------------------------------------------------------------------
 
-    /// Records a diagnostic unless its place has one already (lexer errors are separate tokens).
+    /// Records a diagnostic unless its place has one already. After the last one that is reported
+    /// the rest of the text is not read.
     fn report(&mut self, diagnostic: Diagnostic) -> Reported {
         if self.last_error_at != Some(diagnostic.span.start) && self.diagnostics.len() < ERRORS_MAX
         {
             self.last_error_at = Some(diagnostic.span.start);
             self.diagnostics.push(diagnostic);
+        }
+        if self.diagnostics.len() >= ERRORS_MAX {
+            self.pos = self.tokens.len().saturating_sub(1);
         }
         Reported
     }
@@ -258,9 +262,10 @@ impl<'t> Parser<'t> {
         if word.len() < 3 {
             return None;
         }
-        let near = nearest(word, keywords.iter().copied(), 1);
-        // Abbreviations are not slips: `last` must not become `LAST_…`.
-        near.first().copied().filter(|k| k.len().abs_diff(word.len()) <= 2)
+        // Abbreviations are not slips: `cleaning` must not become CLEANING_WHEN. It also saves
+        // measuring every word that recovery steps over.
+        let near = keywords.iter().copied().filter(|k| k.len().abs_diff(word.len()) <= 2);
+        nearest(word, near, 1).first().copied()
     }
 
     fn unknown_keyword(&mut self, span: Span, given: &str, meant: &str) -> Reported {
@@ -302,6 +307,15 @@ impl<'t> Parser<'t> {
         }
     }
 
+    /// A name after a dot: any word, but a clause keyword only if it is joined to the dot, so that
+    /// `FROM eth0.` at the end of a line does not take the WHERE of the next.
+    fn name_after_dot(&mut self, what: &str) -> PResult<Ident> {
+        if self.at_clause() && self.span().start != self.last_span().end {
+            return Err(self.expected(what));
+        }
+        self.name(what)
+    }
+
     /// A name that is no reserved word, as needed where a clause could follow.
     fn free_name(&mut self, what: &str) -> PResult<Ident> {
         let word = self.word();
@@ -309,7 +323,17 @@ impl<'t> Parser<'t> {
             let error = self
                 .expected_diagnostic(what)
                 .hint(format!("`{word}` is a keyword and cannot be used as a name here."));
-            return Err(self.report(error));
+            self.report(error);
+            // It was meant as a name if what follows could not belong to the clause.
+            let meant = match self.peek_at(1) {
+                Tok::Comma | Tok::Semicolon | Tok::RParen | Tok::Eof => true,
+                Tok::Word => keyword::is_reserved(self.word_at(1)),
+                _ => false,
+            };
+            if meant {
+                self.bump();
+            }
+            return Err(Reported);
         }
         self.name(what)
     }
@@ -349,7 +373,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Consumes the bracket that closes `opener`, or reports with a pointer to the opener and goes
-    /// on after the closing bracket, if there is one.
+    /// on after the closing bracket, if there is one. `or` names what else could stand there.
     fn close(&mut self, kind: &Tok, opener: Span, or: &str) -> PResult<()> {
         if self.eat(kind) {
             return Ok(());
@@ -361,12 +385,16 @@ impl<'t> Parser<'t> {
                 _ => ("{", "}"),
             };
             let found = self.found();
+            let wanted = match or {
+                "" => format!("`{close}`"),
+                _ => format!("{or} or `{close}`"),
+            };
             let error = Diagnostic::error(
                 "unbalanced",
                 self.span(),
-                format!("expected {or} or `{close}`, found {found}"),
+                format!("expected {wanted}, found {found}"),
             )
-            .label(format!("expected {or} or `{close}`"))
+            .label(format!("expected {wanted}"))
             .related(opener, format!("this `{open}` is not closed"));
             self.report(error);
         }
@@ -484,10 +512,14 @@ impl<'t> Parser<'t> {
             () if is("GROUP") || is("ORDER") => next_is("BY"),
             () if is("CLEANING") => next_is("WHEN") || next_is("BY"),
             () if is("CLOSING") => next_is("WHEN"),
-            () if is("DEFINE") || is("PARAM") => *next == Tok::LBrace,
+            () if is("DEFINE") || is("PARAM") => {
+                self.dialect == Dialect::Gsql && *next == Tok::LBrace
+            }
             () if is("WATCHLIST") => next_is("FIELDS"),
-            // As a field name it is followed by anything but a word.
-            () if is("MERGE") => *next == Tok::Word && !keyword::ends_table(self.word_at(1)),
+            // As a field name it is not followed by a column.
+            () if is("MERGE") => {
+                *next == Tok::Word && matches!(self.peek_at(2), Tok::Dot | Tok::Colon)
+            }
             () if is("LIMIT") => matches!(next, Tok::Literal(_) | Tok::Param | Tok::Bad),
             () => keyword::is_clause(word),
         }

@@ -150,7 +150,7 @@ impl Parser<'_> {
             Tok::Bad => (String::new(), DefineForm::String),
             _ => {
                 let error = self.expected_diagnostic("a value").hint(
-                    "An entry is a name and a string, a name or a whole number: \
+                    "An entry is a name and its value, without `=` between them: \
                            `query_name 'per_minute';`.",
                 );
                 return Err(self.report(error));

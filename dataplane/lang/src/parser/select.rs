@@ -127,11 +127,14 @@ impl Parser<'_> {
         // `SELECT time FORM tcp`: a column would not be followed by a bare word.
         let follows = matches!(self.peek_at(1), Tok::Word | Tok::LParen | Tok::LBracket);
         let word = self.word();
-        if !follows || keyword::is_reserved(word) || keyword::ends_table(self.word_at(1)) {
+        if !follows || keyword::is_reserved(word) {
             return None;
         }
         if let Some(join) = self.typo_of(word, &keyword::JOINS) {
             return Some(join);
+        }
+        if keyword::ends_table(self.word_at(1)) {
+            return None;
         }
         self.typo_of(word, &["FROM"])
     }
@@ -152,6 +155,11 @@ impl Parser<'_> {
                 return;
             }
         }
+        while self.at_stray_closer() {
+            clauses.failed = true;
+            self.after_operand("`FROM`");
+            self.bump();
+        }
         if self.at_from() {
             return self.from_here(clauses);
         }
@@ -169,6 +177,11 @@ impl Parser<'_> {
                 .related(list, "this list has no source")
                 .hint("Name the source: `FROM tcp`, `FROM eth0.ip` or the name of a query."),
         );
+    }
+
+    /// A closing bracket that closes nothing, not even a subquery.
+    fn at_stray_closer(&self) -> bool {
+        matches!(self.peek(), Tok::RParen | Tok::RBracket | Tok::RBrace) && !self.at_query_end()
     }
 
     fn from_here(&mut self, clauses: &mut Clauses) {
@@ -274,7 +287,7 @@ impl Parser<'_> {
     /// Neither a clause nor the end: says what it looks like.
     fn no_clause(&mut self, clauses: &mut Clauses) {
         clauses.failed = true;
-        if matches!(self.peek(), Tok::RParen | Tok::RBracket | Tok::RBrace) {
+        if self.at_stray_closer() {
             self.after_operand("a clause");
             self.bump();
             return;
@@ -282,6 +295,7 @@ impl Parser<'_> {
         let word = self.word().to_ascii_uppercase();
         let hint = match word.as_str() {
             "ON" | "USING" => Some("The condition of a join is part of WHERE."),
+            "IS" => Some(super::expr::NO_NULL),
             "OFFSET" => Some("LIMIT takes only a count."),
             "UNION" | "INTERSECT" | "EXCEPT" => {
                 Some("Streams are united by `MERGE a.tb : b.tb FROM a, b`.")
@@ -308,6 +322,10 @@ impl Parser<'_> {
             self.report(error);
         }
         self.skip_to(Self::at_clause);
+        if word == "UNION" {
+            // The second SELECT has been explained.
+            self.last_error_at = Some(self.span().start);
+        }
     }
 
     fn clause_body(&mut self, clause: Clause, clauses: &mut Clauses) -> PResult<()> {

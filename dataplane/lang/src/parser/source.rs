@@ -54,7 +54,7 @@ impl Parser<'_> {
             let column = p.scalar()?;
             p.expect(&Tok::Comma, "`,` and the length of the window")?;
             let window = p.integer("the length of the window as a whole number")?;
-            p.close(&Tok::RParen, opener, "no more")?;
+            p.close(&Tok::RParen, opener, "")?;
             Ok((column, window))
         })
     }
@@ -82,6 +82,7 @@ impl Parser<'_> {
             && !self.at_clause()
             && !self.at_clause_typo()
             && !self.at_foreign_join()
+            && !(self.at_word("UNION") && self.at_clause_or_all(1))
         {
             Some(self.name("a table variable")?)
         } else {
@@ -98,6 +99,11 @@ impl Parser<'_> {
         FOREIGN_JOINS.iter().any(|k| self.at_word(k))
             && matches!(self.peek_at(1), Tok::Word | Tok::LParen)
             && !self.at_clause_follows()
+    }
+
+    /// `SELECT` or `ALL`, as after UNION.
+    fn at_clause_or_all(&self, ahead: usize) -> bool {
+        self.word_at_is(ahead, "SELECT") || self.word_at_is(ahead, "ALL")
     }
 
     fn foreign_join(&mut self) -> Reported {
@@ -134,11 +140,11 @@ impl Parser<'_> {
             Tok::LBracket => {
                 self.bump();
                 let set = self.name("the name of an interface set")?;
-                self.close(&Tok::RBracket, start, "no more")?;
+                self.close(&Tok::RBracket, start, "")?;
                 self.expect(&Tok::Dot, "`.` and a protocol")?;
                 let mut protocol = vec![self.name("a protocol")?];
                 while self.eat(&Tok::Dot) {
-                    protocol.push(self.name("a protocol after `.`")?);
+                    protocol.push(self.name_after_dot("a protocol after `.`")?);
                     self.check_parts(protocol.len())?;
                 }
                 Ok(Source::Set { set, protocol })
@@ -171,7 +177,7 @@ impl Parser<'_> {
             parts.push(self.name("an interface")?);
         }
         while self.eat(&Tok::Dot) {
-            parts.push(self.name("a name after `.`")?);
+            parts.push(self.name_after_dot("a name after `.`")?);
             self.check_parts(parts.len())?;
         }
         let mut library = Vec::new();

@@ -1,0 +1,3 @@
+uint FUNN f(uint);
+PRED p(uint);
+uint UDAF g (uint);
