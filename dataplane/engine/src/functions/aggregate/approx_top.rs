@@ -29,13 +29,19 @@ const _: () = assert!(TOP_MAX <= COUNTERS_MAX / 2);
 pub struct ApproxTop {
     top: usize,
     counts: HashMap<Value, u64>,
+    /// Of all strings counted.
+    key_bytes: usize,
 }
 
 impl ApproxTop {
     /// `consts` is `k`, cut to 1 … [`TOP_MAX`] (10 when it is missing).
     pub fn new(consts: &[Value]) -> Self {
         let top = consts.first().and_then(Value::as_i128).unwrap_or(10);
-        ApproxTop { top: top.clamp(1, TOP_MAX as i128) as usize, counts: HashMap::new() }
+        ApproxTop {
+            top: top.clamp(1, TOP_MAX as i128) as usize,
+            counts: HashMap::new(),
+            key_bytes: 0,
+        }
     }
 
     /// The most frequent values, most frequent first, ties in the order of the values.
@@ -50,6 +56,7 @@ impl ApproxTop {
         match self.counts.get_mut(value) {
             Some(count) => *count += times,
             None => {
+                self.key_bytes += heap_bytes(value);
                 self.counts.insert(value.clone(), times);
             }
         }
@@ -61,8 +68,12 @@ impl ApproxTop {
         let mut counts: Vec<u64> = self.counts.values().copied().collect();
         let middle = counts.len() / 2;
         let (_, &mut median, _) = counts.select_nth_unstable(middle);
-        self.counts.retain(|_, count| {
+        let key_bytes = &mut self.key_bytes;
+        self.counts.retain(|value, count| {
             *count = count.saturating_sub(median);
+            if *count == 0 {
+                *key_bytes -= heap_bytes(value);
+            }
             *count > 0
         });
     }
@@ -107,12 +118,7 @@ impl Aggregator for ApproxTop {
     }
 
     fn memory_bytes(&self) -> usize {
-        let keys: usize = self
-            .counts
-            .keys()
-            .map(|key| key.as_bytes().map_or(0, |bytes| bytes.len() + ARC_HEADER_BYTES))
-            .sum();
-        size_of::<Self>() + self.counts.capacity() * ENTRY_BYTES * 8 / 7 + keys
+        size_of::<Self>() + self.counts.capacity() * ENTRY_BYTES * 8 / 7 + self.key_bytes
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -124,3 +130,7 @@ impl Aggregator for ApproxTop {
 const ENTRY_BYTES: usize = size_of::<(Value, u64)>() + 1;
 /// Reference counts before shared bytes.
 const ARC_HEADER_BYTES: usize = 16;
+
+fn heap_bytes(key: &Value) -> usize {
+    key.as_bytes().map_or(0, |bytes| bytes.len() + ARC_HEADER_BYTES)
+}
