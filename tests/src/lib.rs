@@ -1,7 +1,14 @@
 //! Test support: the `.slt` query suites and the captures they run over.
 
+pub mod answers;
+pub mod corpus;
+pub mod fuzz;
+pub mod peers;
+pub mod program;
+pub mod rng;
 pub mod run;
 pub mod slt;
+pub mod synthetic;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,196 @@
+//! Grouping against a model that keeps everything: small tables that eject, windows that close, tuples that come late.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use wt_catalog::{Catalog, Value};
+use wt_tests::answers::{Ending, run_bytes};
+use wt_tests::run::Setup;
+use wt_tests::synthetic::{Datagram, capture};
+
+/// What varies of the query.
+#[derive(Clone, Debug)]
+struct Shape {
+    slots: u32,
+    window_s: u64,
+    /// Windows that stay open behind the newest.
+    tolerance: u64,
+    len_above: u64,
+    count_above: u64,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (
+        prop::sample::select(vec![1_u32, 2, 4, 16, 64, 1024, 4096]),
+        prop::sample::select(vec![1_u64, 3, 10]),
+        0_u64..3,
+        prop::sample::select(vec![0_u64, 60, 90]),
+        0_u64..3,
+    )
+        .prop_map(|(slots, window_s, tolerance, len_above, count_above)| Shape {
+            slots,
+            window_s,
+            tolerance,
+            len_above,
+            count_above,
+        })
+}
+
+/// Datagrams whose clock mostly goes forward, sometimes stands, sometimes steps back.
+fn datagrams() -> impl Strategy<Value = Vec<Datagram>> {
+    let step = prop_oneof![
+        6 => 0_i64..400_000_000,
+        1 => 1_000_000_000_i64..30_000_000_000,
+        1 => -12_000_000_000_i64..0,
+    ];
+    let one = (step, 0_u8..6, 0_u16..4, 1_u8..=255, 0_u16..80);
+    prop::collection::vec(one, 0..120).prop_map(|steps| {
+        let mut clock = 1_000_000_000_000_i64;
+        let mut made = Vec::new();
+        for (step, source, port, ttl, payload) in steps {
+            clock += step;
+            made.push(Datagram {
+                timestamp_ns: clock as u64,
+                source: Ipv4Addr::new(10, 0, 0, source),
+                port: 5000 + port,
+                ttl,
+                payload,
+            });
+        }
+        made
+    })
+}
+
+fn text_of(shape: &Shape) -> String {
+    let Shape { slots, window_s, tolerance, len_above, count_above } = shape;
+    format!(
+        "DEFINE {{ query_name grouped; aggregate_slots {slots}; max_lfta_disorder {}; }}\n\
+         SELECT tb, srcIP, destPort, count(*) AS n, sum(len) AS bytes, min(ttl) AS low, max(ttl) AS high, \
+         AND_AGGR(ttl) AS every, OR_AGGR(ttl) AS some, XOR_AGGR(ttl) AS odd, avg(len) AS mean \
+         FROM udp WHERE len > {len_above} GROUP BY time/{window_s} AS tb, srcIP, destPort HAVING count(*) > {count_above}",
+        tolerance + 1,
+    )
+}
+
+/// A group of the model.
+#[derive(Clone, Debug)]
+struct Group {
+    window: u64,
+    source: Ipv4Addr,
+    port: u16,
+    lens: Vec<u64>,
+    ttls: Vec<u64>,
+}
+
+/// Rows and late tuples by the definition of gsql.md §11, everything in memory.
+fn model(shape: &Shape, datagrams: &[Datagram]) -> (Vec<Vec<Value>>, u64) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut index: HashMap<(u64, Ipv4Addr, u16), usize> = HashMap::new();
+    let mut frontier = 0;
+    let mut late = 0;
+    for datagram in datagrams {
+        if datagram.wire_len() <= shape.len_above {
+            continue;
+        }
+        let window = datagram.timestamp_ns / 1_000_000_000 / shape.window_s;
+        if window + shape.tolerance < frontier {
+            late += 1;
+            continue;
+        }
+        frontier = frontier.max(window);
+        let key = (window, datagram.source, datagram.port);
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push(Group {
+                window,
+                source: datagram.source,
+                port: datagram.port,
+                lens: Vec::new(),
+                ttls: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[at].lens.push(datagram.wire_len());
+        groups[at].ttls.push(u64::from(datagram.ttl));
+    }
+    // Windows in order; within one, groups in the order of their first packet.
+    groups.sort_by_key(|group| group.window);
+    let rows = groups
+        .iter()
+        .filter(|group| group.lens.len() as u64 > shape.count_above)
+        .map(row)
+        .collect();
+    (rows, late)
+}
+
+fn row(group: &Group) -> Vec<Value> {
+    let n = group.lens.len() as u64;
+    let bytes: u64 = group.lens.iter().sum();
+    let fold = |f: fn(u64, u64) -> u64| {
+        Value::Uint(group.ttls.iter().copied().reduce(f).unwrap_or_default())
+    };
+    vec![
+        Value::Uint(group.window),
+        Value::Inet(group.source.into()),
+        Value::Uint(u64::from(group.port)),
+        Value::Int(n as i64),
+        Value::Uint(bytes),
+        fold(u64::min),
+        fold(u64::max),
+        fold(|a, b| a & b),
+        fold(|a, b| a | b),
+        fold(|a, b| a ^ b),
+        Value::Float(bytes as f64 / n as f64),
+    ]
+}
+
+/// Values as numbers and addresses, so that the width that a count is stored in does not matter.
+fn plain(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
+    let text = |value: &Value| match (value.as_addr(), value) {
+        (Some(address), _) => address.to_string(),
+        (None, Value::Float(x)) => format!("{x:?}"),
+        (None, other) => other.as_i128().map_or_else(|| format!("{other:?}"), |n| n.to_string()),
+    };
+    rows.iter().map(|row| row.iter().map(text).collect()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn grouping_is_as_the_model_says(shape in shape(), datagrams in datagrams()) {
+        let text = text_of(&shape);
+        let compiled = Setup::default().compile(&Catalog::builtin(), &text, true)
+            .map_err(TestCaseError::fail)?;
+        let ending = run_bytes(&compiled.physical, "made", capture(&datagrams));
+        let Ending::Answered(answers) = ending else {
+            return Err(TestCaseError::fail(format!("{ending:?}")));
+        };
+        answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let (rows, late) = model(&shape, &datagrams);
+        prop_assert_eq!(plain(answers.rows("grouped")), plain(&rows));
+        prop_assert_eq!(answers.report.ledger.late(), late);
+    }
+}
+
+/// The property would be true of nothing if no group ever left the table early.
+#[test]
+fn a_small_table_ejects() {
+    let shape = Shape { slots: 1, window_s: 10, tolerance: 0, len_above: 0, count_above: 0 };
+    let datagram = |i: u64| Datagram {
+        timestamp_ns: 1_000_000_000_000 + i,
+        source: Ipv4Addr::new(10, 0, 0, (i % 5) as u8),
+        port: 5000,
+        ttl: 64,
+        payload: 0,
+    };
+    let datagrams: Vec<Datagram> = (0..50).map(datagram).collect();
+    let compiled =
+        Setup::default().compile(&Catalog::builtin(), &text_of(&shape), true).expect("a plan");
+    let Ending::Answered(answers) = run_bytes(&compiled.physical, "made", capture(&datagrams)) else {
+        panic!("no answer");
+    };
+    let ejected: u64 = answers.report.ledger.queries.iter().map(|q| q.tuples.ejected).sum();
+    assert!(ejected > 10, "{ejected} groups were ejected");
+    assert_eq!(answers.rows("grouped").len(), 5);
+}

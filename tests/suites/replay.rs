@@ -1,0 +1,86 @@
+//! The committed fuzz corpus and seeded damage to it, through every target: what cargo-fuzz looks for at length, a little of it
+//! in every run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wt_tests::fuzz::{TARGETS, Target};
+use wt_tests::rng::{Rng, mutate};
+
+/// The corpus stays small enough to be carried, bytes.
+const CORPUS_BYTES_MAX: u64 = 200 * 1024;
+
+/// Seed of the damage.
+const SEED: u64 = 1;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![Trial::test("corpus_is_small", corpus_is_small)];
+    for target in TARGETS {
+        trials.push(Trial::test(format!("corpus::{}", target.name), move || replay(target)));
+        trials.push(Trial::test(format!("damage::{}", target.name), move || damage(target)));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn corpus(name: &str) -> Vec<PathBuf> {
+    let folder = wt_tests::tests_dir().join("fuzz/corpus").join(name);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    files
+}
+
+fn corpus_is_small() -> Result<(), Failed> {
+    let mut bytes = 0;
+    for target in TARGETS {
+        for file in corpus(target.name) {
+            bytes += file.metadata()?.len();
+        }
+    }
+    if bytes > CORPUS_BYTES_MAX { Err(format!("the corpus has {bytes} bytes").into()) } else { Ok(()) }
+}
+
+fn replay(target: &Target) -> Result<(), Failed> {
+    let files = corpus(target.name);
+    if files.is_empty() {
+        return Err(format!("no corpus for {}", target.name).into());
+    }
+    for file in files {
+        let data = std::fs::read(&file)?;
+        endure(target, &data, &file.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn damage(target: &Target) -> Result<(), Failed> {
+    let seeds: Vec<Vec<u8>> =
+        corpus(target.name).iter().map(std::fs::read).collect::<Result<_, _>>()?;
+    let mut rng = Rng::named(SEED, target.name);
+    for i in 0..target.mutations {
+        let mut data = rng.pick(&seeds).clone();
+        if rng.one_in(8) {
+            // Two inputs spliced.
+            let other = rng.pick(&seeds);
+            data.truncate(rng.below(data.len() + 1));
+            data.extend_from_slice(&other[rng.below(other.len() + 1)..]);
+        }
+        mutate(&mut data, &mut rng);
+        endure(target, &data, &format!("damage {i}"))?;
+    }
+    Ok(())
+}
+
+fn endure(target: &Target, data: &[u8], name: &str) -> Result<(), Failed> {
+    catch_unwind(AssertUnwindSafe(|| (target.run)(data))).map_err(|_| {
+        // The input as cargo-fuzz takes it.
+        let kept = std::env::temp_dir().join(format!("wiretable-{}-{}", target.name, std::process::id()));
+        let where_kept = match std::fs::write(&kept, data) {
+            Ok(()) => format!("the input is in {}", kept.display()),
+            Err(error) => format!("the input could not be kept: {error}"),
+        };
+        Failed::from(format!("{}: {name} panics; {where_kept}", target.name))
+    })
+}
