@@ -120,10 +120,10 @@ impl Parser<'_> {
 
     /// Whether the SELECT list ends here: at a clause, or at a slip for FROM.
     fn at_from_or_typo(&self) -> bool {
-        self.at_clause() || self.from_typo().is_some()
+        self.at_clause() || self.misspelt_from().is_some()
     }
 
-    fn from_typo(&self) -> Option<&'static str> {
+    fn misspelt_from(&self) -> Option<&'static str> {
         // `SELECT time FORM tcp`: a column would not be followed by a bare word.
         let follows = matches!(self.peek_at(1), Tok::Word | Tok::LParen | Tok::LBracket);
         let word = self.word();
@@ -140,7 +140,7 @@ impl Parser<'_> {
     }
 
     fn select_from(&mut self, clauses: &mut Clauses, start: Span) {
-        if let Some(meant) = self.from_typo()
+        if let Some(meant) = self.misspelt_from()
             && !self.at_from()
         {
             clauses.failed = true;
@@ -161,7 +161,7 @@ impl Parser<'_> {
             self.bump();
         }
         if self.at_from() {
-            return self.from_here(clauses);
+            return self.read_from(clauses);
         }
         // Reported where FROM should stand: after the last word of the list.
         let already = clauses.failed;
@@ -184,9 +184,9 @@ impl Parser<'_> {
         matches!(self.peek(), Tok::RParen | Tok::RBracket | Tok::RBrace) && !self.at_query_end()
     }
 
-    fn from_here(&mut self, clauses: &mut Clauses) {
+    fn read_from(&mut self, clauses: &mut Clauses) {
         clauses.seen.push((Clause::From, self.span()));
-        match self.from_clause() {
+        match self.sources() {
             Ok(from) => clauses.from = Some(from),
             Err(Reported) => {
                 clauses.failed = true;
@@ -237,7 +237,7 @@ impl Parser<'_> {
         self.check_order(clauses, clause, span);
         if clause == Clause::From {
             // Reported by the order check: a second FROM, or one after another clause.
-            return self.from_here(clauses);
+            return self.read_from(clauses);
         }
         if self.clause_body(clause, clauses).is_err() {
             clauses.failed = true;

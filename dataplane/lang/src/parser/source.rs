@@ -15,7 +15,7 @@ const FOREIGN_JOINS: [&str; 7] = ["JOIN", "INNER", "LEFT", "RIGHT", "FULL", "CRO
 
 impl Parser<'_> {
     /// `[joinkind] FROM table {"," table}`
-    pub(super) fn from_clause(&mut self) -> PResult<From> {
+    pub(super) fn sources(&mut self) -> PResult<From> {
         let start = self.span();
         let join = self.join_kind()?;
         self.expect_word("FROM")?;
@@ -77,13 +77,7 @@ impl Parser<'_> {
         }
         let alias = if self.eat_word("AS") {
             Some(self.free_name("a table variable after AS")?)
-        } else if self.at(&Tok::Word)
-            && !keyword::ends_table(self.word())
-            && !self.at_clause()
-            && !self.at_clause_typo()
-            && !self.at_foreign_join()
-            && !(self.at_word("UNION") && self.at_clause_or_all(1))
-        {
+        } else if self.at_variable() {
             Some(self.name("a table variable")?)
         } else {
             None
@@ -94,6 +88,13 @@ impl Parser<'_> {
         Ok(Table { source, alias, span: SpanEq(self.span_since(start)) })
     }
 
+    /// Whether the word after a source names it.
+    fn at_variable(&self) -> bool {
+        let ends = keyword::ends_table(self.word()) || self.at_clause() || self.at_clause_typo();
+        let foreign = self.at_foreign_join() || self.at_union();
+        self.at(&Tok::Word) && !ends && !foreign
+    }
+
     /// `a JOIN b`, `a LEFT JOIN b`
     fn at_foreign_join(&self) -> bool {
         FOREIGN_JOINS.iter().any(|k| self.at_word(k))
@@ -101,9 +102,9 @@ impl Parser<'_> {
             && !self.at_clause_follows()
     }
 
-    /// `SELECT` or `ALL`, as after UNION.
-    fn at_clause_or_all(&self, ahead: usize) -> bool {
-        self.word_at_is(ahead, "SELECT") || self.word_at_is(ahead, "ALL")
+    /// `UNION SELECT`, `UNION ALL`
+    fn at_union(&self) -> bool {
+        self.at_word("UNION") && (self.word_at_is(1, "SELECT") || self.word_at_is(1, "ALL"))
     }
 
     fn foreign_join(&mut self) -> Reported {
