@@ -18,7 +18,7 @@ use crate::ir::{NodeId, Op};
 use crate::lower::Dag;
 
 pub use compile::compile;
-pub use program::{Insn, Program};
+pub use program::{Alu, Insn, Program, Source, Test};
 pub use translate::translate;
 
 /// Most instructions of one compiled filter; libpcap's own kernel limit.
