@@ -8,5 +8,7 @@ pub mod logical;
 pub mod lower;
 pub mod parse_spec;
 pub mod physical;
+pub mod split;
+pub mod text;
 
 pub use bpf::check_pcap_filter;

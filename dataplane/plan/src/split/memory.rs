@@ -1,0 +1,117 @@
+//! What operators may keep: every operator states its bound, and what bounds it.
+
+use wt_catalog::{Type, Value};
+
+use crate::ir::{Exprs, NodeId};
+use crate::lower::value_max;
+use crate::physical::MemoryBound;
+
+/// Bytes of one value in a row.
+pub const VALUE_BYTES: u64 = size_of::<Value>() as u64;
+
+/// Bytes of a group or row beside its values: hash entry, allocation headers, ordinal of its first packet.
+const ENTRY_BYTES: u64 = 64;
+
+/// Ranges of keys are only counted when they are small.
+const COUNTED_ENTRIES_MAX: u64 = 1 << 24;
+
+/// No state.
+pub fn stateless() -> MemoryBound {
+    MemoryBound { entries: "one tuple at a time".into(), ..MemoryBound::default() }
+}
+
+/// The direct-mapped table of an LFTA.
+pub fn lfta_table(slots: u32, columns: usize) -> MemoryBound {
+    let entry = VALUE_BYTES * columns as u64 + ENTRY_BYTES;
+    MemoryBound {
+        fixed_bytes: u64::from(slots) * entry,
+        per_entry_bytes: 0,
+        entries: format!("{slots} slots; a collision ejects the partial group"),
+        entries_max: Some(0),
+    }
+}
+
+/// What bounds the groups of an aggregation.
+pub struct GroupBound<'a> {
+    /// Key columns beside the window.
+    pub other_keys: &'a [NodeId],
+    /// Where their nodes are.
+    pub exprs: &'a Exprs,
+    /// Bytes of all aggregate states of one group.
+    pub state_bytes: u64,
+    /// All columns of a group.
+    pub columns: usize,
+    /// Some column is a string.
+    pub strings: bool,
+    /// There is a window.
+    pub windowed: bool,
+    /// Windows open at a time beyond the present one.
+    pub tolerance: u64,
+    /// Grouping patterns.
+    pub patterns: usize,
+    /// DISTINCT operands are kept too.
+    pub distinct: bool,
+}
+
+/// Groups of an aggregation.
+pub fn groups(b: &GroupBound<'_>) -> MemoryBound {
+    let mut entries = if b.windowed {
+        match b.tolerance {
+            0 => "group of the open window".to_owned(),
+            t => format!("group of the {} open windows", t.saturating_add(1)),
+        }
+    } else {
+        "group, until the end of the input".to_owned()
+    };
+    if b.distinct {
+        entries.push_str(", and a value per DISTINCT operand");
+    }
+    if b.strings {
+        entries.push_str(", plus the bytes of its strings");
+    }
+    let windows = if b.windowed { b.tolerance.saturating_add(1) } else { 1 };
+    let per_window = b.other_keys.iter().try_fold(1u64, |n, &key| {
+        let distinct = match b.exprs.nodes[key.0 as usize].ty {
+            ty if ty.is_bytes() || ty == Type::Float => return None,
+            _ => value_max(b.exprs, key).checked_add(1)?,
+        };
+        n.checked_mul(distinct).filter(|&n| n <= COUNTED_ENTRIES_MAX)
+    });
+    MemoryBound {
+        fixed_bytes: 0,
+        per_entry_bytes: VALUE_BYTES * b.columns as u64 + b.state_bytes + ENTRY_BYTES,
+        entries,
+        entries_max: per_window
+            .filter(|_| !b.distinct)
+            .and_then(|n| n.checked_mul(windows)?.checked_mul(b.patterns as u64)),
+    }
+}
+
+/// Queues of a merge.
+pub fn merge(inputs: usize, columns: usize, queue_tuples_max: u32) -> MemoryBound {
+    MemoryBound {
+        fixed_bytes: 0,
+        per_entry_bytes: VALUE_BYTES * columns as u64 + ENTRY_BYTES,
+        entries: format!("queued tuple, {queue_tuples_max} per input before it asks for a bound"),
+        entries_max: Some(inputs as u64 * u64::from(queue_tuples_max)),
+    }
+}
+
+/// Rows kept until a window closes.
+pub fn rows(columns: usize, windowed: bool, what: &str, limit: Option<u64>) -> MemoryBound {
+    let until = if windowed { "of the open window" } else { "until the end of the input" };
+    MemoryBound {
+        fixed_bytes: 0,
+        per_entry_bytes: VALUE_BYTES * columns as u64 + ENTRY_BYTES,
+        entries: format!("{what} {until}"),
+        entries_max: limit,
+    }
+}
+
+/// Bytes at most, when the plan knows.
+pub fn total_bytes(bound: &MemoryBound) -> Option<u64> {
+    if bound.per_entry_bytes == 0 {
+        return Some(bound.fixed_bytes);
+    }
+    bound.entries_max?.checked_mul(bound.per_entry_bytes)?.checked_add(bound.fixed_bytes)
+}

@@ -1,0 +1,176 @@
+//! How many bytes of a packet a query can need: the snap length it asks for (gsql.md §7, the paper's §3).
+
+use std::collections::HashMap;
+
+use wt_catalog::ProtocolId;
+
+use crate::ir::{Exprs, LayerId, LayerSel, NodeId, Op, ParseSpec};
+use crate::lower::{children, value_max};
+
+/// Beyond this a bound says nothing: most captures are shorter.
+const SNAP_BYTES_MAX: u64 = 65_535;
+
+/// Works out where headers can start.
+pub struct Snap<'a> {
+    parse: &'a ParseSpec,
+    /// Furthest first byte of a header, and furthest byte its parsing needs; `None` when not bounded.
+    starts: HashMap<ProtocolId, Option<u64>>,
+}
+
+impl<'a> Snap<'a> {
+    /// For one walk.
+    pub fn new(parse: &'a ParseSpec) -> Self {
+        Self { parse, starts: HashMap::new() }
+    }
+
+    /// Bytes that the nodes reachable from `roots`, and finding the layers, can need.
+    pub fn bytes(
+        &mut self,
+        exprs: &Exprs,
+        layers: &[LayerSel],
+        roots: impl IntoIterator<Item = NodeId>,
+        requires: &[LayerId],
+    ) -> Option<u32> {
+        let mut furthest = 0u64;
+        let mut seen = vec![false; exprs.nodes.len()];
+        let mut pending: Vec<NodeId> = roots.into_iter().collect();
+        let mut found: Vec<LayerId> = requires.to_vec();
+        while let Some(id) = pending.pop() {
+            if std::mem::replace(&mut seen[id.0 as usize], true) {
+                continue;
+            }
+            let op = &exprs.nodes[id.0 as usize].op;
+            found.extend(crate::lower::layer_of(op));
+            let end = match op {
+                Op::Load { layer, at, byte, bit, bits, .. } => {
+                    self.extent(exprs, layers, *layer, *at, *byte, u64::from((bit + bits).div_ceil(8)))?
+                }
+                Op::LoadIpv6 { layer, at, byte } => {
+                    self.extent(exprs, layers, *layer, *at, *byte, 16)?
+                }
+                Op::LoadOrZero { layer, at, byte, bytes }
+                | Op::InBounds { layer, at, byte, bytes } => {
+                    self.extent(exprs, layers, *layer, *at, *byte, u64::from(*bytes))?
+                }
+                Op::Slice { layer, at, len } => {
+                    let len = value_max(exprs, (*len)?);
+                    self.extent(exprs, layers, *layer, Some(*at), 0, len)?
+                }
+                // Counting headers walks the whole path.
+                Op::Depth { .. } => return None,
+                _ => 0,
+            };
+            furthest = furthest.max(end);
+            pending.extend(children(op));
+        }
+        for layer in found {
+            furthest = furthest.max(self.header_end(layers, layer)?);
+        }
+        u32::try_from(furthest).ok().filter(|&b| u64::from(b) <= SNAP_BYTES_MAX)
+    }
+
+    fn extent(
+        &mut self,
+        exprs: &Exprs,
+        layers: &[LayerSel],
+        layer: LayerId,
+        at: Option<NodeId>,
+        byte: u32,
+        bytes: u64,
+    ) -> Option<u64> {
+        let start = self.layer_start(layers, layer)?;
+        let at = at.map_or(0, |a| value_max(exprs, a));
+        start
+            .checked_add(at)?
+            .checked_add(u64::from(byte))?
+            .checked_add(bytes)
+            .filter(|&b| b <= SNAP_BYTES_MAX)
+    }
+
+    fn protocol_of(layers: &[LayerSel], layer: LayerId) -> Option<Option<ProtocolId>> {
+        match layers.get(layer.0 as usize)? {
+            LayerSel::Packet => Some(None),
+            LayerSel::This => None,
+            LayerSel::First(p)
+            | LayerSel::Nth(p, _)
+            | LayerSel::Last(p)
+            | LayerSel::Below(_, p)
+            | LayerSel::Above(_, p)
+            | LayerSel::RunLast(_, p)
+            | LayerSel::RunNth(_, p, _) => Some(Some(*p)),
+        }
+    }
+
+    fn layer_start(&mut self, layers: &[LayerSel], layer: LayerId) -> Option<u64> {
+        match Self::protocol_of(layers, layer)? {
+            None => Some(0),
+            Some(p) => self.protocols(p).into_iter().try_fold(0, |most, p| {
+                Some(u64::max(most, self.start(p)?))
+            }),
+        }
+    }
+
+    /// Bytes that must be there for the header to be found at all.
+    fn header_end(&mut self, layers: &[LayerSel], layer: LayerId) -> Option<u64> {
+        match Self::protocol_of(layers, layer)? {
+            None => Some(0),
+            Some(p) => self.protocols(p).into_iter().try_fold(0, |most, p| {
+                let header = self.program(p)?;
+                let max = u64::from(header.max);
+                let end = self.start(p)?.checked_add(max).filter(|&e| e <= SNAP_BYTES_MAX)?;
+                Some(u64::max(most, end))
+            }),
+        }
+    }
+
+    /// Concrete protocols that count as one.
+    fn protocols(&self, id: ProtocolId) -> Vec<ProtocolId> {
+        let as_it = |p: ProtocolId, h: &crate::ir::HeaderProgram| p == id || h.counts_as.contains(&id);
+        (0u32..)
+            .map(ProtocolId)
+            .zip(&self.parse.protocols)
+            .filter_map(|(p, h)| h.as_ref().filter(|h| as_it(p, h)).map(|_| p))
+            .collect()
+    }
+
+    fn program(&self, id: ProtocolId) -> Option<&'a crate::ir::HeaderProgram> {
+        self.parse.protocols.get(id.0 as usize)?.as_ref()
+    }
+
+    /// The furthest a header of the protocol can start: every header that can stand above it, as often and as long as it may.
+    fn start(&mut self, id: ProtocolId) -> Option<u64> {
+        if let Some(&known) = self.starts.get(&id) {
+            return known;
+        }
+        let above = self.ancestors(id);
+        let mut sum = Some(0u64);
+        for p in above {
+            sum = sum.and_then(|s| {
+                let header = self.program(p)?;
+                let again = if p == id { header.repeat.saturating_sub(1) } else { header.repeat };
+                let bytes = u64::from(header.max).checked_mul(u64::from(again))?;
+                s.checked_add(bytes).filter(|&s| s <= SNAP_BYTES_MAX)
+            });
+        }
+        self.starts.insert(id, sum);
+        sum
+    }
+
+    /// Protocols from which a path of dispatch edges leads to one.
+    fn ancestors(&self, id: ProtocolId) -> Vec<ProtocolId> {
+        let mut found: Vec<ProtocolId> = Vec::new();
+        let mut pending = vec![id];
+        while let Some(target) = pending.pop() {
+            for (p, header) in (0u32..).map(ProtocolId).zip(&self.parse.protocols) {
+                let leads = header
+                    .as_ref()
+                    .is_some_and(|h| h.children.iter().any(|(child, _)| *child == target));
+                if leads && !found.contains(&p) {
+                    found.push(p);
+                    pending.push(p);
+                }
+            }
+        }
+        found
+    }
+}
