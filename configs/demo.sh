@@ -15,9 +15,9 @@ rule=$(printf '%.0s─' {1..100})
 # The title of a batch is the first comment line of its file.
 title() { sed -n 's/^# *\(..*\)$/\1/p;/^#/q' "$1" | head -n 1; }
 
-# The files a batch writes: the values of its `file` keys, as they stand, or beside the batch.
+# The files a batch writes: the values of its `path` keys, as they stand, or beside the batch.
 results() {
-  sed -nE 's/^[^#]*\bfile *= *"([^"]+)".*$/\1/p' "$1" | while IFS= read -r file; do
+  sed -nE 's/^[^#]*\bpath *= *"([^"]+)".*$/\1/p' "$1" | while IFS= read -r file; do
     if [ -e "$file" ]; then printf '%s\n' "$file"
     elif [ -e "configs/$file" ]; then printf 'configs/%s\n' "$file"
     else echo "demo: $1 names $file, which was not written" >&2; exit 1

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use wt_engine::{EngineError, Progress, RunOptions, RunReport};
+use wt_engine::{EngineError, Progress, RunEnd, RunOptions, RunReport};
 use wt_plan::physical::PhysicalPlan;
 
-use crate::commands::shell::output_error;
 use crate::failure::Failure;
 use crate::output::{Results, Route};
 use crate::session::{self, Traces};
@@ -43,7 +42,7 @@ pub fn execute(
     let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
 
     let bar = progress_bar(settings.progress);
-    let on_progress = |progress: Progress| {
+    let on_progress = |progress: &Progress| {
         if let Some(bar) = &bar {
             match progress.bytes_total {
                 Some(total) => bar.set_length(total),
@@ -54,8 +53,8 @@ pub fn execute(
         }
     };
     let options = RunOptions {
-        memory_bytes_max: settings.memory_bytes_max,
-        progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(Progress)),
+        memory_bytes_max: Some(settings.memory_bytes_max),
+        progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
     };
     let outcome = wt_engine::run(plan, opened.sources, &options, &mut results);
@@ -74,15 +73,17 @@ fn finish(
     if settings.ledger {
         eprint!("{}", report.ledger);
     }
-    let damage: Vec<String> =
-        unreadable.iter().cloned().chain(report.damage.iter().map(ToString::to_string)).collect();
+    let mut damage: Vec<String> = unreadable.to_vec();
+    for (_, d) in report.ledger.damage() {
+        damage.push(format!("capture `{}`: {}", d.capture, d.damage));
+    }
     for message in &damage {
         eprintln!("wiretable: {message}");
     }
     if let Some(late) = late_warning(report) {
         eprintln!("wiretable: {late}");
     }
-    if report.cancelled {
+    if report.end == RunEnd::Cancelled {
         eprintln!("wiretable: interrupted; the rows above are those of the packets read so far");
     }
     if let Err(imbalance) = report.ledger.check() {
@@ -100,7 +101,7 @@ fn finish(
 
 /// Late tuples change an answer silently, so they are said even without `--ledger`.
 fn late_warning(report: &RunReport) -> Option<String> {
-    let late = report.ledger.late_tuples();
+    let late = report.ledger.late();
     (late > 0).then(|| {
         let (noun, were) = if late == 1 { ("tuple", "was") } else { ("tuples", "were") };
         format!(
@@ -111,12 +112,11 @@ fn late_warning(report: &RunReport) -> Option<String> {
 }
 
 fn engine_failure(error: EngineError) -> Failure {
+    let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
+    let message = format!("{error}{help}");
     match error {
-        EngineError::Sink(error) => match error.into_io() {
-            Some(io) => output_error(&io),
-            None => Failure::Environment("cannot write the result".to_owned()),
-        },
-        other => Failure::Input(other.to_string()),
+        EngineError::Sink { .. } => Failure::Environment(message),
+        _ => Failure::Input(message),
     }
 }
 
