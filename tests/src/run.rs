@@ -192,7 +192,7 @@ impl RowSink for CsvSink {
             .values
             .iter()
             .zip(&self.types[output])
-            .map(|(value, ty)| wt_catalog::display::text(value, *ty))
+            .map(|(value, ty)| wt_catalog::display::show(value, *ty).to_string())
             .collect();
         let _ = writeln!(self.outputs[output], "{}", cells.join(","));
         Ok(())
