@@ -4,8 +4,10 @@
 
 pub mod arith;
 pub mod builtin;
+pub mod ddl;
 pub mod display;
 pub mod function;
+pub mod lookup;
 pub mod ordering;
 pub mod promote;
 pub mod protocol;
@@ -16,7 +18,8 @@ pub mod value;
 
 pub use function::Function;
 pub use ordering::Ordering;
-pub use protocol::{Enumeration, Field, FieldRef, PExpr, Place, Protocol, ProtocolId};
+pub use lookup::NameError;
+pub use protocol::{Enumeration, Field, FieldRef, Over, PExpr, Place, Protocol, ProtocolId};
 pub use types::Type;
 pub use value::Value;
 
@@ -29,4 +32,7 @@ pub struct Catalog {
     pub enumerations: Vec<Enumeration>,
     /// Functions, all overloads.
     pub functions: Vec<Function>,
+    /// OVER clauses in file order, those of a user's files behind the built-in ones; [`Protocol::children`] is derived
+    /// from them.
+    pub over: Vec<Over>,
 }

@@ -91,6 +91,17 @@ pub struct Dispatch {
     pub when: Option<PExpr>,
 }
 
+/// An OVER clause as declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Over {
+    /// The header that is followed; may be abstract.
+    pub parent: ProtocolId,
+    /// The protocol that declares the clause.
+    pub child: ProtocolId,
+    /// The condition, over the fields of `parent` and the headers above it.
+    pub when: Option<PExpr>,
+}
+
 /// A field of a protocol.
 #[derive(Clone, Debug)]
 pub struct Field {
@@ -118,6 +129,9 @@ pub struct Field {
     pub snap_len: Option<u32>,
     /// It refines an inherited field of the same name.
     pub refines: bool,
+    /// Attribute `continues f`: below this header the field stands for `f` of the header that is continued, in the
+    /// conditions of what may follow that header.
+    pub continues: Option<String>,
     /// One line for `schema`.
     pub doc: String,
 }
@@ -249,7 +263,7 @@ pub enum PExpr {
 }
 
 /// An enumeration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Enumeration {
     /// Its name.
     pub name: String,
@@ -257,4 +271,6 @@ pub struct Enumeration {
     pub members: Vec<(String, u64)>,
     /// Values by name.
     pub by_name: HashMap<String, u64>,
+    /// The type of its values.
+    pub base: Type,
 }

@@ -1,3 +1,30 @@
 //! What every catalog has: the built-in protocols, written in the DDL, and the functions.
 
 pub mod functions;
+pub mod protocols;
+
+use std::sync::LazyLock;
+
+use wt_lang::Diagnostic;
+
+use crate::Catalog;
+
+/// Elaborated once per process: every command needs it at start.
+static BUILTIN: LazyLock<(Catalog, Vec<Diagnostic>)> = LazyLock::new(|| {
+    let mut catalog = Catalog { functions: functions::all(), ..Catalog::default() };
+    match catalog.add_ddl(protocols::TEXT, "built-in protocols") {
+        Ok(messages) | Err(messages) => (catalog, messages),
+    }
+});
+
+impl Catalog {
+    /// The built-in protocols and functions.
+    pub fn builtin() -> Self {
+        BUILTIN.0.clone()
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn messages() -> &'static [Diagnostic] {
+    &BUILTIN.1
+}

@@ -39,6 +39,29 @@ pub(super) fn add(list: &mut Vec<Function>) {
         Function::predicate("pcap_filter", "pcap_filter", &[constant(bytes("expression"))])
             .everywhere()
             .about("A tcpdump filter expression.", "pcap_filter('tcp port 80')"),
+        Function::scalar("inet_checksum", "inet_checksum", &[bytes("header")], Type::Uint)
+            .about(
+                "Internet checksum (RFC 1071); 0 over a header that carries its correct checksum.",
+                "inet_checksum(ip_header)",
+            ),
+        Function::scalar(
+            "tcp_option_uint",
+            "tcp_option_uint",
+            &[bytes("options"), integer("kind"), integer("offset"), integer("width")],
+            Type::Ullong,
+        )
+        .failing()
+        .about(
+            "Bytes of the first TCP option of a kind as a number; fails if it is not there.",
+            "tcp_option_uint(tcp_options, 2, 0, 2)",
+        ),
+        Function::scalar(
+            "tcp_option_present",
+            "tcp_option_present",
+            &[bytes("options"), integer("kind")],
+            Type::Bool,
+        )
+        .about("Whether a TCP option of a kind is there.", "tcp_option_present(tcp_options, 4)"),
         Function::scalar("port_name", "port_name", &[integer("port")], Type::String)
             .failing()
             .about("Service name of a port, else its number.", "port_name(destPort)"),

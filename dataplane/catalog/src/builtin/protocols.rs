@@ -1,0 +1,30 @@
+//! The built-in protocols, written in the DDL: one file per protocol beside this one.
+
+/// All declarations as one text; they refer to each other freely. Dispatch takes the first match in this order.
+pub const TEXT: &str = concat!(
+    include_str!("protocols/packet.ddl"),
+    include_str!("protocols/by_ethertype.ddl"),
+    include_str!("protocols/eth.ddl"),
+    include_str!("protocols/vlan.ddl"),
+    include_str!("protocols/mpls.ddl"),
+    include_str!("protocols/arp.ddl"),
+    include_str!("protocols/llc.ddl"),
+    include_str!("protocols/loopback.ddl"),
+    include_str!("protocols/sll.ddl"),
+    include_str!("protocols/ppp.ddl"),
+    include_str!("protocols/dot11.ddl"),
+    include_str!("protocols/ip.ddl"),
+    include_str!("protocols/ipv4.ddl"),
+    include_str!("protocols/ipv6.ddl"),
+    include_str!("protocols/tcp.ddl"),
+    include_str!("protocols/udp.ddl"),
+    include_str!("protocols/sctp.ddl"),
+    include_str!("protocols/icmp.ddl"),
+    include_str!("protocols/igmp.ddl"),
+    include_str!("protocols/esp.ddl"),
+    include_str!("protocols/gre.ddl"),
+    include_str!("protocols/vxlan.ddl"),
+    include_str!("protocols/geneve.ddl"),
+    include_str!("protocols/gtpu.ddl"),
+    include_str!("protocols/dns.ddl"),
+);
