@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, file, thread or kernel.
 
+pub mod bind;
 pub mod bpf;
 pub mod ir;
 pub mod logical;

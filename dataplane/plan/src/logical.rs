@@ -18,6 +18,8 @@ pub struct LogicalPlan {
     pub params: Vec<ParamSpec>,
     /// Interfaces known to the session, in order.
     pub interfaces: Vec<String>,
+    /// Rewrites of conditions, one sentence each, for `EXPLAIN --verbose`.
+    pub rewrites: Vec<String>,
 }
 
 /// A named query.

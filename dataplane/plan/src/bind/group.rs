@@ -1,0 +1,232 @@
+//! Grouping and aggregation (gsql.md §11–§13).
+
+use std::cell::RefCell;
+
+use wt_catalog::Ordering;
+use wt_lang::ast::{ExprKind as AstKind, GroupItem, Select};
+use wt_lang::{Diagnostic, Ident, Span};
+
+use super::clause::{Clause, Group, Grouped, Key, Part, node};
+use super::diags::{Bound, Reported};
+use super::patterns::{Listed, grouping};
+use super::query::{Binder, Output};
+use super::select::{Stage, has_session, sorting};
+use super::shared::{Shared, Statement, Table};
+use super::{refuse, sampling};
+use crate::logical::{AggregateNode, ExprKind, Item, LogicalNode};
+
+/// A grouped query over one table.
+pub(crate) fn bind<'q>(
+    sh: &Shared<'_>,
+    statement: Statement<'_>,
+    select: &'q Select,
+    tables: &[Table],
+) -> Bound<Output> {
+    let clause = |part| Clause::new(sh, statement, tables, part);
+    let listed = grouping(sh, select)?;
+    let keys = keys(&clause(Part::GroupBy), &listed.vars);
+    session_gaps(&clause(Part::SessionGap), select);
+    let (keys, all_good) = keys;
+    let at_end = closes_at_end(sh, statement, select, &keys, all_good);
+    let quals = clause(Part::Where).grouped(Group::Expand(&keys)).conjuncts(select.where_.as_ref());
+    if !all_good {
+        // SELECT and HAVING would complain of group variables that have their error already.
+        return Err(Reported);
+    }
+    let grouped = Grouped {
+        emits_empty: keys.is_empty(),
+        keys,
+        aggs: RefCell::default(),
+        sampling: select.cleaning_when.is_some() || select.cleaning_by.is_some(),
+    };
+    let group = Group::Result(&grouped);
+    let list = clause(Part::Select).grouped(group);
+    let columns = list.items(select);
+    let having = clause(Part::Having).grouped(group).conjuncts(select.having.as_ref());
+    let sorting = columns
+        .as_ref()
+        .map_or(Ok(None), |c| sorting(&clause(Part::OrderBy).grouped(group), select, c));
+    sampling::check(sh, statement, select, tables, &grouped);
+    partial_only(&list, select, tables);
+    let (at_end, quals, columns, having, sorting) = (at_end?, quals?, columns?, having?, sorting?);
+    let [table] = tables else { return Err(Reported) };
+    let windows: Vec<_> = grouped
+        .keys
+        .iter()
+        .enumerate()
+        .filter(|(_, k)| k.ordering.is_temporal())
+        .map(|(i, k)| node(ExprKind::Column(i), k.expr.ty, k.name_span))
+        .collect();
+    let stage = Stage { clause: &list, columns, windows, bounded: at_end };
+    stage.finish(select, sorting, |columns| {
+        LogicalNode::Aggregate(Box::new(AggregateNode {
+            input: Binder::input(table),
+            quals,
+            keys: grouped.keys.iter().map(item).collect(),
+            patterns: listed.patterns.clone(),
+            aggs: grouped.aggs.borrow().clone(),
+            having,
+            items: columns.iter().map(|c| c.item.clone()).collect(),
+            at_end,
+        }))
+    })
+}
+
+fn item(key: &Key<'_>) -> Item {
+    Item {
+        name: key.name.clone(),
+        expr: key.expr.clone(),
+        ordering: key.ordering.clone(),
+        window: key.ordering.is_temporal(),
+    }
+}
+
+/// The group variables, and whether all of them are right.
+fn keys<'q>(clause: &Clause<'_>, vars: &[Listed<'q>]) -> (Vec<Key<'q>>, bool) {
+    let mut keys: Vec<Key<'q>> = Vec::new();
+    let mut all_good = true;
+    for listed in vars {
+        match key(clause, listed) {
+            Ok(key) => {
+                if let Some(other) = keys.iter().find(|k| k.name == key.name) {
+                    all_good = false;
+                    clause.report(
+                        Diagnostic::error(
+                            "duplicate-group",
+                            key.name_span,
+                            format!("two group variables are called `{}`", key.name),
+                        )
+                        .related(other.name_span, "the first one")
+                        .hint("A variable stands in one item of GROUP BY only; give another name with AS."),
+                    );
+                }
+                keys.push(key);
+            }
+            Err(Reported) => all_good = false,
+        }
+    }
+    (keys, all_good)
+}
+
+fn key<'q>(clause: &Clause<'_>, listed: &Listed<'q>) -> Bound<Key<'q>> {
+    let var = listed.var;
+    let span = var.expr.span();
+    let expr = clause.expr(&var.expr);
+    let name = match (&var.alias, &var.expr.kind) {
+        (Some(alias), _) => Ok(alias.clone()),
+        (None, AstKind::Column(c)) => Ok(c.field.clone()),
+        (None, AstKind::IfProp { name, .. }) => Ok(Ident::new(name.text.clone(), span)),
+        (None, _) => {
+            let text = span.of(clause.sh.input.text);
+            let text = if text.len() <= 60 { text } else { "…" };
+            Err(clause.report(
+                Diagnostic::error(
+                    "unnamed-group",
+                    span,
+                    "a group variable that is computed needs a name",
+                )
+                .hint(format!("Name it: GROUP BY {text} AS {}.", suggestion(text))),
+            ))
+        }
+    };
+    let (expr, name) = (expr?, name?);
+    let ordering = if listed.in_pattern { Ordering::Varying } else { clause.ordering(&expr) };
+    clause.sh.freeze(&expr, &ordering);
+    let subtype = clause.subtype(&expr);
+    Ok(Key { name: name.text, name_span: name.span, ast: &var.expr, expr, ordering, subtype })
+}
+
+/// A name for a computed group variable.
+fn suggestion(text: &str) -> &'static str {
+    if text.starts_with("time") { "tb" } else { "g" }
+}
+
+fn session_gaps(clause: &Clause<'_>, select: &Select) {
+    for item in &select.group_by {
+        let GroupItem::Session(gap) = item else { continue };
+        if let Ok(bound) = clause.literal_of(gap) {
+            let fits = bound.ty.is_integer() || bound.ty == wt_catalog::Type::Duration;
+            if fits && !super::fold::is_zero(&bound) {
+                refuse::session(clause.sh, gap.span());
+            } else {
+                clause.report(
+                    Diagnostic::error(
+                        "bad-session",
+                        gap.span(),
+                        "the gap of SESSION is a duration greater than zero",
+                    )
+                    .hint("Write SESSION(30s)."),
+                );
+            }
+        }
+    }
+}
+
+/// Whether all groups close at the end: no group variable is ordered. On a live source that is refused unless the query
+/// asks for it (protocols.md, Queries added).
+fn closes_at_end(
+    sh: &Shared<'_>,
+    statement: Statement<'_>,
+    select: &Select,
+    keys: &[Key<'_>],
+    all_good: bool,
+) -> Bound<bool> {
+    if keys.iter().any(|k| k.ordering.is_temporal()) || has_session(select) {
+        return Ok(false);
+    }
+    if sh.input.finite || statement.defined.options.no_temporal_aggr || !all_good {
+        return Ok(true);
+    }
+    let first = keys.iter().map(|k| k.name_span).reduce(Span::to);
+    let span = first.unwrap_or(select.span.0);
+    let message = if keys.is_empty() {
+        "an aggregate of a live stream never has a result: nothing closes its group"
+    } else {
+        "no group variable is ordered, so on a live stream no group ever closes"
+    };
+    let label = if keys.is_empty() { "" } else { "none of these is increasing or decreasing" };
+    let lost = keys.iter().find(|k| k.ast_is_ordered(sh));
+    let mut diagnostic = Diagnostic::error("unordered-group", span, message)
+        .label(label)
+        .hint("Add a time bucket such as GROUP BY timestamp/1m AS tb.")
+        .hint("With `DEFINE { no_temporal_aggr yes; }` all groups are kept in memory until the query ends.");
+    if let Some(key) = lost {
+        diagnostic = diagnostic.related(key.name_span, "ordered, but not inside CUBE and the like");
+    }
+    Err(sh.diags.report(diagnostic))
+}
+
+impl Key<'_> {
+    /// Its definition is ordered although the variable is not: a member of CUBE, ROLLUP or GROUPING_SETS.
+    fn ast_is_ordered(&self, sh: &Shared<'_>) -> bool {
+        let leaf = |e: &crate::logical::Expr| match &e.kind {
+            ExprKind::Field(access) => super::packet_scope::field(sh.catalog(), access)
+                .map_or(Ordering::Varying, |f| f.ordering.clone()),
+            _ => Ordering::Varying,
+        };
+        super::ordering::infer(&self.expr, &leaf).is_temporal()
+    }
+}
+
+/// `lfta_aggregation` keeps only the partial aggregation: one interface, no HAVING (gsql.md §9).
+fn partial_only(clause: &Clause<'_>, select: &Select, tables: &[Table]) {
+    if !clause.statement.defined.options.lfta_aggregation {
+        return;
+    }
+    let error = |message: &str, span: Span| {
+        clause.report(
+            Diagnostic::error("bad-option", span, message)
+                .hint("Without `lfta_aggregation` the partial groups are completed."),
+        );
+    };
+    if let Some(having) = &select.having {
+        error("`lfta_aggregation` takes no HAVING: it would judge partial groups", having.span());
+    }
+    match tables.first().map(|t| (t.packets(), t.span)) {
+        Some((Some(source), span)) if source.interfaces.len() > 1 => {
+            error("`lfta_aggregation` reads one interface", span);
+        }
+        Some((None, span)) => error("`lfta_aggregation` needs a protocol source", span),
+        _ => {}
+    }
+}

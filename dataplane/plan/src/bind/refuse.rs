@@ -1,0 +1,140 @@
+//! What is parsed, bound and checked, but not run: refused by name, with the nearest thing that works.
+
+use wt_catalog::Function;
+use wt_catalog::function::FunctionKind;
+use wt_lang::ast::Join;
+use wt_lang::{Diagnostic, Span};
+
+use super::shared::Shared;
+
+fn refused(span: Span, what: &str, instead: &str) -> Diagnostic {
+    Diagnostic::error("refused", span, format!("{what} cannot be run by this engine"))
+        .label("understood and checked, but refused")
+        .hint(instead)
+}
+
+/// `FROM store.tcp`
+pub(crate) fn store(span: Span) -> Diagnostic {
+    refused(
+        span,
+        "reading the recorded store",
+        "Read the trace files themselves: -r FILE, or -r eth0=FILE for a named interface.",
+    )
+}
+
+/// `a THEN b`
+pub(crate) fn then(span: Span) -> Diagnostic {
+    refused(
+        span,
+        "THEN (the recorded past, then the live stream)",
+        "Give several files in time order as one source: -r monday.pcap -r tuesday.pcap.",
+    )
+}
+
+/// A protocol of text or other records.
+pub(crate) fn record(name: &str, span: Span) -> Diagnostic {
+    refused(
+        span,
+        &format!("the record protocol `{name}`"),
+        "Packet protocols can be read: packet, ip, tcp and those below; `wiretable schema` lists them.",
+    )
+}
+
+/// A join.
+pub(crate) fn join(sh: &Shared<'_>, join: &Join, span: Span) {
+    let (name, instead) = match join {
+        Join::Inner => (
+            "INNER_JOIN",
+            "Where both sides are packets of one query, group by the common fields and use conditional aggregates: \
+             sum(IF(syn, 1, 0)).",
+        ),
+        Join::Outer => (
+            "OUTER_JOIN",
+            "MERGE both streams and group the result: groups without a partner remain.",
+        ),
+        Join::LeftOuter => (
+            "LEFT_OUTER_JOIN",
+            "MERGE both streams and group the result: groups without a partner remain.",
+        ),
+        Join::RightOuter => (
+            "RIGHT_OUTER_JOIN",
+            "MERGE both streams and group the result: groups without a partner remain.",
+        ),
+        Join::Filter { .. } => (
+            "FILTER_JOIN",
+            "Group by the join key and keep groups of interest with HAVING: HAVING sum(IF(syn, 1, 0)) > 0.",
+        ),
+        Join::Watchlist => (
+            "WATCHLIST_JOIN",
+            "List the values in the query: srcIP IN ['10.0.0.1', '10.0.0.0/8'], or look prefixes up in a file: \
+             getlpmid(srcIP, 'table.tbl').",
+        ),
+    };
+    sh.refuse(refused(span, name, instead));
+}
+
+/// WATCHLIST, or IN one.
+pub(crate) fn watchlist(sh: &Shared<'_>, span: Span) {
+    sh.refuse(refused(
+        span,
+        "a watchlist",
+        "List the values in the query: srcIP IN ['10.0.0.1', '10.0.0.0/8'], or look prefixes up in a file: \
+         getlpmid(srcIP, 'table.tbl').",
+    ));
+}
+
+/// SUPERGROUP, CLEANING_WHEN, CLEANING_BY.
+pub(crate) fn sampling(sh: &Shared<'_>, span: Span) {
+    sh.refuse(refused(
+        span,
+        "the sampling operator (SUPERGROUP, CLEANING_WHEN, CLEANING_BY)",
+        "Sample by a hash of the flow: WHERE hash5() % 100 = 0, and scale sums by 100.",
+    ));
+}
+
+/// CLOSING_WHEN.
+pub(crate) fn closing(sh: &Shared<'_>, span: Span) {
+    sh.refuse(refused(
+        span,
+        "CLOSING_WHEN",
+        "Groups of plain aggregates close with their window; without CLOSING_WHEN and running aggregates the query runs.",
+    ));
+}
+
+/// A running aggregate.
+pub(crate) fn running(sh: &Shared<'_>, f: &Function, span: Span) {
+    sh.refuse(refused(
+        span,
+        &format!("the running aggregate `{}`", f.name),
+        "Aggregate per window with sum, avg, first, last or quantile, and combine windows downstream.",
+    ));
+}
+
+/// `SESSION(gap)`
+pub(crate) fn session(sh: &Shared<'_>, span: Span) {
+    sh.refuse(refused(
+        span,
+        "SESSION windows",
+        "Use fixed windows: GROUP BY timestamp/1m AS tb, …",
+    ));
+}
+
+/// A function whose code the engine lacks.
+pub(crate) fn function(sh: &Shared<'_>, f: &Function, span: Span) {
+    let stateful = f.kind == FunctionKind::Stateful;
+    let kind = if stateful { "the stateful function" } else { "the function" };
+    let instead = match f.name {
+        _ if stateful => {
+            "Sample by a hash of the flow: WHERE hash5() % 100 = 0, and scale sums by 100."
+        }
+        "set_local_trigger" | "check_local_trigger" => {
+            "Select the packets of interest with a condition of their own; two queries of one file see the same packets."
+        }
+        "reassemble" => {
+            "Payload of single packets is there: `data`, bytes_at(data, 0, 64), str_exists_substr[data, 'x']."
+        }
+        "window_completeness" => "The ledger counts what was lost: --ledger.",
+        _ => "`wiretable functions` lists the functions that run.",
+    };
+    sh.refuse(refused(span, &format!("{kind} `{}`", f.name), instead));
+}

@@ -1,0 +1,239 @@
+//! Walks over syntax trees and bound expressions.
+
+use wt_lang::ast::{
+    self, Expr as Ast, ExprKind as AstKind, GroupItem, InSet, QueryBody, Select, SelectItem,
+    Source, SourcePath, Table,
+};
+
+use crate::logical::{Expr, ExprKind};
+
+/// Calls `f` on every expression of a query body, subqueries included, each before its parts.
+pub(crate) fn each_expr<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t Ast)) {
+    match body {
+        QueryBody::Select(select) => {
+            each_select_expr(select, f);
+            select.from.tables.iter().for_each(|t| source_exprs(&t.source, f));
+        }
+        QueryBody::Merge(merge) => {
+            merge.columns.iter().chain(&merge.slack).for_each(|e| parts(e, f));
+            merge.tables.iter().for_each(|t| source_exprs(&t.source, f));
+        }
+        QueryBody::Watchlist(_) => {}
+    }
+}
+
+fn source_exprs<'t>(source: &'t Source, f: &mut dyn FnMut(&'t Ast)) {
+    match source {
+        Source::Subquery(body) => each_expr(body, f),
+        Source::Then(a, b) => {
+            source_exprs(a, f);
+            source_exprs(b, f);
+        }
+        Source::Path(_) | Source::Set { .. } => {}
+    }
+}
+
+fn each_select_expr<'t>(select: &'t Select, f: &mut dyn FnMut(&'t Ast)) {
+    for item in &select.items {
+        if let SelectItem::Expr { expr, .. } = item {
+            parts(expr, f);
+        }
+    }
+    for item in &select.group_by {
+        match item {
+            GroupItem::Var(v) => parts(&v.expr, f),
+            GroupItem::Cube(vs) | GroupItem::Rollup(vs) => {
+                vs.iter().for_each(|v| parts(&v.expr, f));
+            }
+            GroupItem::GroupingSets(sets) => sets.iter().flatten().for_each(|v| parts(&v.expr, f)),
+            GroupItem::Session(gap) => parts(gap, f),
+        }
+    }
+    let clauses = [
+        &select.where_,
+        &select.having,
+        &select.cleaning_when,
+        &select.cleaning_by,
+        &select.closing_when,
+        &select.limit,
+    ];
+    clauses.into_iter().flatten().for_each(|e| parts(e, f));
+    select.order_by.iter().for_each(|o| parts(&o.expr, f));
+}
+
+/// Calls `f` on `expr` and everything below it.
+pub(crate) fn parts<'t>(expr: &'t Ast, f: &mut dyn FnMut(&'t Ast)) {
+    f(expr);
+    match &expr.kind {
+        AstKind::Literal(_)
+        | AstKind::Param(_)
+        | AstKind::Defined(_)
+        | AstKind::IfProp { .. }
+        | AstKind::Column(_) => {}
+        AstKind::Unary(_, a) | AstKind::Not(a) => parts(a, f),
+        AstKind::Binary(_, a, b)
+        | AstKind::Compare(_, a, b)
+        | AstKind::And(a, b)
+        | AstKind::Or(a, b) => {
+            parts(a, f);
+            parts(b, f);
+        }
+        AstKind::In { value, set, .. } => {
+            parts(value, f);
+            if let InSet::List(list) = set {
+                list.iter().for_each(|e| parts(e, f));
+            }
+        }
+        AstKind::Between { value, low, high, .. } => {
+            parts(value, f);
+            parts(low, f);
+            parts(high, f);
+        }
+        AstKind::Like { value, pattern, .. } => {
+            parts(value, f);
+            parts(pattern, f);
+        }
+        AstKind::Case { operand, arms, otherwise } => {
+            operand.iter().for_each(|e| parts(e, f));
+            for (when, then) in arms {
+                parts(when, f);
+                parts(then, f);
+            }
+            otherwise.iter().for_each(|e| parts(e, f));
+        }
+        AstKind::Call(call) => call.args.iter().for_each(|e| parts(e, f)),
+    }
+}
+
+/// Whether the body has `#name`.
+pub(crate) fn uses_defined(body: &QueryBody, name: &str) -> bool {
+    let mut found = false;
+    each_expr(body, &mut |e| found |= matches!(&e.kind, AstKind::Defined(id) if id.text == name));
+    found
+}
+
+/// The tables of a body, subqueries' included.
+pub(crate) fn each_table<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t Table)) {
+    let tables: &[Table] = match body {
+        QueryBody::Select(select) => &select.from.tables,
+        QueryBody::Merge(merge) => &merge.tables,
+        QueryBody::Watchlist(_) => &[],
+    };
+    for table in tables {
+        f(table);
+        if let Source::Subquery(inner) = &table.source {
+            each_table(inner, f);
+        }
+    }
+}
+
+/// The named sources of a body, subqueries' included, and the watchlists that IN names.
+pub(crate) fn each_path<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t SourcePath)) {
+    fn of<'t>(source: &'t Source, f: &mut dyn FnMut(&'t SourcePath)) {
+        match source {
+            Source::Path(path) => f(path),
+            Source::Then(a, b) => {
+                of(a, f);
+                of(b, f);
+            }
+            Source::Set { .. } | Source::Subquery(_) => {}
+        }
+    }
+    each_table(body, &mut |t| of(&t.source, f));
+}
+
+/// Whether the expression has a call that is an aggregate by `is_aggregate`, outside of nothing.
+pub(crate) fn has_call(expr: &Ast, is: &dyn Fn(&ast::Call) -> bool) -> bool {
+    let mut found = false;
+    parts(expr, &mut |e| found |= matches!(&e.kind, AstKind::Call(c) if is(c)));
+    found
+}
+
+/// The operands of a bound expression.
+pub(crate) fn operands(expr: &Expr) -> Vec<&Expr> {
+    match &expr.kind {
+        ExprKind::Const(_)
+        | ExprKind::Param(_)
+        | ExprKind::Field(_)
+        | ExprKind::Column(_)
+        | ExprKind::InterfaceProperty(_)
+        | ExprKind::Depth(_)
+        | ExprKind::Present(_)
+        | ExprKind::PcapFilter(_) => Vec::new(),
+        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
+            vec![a]
+        }
+        ExprKind::Binary(_, a, b)
+        | ExprKind::Compare(_, a, b)
+        | ExprKind::And(a, b)
+        | ExprKind::Or(a, b) => vec![a, b],
+        ExprKind::If(c, a, b) => vec![c, a, b],
+        ExprKind::Call { args, .. } => args.iter().collect(),
+    }
+}
+
+/// The operands of a bound expression, to change.
+pub(crate) fn operands_mut(expr: &mut Expr) -> Vec<&mut Expr> {
+    match &mut expr.kind {
+        ExprKind::Const(_)
+        | ExprKind::Param(_)
+        | ExprKind::Field(_)
+        | ExprKind::Column(_)
+        | ExprKind::InterfaceProperty(_)
+        | ExprKind::Depth(_)
+        | ExprKind::Present(_)
+        | ExprKind::PcapFilter(_) => Vec::new(),
+        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
+            vec![a]
+        }
+        ExprKind::Binary(_, a, b)
+        | ExprKind::Compare(_, a, b)
+        | ExprKind::And(a, b)
+        | ExprKind::Or(a, b) => vec![a, b],
+        ExprKind::If(c, a, b) => vec![c, a, b],
+        ExprKind::Call { args, .. } => args.iter_mut().collect(),
+    }
+}
+
+/// Calls `f` on a bound expression and everything below it.
+pub(crate) fn each_bound(expr: &Expr, f: &mut dyn FnMut(&Expr)) {
+    f(expr);
+    operands(expr).into_iter().for_each(|e| each_bound(e, f));
+}
+
+/// Number of nodes.
+pub(crate) fn size(expr: &Expr) -> usize {
+    let mut n = 0;
+    each_bound(expr, &mut |_| n += 1);
+    n
+}
+
+/// Whether two bound expressions compute the same thing in the same way.
+pub(crate) fn same(a: &Expr, b: &Expr) -> bool {
+    use ExprKind::*;
+    if a.ty != b.ty {
+        return false;
+    }
+    let kinds = match (&a.kind, &b.kind) {
+        (Const(x), Const(y)) => x == y,
+        (Param(x), Param(y)) => x == y,
+        (Field(x), Field(y)) => x == y,
+        (Column(x), Column(y)) => x == y,
+        (InterfaceProperty(x), InterfaceProperty(y)) => x == y,
+        (Depth(x), Depth(y)) | (Present(x), Present(y)) => x == y,
+        (PcapFilter(x), PcapFilter(y)) => x == y,
+        (Unary(x, _), Unary(y, _)) => x == y,
+        (Binary(x, ..), Binary(y, ..)) => x == y,
+        (Compare(x, ..), Compare(y, ..)) => x == y,
+        (In(_, x), In(_, y)) => x == y,
+        (And(..), And(..))
+        | (Or(..), Or(..))
+        | (Not(_), Not(_))
+        | (If(..), If(..))
+        | (Cast(_), Cast(_)) => true,
+        (Call { function: f, .. }, Call { function: g, .. }) => f.symbol == g.symbol,
+        _ => false,
+    };
+    let (xs, ys) = (operands(a), operands(b));
+    kinds && xs.len() == ys.len() && xs.iter().zip(ys).all(|(x, y)| same(x, y))
+}
