@@ -4,6 +4,8 @@
 
 pub mod bind;
 pub mod bpf;
+mod compile;
+pub mod explain;
 pub mod ir;
 pub mod logical;
 pub mod lower;
@@ -12,4 +14,7 @@ pub mod physical;
 pub mod split;
 pub mod text;
 
+pub use bind::InterfaceInfo;
 pub use bpf::check_pcap_filter;
+pub use compile::{CompileInput, Compiled, compile};
+pub use explain::{ExplainOptions, explain};

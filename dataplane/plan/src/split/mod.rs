@@ -28,7 +28,7 @@ use crate::physical::{
 use crate::text::Names;
 use program::ProgramBuilder;
 
-pub use cost::class;
+pub use cost::{class, cost_ns};
 pub use memory::{VALUE_BYTES, lfta_table, total_bytes};
 pub use report::{ColumnNote, HftaNote, LftaNote, SplitReport};
 pub use safe::{cost_word, unsafe_reason};
