@@ -3,40 +3,40 @@
 #
 #   configs/demo.sh [LINES]     LINES of each result file, 12 when not given
 #
-# WIRETABLE names the command to run; without it, the optimised build of this tree.
+# WIRETABLE names the command to run; without it, the optimised build of this tree. The results stay in target/demo
+# (or in demo below CARGO_TARGET_DIR), because the batches write below the current directory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 lines=${1:-12}
-wiretable=${WIRETABLE:-${CARGO_TARGET_DIR:-target}/release/wiretable}
+target=${CARGO_TARGET_DIR:-target}
+wiretable=${WIRETABLE:-$target/release/wiretable}
 [ -x "$wiretable" ] || { echo "demo: $wiretable is not built: run 'make build' first" >&2; exit 2; }
+wiretable=$(realpath "$wiretable")
+configs=$(realpath configs)
+mkdir -p "$target/demo"
+cd "$target/demo"
 rule=$(printf '%.0s─' {1..100})
 
-# The title of a batch is the first comment line of its file.
-title() { sed -n 's/^# *\(..*\)$/\1/p;/^#/q' "$1" | head -n 1; }
-
-# The files a batch writes: the values of its `path` keys, as they stand, or beside the batch.
-results() {
-  sed -nE 's/^[^#]*\bpath *= *"([^"]+)".*$/\1/p' "$1" | while IFS= read -r file; do
-    if [ -e "$file" ]; then printf '%s\n' "$file"
-    elif [ -e "configs/$file" ]; then printf 'configs/%s\n' "$file"
-    else echo "demo: $1 names $file, which was not written" >&2; exit 1
-    fi
-  done
-}
+# title FILE: its `title`; about FILE: its first comment, which says what the batch answers.
+title() { sed -nE 's/^title *= *"(.*)"$/\1/p' "$1"; }
+about() { sed -nE '1s/^# *(.*)$/\1/p' "$1"; }
+# sinks FILE: the files that a batch writes, in the order of its queries.
+sinks() { sed -nE 's/^sink *= *\{.*\bpath *= *"([^"]+)".*$/\1/p' "$1"; }
 
 for name in traffic-matrix top-talkers tcp-health; do
-  config=configs/$name.toml
-  printf '\n%s\n%s: %s\n%s\n' "$rule" "$name" "$(title "$config")" "$rule"
-  printf '$ wiretable run %s\n' "$config"
+  config=$configs/$name.toml
+  printf '\n%s\n%s\n%s\n%s\n' "$rule" "$(title "$config")" "$(about "$config")" "$rule"
+  printf '$ wiretable run configs/%s.toml\n' "$name"
+  # What an earlier run left must not pass for an answer of this one.
+  sinks "$config" | while IFS= read -r file; do rm -f "$file"; done
   "$wiretable" run "$config"
-  files=$(results "$config")
-  while IFS= read -r file; do
-    [ -n "$file" ] || continue
-    rows=$(wc -l <"$file")
+  sinks "$config" | while IFS= read -r file; do
+    [ -e "$file" ] || { echo "demo: $name.toml names $file, which was not written" >&2; exit 1; }
     printf '\n── %s\n' "$file"
     head -n "$lines" "$file"
-    if [ "$rows" -gt "$lines" ]; then printf '   … %d lines in all\n' "$rows"; fi
-  done <<<"$files"
+    written=$(wc -l <"$file")
+    if [ "$written" -gt "$lines" ]; then printf '   … %d lines in all\n' "$written"; fi
+  done
 done
-printf '\n'
+printf '\nThe results are in %s\n' "$PWD"
