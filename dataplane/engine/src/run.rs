@@ -307,3 +307,6 @@ impl Run<'_> {
         ledger
     }
 }
+
+#[cfg(test)]
+mod tests;
