@@ -170,8 +170,7 @@ impl Run<'_> {
         if feeds.len() > 1 {
             heads = feeds.iter_mut().map(Feed::head_timestamp_ns).collect();
         }
-        loop {
-            let Some(current) = self.current(feeds, &heads)? else { break };
+        while let Some(current) = self.current(feeds, &heads)? {
             let Lfta { backend, .. } = &mut self.lftas[current];
             let graph = &mut self.graph;
             let mut send = |query, message| graph.push(current, query, message);
