@@ -141,7 +141,8 @@ pub struct Function {
     pub partial: bool,
     /// Ordering of the result when the first argument has the given one; `None`: varying.
     pub ordering: Option<fn(Basic) -> Basic>,
-    /// Fields appended as arguments: the five-tuple of `hash5()`. Ports that are not in scope are the constant 0.
+    /// Fields appended as arguments: the five-tuple of `hash5()`. Ports that are not in scope are the
+    /// constant 0, ICMP types and codes 65535.
     pub implicit_fields: &'static [&'static str],
     /// Memory of one aggregate state, bytes, at most; 0 for scalars.
     pub state_bytes: u32,

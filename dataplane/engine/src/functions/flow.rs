@@ -80,8 +80,8 @@ const UDP: u8 = 17;
 const ICMP6: u8 = 58;
 const SCTP: u8 = 132;
 
-/// Community ID version 1 with seed 0 (github.com/corelight/community-id-spec). For ICMP, type and code follow the
-/// five-tuple. Fails where the identity would be a wrong one: TCP, UDP or SCTP without ports, as in fragments after the
+/// Community ID version 1 with seed 0 (github.com/corelight/community-id-spec). Type and code of ICMP and
+/// those of ICMPv6 follow the five-tuple, beyond 255 where there are none. Fails where the identity would be a wrong one: TCP, UDP or SCTP without ports, as in fragments after the
 /// first or where only the IP header is in scope, and ICMP without its type.
 fn community_id(args: &[Value], _: Option<&Handle>) -> Option<Value> {
     const VERSION: &str = "1:";
@@ -92,14 +92,13 @@ fn community_id(args: &[Value], _: Option<&Handle>) -> Option<Value> {
         TCP | UDP | SCTP if tuple.source.port == 0 && tuple.destination.port == 0 => return None,
         TCP | UDP | SCTP => true,
         ICMP | ICMP6 => {
-            let icmp_type = uint(args, 5)? as u16;
+            let at = if tuple.protocol == ICMP { 5 } else { 7 };
+            let icmp_type = u8::try_from(uint(args, at)?).ok()?;
+            let code = u8::try_from(uint(args, at + 1)?).ok()?;
             let answer = answer_to(tuple.protocol, icmp_type);
             one_way = answer.is_none();
-            tuple.source.port = icmp_type;
-            tuple.destination.port = match answer {
-                Some(answer) => answer,
-                None => uint(args, 6)? as u16,
-            };
+            tuple.source.port = icmp_type.into();
+            tuple.destination.port = answer.unwrap_or(code).into();
             true
         }
         _ => {
@@ -126,9 +125,9 @@ fn community_id(args: &[Value], _: Option<&Handle>) -> Option<Value> {
 }
 
 /// The ICMP type that answers a type (or is answered by it): both directions then have the same identity.
-fn answer_to(protocol: u8, icmp_type: u16) -> Option<u16> {
-    const V4: &[(u16, u16)] = &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)];
-    const V6: &[(u16, u16)] =
+fn answer_to(protocol: u8, icmp_type: u8) -> Option<u8> {
+    const V4: &[(u8, u8)] = &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)];
+    const V6: &[(u8, u8)] =
         &[(128, 129), (130, 131), (133, 134), (135, 136), (139, 140), (144, 145)];
     let pairs = if protocol == ICMP { V4 } else { V6 };
     pairs.iter().find_map(|&(a, b)| match icmp_type {

@@ -387,7 +387,10 @@ fn community_ids_of_the_specification() {
     ] {
         let mut args = flow(source, destination, (0, 0), protocol);
         assert_eq!(call("community_id", &args), None, "no type");
-        args.extend([u(kind), u(code)]);
+        let none = [u(65535), u(65535)];
+        let there = [u(kind), u(code)];
+        let [v4, v6] = if protocol == 1 { [&there, &none] } else { [&none, &there] };
+        args.extend(v4.iter().chain(v6).cloned());
         assert_eq!(call("community_id", &args), Some(s(id)), "{source} {kind}");
     }
     assert_eq!(call("community_id", &flow("10.0.0.1", "10.0.0.2", (0, 0), 6)), None, "no ports");
@@ -403,7 +406,11 @@ fn header_functions() {
     check(&[
         ("tcp_option_uint", &[options(), u(2), u(0), u(2)], Some(u(1460))),
         ("tcp_option_uint", &[options(), u(3), u(0), u(1)], Some(u(7))),
-        ("tcp_option_uint", &[options(), u(4), u(0), u(0)], Some(u(1))),
+        ("tcp_option_uint", &[options(), u(4), u(0), u(0)], None),
+        ("tcp_option_present", &[options(), u(4)], Some(b(true))),
+        ("tcp_option_present", &[options(), u(5)], Some(b(false))),
+        ("tcp_option_present", &[options(), u(260)], Some(b(false))),
+        ("tcp_option_present", &[s(b"\x03\x00\x04\x02"), u(4)], Some(b(false))),
         ("tcp_option_uint", &[options(), u(8), u(0), u(4)], Some(u(1))),
         ("tcp_option_uint", &[options(), u(8), u(4), u(4)], Some(u(2))),
         ("tcp_option_uint", &[options(), u(8), u(0), u(8)], Some(u(1 << 32 | 2))),

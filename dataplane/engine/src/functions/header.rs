@@ -9,6 +9,7 @@ use super::{Handle, ScalarFn};
 pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
     Some(match symbol {
         "tcp_option_uint" => tcp_option_uint,
+        "tcp_option_present" => tcp_option_present,
         "inet_checksum" => |args, _| Some(Value::Uint(inet_checksum(bytes(args, 0)?).into())),
         _ => return None,
     })
@@ -39,17 +40,21 @@ fn tcp_option(options: &[u8], kind: u8) -> Option<&[u8]> {
     }
 }
 
-/// (options, kind, offset, width): `width` bytes (1, 2, 4 or 8) at `offset` of the option's content, most significant
-/// first. Width 0 asks only whether the option is there and gives 1. Fails when it is not.
+/// (options, kind): whether the option is there.
+fn tcp_option_present(args: &[Value], _: Option<&Handle>) -> Option<Value> {
+    let options = bytes(args, 0)?;
+    let kind = u8::try_from(uint(args, 1)?).ok();
+    Some(Value::Bool(kind.is_some_and(|kind| tcp_option(options, kind).is_some())))
+}
+
+/// (options, kind, offset, width): `width` bytes (1 to 8) at `offset` of the option's content, most significant first.
+/// Fails when they are not there.
 fn tcp_option_uint(args: &[Value], _: Option<&Handle>) -> Option<Value> {
     let kind = u8::try_from(uint(args, 1)?).ok()?;
     let from = usize::try_from(uint(args, 2)?).ok()?;
     let width = usize::try_from(uint(args, 3)?).ok()?;
     let content = tcp_option(bytes(args, 0)?, kind)?;
-    if width == 0 {
-        return Some(Value::Uint(1));
-    }
-    if width > 8 {
+    if !(1..=8).contains(&width) {
         return None;
     }
     let field = content.get(from..from.checked_add(width)?)?;

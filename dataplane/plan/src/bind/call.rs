@@ -259,11 +259,16 @@ impl Clause<'_> {
             let ident = Ident::new(name, span);
             let column = wt_lang::ast::ColumnRef { qualifiers: Vec::new(), field: ident };
             let found = self.sh.diags.quietly(|| self.column(&column, span));
-            let optional = name.ends_with("Port");
-            args.push(match found {
-                Ok(field) => field,
-                Err(_) if optional => node(ExprKind::Const(Value::Uint(0)), Type::Ushort, span),
-                Err(_) => {
+            // Stands for a field that is not in scope.
+            let absent = match name {
+                _ if name.ends_with("Port") => Some(0),
+                _ if name.starts_with("icmp") => Some(u64::from(u16::MAX)),
+                _ => None,
+            };
+            args.push(match (found, absent) {
+                (Ok(field), _) => field,
+                (Err(_), Some(n)) => node(ExprKind::Const(Value::Uint(n)), Type::Ushort, span),
+                (Err(_), None) => {
                     return Err(self.report(
                         Diagnostic::error(
                             "bad-call",

@@ -7,6 +7,19 @@ use crate::types::Type;
 /// What identifies a flow, in the order the functions take it.
 const FIVE_TUPLE: &[&str] = &["srcIP", "destIP", "srcPort", "destPort", "protocol"];
 
+/// For ICMP the identity of a flow goes by type and code.
+const FIVE_TUPLE_OR_ICMP: &[&str] = &[
+    "srcIP",
+    "destIP",
+    "srcPort",
+    "destPort",
+    "protocol",
+    "icmp_type",
+    "icmp_code",
+    "icmp6_type",
+    "icmp6_code",
+];
+
 pub(super) fn add(list: &mut Vec<Function>) {
     let table = || handle(bytes("table"));
     let address = || p("address", ParamType::AnyAddress);
@@ -77,11 +90,11 @@ pub(super) fn add(list: &mut Vec<Function>) {
         }
         .about("Hash of addresses, ports and protocol, the same for both directions.", "hash5()"),
         Function {
-            implicit_fields: FIVE_TUPLE,
+            implicit_fields: FIVE_TUPLE_OR_ICMP,
             ..Function::scalar("community_id", "community_id", &[], Type::String)
         }
         .at_cost(Cost::High)
         .failing()
-        .about("Community ID of the flow, version 1.", "community_id()"),
+        .about("Community ID of the flow, version 1; fails where ports, or ICMP type and code, are not in scope.", "community_id()"),
     ]);
 }
