@@ -153,10 +153,8 @@ impl Batch {
                     )));
                 }
             };
-            let (text, name) =
-                named(&body, query.name.as_deref()).map_err(|what| {
-                    refuse(format!("query {}: {what}", index + 1))
-                })?;
+            let (text, name) = named(&body, query.name.as_deref())
+                .map_err(|what| refuse(format!("query {}: {what}", index + 1)))?;
             if !queries.is_empty() {
                 queries.push_str("\n;\n");
             }

@@ -97,7 +97,9 @@ pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
                     return Err(Failure::Environment(error.to_string()));
                 }
                 Err(error) if lenient => opened.unreadable.push(error.to_string()),
-                Err(error) => return Err(Failure::Input(format!("{error}\n  help: {}", error.hint()))),
+                Err(error) => {
+                    return Err(Failure::Input(format!("{error}\n  help: {}", error.hint())));
+                }
             }
         }
         let captures = MergedCaptures::new(readers);

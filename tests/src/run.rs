@@ -152,7 +152,8 @@ impl Setup {
 
 /// Library queries of the suites lie in `tests/slt/lib`.
 fn library(path: &str) -> Option<String> {
-    std::fs::read_to_string(crate::tests_dir().join("slt/lib").join(path).with_extension("gsql")).ok()
+    std::fs::read_to_string(crate::tests_dir().join("slt/lib").join(path).with_extension("gsql"))
+        .ok()
 }
 
 fn pairs(arguments: &[String]) -> Vec<(String, String)> {
@@ -180,7 +181,10 @@ impl CsvSink {
             format!("{}\n", names.join(","))
         };
         Self {
-            types: outputs.iter().map(|o| o.schema.columns.iter().map(|c| c.ty).collect()).collect(),
+            types: outputs
+                .iter()
+                .map(|o| o.schema.columns.iter().map(|c| c.ty).collect())
+                .collect(),
             outputs: outputs.iter().map(header).collect(),
         }
     }
@@ -219,7 +223,8 @@ pub fn run_suite(path: &Path, backend: Backend) -> Result<(), String> {
             Item::Verbatim(_) => {}
             Item::Directive { word, arguments } => setup.apply(word, arguments),
             Item::Record(record) => {
-                let actual = answer(&setup, record, backend).unwrap_or_else(|e| format!("FAILED: {e}"));
+                let actual =
+                    answer(&setup, record, backend).unwrap_or_else(|e| format!("FAILED: {e}"));
                 let actual = actual.trim_end().to_owned();
                 if update {
                     record.expected = actual;

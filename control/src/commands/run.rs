@@ -14,11 +14,8 @@ use crate::session::{self, CompileOptions, Traces};
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let batch = Batch::load(&args.config)?;
     let catalog = session::catalog(&batch.protocols)?;
-    let traces = if args.read.is_empty() {
-        batch.traces.clone()
-    } else {
-        session::parse_traces(&args.read)
-    };
+    let traces =
+        if args.read.is_empty() { batch.traces.clone() } else { session::parse_traces(&args.read) };
     let interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use wt_catalog::{Catalog, Field, Ordering, Place, Protocol, ProtocolId};
-use wt_lang::suggest::nearest;
 
 use crate::cli::SchemaArgs;
 use crate::commands::shell::print;
@@ -17,15 +16,12 @@ pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
     let text = match &args.protocol {
         None => list(&catalog),
         Some(name) => {
-            let protocol = catalog.resolve_protocol(name).ok_or_else(|| {
-                let near = nearest(name, catalog.protocols.iter().map(|p| p.name.as_str()), 3);
-                let help = if near.is_empty() {
-                    "`wiretable schema` lists all".to_owned()
-                } else {
-                    format!("did you mean {}?", near.join(", "))
-                };
-                Failure::Input(format!("no protocol is called `{name}`\n  help: {help}"))
+            let id = catalog.resolve_protocol(name).map_err(|error| {
+                let help =
+                    error.hint().unwrap_or_else(|| "`wiretable schema` lists all.".to_owned());
+                Failure::Input(format!("{error}\n  help: {help}"))
             })?;
+            let protocol = &catalog.protocols[id.0 as usize];
             describe(&catalog, protocol, args.verbose)
         }
     };
@@ -46,7 +42,7 @@ fn list(catalog: &Catalog) -> String {
 fn describe(catalog: &Catalog, protocol: &Protocol, verbose: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}: {}", protocol.name, protocol.doc);
-    let parents = names(catalog, catalog.carriers(protocol.id));
+    let parents = names(catalog, carriers(catalog, protocol.id));
     if !parents.is_empty() {
         let _ = writeln!(out, "follows {parents}");
     }
@@ -103,17 +99,25 @@ fn names(catalog: &Catalog, ids: impl IntoIterator<Item = ProtocolId>) -> String
     seen.join(", ")
 }
 
+/// Protocols whose headers this one may follow directly.
+fn carriers(catalog: &Catalog, id: ProtocolId) -> Vec<ProtocolId> {
+    let carries = |p: &&Protocol| {
+        p.children.iter().any(|c| catalog.concretes(c.child).contains(&id) || c.child == id)
+    };
+    catalog.protocols.iter().filter(carries).map(|p| p.id).collect()
+}
+
 /// Protocols that can stand above this one in a path, nearest first.
 fn headers_above(catalog: &Catalog, id: ProtocolId) -> Vec<ProtocolId> {
     let mut found = Vec::new();
     let mut at = 0;
-    let mut queue: Vec<ProtocolId> = catalog.carriers(id);
+    let mut queue: Vec<ProtocolId> = carriers(catalog, id);
     while at < queue.len() {
         let next = queue[at];
         at += 1;
         if next != id && !found.contains(&next) {
             found.push(next);
-            queue.extend(catalog.carriers(next));
+            queue.extend(carriers(catalog, next));
         }
     }
     found

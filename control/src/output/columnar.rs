@@ -116,11 +116,8 @@ struct Batch {
 
 impl Batch {
     fn new(schema: &Schema) -> Self {
-        let fields: Vec<Field> = schema
-            .columns
-            .iter()
-            .map(|c| Field::new(&c.name, arrow_type(c.ty), false))
-            .collect();
+        let fields: Vec<Field> =
+            schema.columns.iter().map(|c| Field::new(&c.name, arrow_type(c.ty), false)).collect();
         let columns = schema.columns.iter().map(|c| Column::new(c.ty)).collect();
         Self { schema: Arc::new(ArrowSchema::new(fields)), columns, rows: 0 }
     }

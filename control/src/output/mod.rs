@@ -30,7 +30,7 @@ pub trait Writer {
 
 /// The text of a value in every text format.
 pub fn text(value: &Value, ty: Type) -> String {
-    wt_catalog::display::text(value, ty)
+    wt_catalog::display::show(value, ty).to_string()
 }
 
 /// Where rows go.

@@ -32,16 +32,7 @@ impl<W: Write> Table<W> {
         let names: Vec<String> = schema.columns.iter().map(|c| c.name.clone()).collect();
         let types = schema.columns.iter().map(|c| c.ty).collect();
         let widths = names.iter().map(|n| n.width()).collect();
-        Self {
-            out,
-            title,
-            names,
-            types,
-            widths,
-            waiting: Vec::new(),
-            started: false,
-            rows: 0,
-        }
+        Self { out, title, names, types, widths, waiting: Vec::new(), started: false, rows: 0 }
     }
 
     fn start(&mut self) -> io::Result<()> {
