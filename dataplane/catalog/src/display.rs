@@ -99,7 +99,7 @@ fn write_duration(ns: i64, out: &mut impl Write) -> fmt::Result {
         out.write_char('-')?;
     }
     write!(out, "{}", magnitude / unit)?;
-    if magnitude % unit != 0 {
+    if !magnitude.is_multiple_of(unit) {
         let fraction = format!("{:0digits$}", magnitude % unit);
         write!(out, ".{}", fraction.trim_end_matches('0'))?;
     }

@@ -17,8 +17,8 @@ pub mod types;
 pub mod value;
 
 pub use function::Function;
-pub use ordering::Ordering;
 pub use lookup::NameError;
+pub use ordering::Ordering;
 pub use protocol::{Enumeration, Field, FieldRef, Over, PExpr, Place, Protocol, ProtocolId};
 pub use types::Type;
 pub use value::Value;

@@ -54,10 +54,7 @@ impl NameError {
 }
 
 /// The only item of those that differ in case alone.
-fn only<T: Copy + PartialEq>(
-    name: &str,
-    matches: &[(T, &str)],
-) -> Result<Option<T>, NameError> {
+fn only<T: Copy + PartialEq>(name: &str, matches: &[(T, &str)]) -> Result<Option<T>, NameError> {
     match matches {
         [] => Ok(None),
         [(first, _), rest @ ..] if rest.iter().all(|(t, _)| t == first) => Ok(Some(*first)),
@@ -106,10 +103,7 @@ impl Catalog {
 
     /// All fields of a protocol: inherited ones first, in the order of the parents, then its own. A refined field stands at
     /// the place of the one it refines. Each with the protocol that declares it and its index there.
-    pub fn fields_of(
-        &self,
-        id: ProtocolId,
-    ) -> impl Iterator<Item = (ProtocolId, u32, &Field)> {
+    pub fn fields_of(&self, id: ProtocolId) -> impl Iterator<Item = (ProtocolId, u32, &Field)> {
         let mut lineage = Vec::new();
         self.lineage(id, &mut lineage);
         lineage
@@ -166,18 +160,14 @@ impl Catalog {
         protocol: ProtocolId,
         name: &str,
     ) -> Result<(ProtocolId, u32), NameError> {
-        let spellings = |f: &Field| -> bool {
-            f.name == name || f.alias.as_deref() == Some(name)
-        };
+        let spellings = |f: &Field| -> bool { f.name == name || f.alias.as_deref() == Some(name) };
         if let Some((owner, index, _)) = self.fields_of(protocol).find(|(_, _, f)| spellings(f)) {
             return Ok((owner, index));
         }
         let folded: Vec<((ProtocolId, u32), &str)> = self
             .fields_of(protocol)
             .flat_map(|(owner, index, f)| {
-                names(f)
-                    .filter(|n| n.eq_ignore_ascii_case(name))
-                    .map(move |n| ((owner, index), n))
+                names(f).filter(|n| n.eq_ignore_ascii_case(name)).map(move |n| ((owner, index), n))
             })
             .collect();
         only(name, &folded)?.ok_or_else(|| {

@@ -392,7 +392,10 @@ mod tests {
             assert_eq!(binary_type(op, lhs, rhs).ok(), expected, "{lhs} {op:?} {rhs}");
         }
         let error = binary_type(Div, Uint, Duration).unwrap_err();
-        assert_eq!(error.to_string(), "`/` does not take uint and DURATION: the number has no unit");
+        assert_eq!(
+            error.to_string(),
+            "`/` does not take uint and DURATION: the number has no unit"
+        );
         assert_eq!(
             error.hint().as_deref(),
             Some("`time` is in whole seconds; write timestamp/1s or time/60.")

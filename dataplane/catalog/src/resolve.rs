@@ -385,7 +385,10 @@ mod tests {
         let value = CallForm::Value;
         let table = literal("t.tbl");
         assert_eq!(symbol("getlpmid", &[of(Type::Ip), table], value), ("getlpmid_ip", Type::Int));
-        assert_eq!(symbol("getlpmid", &[of(Type::Inet), table], value), ("getlpmid_inet", Type::Int));
+        assert_eq!(
+            symbol("getlpmid", &[of(Type::Inet), table], value),
+            ("getlpmid_inet", Type::Int)
+        );
         let uints = [of(Type::Uint), of(Type::Uint)];
         assert_eq!(symbol("UMAX", &uints, value), ("umax_uint", Type::Uint));
         let mixed = [of(Type::Ullong), of(Type::Float)];
@@ -444,6 +447,8 @@ mod tests {
         assert!(matches!(handle, ResolveError::NotConstant { index: 1, .. }));
         let too_many = error("sqrt", &[ArgInfo::of(Type::Uint), ArgInfo::of(Type::Uint)]);
         assert!(matches!(too_many, ResolveError::NoOverload { .. }));
-        assert!(catalog.resolve_function("hist", &[ArgInfo::of(Type::Uint)], CallForm::Value).is_err());
+        assert!(
+            catalog.resolve_function("hist", &[ArgInfo::of(Type::Uint)], CallForm::Value).is_err()
+        );
     }
 }

@@ -55,9 +55,8 @@ pub(super) fn apply(
             continue;
         };
         let number = value.and_then(|v| v.parse::<u64>().ok());
-        let missing = || {
-            Diagnostic::error("bad-attribute", span, format!("`{name}` needs {wants}"))
-        };
+        let missing =
+            || Diagnostic::error("bad-attribute", span, format!("`{name}` needs {wants}"));
         let ordering = match name {
             "increasing" => Some(Ordering::Increasing),
             "decreasing" => Some(Ordering::Decreasing),

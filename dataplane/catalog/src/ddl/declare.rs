@@ -56,7 +56,7 @@ impl<'t> Elaborator<'t> {
             Diagnostic::error(
                 "duplicate-name",
                 name.span,
-                format!("there already is a {what} `{name}`"),
+                format!("the {what} `{name}` is there already"),
             )
             .hint("Choose another name; what is there cannot be replaced."),
         );
@@ -77,8 +77,7 @@ impl<'t> Elaborator<'t> {
             return;
         }
         let id = ProtocolId(self.catalog.protocols.len() as u32);
-        let has_header =
-            decl.items.iter().any(|i| matches!(i, ProtocolItem::HeaderLength { .. }));
+        let has_header = decl.items.iter().any(|i| matches!(i, ProtocolItem::HeaderLength { .. }));
         self.catalog.protocols.push(Protocol {
             id,
             name: decl.name.text.clone(),
@@ -168,7 +167,8 @@ impl<'t> Elaborator<'t> {
     /// A protocol that inherits itself loses its parents, so that later steps end.
     fn refuse_cycles(&mut self, new: &[(ProtocolId, &'t ProtocolDecl)]) {
         for &(id, decl) in new {
-            let mut pending = self.catalog.protocol_by_id(id).map_or(Vec::new(), |p| p.parents.clone());
+            let mut pending =
+                self.catalog.protocol_by_id(id).map_or(Vec::new(), |p| p.parents.clone());
             let mut seen = Vec::new();
             while let Some(at) = pending.pop() {
                 if at == id {
@@ -279,7 +279,10 @@ impl<'t> Elaborator<'t> {
             Diagnostic::error(
                 "unsupported",
                 view.name.span,
-                format!("operator view `{}` needs a process of its own, which no source starts", view.name),
+                format!(
+                    "operator view `{}` needs a process of its own, which no source starts",
+                    view.name
+                ),
             )
             .hint("Read the named queries' outputs in that process, and its output with `-r`."),
         );

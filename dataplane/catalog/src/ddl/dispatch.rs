@@ -113,6 +113,9 @@ fn children_of(catalog: &Catalog, id: ProtocolId) -> Vec<Dispatch> {
         };
         let Some(when) = when else { continue };
         let when = if concrete { when.map(|w| at_path_end(catalog, id, w)) } else { when };
+        if concrete && when.as_ref().is_some_and(|w| reads_unplaced(catalog, id, w)) {
+            continue;
+        }
         match when {
             Some(PExpr::Const(Value::Bool(false))) => {}
             Some(PExpr::Const(Value::Bool(true))) => {
@@ -227,7 +230,9 @@ fn at_path_end(catalog: &Catalog, header: ProtocolId, when: PExpr) -> PExpr {
         PExpr::Present(_, Occurrence::Last | Occurrence::Nth(_)) => {
             Some(PExpr::Const(Value::Bool(false)))
         }
-        PExpr::Depth(_, Occurrence::Last | Occurrence::Nth(_)) => Some(PExpr::Const(Value::Uint(0))),
+        PExpr::Depth(_, Occurrence::Last | Occurrence::Nth(_)) => {
+            Some(PExpr::Const(Value::Uint(0)))
+        }
         PExpr::Field(f) if f.at == Occurrence::This => {
             let (owner, index) = catalog.field_at(header, f.protocol, f.field);
             match catalog.field(owner, index).map(|f| &f.place) {
@@ -241,6 +246,25 @@ fn at_path_end(catalog: &Catalog, header: ProtocolId, when: PExpr) -> PExpr {
         _ => None,
     });
     fold(&written_out)
+}
+
+/// Whether a condition reads a field of this header that has no place in it, and so is never TRUE.
+fn reads_unplaced(catalog: &Catalog, header: ProtocolId, e: &PExpr) -> bool {
+    let mut found = false;
+    map(e, &mut |e| {
+        if let PExpr::Field(f) = e
+            && f.at == Occurrence::This
+        {
+            let (owner, index) = catalog.field_at(header, f.protocol, f.field);
+            let place = catalog.field(owner, index).map(|f| &f.place);
+            found |= match place {
+                Some(Place::Derived(e)) => reads_unplaced(catalog, header, e),
+                place => place == Some(&Place::Abstract),
+            };
+        }
+        None
+    });
+    found
 }
 
 fn is_constant(e: &PExpr) -> bool {
@@ -276,9 +300,7 @@ fn map(e: &PExpr, f: &mut impl FnMut(&PExpr) -> Option<PExpr>) -> PExpr {
         PExpr::Not(a) => PExpr::Not(go(a)),
         PExpr::In(a, values) => PExpr::In(go(a), values.clone()),
         PExpr::If(a, b, c) => PExpr::If(go(a), go(b), go(c)),
-        PExpr::Call(symbol, args) => {
-            PExpr::Call(symbol, args.iter().map(|a| map(a, f)).collect())
-        }
+        PExpr::Call(symbol, args) => PExpr::Call(symbol, args.iter().map(|a| map(a, f)).collect()),
         leaf => leaf.clone(),
     }
 }

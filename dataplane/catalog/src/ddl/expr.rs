@@ -67,9 +67,7 @@ impl Elaborator<'_> {
                 let (a, b) = (self.condition(scope, a), self.condition(scope, b));
                 Some((PExpr::Or(Box::new(a?), Box::new(b?)), Type::Bool))
             }
-            ExprKind::Not(a) => {
-                Some((PExpr::Not(Box::new(self.condition(scope, a)?)), Type::Bool))
-            }
+            ExprKind::Not(a) => Some((PExpr::Not(Box::new(self.condition(scope, a)?)), Type::Bool)),
             ExprKind::In { value, set, negated } => {
                 let InSet::List(members) = set else {
                     self.unsupported(expr.span(), "a watchlist", "List the values in brackets.");
@@ -155,9 +153,8 @@ impl Elaborator<'_> {
                 let message = format!("`{}` does not take {ty}", promote::symbol(op));
                 let mut error = Diagnostic::error("type-mismatch", operand.span(), message);
                 if ty == Type::Bool {
-                    error = error.hint(
-                        "A bool counts as a number in CASE WHEN flag THEN 1 ELSE 0 END.",
-                    );
+                    error = error
+                        .hint("A bool counts as a number in CASE WHEN flag THEN 1 ELSE 0 END.");
                 }
                 self.report(error);
                 return None;
@@ -240,9 +237,7 @@ impl Elaborator<'_> {
     ) -> Typed {
         let name = &column.field.text;
         let enumeration = match other {
-            PExpr::Field(f) => {
-                self.catalog.field(f.protocol, f.field).and_then(|f| f.enumeration)
-            }
+            PExpr::Field(f) => self.catalog.field(f.protocol, f.field).and_then(|f| f.enumeration),
             _ => None,
         };
         if other_ty.is_integer()
@@ -347,7 +342,9 @@ impl Elaborator<'_> {
                     None => self.header_above(scope, id, qualifier.name.span)?,
                 };
                 match self.catalog.resolve_field(id, &column.field.text) {
-                    Ok((protocol, field)) => FieldRef { protocol, field, at: self.reach(id, protocol, at) },
+                    Ok((protocol, field)) => {
+                        FieldRef { protocol, field, at: self.reach(id, protocol, at) }
+                    }
                     Err(error) => {
                         self.unknown(&column.field, &error);
                         return None;
@@ -467,8 +464,7 @@ impl Elaborator<'_> {
                 (f.symbol, r.result, r.coercions)
             }
             Err(error) => {
-                let mut diagnostic =
-                    Diagnostic::error("unknown-function", span, error.to_string());
+                let mut diagnostic = Diagnostic::error("unknown-function", span, error.to_string());
                 for hint in error.hints() {
                     diagnostic = diagnostic.hint(hint);
                 }

@@ -227,10 +227,9 @@ impl<'t> Elaborator<'t> {
         for (name, a, b) in clashes {
             let (a, b) = (self.catalog.protocol_name(a), self.catalog.protocol_name(b));
             let message = format!("both {a} and {b} have a field `{name}`");
-            self.report(
-                Diagnostic::error("duplicate-field", span, message)
-                    .hint("A name may occur once in all that a protocol inherits; inherit one of them."),
-            );
+            self.report(Diagnostic::error("duplicate-field", span, message).hint(
+                "A name may occur once in all that a protocol inherits; inherit one of them.",
+            ));
         }
     }
 

@@ -4,7 +4,7 @@ use wt_lang::Diagnostic;
 use wt_lang::ast::ProtocolItem;
 
 use super::{Elaborator, ROOT};
-use crate::protocol::{Over, ProtocolId};
+use crate::protocol::{Over, Place, ProtocolId};
 
 impl Elaborator<'_> {
     /// Enters OVER clauses (conditions still open), then finds refinements and repeat limits.
@@ -69,6 +69,35 @@ impl Elaborator<'_> {
             })
         });
         refines_a_field || !self.follows(id, parent)
+    }
+
+    /// Warns of inherited fields that a header leaves without a place.
+    pub(super) fn warn_of_unplaced(&mut self) {
+        for (id, decl) in self.new.clone() {
+            if self.catalog.protocol_by_id(id).is_none_or(|p| p.header.is_none()) {
+                continue;
+            }
+            for kind in self.catalog.same_header(id) {
+                let unplaced: Vec<String> = self
+                    .catalog
+                    .fields_of(id)
+                    .filter(|(owner, _, f)| *owner == kind && f.place == Place::Abstract)
+                    .map(|(_, _, f)| format!("`{}`", f.name))
+                    .collect();
+                if unplaced.is_empty() {
+                    continue;
+                }
+                let kind = self.catalog.protocol_name(kind);
+                let message = format!(
+                    "`{}` is {kind}, but gives no place to {}",
+                    decl.name,
+                    unplaced.join(", ")
+                );
+                self.report(Diagnostic::warning("no-place", decl.name.span, message).hint(
+                    "They are absent in its headers; write REFINE with AT or `=` for those it has.",
+                ));
+            }
+        }
     }
 
     fn is_root_field(&self, name: &str) -> bool {

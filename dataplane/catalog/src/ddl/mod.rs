@@ -83,11 +83,7 @@ impl Catalog {
     /// # Errors
     /// All messages, warnings included, when any is an error; the catalog is then unchanged. `name` is for the caller's
     /// messages only: spans are places in `text`.
-    pub fn add_ddl(
-        &mut self,
-        text: &str,
-        name: &str,
-    ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    pub fn add_ddl(&mut self, text: &str, name: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         let _ = name;
         let parsed = wt_lang::parse_ddl(text);
         let Some(file) = parsed.tree else { return Err(parsed.diagnostics) };
@@ -134,6 +130,7 @@ impl<'t> Elaborator<'t> {
             return;
         }
         self.check_derived();
+        self.warn_of_unplaced();
         self.link_types();
         if !self.has_errors() {
             dispatch::flatten(&mut self.catalog);

@@ -116,7 +116,8 @@ impl Elaborator<'_> {
             PlaceDecl::Derived(expr) => {
                 let (value, given) = self.expr(scope, expr)?;
                 if !assignable(given, ty) {
-                    let message = format!("the expression is {given}, the field `{}` is {ty}", decl.name);
+                    let message =
+                        format!("the expression is {given}, the field `{}` is {ty}", decl.name);
                     self.report(Diagnostic::error("type-mismatch", expr.span(), message));
                     return None;
                 }
@@ -134,17 +135,27 @@ impl Elaborator<'_> {
                     Type::Ipv6 => {
                         let len = constant(length.as_ref()).unwrap_or(16);
                         if bits.is_some() || *little || len != 16 {
-                            self.bad_place(decl, "IPV6 is 16 bytes in network order", "Leave out BITS, LENGTH and LITTLE.");
+                            self.bad_place(
+                                decl,
+                                "IPV6 is 16 bytes in network order",
+                                "Leave out BITS, LENGTH and LITTLE.",
+                            );
                             return None;
                         }
                         Some(Place::Bytes { at: at_value, len: 16 })
                     }
                     Type::Inet | Type::Prefix | Type::Float | Type::TimeVal => {
                         let hint = match ty {
-                            Type::Inet => "Declare it as IP or IPV6, or derive it from fields of those types.",
+                            Type::Inet => {
+                                "Declare it as IP or IPV6, or derive it from fields of those types."
+                            }
                             _ => "Declare an integer or BYTES, and convert in queries.",
                         };
-                        self.bad_place(decl, &format!("{ty} has no fixed layout in a header"), hint);
+                        self.bad_place(
+                            decl,
+                            &format!("{ty} has no fixed layout in a header"),
+                            hint,
+                        );
                         None
                     }
                     _ => self.bit_field(decl, ty, at_value, *bits, length.as_ref(), *little),
@@ -287,7 +298,12 @@ impl Elaborator<'_> {
 
     /// Size of a field's expression with the derived fields that it reads written out; `None` when it reads itself in the
     /// same header.
-    fn weight(&self, owner: ProtocolId, index: u32, path: &mut Vec<(ProtocolId, u32)>) -> Option<u32> {
+    fn weight(
+        &self,
+        owner: ProtocolId,
+        index: u32,
+        path: &mut Vec<(ProtocolId, u32)>,
+    ) -> Option<u32> {
         if path.contains(&(owner, index)) {
             return None;
         }
@@ -328,16 +344,13 @@ fn nodes(e: &PExpr, refs: &mut Vec<FieldRef>) -> u32 {
             0
         }
         PExpr::Unary(_, a) | PExpr::Not(a) | PExpr::In(a, _) => nodes(a, refs),
-        PExpr::Binary(_, a, b)
-        | PExpr::Compare(_, a, b)
-        | PExpr::And(a, b)
-        | PExpr::Or(a, b) => nodes(a, refs).saturating_add(nodes(b, refs)),
+        PExpr::Binary(_, a, b) | PExpr::Compare(_, a, b) | PExpr::And(a, b) | PExpr::Or(a, b) => {
+            nodes(a, refs).saturating_add(nodes(b, refs))
+        }
         PExpr::If(a, b, c) => {
             nodes(a, refs).saturating_add(nodes(b, refs)).saturating_add(nodes(c, refs))
         }
-        PExpr::Call(_, args) => {
-            args.iter().map(|a| nodes(a, refs)).fold(0, u32::saturating_add)
-        }
+        PExpr::Call(_, args) => args.iter().map(|a| nodes(a, refs)).fold(0, u32::saturating_add),
     };
     below.saturating_add(1)
 }

@@ -55,13 +55,24 @@ fn basic(list: &mut Vec<Function>) {
         );
     }
     let bits = [
-        ("and_aggr", "and_aggr_bool", Split::BitAnd, "Bitwise AND of all values.", "and_aggr(flags)"),
+        (
+            "and_aggr",
+            "and_aggr_bool",
+            Split::BitAnd,
+            "Bitwise AND of all values.",
+            "and_aggr(flags)",
+        ),
         ("or_aggr", "or_aggr_bool", Split::BitOr, "Bitwise OR of all values.", "or_aggr(flags)"),
-        ("xor_aggr", "xor_aggr_bool", Split::BitXor, "Bitwise XOR of all values.", "xor_aggr(flags)"),
+        (
+            "xor_aggr",
+            "xor_aggr_bool",
+            Split::BitXor,
+            "Bitwise XOR of all values.",
+            "xor_aggr(flags)",
+        ),
     ];
     for (name, of_bool, split, doc, example) in bits {
-        for (symbol, ty) in
-            [(name, ParamType::AnyInteger), (of_bool, ParamType::Exact(Type::Bool))]
+        for (symbol, ty) in [(name, ParamType::AnyInteger), (of_bool, ParamType::Exact(Type::Bool))]
         {
             list.push(
                 Function::aggregate(name, split, &[p("x", ty)], same)
@@ -197,16 +208,26 @@ fn udafs(list: &mut Vec<Function>) {
         host("extr_avg", &[uint("x")], Type::Float, 16)
             .later()
             .about("Mean by an extractor; 0 over nothing.", "extr_avg(len)"),
-        host("approx_hh", &[uint("key"), uint("weight"), constant(uint("k"))], Type::Uint, 64 << 10)
-            .later()
-            .about("The k-th heaviest key.", "approx_hh(destPort, len, 1)"),
+        host(
+            "approx_hh",
+            &[uint("key"), uint("weight"), constant(uint("k"))],
+            Type::Uint,
+            64 << 10,
+        )
+        .later()
+        .about("The k-th heaviest key.", "approx_hh(destPort, len, 1)"),
         host("count_diff", std::slice::from_ref(&any), Type::Uint, 64 + KEPT_BYTES_MAX)
             .later()
             .about("Number of changes of the value; the first counts.", "count_diff(ttl)"),
-        host("quantile_of", &[number("x"), constant(exact("q", Type::Float))], Type::Float, 64 << 10)
-            .giving(same)
-            .later()
-            .about("Approximate quantile, of the operand's type.", "quantile_of(len, 0.5)"),
+        host(
+            "quantile_of",
+            &[number("x"), constant(exact("q", Type::Float))],
+            Type::Float,
+            64 << 10,
+        )
+        .giving(same)
+        .later()
+        .about("Approximate quantile, of the operand's type.", "quantile_of(len, 0.5)"),
         host("median_of", &[number("x")], Type::Float, 64 << 10)
             .giving(same)
             .later()

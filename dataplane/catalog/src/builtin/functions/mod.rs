@@ -84,10 +84,7 @@ impl Function {
     }
 
     fn predicate(name: &'static str, symbol: &'static str, params: &[Param]) -> Self {
-        Function {
-            kind: FunctionKind::Predicate,
-            ..Self::scalar(name, symbol, params, Type::Bool)
-        }
+        Function { kind: FunctionKind::Predicate, ..Self::scalar(name, symbol, params, Type::Bool) }
     }
 
     /// An aggregate; its operand is the first parameter, constants follow.
@@ -177,10 +174,8 @@ mod tests {
             assert!(f.example.contains(f.name), "{}: {}", f.symbol, f.example);
             let first_optional = f.params.iter().position(|p| p.optional).unwrap_or(f.params.len());
             assert!(f.params[first_optional..].iter().all(|p| p.optional), "{}", f.symbol);
-            let aggregate = matches!(
-                f.kind,
-                FunctionKind::Aggregate(_) | FunctionKind::RunningAggregate
-            );
+            let aggregate =
+                matches!(f.kind, FunctionKind::Aggregate(_) | FunctionKind::RunningAggregate);
             assert_eq!(f.state_bytes > 0, aggregate, "{}", f.symbol);
         }
     }

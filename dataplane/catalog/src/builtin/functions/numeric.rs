@@ -12,13 +12,23 @@ pub(super) fn add(list: &mut Vec<Function>) {
     conditional(list);
     mathematics(list);
     list.extend([
-        Function::scalar("TIMESTAMPTOSEC", "TIMESTAMPTOSEC", &[exact("t", Type::Ullong)], Type::Uint)
-            .everywhere()
-            .ordered(same_ordering)
-            .about("Seconds of a 32.32 fixed-point time stamp.", "TIMESTAMPTOSEC(1000ULL)"),
-        Function::scalar("TIMESTAMPTOMSEC", "TIMESTAMPTOMSEC", &[exact("t", Type::Ullong)], Type::Uint)
-            .everywhere()
-            .about("Milliseconds of a 32.32 fixed-point time stamp.", "TIMESTAMPTOMSEC(1000ULL)"),
+        Function::scalar(
+            "TIMESTAMPTOSEC",
+            "TIMESTAMPTOSEC",
+            &[exact("t", Type::Ullong)],
+            Type::Uint,
+        )
+        .everywhere()
+        .ordered(same_ordering)
+        .about("Seconds of a 32.32 fixed-point time stamp.", "TIMESTAMPTOSEC(1000ULL)"),
+        Function::scalar(
+            "TIMESTAMPTOMSEC",
+            "TIMESTAMPTOMSEC",
+            &[exact("t", Type::Ullong)],
+            Type::Uint,
+        )
+        .everywhere()
+        .about("Milliseconds of a 32.32 fixed-point time stamp.", "TIMESTAMPTOMSEC(1000ULL)"),
         Function::scalar("PACK", "PACK", &[uint("high"), uint("low")], Type::Ullong)
             .everywhere()
             .about("Two numbers in one, the first in the high word.", "PACK(srcPort, destPort)"),
@@ -87,8 +97,18 @@ fn extremes(list: &mut Vec<Function>) {
     };
     let same = ResultType::SameAs(0);
     for (name, symbols, doc, example) in [
-        ("UMIN", ["umin_uint", "umin_ip", "umin_inet", "umin_num"], lesser, "UMIN(srcPort, destPort)"),
-        ("UMAX", ["umax_uint", "umax_ip", "umax_inet", "umax_num"], greater, "UMAX(srcPort, destPort)"),
+        (
+            "UMIN",
+            ["umin_uint", "umin_ip", "umin_inet", "umin_num"],
+            lesser,
+            "UMIN(srcPort, destPort)",
+        ),
+        (
+            "UMAX",
+            ["umax_uint", "umax_ip", "umax_inet", "umax_num"],
+            greater,
+            "UMAX(srcPort, destPort)",
+        ),
     ] {
         let [of_uint, of_ip, of_inet, of_numbers] = symbols;
         list.push(of(name, of_uint, Exact(Type::Uint), same, doc, example));
@@ -126,10 +146,7 @@ fn tests(list: &mut Vec<Function>) {
 }
 
 fn conditional(list: &mut Vec<Function>) {
-    for (symbol, condition) in [
-        ("IF", exact("c", Type::Bool)),
-        ("IF_number", integer("c")),
-    ] {
+    for (symbol, condition) in [("IF", exact("c", Type::Bool)), ("IF_number", integer("c"))] {
         let params = [condition, p("x", ParamType::Any), p("y", ParamType::SameAs(1))];
         list.push(
             Function::scalar("IF", symbol, &params, Type::Uint)

@@ -22,7 +22,8 @@ fn stateful(
 
 pub(super) fn add(list: &mut Vec<Function>) {
     let samples = || uint("samples");
-    let flow = || [exact("closed", Type::Bool), uint("idle_s"), p("last_seen", ParamType::AnyInteger)];
+    let flow =
+        || [exact("closed", Type::Bool), uint("idle_s"), p("last_seen", ParamType::AnyInteger)];
     let with_sum = |sum: Param| {
         let [a, b, c] = flow();
         [a, b, c, sum]
@@ -35,7 +36,13 @@ pub(super) fn add(list: &mut Vec<Function>) {
             "Subset-sum sampling: whether the tuple is admitted.",
             "ssample(len, 100)",
         ),
-        stateful("ssdo_clean", &[], Type::Bool, "Whether too many groups are held.", "ssdo_clean()"),
+        stateful(
+            "ssdo_clean",
+            &[],
+            Type::Bool,
+            "Whether too many groups are held.",
+            "ssdo_clean()",
+        ),
         stateful(
             "ssclean_with",
             &[number("x")],
@@ -106,6 +113,9 @@ fn triggers(list: &mut Vec<Function>) {
         Function::predicate("check_local_trigger", "check_local_trigger", &check)
             .at_cost(Cost::High)
             .later()
-            .about("Whether the trigger's count is positive; counts it down.", "check_local_trigger[1]"),
+            .about(
+                "Whether the trigger's count is positive; counts it down.",
+                "check_local_trigger[1]",
+            ),
     ]);
 }

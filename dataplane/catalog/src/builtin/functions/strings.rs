@@ -128,14 +128,27 @@ fn regexes(list: &mut Vec<Function>) {
         "str_file_regex_match[data, 'bad.regex', 60, 0]",
     );
     list.extend([
-        Function::scalar("str_extract_regex", "str_extract_regex", &[s.clone(), regex.clone()], Type::String)
-            .at_cost(Cost::Expensive)
-            .failing()
-            .about("The leftmost match; fails if there is none.", "str_extract_regex(data, 'Host: [a-z.]*')"),
-        Function::scalar("str_extract_regex_null", "str_extract_regex_null", &[s, regex], Type::String)
-            .at_cost(Cost::Expensive)
-            .failing()
-            .about("The leftmost match, or ''.", "str_extract_regex_null(data, 'Host: [a-z.]*')"),
+        Function::scalar(
+            "str_extract_regex",
+            "str_extract_regex",
+            &[s.clone(), regex.clone()],
+            Type::String,
+        )
+        .at_cost(Cost::Expensive)
+        .failing()
+        .about(
+            "The leftmost match; fails if there is none.",
+            "str_extract_regex(data, 'Host: [a-z.]*')",
+        ),
+        Function::scalar(
+            "str_extract_regex_null",
+            "str_extract_regex_null",
+            &[s, regex],
+            Type::String,
+        )
+        .at_cost(Cost::Expensive)
+        .failing()
+        .about("The leftmost match, or ''.", "str_extract_regex_null(data, 'Host: [a-z.]*')"),
     ]);
 }
 
@@ -152,8 +165,10 @@ fn pieces(list: &mut Vec<Function>) {
             .about("The last n bytes, or all.", "str_suffix(data, 4)"),
         string("get_suffix", &[s(), uint("n")])
             .about("From the n-th byte on, counted from 1.", "get_suffix(data, 5)"),
-        string("get_list_entry", &[s(), bytes("separator"), constant(uint("i"))])
-            .about("Piece i of a list, counted from 0; '' if absent.", "get_list_entry(data, ',', 2)"),
+        string("get_list_entry", &[s(), bytes("separator"), constant(uint("i"))]).about(
+            "Piece i of a list, counted from 0; '' if absent.",
+            "get_list_entry(data, ',', 2)",
+        ),
         string("to_hex_string", &[s()])
             .about("Two hexadecimal digits per byte.", "to_hex_string(data)"),
         string("int_to_string_map", &[integer("x"), handle(bytes("file"))])
@@ -168,17 +183,17 @@ fn pieces(list: &mut Vec<Function>) {
 fn numbers(list: &mut Vec<Function>) {
     let s = || bytes("s");
     let n = || uint("n");
-    let scalar = |name: &'static str, params: &[Param], result| {
-        Function::scalar(name, name, params, result)
-    };
+    let scalar =
+        |name: &'static str, params: &[Param], result| Function::scalar(name, name, params, result);
     list.extend([
         scalar("str_length", &[s()], Type::Uint).about("Length in bytes.", "str_length(data)"),
         scalar("get_int", &[s(), n()], Type::Uint)
             .failing()
             .about("Four bytes from the n-th on, counted from 1, big-endian.", "get_int(data, 1)"),
-        scalar("get_bool", &[s(), n()], Type::Bool)
-            .failing()
-            .about("Whether the four bytes from the n-th on are not all zero.", "get_bool(data, 1)"),
+        scalar("get_bool", &[s(), n()], Type::Bool).failing().about(
+            "Whether the four bytes from the n-th on are not all zero.",
+            "get_bool(data, 1)",
+        ),
         scalar("STRID", &[s()], Type::Uint)
             .about("The first four bytes as a number.", "STRID(data)"),
         scalar("sum_uint_in_list", &[s(), constant(bytes("separator"))], Type::Llong)
@@ -196,8 +211,10 @@ fn numbers(list: &mut Vec<Function>) {
             .about("The number in a constant; 0 if there is none.", "strtoi_c('80')"),
         scalar("strtoip_c", &[handle(s())], Type::Ip)
             .about("The address in a constant; 0.0.0.0 if there is none.", "strtoip_c('10.0.0.1')"),
-        scalar("to_llong", &[s()], Type::Llong)
-            .about("The leading decimal number, with its sign; 0 if there is none.", "to_llong(data)"),
+        scalar("to_llong", &[s()], Type::Llong).about(
+            "The leading decimal number, with its sign; 0 if there is none.",
+            "to_llong(data)",
+        ),
     ]);
 }
 
@@ -213,7 +230,10 @@ fn payload(list: &mut Vec<Function>) {
         read("u32", "The big-endian 32-bit number at an offset, from 0.", "u32(data, 4)"),
         Function::scalar("bytes_at", "bytes_at", &[data(), off(), integer("n")], Type::Bytes)
             .failing()
-            .about("n bytes from an offset, from 0; fails beyond the end.", "bytes_at(data, 0, 16)"),
+            .about(
+                "n bytes from an offset, from 0; fails beyond the end.",
+                "bytes_at(data, 0, 16)",
+            ),
         Function::scalar("entropy", "entropy", &[data()], Type::Float)
             .at_cost(Cost::Expensive)
             .about("Shannon entropy of the byte values, 0 to 8 bits per byte.", "entropy(data)"),
