@@ -225,6 +225,14 @@ fn payload() {
 }
 
 #[test]
+fn no_entropy_is_not_negative() {
+    for text in ["", "aaaa"] {
+        let Some(Value::Float(bits)) = call("entropy", &[s(text)]) else { panic!("a float") };
+        assert!(bits.is_sign_positive(), "{text:?}");
+    }
+}
+
+#[test]
 fn helpers_of_numbers() {
     let nan = f(f64::NAN);
     check(&[

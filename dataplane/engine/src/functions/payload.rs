@@ -44,6 +44,6 @@ fn entropy(bytes: &[u8]) -> f64 {
             -p * p.log2()
         })
         .sum::<f64>();
-    // One value alone gives -0.0.
-    bits.max(0.0)
+    // One value alone, or none, gives -0.0.
+    if bits > 0.0 { bits } else { 0.0 }
 }

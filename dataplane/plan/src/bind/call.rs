@@ -265,7 +265,14 @@ impl Clause<'_> {
                 _ if name.starts_with("icmp") => Some(u64::from(u16::MAX)),
                 _ => None,
             };
+            // A header that merely may be above the target, such as the UDP of a tunnel, is not of the flow.
+            let elsewhere = |e: &Expr| {
+                matches!(&e.kind, ExprKind::Field(f) if matches!(f.header, HeaderRef::First(_)))
+            };
             args.push(match (found, absent) {
+                (Ok(field), Some(n)) if elsewhere(&field) => {
+                    node(ExprKind::Const(Value::Uint(n)), Type::Ushort, span)
+                }
                 (Ok(field), _) => field,
                 (Err(_), Some(n)) => node(ExprKind::Const(Value::Uint(n)), Type::Ushort, span),
                 (Err(_), None) => {
