@@ -150,9 +150,9 @@ impl Setup {
     }
 }
 
-/// Library queries of the suites lie in `tests/slt/lib`.
+/// Library queries of the suites lie below `tests/slt`.
 fn library(path: &str) -> Option<String> {
-    std::fs::read_to_string(crate::tests_dir().join("slt/lib").join(path).with_extension("gsql"))
+    std::fs::read_to_string(crate::tests_dir().join("slt").join(path).with_extension("gsql"))
         .ok()
 }
 

@@ -189,7 +189,8 @@ impl Suite {
                     out.push('\n');
                 }
                 Item::Directive { word, arguments } => {
-                    let _ = writeln!(out, "{word} {}", arguments.join(" "));
+                    let line = format!("{word} {}", arguments.join(" "));
+                    let _ = writeln!(out, "{}", line.trim_end());
                 }
                 Item::Record(record) => {
                     out.push_str(record.kind.word());
