@@ -118,11 +118,12 @@ fn totals(compiled: &Compiled, lines: &mut Lines) {
             }
         }
     }
-    let mut text = format!("at most {}", bytes(fixed));
+    let mut text =
+        if fixed == 0 { "none".to_owned() } else { format!("at most {}", bytes(fixed)) };
     if open > 0 {
-        let what = if open == 1 { "the state" } else { "the states" };
+        let grows = if open == 1 { "grows" } else { "grow" };
         text.push_str(&format!(
-            ", and {what} of {} that grow with the traffic, within --memory",
+            ", beside {} whose state {grows} with the traffic, within --memory",
             count(open, "operator")
         ));
     }

@@ -2,7 +2,7 @@
 
 use wt_catalog::{Catalog, Ordering};
 
-use super::write::{Lines, bytes, count, ordering};
+use super::write::{Lines, bytes, count, glue, ordering};
 use crate::compile::Compiled;
 use crate::ir::{LftaAction, LftaQuery, OrderedColumn, Qual};
 use crate::physical::{Aggregate, HftaNode, HftaOp, InterfacePlan, MemoryBound, StreamRef};
@@ -104,6 +104,9 @@ fn hfta(node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
             };
             lines.field(indent, "order", &text);
         }
+        HftaOp::Distinct { window } if window.is_empty() => {
+            lines.field(indent, "window", "the whole input: every row is remembered to its end");
+        }
         HftaOp::Distinct { window } => {
             lines.field(indent, "window", &windows(window, &node.schema_names(), 0));
         }
@@ -154,7 +157,7 @@ fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lin
     let aggs: Vec<String> = a
         .aggs
         .iter()
-        .map(|g| format!("{} {}", g.text, g.ty))
+        .map(|g| glue(&format!("{} {}", g.text, g.ty)))
         .collect();
     if !aggs.is_empty() {
         lines.field(indent, label, &aggs.join(", "));
@@ -164,7 +167,7 @@ fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lin
     }
     let mut rule = windows(&a.ordered, &keys, a.tolerance);
     if !a.ordered.is_empty() && node.inputs.len() > 1 {
-        rule.push_str(&format!(" on all {} inputs", node.inputs.len()));
+        rule.push_str(&format!(" on each of {} inputs", node.inputs.len()));
     }
     if a.emit_empty {
         rule.push_str("; one row even when no tuple came");
@@ -244,9 +247,15 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
             lines.field(indent, "table", &memory(&note.memory));
         }
     }
-    let needs = match query.snap_len_bytes {
-        Some(n) => format!("at most the first {n} bytes of a packet"),
-        None => "any byte of a packet".into(),
+    let needs = match (note.plain_bytes, query.snap_len_bytes) {
+        (Some(0), _) => "time stamp and lengths only".to_owned(),
+        (Some(plain), Some(n)) if n > plain => {
+            format!("the first {plain} bytes of a plain packet, {n} at most")
+        }
+        (Some(plain), Some(_)) => format!("the first {plain} bytes of a packet"),
+        (Some(plain), None) => format!("the first {plain} bytes of a plain packet, more behind options and tunnels"),
+        (None, Some(n)) => format!("at most the first {n} bytes of a packet"),
+        (None, None) => "the packet to its end".to_owned(),
     };
     lines.field(indent, "reads", &needs);
 }
@@ -259,8 +268,8 @@ fn columns(notes: &[ColumnNote]) -> String {
             let text =
                 if c.text == c.name { c.name.clone() } else { format!("{} = {}", c.name, c.text) };
             match &c.ordering {
-                Ordering::Varying => text,
-                o => format!("{text} ({})", ordering(o)),
+                Ordering::Varying => glue(&text),
+                o => glue(&format!("{text} ({})", ordering(o))),
             }
         })
         .collect();

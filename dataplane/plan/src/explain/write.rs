@@ -5,6 +5,20 @@ use wt_catalog::Ordering;
 /// Widest line.
 pub const WIDTH: usize = 120;
 
+/// Holds words together; no text contains it, because literals escape control characters.
+const GLUE: char = '\u{1}';
+
+/// Longest piece that is kept on one line, characters.
+const GLUED_MAX: usize = 60;
+
+/// The same text, not broken at its spaces unless it is long.
+pub fn glue(text: &str) -> String {
+    if text.chars().count() > GLUED_MAX {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if c == ' ' { GLUE } else { c }).collect()
+}
+
 /// Text under construction.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -25,10 +39,10 @@ impl Lines {
                 self.out.push('\n');
                 column = 0;
                 self.pad(indent + hang, &mut column);
-            } else if !start {
+            } else {
                 self.pad(gap, &mut column);
             }
-            self.out.push_str(word);
+            self.out.extend(word.chars().map(|c| if c == GLUE { ' ' } else { c }));
             column += width;
             start = false;
         }

@@ -4,7 +4,7 @@ use wt_catalog::{Function, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
 
 use super::Dag;
-use super::scalar::truth;
+use super::scalar::{is_in, truth};
 use crate::ir::{NodeId, Op};
 
 /// The operators of a portable function; `None` when it stays a call.
@@ -17,6 +17,11 @@ pub(super) fn lower(
     let name = function.name.to_ascii_lowercase();
     if let ("int" | "uint" | "ullong" | "llong" | "float", [a]) = (name.as_str(), args) {
         return Some(dag.cast(*a, ty));
+    }
+    if let ("in_subnet", [address, block]) = (name.as_str(), args)
+        && let Some(block) = dag.as_const(*block).cloned()
+    {
+        return Some(is_in(dag, *address, &[block]));
     }
     if !function.portable {
         return None;

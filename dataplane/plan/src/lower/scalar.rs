@@ -130,7 +130,7 @@ fn compare(dag: &mut Dag, op: CmpOp, a: NodeId, b: NodeId) -> NodeId {
 }
 
 /// Membership; of an address of a known family, only members of that family can match.
-fn is_in(dag: &mut Dag, a: NodeId, values: &[Value]) -> NodeId {
+pub(super) fn is_in(dag: &mut Dag, a: NodeId, values: &[Value]) -> NodeId {
     let narrow = narrow_address(dag, a);
     let members: Vec<Value> = match dag.ty(narrow) {
         Type::Ip | Type::Ipv6 => {

@@ -13,7 +13,7 @@ use super::select::reasons;
 use super::{Column, Place, Planned, Splitter, Stream, follows, ordered_column, prefilter, walk};
 use crate::ir::{AggKind, LftaAction, LftaAgg, LftaQuery, NodeId, Op, OrderedColumn};
 use crate::logical::{AggCall, AggregateNode, Expr, Item, LogicalNode, ProtocolSource};
-use crate::lower::Dag;
+use crate::lower::{Dag, value_max};
 use crate::physical::{
     Aggregate, ColumnInfo, HftaAgg, HftaAggFunction, HftaOp, MemoryBound, StreamRef,
 };
@@ -166,6 +166,7 @@ impl Splitter<'_> {
         let mut refs = Vec::new();
         let mut types: Vec<Type> = Vec::new();
         let mut narrowed = Vec::new();
+        let mut maxima = vec![0u64; a.keys.len()];
         for program in self.interfaces(source) {
             let names = crate::text::Names {
                 catalog: self.catalog,
@@ -183,6 +184,7 @@ impl Splitter<'_> {
                 if window.contains(&i) {
                     ordered.extend(ordered_column(i, &key.ordering, builder.from_time(node)));
                 }
+                maxima[i] = maxima[i].max(value_max(builder.dag.exprs(), node));
                 keys.push(node);
             }
             let mut aggs = Vec::new();
@@ -219,6 +221,7 @@ impl Splitter<'_> {
                     .map(|((name, text, ordering), &ty)| ColumnNote { name, text, ty, ordering })
                     .collect(),
                 host_only: Vec::new(),
+                plain_bytes: None,
                 memory: memory::lfta_table(slots, types.len()),
             };
             let cheap = if options.real_time {
@@ -282,8 +285,13 @@ impl Splitter<'_> {
             window: false,
             subtype: None,
         });
-        let columns =
-            keys.chain(aggs).zip(types).map(|(info, shipped)| Column { info, shipped }).collect();
+        maxima.resize(types.len(), u64::MAX);
+        let columns = keys
+            .chain(aggs)
+            .zip(types)
+            .zip(maxima)
+            .map(|((info, shipped), max)| Column { info, shipped, max })
+            .collect();
         Ok(Stream { refs, columns })
     }
 
@@ -322,6 +330,7 @@ impl Splitter<'_> {
         let parts = Parts {
             dag,
             quals: Vec::new(),
+            maxima: partials.columns.iter().take(a.keys.len()).map(|c| c.max).collect(),
             keys: keys.to_vec(),
             aggs,
             over_partials: true,
@@ -400,7 +409,15 @@ impl Splitter<'_> {
             });
         }
         let tolerance = hfta_tolerance(place);
-        let parts = Parts { dag, quals, keys, aggs, over_partials: false, tolerance };
+        // A key that is a column as it comes has that column's range.
+        let maxima = keys
+            .iter()
+            .map(|&k| match dag.get(k).op {
+                Op::Input(i) => input.columns.get(i as usize).map_or(u64::MAX, |c| c.max),
+                _ => value_max(dag.exprs(), k),
+            })
+            .collect();
+        let parts = Parts { dag, quals, keys, maxima, aggs, over_partials: false, tolerance };
         self.aggregate_node(a, input.refs, parts, &results, place, why)
     }
 
@@ -499,12 +516,12 @@ impl Splitter<'_> {
         window: &[usize],
         key_types: &[Type],
     ) -> MemoryBound {
-        let other_keys: Vec<NodeId> = parts
-            .keys
+        let other_keys: Vec<(Type, u64)> = key_types
             .iter()
+            .zip(&parts.maxima)
             .enumerate()
             .filter(|(i, _)| !window.contains(i))
-            .map(|(_, &n)| n)
+            .map(|(_, (&ty, &max))| (ty, max))
             .collect();
         let host_bytes = |g: &HftaAgg| match g.function {
             HftaAggFunction::Host(symbol) => a
@@ -516,7 +533,6 @@ impl Splitter<'_> {
         };
         memory::groups(&GroupBound {
             other_keys: &other_keys,
-            exprs: parts.dag.exprs(),
             state_bytes: parts.aggs.iter().map(host_bytes).sum(),
             columns: parts.keys.len() + parts.aggs.len(),
             strings: key_types.iter().any(|t| t.is_bytes())
@@ -578,6 +594,8 @@ struct Parts {
     dag: Dag,
     quals: Vec<crate::ir::Qual>,
     keys: Vec<NodeId>,
+    /// Upper bounds of the keys.
+    maxima: Vec<u64>,
     aggs: Vec<HftaAgg>,
     over_partials: bool,
     tolerance: u64,

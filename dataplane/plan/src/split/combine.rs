@@ -55,11 +55,12 @@ impl Splitter<'_> {
             slack: None,
             queue_tuples_max: QUEUE_TUPLES_MAX,
         };
-        let shipped: Vec<_> = stream.columns.iter().map(|c| c.shipped).collect();
+        let before = stream.columns;
         let name = place.name("merge");
         let mut merged = self.push(name, stream.refs, op, columns, bound, note);
-        for (column, shipped) in merged.columns.iter_mut().zip(shipped) {
-            column.shipped = shipped;
+        for (column, before) in merged.columns.iter_mut().zip(before) {
+            column.shipped = before.shipped;
+            column.max = before.max;
         }
         Ok(merged)
     }

@@ -22,29 +22,48 @@ pub fn class(e: &Expr) -> Cost {
     class
 }
 
-/// Nanoseconds to evaluate a node once, shared nodes counted once. A rough count of operations: a few per nanosecond for
-/// what compiles to one instruction, more for what calls the host.
+/// Nanoseconds to evaluate a node once: a rough count of operations, a few per nanosecond for what compiles to one
+/// instruction, more for what calls the host. Of a `Select` only the dearer arm counts; a node used twice counts once where
+/// that is less.
 pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
     let mut seen = vec![false; root.0 as usize + 1];
     let mut pending = vec![root];
-    let mut tenths: u64 = 0;
+    let mut shared: u64 = 0;
     while let Some(id) = pending.pop() {
         if std::mem::replace(&mut seen[id.0 as usize], true) {
             continue;
         }
         let op = &exprs.nodes[id.0 as usize].op;
-        tenths += match op {
-            Op::Const(_) | Op::Param(_) | Op::Input(_) | Op::Meta(_) => 0,
-            Op::Load { .. } | Op::LoadOrZero { .. } | Op::InBounds { .. } => 10,
-            Op::LoadIpv6 { .. } | Op::ByProtocol { .. } => 15,
-            Op::Slice { .. } => 50,
-            Op::In(_, values) => 5 + 5 * values.len() as u64,
-            Op::Call { symbol, .. } => call_tenths(symbol),
-            _ => 5,
-        };
+        shared += tenths(op);
         pending.extend(children(op));
     }
-    u32::try_from(tenths.div_ceil(10)).unwrap_or(u32::MAX)
+    // Operands come before the nodes that use them, so one pass upward suffices.
+    let mut path = vec![0u64; root.0 as usize + 1];
+    for (i, node) in exprs.nodes.iter().enumerate().take(path.len()).filter(|(i, _)| seen[*i]) {
+        let of = |n: &NodeId| path[n.0 as usize];
+        let below = match &node.op {
+            Op::Select { cond, then, otherwise } => {
+                of(cond).saturating_add(of(then).max(of(otherwise)))
+            }
+            Op::ByProtocol { arms, .. } => arms.iter().map(|a| of(&a.1)).max().unwrap_or(0),
+            op => children(op).iter().fold(0, |sum: u64, c| sum.saturating_add(of(c))),
+        };
+        path[i] = below.saturating_add(tenths(&node.op));
+    }
+    let least = shared.min(path[root.0 as usize]);
+    u32::try_from(least.div_ceil(10)).unwrap_or(u32::MAX)
+}
+
+fn tenths(op: &Op) -> u64 {
+    match op {
+        Op::Const(_) | Op::Param(_) | Op::Input(_) | Op::Meta(_) => 0,
+        Op::Load { .. } | Op::LoadOrZero { .. } | Op::InBounds { .. } => 10,
+        Op::LoadIpv6 { .. } | Op::ByProtocol { .. } => 15,
+        Op::Slice { .. } => 50,
+        Op::In(_, values) => 5 + 5 * values.len() as u64,
+        Op::Call { symbol, .. } => call_tenths(symbol),
+        _ => 5,
+    }
 }
 
 /// Calls by kind of work; a scan's true cost grows with the payload.

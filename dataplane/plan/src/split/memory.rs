@@ -2,8 +2,6 @@
 
 use wt_catalog::{Type, Value};
 
-use crate::ir::{Exprs, NodeId};
-use crate::lower::value_max;
 use crate::physical::MemoryBound;
 
 /// Bytes of one value in a row.
@@ -26,17 +24,18 @@ pub fn lfta_table(slots: u32, columns: usize) -> MemoryBound {
     MemoryBound {
         fixed_bytes: u64::from(slots) * entry,
         per_entry_bytes: 0,
-        entries: format!("{slots} slots; a collision ejects the partial group"),
+        entries: match slots {
+            1 => "1 slot".to_owned(),
+            n => format!("{n} slots; a collision ejects the partial group"),
+        },
         entries_max: Some(0),
     }
 }
 
 /// What bounds the groups of an aggregation.
 pub struct GroupBound<'a> {
-    /// Key columns beside the window.
-    pub other_keys: &'a [NodeId],
-    /// Where their nodes are.
-    pub exprs: &'a Exprs,
+    /// Key columns beside the window: type, and upper bound of the values.
+    pub other_keys: &'a [(Type, u64)],
     /// Bytes of all aggregate states of one group.
     pub state_bytes: u64,
     /// All columns of a group.
@@ -70,11 +69,9 @@ pub fn groups(b: &GroupBound<'_>) -> MemoryBound {
         entries.push_str(", plus the bytes of its strings");
     }
     let windows = if b.windowed { b.tolerance.saturating_add(1) } else { 1 };
-    let per_window = b.other_keys.iter().try_fold(1u64, |n, &key| {
-        let distinct = match b.exprs.nodes[key.0 as usize].ty {
-            ty if ty.is_bytes() || ty == Type::Float => return None,
-            _ => value_max(b.exprs, key).checked_add(1)?,
-        };
+    let per_window = b.other_keys.iter().try_fold(1u64, |n, &(ty, max)| {
+        let counted = ty.bits().is_some() && !ty.is_signed();
+        let distinct = max.checked_add(1).filter(|_| counted)?;
         n.checked_mul(distinct).filter(|&n| n <= COUNTED_ENTRIES_MAX)
     });
     MemoryBound {

@@ -65,6 +65,8 @@ pub(crate) struct Column {
     pub info: ColumnInfo,
     /// What the tuple carries.
     pub shipped: Type,
+    /// An upper bound of its values, where they are numbers.
+    pub max: u64,
 }
 
 impl Stream {
@@ -271,7 +273,7 @@ impl<'a> Splitter<'a> {
         self.nodes.push(HftaNode { name, inputs, op, schema, memory });
         self.notes.push(note);
         let columns =
-            columns.into_iter().map(|info| Column { shipped: info.ty, info }).collect();
+            columns.into_iter().map(|info| Column { shipped: info.ty, max: u64::MAX, info }).collect();
         Stream { refs: vec![StreamRef::Hfta(index)], columns }
     }
 

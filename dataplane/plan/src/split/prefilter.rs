@@ -5,7 +5,7 @@ use crate::lower::Dag;
 use wt_catalog::Type;
 
 /// Conjuncts dearer than this stay out, ns.
-const QUAL_NS_MAX: u32 = 10;
+const QUAL_NS_MAX: u32 = 100;
 
 /// What of a query the prefilter may test: that its headers are there, and its cheap portable conjuncts.
 pub fn cheap(dag: &mut Dag, requires: &[LayerId], quals: &[Qual]) -> Vec<NodeId> {

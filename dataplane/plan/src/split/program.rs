@@ -4,7 +4,7 @@ use wt_catalog::ProtocolId;
 
 use super::cost::{class, cost_ns};
 use super::report::LftaNote;
-use super::snap::Snap;
+use super::snap::{Packets, Snap};
 use super::{Planned, failed};
 use crate::ir::{
     Exprs, LayerId, LayerSel, LftaAction, LftaProgram, LftaQuery, NodeId, Op, ParseSpec, Qual,
@@ -189,9 +189,11 @@ impl<'a> ProgramBuilder<'a> {
     pub fn finish(mut self, parse: &ParseSpec) -> (LftaProgram, Vec<LftaNote>) {
         let mut prefilter = super::prefilter::combine(&mut self.dag, &self.prefilters);
         let (exprs, layers) = self.dag.finish();
-        let mut snap = Snap::new(parse);
-        for query in &mut self.queries {
-            query.snap_len_bytes = snap.bytes(&exprs, &layers, roots(query), &query.requires);
+        let mut any = Snap::new(parse, Packets::Any);
+        let mut plain = Snap::new(parse, Packets::Plain);
+        for (query, note) in self.queries.iter_mut().zip(&mut self.notes) {
+            query.snap_len_bytes = any.bytes(&exprs, &layers, roots(query), &query.requires);
+            note.plain_bytes = plain.bytes(&exprs, &layers, roots(query), &query.requires);
         }
         let (exprs, layers) =
             super::compact::compact(exprs, layers, &mut self.queries, &mut prefilter);

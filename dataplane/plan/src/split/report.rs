@@ -28,6 +28,8 @@ pub struct LftaNote {
     pub columns: Vec<ColumnNote>,
     /// Why it cannot be offered to the network card; empty when it can.
     pub host_only: Vec<String>,
+    /// Bytes it reads of a plain packet: Ethernet, no tunnels, no options.
+    pub plain_bytes: Option<u32>,
     /// Its table, when it aggregates.
     pub memory: MemoryBound,
 }

@@ -7,7 +7,7 @@ use super::safe::{Shipped, Shipper, is_safe, unsafe_reason};
 use super::{Column, Place, Planned, Splitter, Stream, follows, ordered_column, prefilter};
 use crate::ir::{LftaAction, LftaQuery};
 use crate::logical::{Expr, Item, LogicalNode, ProtocolSource, SelectNode};
-use crate::lower::Dag;
+use crate::lower::{Dag, value_max};
 use crate::physical::{ColumnInfo, HftaOp, MemoryBound, StreamRef};
 
 impl Splitter<'_> {
@@ -89,6 +89,7 @@ impl Splitter<'_> {
             if form.own { place.query.name.clone() } else { format!("_fta_{}", place.query.name) };
         let mut refs = Vec::new();
         let mut types = Vec::new();
+        let mut maxima = vec![0u64; shipped.len()];
         for program in self.interfaces(source) {
             let names = crate::text::Names {
                 catalog: self.catalog,
@@ -105,6 +106,7 @@ impl Splitter<'_> {
                     builder.expr(&names, &source.chain, &lowered.narrowing, &column.expr)?;
                 let node = if form.narrow { builder.narrow(node) } else { node };
                 ordered.extend(ordered_column(i, &column.ordering, builder.from_time(node)));
+                maxima[i] = maxima[i].max(value_max(builder.dag.exprs(), node));
                 outputs.push(node);
             }
             types = outputs.iter().map(|&n| builder.dag.ty(n)).collect();
@@ -127,6 +129,7 @@ impl Splitter<'_> {
                     })
                     .collect(),
                 host_only: Vec::new(),
+                plain_bytes: None,
                 memory: MemoryBound::default(),
             };
             let narrowed = lowered.narrowing.names(self.catalog);
@@ -154,7 +157,8 @@ impl Splitter<'_> {
         let columns = shipped
             .iter()
             .zip(types)
-            .map(|(c, shipped)| Column {
+            .zip(maxima)
+            .map(|((c, shipped), max)| Column {
                 info: ColumnInfo {
                     name: c.name.clone(),
                     ty: c.expr.ty,
@@ -163,6 +167,7 @@ impl Splitter<'_> {
                     subtype: None,
                 },
                 shipped,
+                max,
             })
             .collect();
         Ok(Stream { refs, columns })

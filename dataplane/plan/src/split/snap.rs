@@ -4,23 +4,40 @@ use std::collections::HashMap;
 
 use wt_catalog::ProtocolId;
 
-use crate::ir::{Exprs, LayerId, LayerSel, NodeId, Op, ParseSpec};
+use crate::ir::{Exprs, HeaderProgram, LayerId, LayerSel, NodeId, Op, ParseSpec};
 use crate::lower::{children, value_max};
 
 /// Beyond this a bound says nothing: most captures are shorter.
 const SNAP_BYTES_MAX: u64 = 65_535;
 
+/// LINKTYPE_ETHERNET: the plain packet that EXPLAIN speaks of.
+const ETHERNET: u16 = 1;
+
+/// Which packets are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packets {
+    /// All that the declarations allow: every header as long, as often and as deep as it may be.
+    Any,
+    /// A plain one: Ethernet, no header twice, no options.
+    Plain,
+}
+
 /// Works out where headers can start.
 pub struct Snap<'a> {
     parse: &'a ParseSpec,
+    packets: Packets,
     /// Furthest first byte of a header, and furthest byte its parsing needs; `None` when not bounded.
     starts: HashMap<ProtocolId, Option<u64>>,
 }
 
 impl<'a> Snap<'a> {
     /// For one walk.
-    pub fn new(parse: &'a ParseSpec) -> Self {
-        Self { parse, starts: HashMap::new() }
+    pub fn new(parse: &'a ParseSpec, packets: Packets) -> Self {
+        let starts = match packets {
+            Packets::Any => HashMap::new(),
+            Packets::Plain => plain_starts(parse),
+        };
+        Self { parse, packets, starts }
     }
 
     /// Bytes that the nodes reachable from `roots`, and finding the layers, can need.
@@ -57,7 +74,7 @@ impl<'a> Snap<'a> {
                     self.extent(exprs, layers, *layer, Some(*at), 0, len)?
                 }
                 // Counting headers walks the whole path.
-                Op::Depth { .. } => return None,
+                Op::Depth { .. } if self.packets == Packets::Any => return None,
                 _ => 0,
             };
             furthest = furthest.max(end);
@@ -79,7 +96,10 @@ impl<'a> Snap<'a> {
         bytes: u64,
     ) -> Option<u64> {
         let start = self.layer_start(layers, layer)?;
-        let at = at.map_or(0, |a| value_max(exprs, a));
+        let at = match self.packets {
+            Packets::Any => at.map_or(0, |a| value_max(exprs, a)),
+            Packets::Plain => 0,
+        };
         start
             .checked_add(at)?
             .checked_add(u64::from(byte))?
@@ -116,8 +136,11 @@ impl<'a> Snap<'a> {
             None => Some(0),
             Some(p) => self.protocols(p).into_iter().try_fold(0, |most, p| {
                 let header = self.program(p)?;
-                let max = u64::from(header.max);
-                let end = self.start(p)?.checked_add(max).filter(|&e| e <= SNAP_BYTES_MAX)?;
+                let length = match self.packets {
+                    Packets::Any => longest(header),
+                    Packets::Plain => u64::from(header.min),
+                };
+                let end = self.start(p)?.checked_add(length).filter(|&e| e <= SNAP_BYTES_MAX)?;
                 Some(u64::max(most, end))
             }),
         }
@@ -125,7 +148,7 @@ impl<'a> Snap<'a> {
 
     /// Concrete protocols that count as one.
     fn protocols(&self, id: ProtocolId) -> Vec<ProtocolId> {
-        let as_it = |p: ProtocolId, h: &crate::ir::HeaderProgram| p == id || h.counts_as.contains(&id);
+        let as_it = |p: ProtocolId, h: &HeaderProgram| p == id || h.counts_as.contains(&id);
         (0u32..)
             .map(ProtocolId)
             .zip(&self.parse.protocols)
@@ -133,7 +156,7 @@ impl<'a> Snap<'a> {
             .collect()
     }
 
-    fn program(&self, id: ProtocolId) -> Option<&'a crate::ir::HeaderProgram> {
+    fn program(&self, id: ProtocolId) -> Option<&'a HeaderProgram> {
         self.parse.protocols.get(id.0 as usize)?.as_ref()
     }
 
@@ -142,13 +165,16 @@ impl<'a> Snap<'a> {
         if let Some(&known) = self.starts.get(&id) {
             return known;
         }
+        if self.packets == Packets::Plain {
+            return None;
+        }
         let above = self.ancestors(id);
         let mut sum = Some(0u64);
         for p in above {
             sum = sum.and_then(|s| {
                 let header = self.program(p)?;
                 let again = if p == id { header.repeat.saturating_sub(1) } else { header.repeat };
-                let bytes = u64::from(header.max).checked_mul(u64::from(again))?;
+                let bytes = longest(header).checked_mul(u64::from(again))?;
                 s.checked_add(bytes).filter(|&s| s <= SNAP_BYTES_MAX)
             });
         }
@@ -173,4 +199,27 @@ impl<'a> Snap<'a> {
         }
         found
     }
+}
+
+/// The longest a header can be: by its declared maximum and by the range of its length.
+fn longest(header: &HeaderProgram) -> u64 {
+    u64::from(header.max).min(value_max(&header.exprs, header.length))
+}
+
+/// Where each header starts in a plain packet: behind the fewest bytes of other headers.
+fn plain_starts(parse: &ParseSpec) -> HashMap<ProtocolId, Option<u64>> {
+    let mut starts: HashMap<ProtocolId, Option<u64>> = HashMap::new();
+    let mut pending: Vec<(ProtocolId, u64)> =
+        parse.start.iter().filter(|(l, _)| *l == ETHERNET).map(|(_, p)| (*p, 0)).collect();
+    while let Some((id, at)) = pending.pop() {
+        if starts.get(&id).copied().flatten().is_some_and(|known| known <= at) {
+            continue;
+        }
+        starts.insert(id, Some(at));
+        if let Some(header) = parse.protocols.get(id.0 as usize).and_then(Option::as_ref) {
+            let below = at + u64::from(header.min);
+            pending.extend(header.children.iter().map(|(child, _)| (*child, below)));
+        }
+    }
+    starts
 }
