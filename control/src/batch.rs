@@ -14,6 +14,7 @@
 //!
 //! [sets]
 //! all = ["edge"]                          # FROM [all].tcp
+//! lab = "Equals[Site,lab]"                # by property
 //!
 //! [[query]]
 //! name = "talkers"                        # unless DEFINE gives a query_name
@@ -83,7 +84,7 @@ struct Config {
     #[serde(default)]
     params: BTreeMap<String, toml::Value>,
     #[serde(default)]
-    sets: BTreeMap<String, Vec<String>>,
+    sets: BTreeMap<String, SetConfig>,
     #[serde(default)]
     query: Vec<QueryConfig>,
 }
@@ -100,6 +101,13 @@ struct SourceConfig {
 
 fn default_interface() -> String {
     DEFAULT_INTERFACE.to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum SetConfig {
+    Members(Vec<String>),
+    Predicate(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,8 +190,10 @@ impl Batch {
             })
             .collect();
         let params = config.params.iter().map(|(name, value)| format!("{name}={}", plain(value)));
-        let sets =
-            config.sets.iter().map(|(name, members)| format!("{name}={}", members.join(",")));
+        let sets = config.sets.iter().map(|(name, set)| match set {
+            SetConfig::Members(members) => format!("{name}={}", members.join(",")),
+            SetConfig::Predicate(predicate) => format!("{name}: {predicate}"),
+        });
         let name = config.title.unwrap_or_else(|| path.display().to_string());
         Ok(Self {
             traces,

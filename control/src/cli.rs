@@ -69,8 +69,8 @@ pub struct TextArgs {
     /// Directory of library queries (`FROM dir/query`)
     #[arg(long, value_name = "DIR")]
     pub library: Option<PathBuf>,
-    /// Define an interface set for `FROM [set].protocol`
-    #[arg(long = "set", value_name = "NAME=IF,IF…")]
+    /// Define an interface set for `FROM [set].protocol`: NAME=eth0,eth1, or NAME: Equals[Property,value] over properties
+    #[arg(long = "set", value_name = "DEFINITION")]
     pub sets: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ mod execute;
 mod failure;
 mod output;
 mod session;
+mod sets;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
 use crate::cli::TextArgs;
 use crate::failure::Failure;
+use crate::sets;
 
 /// Interface name of traces that are given without one.
 pub const DEFAULT_INTERFACE: &str = "default";
@@ -186,7 +187,7 @@ impl NamedText {
 pub struct CompileOptions<'a> {
     /// `NAME=VALUE` of `-p`.
     pub params: &'a [String],
-    /// `NAME=IF,IF` of `--set`.
+    /// Definitions of `--set`.
     pub sets: &'a [String],
     /// Library directory.
     pub library: Option<&'a Path>,
@@ -202,7 +203,7 @@ pub fn compile(
     options: &CompileOptions<'_>,
 ) -> Result<Compiled, Failure> {
     let params = pairs(options.params, "-p", "name=value")?;
-    let interface_sets = interface_sets(options.sets, interfaces)?;
+    let interface_sets = sets::interface_sets(options.sets, interfaces)?;
     let library = |path: &str| -> Option<String> {
         let relative = Path::new(path);
         let plain = relative.components().all(|c| matches!(c, std::path::Component::Normal(_)));
@@ -238,31 +239,6 @@ fn pairs(
         .map(|argument| match argument.split_once('=') {
             Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
             None => Err(Failure::Input(format!("`{option} {argument}` has no `=`; write {shape}"))),
-        })
-        .collect()
-}
-
-fn interface_sets(
-    arguments: &[String],
-    interfaces: &[InterfaceInfo],
-) -> Result<Vec<(String, Vec<usize>)>, Failure> {
-    let sets = pairs(arguments, "--set", "name=eth0,eth1")?;
-    sets.into_iter()
-        .map(|(name, members)| {
-            let indexes = members
-                .split(',')
-                .map(|member| {
-                    interfaces.iter().position(|i| i.name == member.trim()).ok_or_else(|| {
-                        let known: Vec<_> = interfaces.iter().map(|i| i.name.as_str()).collect();
-                        Failure::Input(format!(
-                            "set `{name}` names the interface `{}`, which is none of: {}",
-                            member.trim(),
-                            known.join(", ")
-                        ))
-                    })
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok((name, indexes))
         })
         .collect()
 }
