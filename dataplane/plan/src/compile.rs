@@ -4,6 +4,7 @@ use wt_catalog::Catalog;
 use wt_lang::{Diagnostic, Severity, parse_gsql};
 
 use crate::bind::{BindInput, InterfaceInfo, bind};
+use crate::bpf;
 use crate::logical::LogicalPlan;
 use crate::lower::InterfaceEnv;
 use crate::physical::PhysicalPlan;
@@ -71,7 +72,7 @@ pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Diagnostic>> {
         library: input.library,
     })?;
     warnings.extend(bind_warnings);
-    let interfaces = environments(input.catalog, input.interfaces);
+    let interfaces = environments(input.interfaces);
     let (physical, report) = split(SplitInput {
         catalog: input.catalog,
         logical: &logical,
@@ -83,12 +84,11 @@ pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Diagnostic>> {
 }
 
 /// Interfaces as expressions see them. Which link types a capture has is only known when it is open, so filters are
-/// compiled for all that the catalog knows.
-fn environments(catalog: &Catalog, interfaces: &[InterfaceInfo]) -> Vec<InterfaceEnv> {
-    let mut link_types: Vec<u16> =
-        catalog.protocols.iter().flat_map(|p| p.link_types.iter().copied()).collect();
-    link_types.sort_unstable();
-    link_types.dedup();
+/// compiled for all, Ethernet first.
+fn environments(interfaces: &[InterfaceInfo]) -> Vec<InterfaceEnv> {
+    let ethernet = 1;
+    let rest = bpf::KNOWN.into_iter().filter(|l| *l != ethernet);
+    let link_types: Vec<u16> = std::iter::once(ethernet).chain(rest).chain([bpf::OTHER]).collect();
     interfaces
         .iter()
         .map(|i| {

@@ -2,11 +2,8 @@
 
 use pcap::{Capture, Linktype};
 
+use super::link_types::{Loopback, dlt_of};
 use super::{BpfError, INSTRUCTIONS_MAX, Program, TEXT_BYTES_MAX};
-
-/// LINKTYPE_ numbers whose DLT_ number on Linux differs (libpcap `pcap-common.c`).
-const DLT_OF_LINK_TYPE: [(u16, i32); 6] =
-    [(100, 11), (101, 12), (102, 13), (103, 14), (104, 15), (105, 105)];
 
 /// Compiles a tcpdump expression for a link type, optimised.
 ///
@@ -16,12 +13,8 @@ pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(BpfError::TextTooLong { bytes: text.len(), limit: TEXT_BYTES_MAX });
     }
-    let dlt = DLT_OF_LINK_TYPE
-        .iter()
-        .find(|(l, _)| *l == link_type)
-        .map_or(i32::from(link_type), |(_, dlt)| *dlt);
     let refused = |e: pcap::Error| BpfError::Compile { message: message_of(&e) };
-    let handle = Capture::dead(Linktype(dlt)).map_err(refused)?;
+    let handle = Capture::dead(Linktype(dlt_of(link_type))).map_err(refused)?;
     let code = match handle.compile(text, true) {
         Ok(code) => code,
         // The optimiser proved that nothing matches; that is an answer, not a mistake.
@@ -38,7 +31,11 @@ pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
         });
     }
     let raw: Vec<[u32; 4]> = instructions.iter().map(|i| fields(&i.to_string())).collect();
-    Program::decode(&raw)
+    let program = Program::decode(&raw)?;
+    Ok(match Loopback::of(link_type) {
+        Some(loopback) => program.of_saved_loopback(loopback),
+        None => program,
+    })
 }
 
 /// The instruction's fields, `code jt jf k`: its printed form is the one way to them without reading raw memory.

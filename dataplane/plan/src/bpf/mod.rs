@@ -6,6 +6,7 @@
 //! there.
 
 mod compile;
+mod link_types;
 mod program;
 mod translate;
 
@@ -18,6 +19,7 @@ use crate::ir::{NodeId, Op};
 use crate::lower::Dag;
 
 pub use compile::compile;
+pub use link_types::{KNOWN, Loopback, OTHER};
 pub use program::{Alu, Insn, Program, Source, Test};
 pub use translate::translate;
 
@@ -89,30 +91,67 @@ pub fn check_pcap_filter(text: &str) -> Result<(), BpfError> {
     Err(first.unwrap_or(BpfError::Compile { message: "no link type to compile for".into() }))
 }
 
-/// The node of a filter over packets of the given link types; others match nothing.
+/// The node of a filter over packets of the given link types; others match nothing, unless [`OTHER`] is among them.
 ///
 /// # Errors
 /// When the filter fits none of them; the message is that of the first.
 pub fn pcap_filter(text: &str, link_types: &[u16], dag: &mut Dag) -> Result<NodeId, BpfError> {
     let mut first_error = None;
-    let mut node = dag.bool(false);
-    let mut fits = false;
-    for &link_type in link_types.iter().rev() {
+    // Many link types share their code: equal code is one node.
+    let mut cases: Vec<(NodeId, Vec<u16>)> = Vec::new();
+    let mut others = None;
+    for &link_type in link_types {
         match compile(text, link_type).and_then(|p| translate(&p, dag)) {
-            Ok(matches) => {
-                fits = true;
-                let found = dag.node(Op::Meta(Meta::LinkType), Type::Uint);
-                let wanted = dag.constant(Value::Uint(u64::from(link_type)), Type::Uint);
-                let same = dag.node(Op::Compare(CmpOp::Eq, found, wanted), Type::Bool);
-                node = dag.select(same, matches, node);
+            Ok(matches) if link_type == OTHER => others = Some(matches),
+            Ok(matches) => match cases.iter_mut().find(|(node, _)| *node == matches) {
+                Some((_, same)) => same.push(link_type),
+                None => cases.push((matches, vec![link_type])),
+            },
+            Err(e) => {
+                first_error.get_or_insert(e);
             }
-            Err(e) => first_error = Some(e),
         }
     }
-    match first_error {
-        Some(e) if !fits => Err(e),
-        _ => Ok(node),
+    if let (Some(error), true, None) = (first_error, cases.is_empty(), others) {
+        return Err(error);
     }
+    let found = dag.node(Op::Meta(Meta::LinkType), Type::Uint);
+    let no = dag.bool(false);
+    let mut node = match others {
+        Some(matches) => {
+            let from = dag.uint(u64::from(link_types::OTHERS_FROM), Type::Uint);
+            let is_other = dag.node(Op::Compare(CmpOp::Ge, found, from), Type::Bool);
+            // What the listed ones refuse must not fall to the others.
+            let refused: Vec<Value> = link_types
+                .iter()
+                .filter(|l| **l != OTHER && !cases.iter().any(|(_, same)| same.contains(l)))
+                .map(|l| Value::Uint(u64::from(*l)))
+                .collect();
+            let matches = dag.select(is_other, matches, no);
+            if refused.is_empty() {
+                matches
+            } else {
+                let is_refused = dag.node(Op::In(found, refused), Type::Bool);
+                dag.select(is_refused, no, matches)
+            }
+        }
+        None => no,
+    };
+    // Backwards, so that the first link type is asked for first.
+    for (matches, same) in cases.into_iter().rev() {
+        let is_one = match same.as_slice() {
+            [only] => {
+                let wanted = dag.uint(u64::from(*only), Type::Uint);
+                dag.node(Op::Compare(CmpOp::Eq, found, wanted), Type::Bool)
+            }
+            several => {
+                let values = several.iter().map(|l| Value::Uint(u64::from(*l))).collect();
+                dag.node(Op::In(found, values), Type::Bool)
+            }
+        };
+        node = dag.select(is_one, matches, node);
+    }
+    Ok(node)
 }
 
 #[cfg(test)]

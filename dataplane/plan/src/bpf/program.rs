@@ -2,7 +2,7 @@
 
 use wt_lang::ast::CmpOp;
 
-use super::BpfError;
+use super::{BpfError, Loopback};
 
 /// Scratch memory words.
 pub const MEMORY_WORDS: usize = 16;
@@ -62,6 +62,9 @@ pub enum Insn {
         /// Relative to X.
         indexed: bool,
     },
+    /// A := the family in the header of a saved BSD loopback packet, as compiled code knows it; out of bounds ends the
+    /// filter with FALSE. Not an instruction of the machine: it takes the place of the load of that header.
+    LoadFamily(Loopback),
     /// A := length on the wire.
     LoadLen,
     /// A := constant.
@@ -124,6 +127,16 @@ impl Program {
         Self { insns: vec![Insn::ReturnK(0)] }
     }
 
+    /// The program for a saved loopback packet rather than one of this host.
+    pub(super) fn of_saved_loopback(mut self, loopback: Loopback) -> Self {
+        for insn in &mut self.insns {
+            if *insn == (Insn::Load { k: 0, bytes: 4, indexed: false }) {
+                *insn = Insn::LoadFamily(loopback);
+            }
+        }
+        self
+    }
+
     /// Decodes `[code, jt, jf, k]` words.
     ///
     /// # Errors
@@ -131,10 +144,8 @@ impl Program {
     pub fn decode(raw: &[[u32; 4]]) -> Result<Self, BpfError> {
         let mut insns = Vec::with_capacity(raw.len());
         for (index, &[code, jt, jf, k]) in raw.iter().enumerate() {
-            let bad = BpfError::BadInstruction {
-                index,
-                code: u16::try_from(code).unwrap_or(u16::MAX),
-            };
+            let bad =
+                BpfError::BadInstruction { index, code: u16::try_from(code).unwrap_or(u16::MAX) };
             let target = |offset: u32| {
                 let to = index as u64 + 1 + u64::from(offset);
                 usize::try_from(to).ok().filter(|&t| t < raw.len()).ok_or(bad.clone())
@@ -144,7 +155,9 @@ impl Program {
             let source = if code & 0x08 == 0 { Source::K(k) } else { Source::X };
             let insn = match (code & 0x07, code & 0xe0, code & 0x18) {
                 // BPF_LD
-                (0, 0x20, size) => Insn::Load { k: plain(k)?, bytes: width(size, &bad)?, indexed: false },
+                (0, 0x20, size) => {
+                    Insn::Load { k: plain(k)?, bytes: width(size, &bad)?, indexed: false }
+                }
                 (0, 0x40, size) => Insn::Load { k, bytes: width(size, &bad)?, indexed: true },
                 (0, 0x80, 0) => Insn::LoadLen,
                 (0, 0x00, 0) => Insn::LoadImm(k),

@@ -42,11 +42,18 @@ fn matches(exprs: &Exprs, root: NodeId, packet: &[u8], link_type: u16) -> bool {
             }
             Op::Cast(a) => arith::cast(&of(a), node.ty).unwrap(),
             Op::Compare(op, a, b) => Value::Bool(arith::compare(*op, &of(a), &of(b))),
+            Op::In(a, values) => {
+                Value::Bool(values.iter().any(|v| arith::compare(CmpOp::Eq, &of(a), v)))
+            }
             Op::And(a, b) => Value::Bool(is(a) && is(b)),
             Op::Or(a, b) => Value::Bool(is(a) || is(b)),
             Op::Not(a) => Value::Bool(!is(a)),
             Op::Select { cond, then, otherwise } => {
-                if is(cond) { of(then) } else { of(otherwise) }
+                if is(cond) {
+                    of(then)
+                } else {
+                    of(otherwise)
+                }
             }
             op => panic!("a translated filter has no {op:?}"),
         };
@@ -179,14 +186,14 @@ fn unoptimised_code_agrees_too() {
 fn registers_join_where_paths_meet() {
     // A := X depending on the first byte, then tested: the two values must be selected.
     let program = Program::decode(&[
-        [0x30, 0, 0, 0],   // ldb [0]
-        [0x15, 0, 2, 1],   // jeq #1, else +2
-        [0x00, 0, 0, 10],  // ld #10
-        [0x05, 0, 0, 1],   // ja +1
-        [0x00, 0, 0, 20],  // ld #20
-        [0x07, 0, 0, 0],   // tax
-        [0x50, 0, 0, 0],   // ldb [x]
-        [0x16, 0, 0, 0],   // ret a
+        [0x30, 0, 0, 0],  // ldb [0]
+        [0x15, 0, 2, 1],  // jeq #1, else +2
+        [0x00, 0, 0, 10], // ld #10
+        [0x05, 0, 0, 1],  // ja +1
+        [0x00, 0, 0, 20], // ld #20
+        [0x07, 0, 0, 0],  // tax
+        [0x50, 0, 0, 0],  // ldb [x]
+        [0x16, 0, 0, 0],  // ret a
     ])
     .unwrap();
     let mut dag = Dag::default();
@@ -211,6 +218,58 @@ fn link_types_select_their_code() {
     assert!(matches(dag.exprs(), root, &raw_ip, 101));
     assert!(!matches(dag.exprs(), root, &framed, 101));
     assert!(!matches(dag.exprs(), root, &framed, 147), "unknown link type");
+}
+
+#[test]
+fn unlisted_link_types_have_lengths_and_bytes() {
+    let types: Vec<u16> = KNOWN.into_iter().chain([OTHER]).collect();
+    let mut dag = Dag::default();
+    let long = pcap_filter("len > 10 and link[0] = 7", &types, &mut dag).unwrap();
+    let ip = pcap_filter("not ip", &types, &mut dag).unwrap();
+    let packet = [7; 20];
+    for (link_type, known) in [(1, true), (147, false), (282, false)] {
+        assert!(matches(dag.exprs(), long, &packet, link_type), "{link_type}");
+        assert_eq!(matches(dag.exprs(), ip, &packet, link_type), known, "{link_type}");
+    }
+    // Numbers that libpcap has no code for at all.
+    assert!(!matches(dag.exprs(), long, &packet, 14));
+}
+
+#[test]
+fn listed_link_types_are_those_whose_code_differs() {
+    let filters = ["ip", "tcp port 80", "ether proto 0x8847", "vlan", "arp", "ether[12] = 0"];
+    let code = |link_type| filters.map(|f| compile(f, link_type).ok());
+    let other = code(OTHER);
+    for link_type in link_types::OTHERS_FROM..260 {
+        let differs = code(link_type) != other;
+        // Some are listed for what these filters do not ask.
+        assert!(!differs || KNOWN.contains(&link_type), "{link_type}");
+    }
+}
+
+#[test]
+fn loopback_families_of_every_system_are_known() {
+    let types = [0, 108];
+    let mut dag = Dag::default();
+    let ip = pcap_filter("ip", &types, &mut dag).unwrap();
+    let ip6 = pcap_filter("ip6", &types, &mut dag).unwrap();
+    let packet = |family: u32, big: bool| {
+        let mut p = if big { family.to_be_bytes() } else { family.to_le_bytes() }.to_vec();
+        p.extend([0x60; 40]);
+        p
+    };
+    for big in [false, true] {
+        for family in [2, 10, 24, 28, 30, 7] {
+            let p = packet(family, big);
+            assert_eq!(matches(dag.exprs(), ip, &p, 0), family == 2, "{family}");
+            assert_eq!(
+                matches(dag.exprs(), ip6, &p, 0),
+                [24, 28, 30].contains(&family),
+                "{family}"
+            );
+            assert_eq!(matches(dag.exprs(), ip6, &p, 108), big && [24, 28, 30].contains(&family));
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use wt_catalog::{Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
 
 use super::program::{Alu, MEMORY_WORDS, Source, Test};
-use super::{BpfError, Insn, Program};
+use super::{BpfError, Insn, Loopback, Program};
 use crate::ir::{LayerSel, NodeId, Op};
 use crate::lower::{Dag, value_max};
 
@@ -132,6 +132,11 @@ impl<'a> Translation<'a> {
                 let at = indexed.then_some(registers[X]);
                 (registers[A], goes_on) = self.load(at, k, bytes);
             }
+            Insn::LoadFamily(loopback) => {
+                let word;
+                (word, goes_on) = self.load(None, 0, 4);
+                registers[A] = self.family(word, loopback);
+            }
             Insn::LoadLen => registers[A] = self.wire_length(),
             Insn::LoadImm(k) => registers[A] = self.dag.uint(u64::from(k), Type::Uint),
             Insn::LoadMem(m) => registers[A] = registers[MEM + m],
@@ -223,6 +228,18 @@ impl<'a> Translation<'a> {
         (value, within)
     }
 
+    /// The family that a loopback header names, as compiled code knows it.
+    fn family(&mut self, word: NodeId, loopback: Loopback) -> NodeId {
+        let mut family = word;
+        for (words, known_as) in loopback.families() {
+            let words = words.into_iter().map(|w| Value::Uint(u64::from(w))).collect();
+            let is_one = self.dag.node(Op::In(word, words), Type::Bool);
+            let known_as = self.dag.uint(u64::from(known_as), Type::Uint);
+            family = self.dag.select(is_one, known_as, family);
+        }
+        family
+    }
+
     fn wire_length(&mut self) -> NodeId {
         self.dag.node(Op::Meta(Meta::Len), Type::Uint)
     }
@@ -293,7 +310,7 @@ fn liveness(insns: &[Insn]) -> Vec<u32> {
         let next = live[i + 1];
         live[i] = match *insn {
             Insn::Load { indexed, .. } => next & !LIVE_A | if indexed { LIVE_X } else { 0 },
-            Insn::LoadLen | Insn::LoadImm(_) => next & !LIVE_A,
+            Insn::LoadFamily(_) | Insn::LoadLen | Insn::LoadImm(_) => next & !LIVE_A,
             Insn::LoadMem(m) => next & !LIVE_A | mem(m),
             Insn::LoadXLen | Insn::LoadXImm(_) | Insn::LoadXMsh(_) => next & !LIVE_X,
             Insn::LoadXMem(m) => next & !LIVE_X | mem(m),
