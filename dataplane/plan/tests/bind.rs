@@ -81,7 +81,26 @@ fn options<'h>(header: &'h str, key: &str) -> Vec<&'h str> {
 }
 
 fn answer(case: &Case) -> String {
-    let names: Vec<&str> = match options(&case.header, "if=").first() {
+    with_bound(&case.header, &case.query, |outcome| match outcome {
+        Outcome::NotParsed(d) | Outcome::Wrong(d) => {
+            wt_lang::render(d, "query", &case.query, false)
+        }
+        Outcome::Plan(plan, warnings) => {
+            format!("{}{}", wt_lang::render(warnings, "query", &case.query, false), describe(plan))
+        }
+    })
+}
+
+/// What becomes of a text.
+enum Outcome<'a> {
+    NotParsed(&'a [Diagnostic]),
+    Wrong(&'a [Diagnostic]),
+    Plan(&'a LogicalPlan, &'a [Diagnostic]),
+}
+
+/// Parses and binds a text in the surroundings that a case's header describes.
+fn with_bound<T>(header: &str, query: &str, f: impl FnOnce(Outcome<'_>) -> T) -> T {
+    let names: Vec<&str> = match options(header, "if=").first() {
         Some(list) => list.split(',').filter(|n| !n.is_empty()).collect(),
         None => vec!["eth0"],
     };
@@ -96,30 +115,27 @@ fn answer(case: &Case) -> String {
         })
         .collect();
     let sets = vec![("edge".to_owned(), (0..interfaces.len()).collect())];
-    let params: Vec<(String, String)> = options(&case.header, "p=")
+    let params: Vec<(String, String)> = options(header, "p=")
         .iter()
         .filter_map(|p| p.split_once(':'))
         .map(|(n, v)| (n.to_owned(), v.to_owned()))
         .collect();
-    let parsed = wt_lang::parse_gsql(&case.query);
-    let Some(file) = parsed.tree else {
-        return wt_lang::render(&parsed.diagnostics, "query", &case.query, false);
-    };
+    let parsed = wt_lang::parse_gsql(query);
+    let Some(file) = parsed.tree else { return f(Outcome::NotParsed(&parsed.diagnostics)) };
     let input = BindInput {
         catalog: catalog(),
-        text: &case.query,
+        text: query,
         file: &file,
         file_name: "",
         interfaces: &interfaces,
         interface_sets: &sets,
         params: &params,
-        finite: !case.header.contains("[live]"),
+        finite: !header.contains("[live]"),
         library: &library,
     };
-    let render = |d: &[Diagnostic]| wt_lang::render(d, "query", &case.query, false);
     match bind(&input) {
-        Err(errors) => render(&errors),
-        Ok((plan, warnings)) => format!("{}{}", render(&warnings), describe(&plan)),
+        Err(errors) => f(Outcome::Wrong(&errors)),
+        Ok((plan, warnings)) => f(Outcome::Plan(&plan, &warnings)),
     }
 }
 
@@ -292,4 +308,119 @@ fn golden() {
         }
     }
     assert!(failures.is_empty(), "{failures}UPDATE=1 rewrites the answers");
+}
+
+/// A small generator, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n.max(1) as u64) as usize
+    }
+}
+
+/// Words and single signs of a text.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut word = false;
+    for c in text.chars() {
+        let is_word = c.is_alphanumeric() || c == '_';
+        match tokens.last_mut() {
+            Some(last) if word && is_word => last.push(c),
+            _ => tokens.push(c.to_string()),
+        }
+        word = is_word;
+    }
+    tokens
+}
+
+/// Queries of the golden files with words swapped between them: whatever parses is bound without a panic, and every
+/// message points into the text.
+#[test]
+fn mutated_queries_end_in_an_answer() {
+    let all: Vec<(String, Vec<String>)> = files()
+        .iter()
+        .flat_map(|p| cases(&std::fs::read_to_string(p).unwrap()))
+        .map(|c| (c.header, tokens(&c.query)))
+        .collect();
+    let words: Vec<&String> = all
+        .iter()
+        .flat_map(|(_, t)| t)
+        .filter(|t| t.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut bound, mut wrong) = (0, 0);
+    for _ in 0..6000 {
+        let (header, tokens) = &all[random.below(all.len())];
+        let mut tokens = tokens.clone();
+        for _ in 0..1 + random.below(3) {
+            let at = random.below(tokens.len());
+            let other = words[random.below(words.len())].clone();
+            match random.below(4) {
+                0 => drop(tokens.remove(at)),
+                1 => tokens.insert(at, format!(" {other} ")),
+                _ => tokens[at] = other,
+            }
+            if tokens.is_empty() {
+                tokens.push("SELECT".to_owned());
+            }
+        }
+        let text = tokens.concat();
+        with_bound(header, &text, |outcome| {
+            let diagnostics = match outcome {
+                Outcome::NotParsed(_) => return,
+                Outcome::Wrong(d) => {
+                    wrong += 1;
+                    assert!(!d.is_empty(), "refused without a word: {text}");
+                    d
+                }
+                Outcome::Plan(plan, d) => {
+                    bound += 1;
+                    assert!(!describe(plan).is_empty());
+                    d
+                }
+            };
+            for d in diagnostics {
+                assert!(d.span.start <= d.span.end, "{d:?} in {text}");
+                assert!(d.span.end as usize <= text.len(), "{d:?} in {text}");
+            }
+        });
+    }
+    assert!(bound > 50 && wrong > 400, "{bound} bound, {wrong} wrong");
+}
+
+/// What would expand without bound is refused, and nothing overflows the stack.
+#[test]
+fn deep_and_large_queries() {
+    let code = |query: &str| {
+        with_bound("", query, |outcome| match outcome {
+            Outcome::NotParsed(d) | Outcome::Wrong(d) => d[0].code,
+            Outcome::Plan(..) => "plan",
+        })
+    };
+    let nested = |n: usize, open: &str, inner: &str, close: &str| {
+        format!("SELECT {}{inner}{} FROM tcp", open.repeat(n), close.repeat(n))
+    };
+    assert_eq!(code(&nested(100, "CASE ", "len", " WHEN 1 THEN 2 WHEN 3 THEN 4 END")), "too-large");
+    assert_eq!(code(&nested(60, "IF(", "len", " BETWEEN 1 AND 2, 1, 0)")), "too-large");
+    let arms: String = (0..600).map(|i| format!(" WHEN len = {i} THEN {i}")).collect();
+    assert_eq!(code(&format!("SELECT CASE{arms} END FROM tcp")), "too-deep");
+    let arms: String = (0..200).map(|i| format!(" WHEN len = {i} THEN {i}")).collect();
+    assert_eq!(code(&format!("SELECT CASE{arms} END FROM tcp")), "plan");
+    let items: String = (0..2000).map(|i| format!("len AS a{i},")).collect();
+    assert_eq!(code(&format!("SELECT {items} len FROM tcp")), "too-large");
+    let members: String = (0..100_000).map(|i| format!("{i},")).collect();
+    assert_eq!(code(&format!("SELECT len FROM tcp WHERE len IN [{members} 5]")), "plan");
+    let or: String = (0..30).map(|i| format!("(len = {i} AND ttl = {i}) OR ")).collect();
+    assert_eq!(code(&format!("SELECT len FROM tcp WHERE {or} syn")), "plan");
+    let cube: String = (0..30).map(|i| format!("len + {i} AS g{i},")).collect();
+    assert_eq!(code(&format!("SELECT count(*) FROM tcp GROUP BY CUBE({cube} ttl)")), "too-large");
+    let chain: String = (1..2000)
+        .map(|i| format!("DEFINE {{ query_name q{i}; }} SELECT time FROM q{};", i + 1))
+        .collect();
+    let end = "DEFINE { query_name q2000; } SELECT time FROM tcp";
+    assert_eq!(code(&format!("{chain}{end}")), "plan");
 }

@@ -36,7 +36,7 @@ impl Clause<'_> {
         let (mut args, consts) = self.split_arguments(&function, args)?;
         operand.implicit_fields(&function, &mut args, span)?;
         let distinct = self.check_distinct(call, &function, span)?;
-        let text = span.of(self.sh.input.text).to_owned();
+        let text = span.of(self.statement.text).to_owned();
         if function.kind == FunctionKind::Aggregate(Split::Avg) {
             return self.average(grouped, args, distinct, text, span);
         }
@@ -46,7 +46,7 @@ impl Clause<'_> {
 
     fn misplaced_aggregate(&self, call: &Call, span: Span) -> Reported {
         let name = &call.name;
-        let text = span.of(self.sh.input.text);
+        let text = span.of(self.statement.text);
         let diagnostic = match self.part {
             Part::Where => Diagnostic::error(
                 "aggregate-in-where",

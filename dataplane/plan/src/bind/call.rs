@@ -8,7 +8,7 @@ use wt_lang::{Diagnostic, Ident, Span};
 
 use super::clause::{Clause, Group, node};
 use super::diags::Bound;
-use super::expr::choice;
+use super::expr::{choice, logical};
 use super::fold::constant;
 use super::shared::Rows;
 use super::{refuse, walk};
@@ -266,9 +266,7 @@ impl Clause<'_> {
                 _ => None,
             };
             // A header that merely may be above the target, such as the UDP of a tunnel, is not of the flow.
-            let elsewhere = |e: &Expr| {
-                matches!(&e.kind, ExprKind::Field(f) if matches!(f.header, HeaderRef::First(_)))
-            };
+            let elsewhere = |e: &Expr| matches!(&e.kind, ExprKind::Field(f) if matches!(f.header, HeaderRef::First(_)));
             args.push(match (found, absent) {
                 (Ok(field), Some(n)) if elsewhere(&field) => {
                     node(ExprKind::Const(Value::Uint(n)), Type::Ushort, span)
@@ -292,8 +290,20 @@ impl Clause<'_> {
         Ok(())
     }
 
-    /// `x LIKE 'pattern'`; without wildcards it is equality.
-    pub(crate) fn like_pattern(&self, value: &Ast, pattern: &Ast, span: Span) -> Bound<Expr> {
+    /// `x [NOT] LIKE 'pattern'`.
+    pub(crate) fn like_pattern(
+        &self,
+        value: &Ast,
+        pattern: &Ast,
+        negated: bool,
+        span: Span,
+    ) -> Bound<Expr> {
+        let like = self.like_call(value, pattern, span)?;
+        Ok(if negated { logical(ExprKind::Not(Box::new(like)), span) } else { like })
+    }
+
+    /// LIKE without wildcards is equality.
+    fn like_call(&self, value: &Ast, pattern: &Ast, span: Span) -> Bound<Expr> {
         let (value, pattern) = (self.expr(value), self.expr(pattern));
         let (value, pattern) = (value?, pattern?);
         for side in [&value, &pattern] {

@@ -193,13 +193,9 @@ impl<'s> Clause<'s> {
         self.sh.diags.report(diagnostic)
     }
 
-    /// Runs `f` `levels` deeper; too deep is an error.
-    pub(crate) fn deeper<T>(
-        &self,
-        levels: u32,
-        span: Span,
-        f: impl FnOnce() -> Bound<T>,
-    ) -> Bound<T> {
+    /// Goes `levels` deeper, until [`Self::leave`]; too deep is an error. Not a closure: every level of an expression would pay
+    /// for its frames.
+    pub(crate) fn enter(&self, levels: u32, span: Span) -> Bound<()> {
         let before = self.depth.get();
         if before + levels > DEPTH_MAX {
             return Err(self.report(
@@ -212,9 +208,12 @@ impl<'s> Clause<'s> {
             ));
         }
         self.depth.set(before + levels);
-        let result = f();
-        self.depth.set(before);
-        result
+        Ok(())
+    }
+
+    /// Comes back from [`Self::enter`].
+    pub(crate) fn leave(&self, levels: u32) {
+        self.depth.set(self.depth.get().saturating_sub(levels));
     }
 
     /// Runs `f` and tells which tables it named.

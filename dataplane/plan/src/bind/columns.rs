@@ -107,7 +107,7 @@ impl Clause<'_> {
 
     fn raw_in_group(&self, column: &ColumnRef, span: Span) -> super::diags::Reported {
         let plain = self.like(self.part, Group::None);
-        let text = span.of(self.sh.input.text);
+        let text = span.of(self.statement.text);
         let Ok(field) = plain.column(column, span) else {
             // The plain lookup has reported why.
             return super::diags::Reported;

@@ -1,5 +1,7 @@
 //! Comparison, IN, BETWEEN and LIKE (gsql.md §3, §5; protocols.md).
 
+use std::collections::HashSet;
+
 use wt_catalog::promote::{TypeError, compare_type};
 use wt_catalog::text::parse_as;
 use wt_catalog::{Type, Value};
@@ -42,8 +44,14 @@ impl Clause<'_> {
     ) -> super::diags::Reported {
         let mut diagnostic = Diagnostic::error("incomparable", span, error.to_string())
             .label(format!("{} compared with {}", lhs.ty, rhs.ty));
+        let address = lhs.ty.is_address() || rhs.ty.is_address();
+        let number = lhs.ty.is_numeric() || rhs.ty.is_numeric();
         if let Some(hint) = error.hint() {
             diagnostic = diagnostic.hint(hint);
+        } else if address && number {
+            diagnostic = diagnostic.hint(
+                "An address is compared with an address: srcIP = '10.0.0.1'; ports are `srcPort` and `destPort`.",
+            );
         }
         self.report(diagnostic)
     }
@@ -89,11 +97,16 @@ impl Clause<'_> {
     fn in_list(&self, value: &Ast, list: &[Ast], span: Span) -> Bound<Expr> {
         let value = self.expr(value)?;
         let mut members: Vec<Value> = Vec::new();
+        let mut seen: HashSet<Value> = HashSet::new();
         let mut failed = None;
         for e in list {
             match self.in_member(e, &value) {
-                Ok(Some(m)) if !members.contains(&m) => members.push(m),
-                Ok(_) => {}
+                Ok(Some(m)) => {
+                    if seen.insert(m.clone()) {
+                        members.push(m);
+                    }
+                }
+                Ok(None) => {}
                 Err(reported) => failed = Some(reported),
             }
         }
@@ -116,8 +129,10 @@ impl Clause<'_> {
         // A block among addresses contains them.
         if let (Some(text), true) = (text, value.ty.is_address())
             && text.contains('/')
-            && let Some(block) = parse_as(text, Type::Prefix)
         {
+            let Some(block) = parse_as(text, Type::Prefix) else {
+                return Err(self.bad_text(text, Type::Prefix, e.span()));
+            };
             if let Value::Prefix(a, _) = block
                 && (a.is_ipv4() && value.ty == Type::Ipv6 || a.is_ipv6() && value.ty == Type::Ip)
             {

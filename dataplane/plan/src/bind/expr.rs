@@ -3,25 +3,32 @@
 use wt_catalog::promote::{self, TypeError, binary_type, common_type, unary_type};
 use wt_catalog::resolve::CallForm;
 use wt_catalog::{Type, Value};
-use wt_lang::ast::{BinaryOp, Expr as Ast, ExprKind as AstKind, UnaryOp};
+use wt_lang::ast::{BinaryOp, CmpOp, Expr as Ast, ExprKind as AstKind, UnaryOp};
 use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Ident, Span};
 
 use super::clause::{Clause, Group, node};
-use super::diags::{Bound, did_you_mean};
+use super::diags::{Bound, Reported, did_you_mean};
 use super::fold::{constant, fold, is_zero};
 use crate::logical::{Expr, ExprKind};
 
 impl Clause<'_> {
     /// Binds a scalar expression or predicate.
     pub(crate) fn expr(&self, e: &Ast) -> Bound<Expr> {
-        self.deeper(1, e.span(), || self.expr_here(e, CallForm::Value))
+        self.expr_as(e, CallForm::Value)
+    }
+
+    fn expr_as(&self, e: &Ast, form: CallForm) -> Bound<Expr> {
+        self.enter(1, e.span())?;
+        let bound = self.expr_here(e, form);
+        self.leave(1);
+        bound
     }
 
     fn expr_here(&self, e: &Ast, form: CallForm) -> Bound<Expr> {
         let span = e.span();
-        if let Some(key) = self.same_as_key(e) {
-            return Ok(key);
+        if let Some(i) = self.same_as_key(e) {
+            return self.key(i, span);
         }
         match &e.kind {
             AstKind::Literal(literal) => self.literal(literal, span),
@@ -32,22 +39,15 @@ impl Clause<'_> {
             AstKind::Unary(op, a) => self.unary(*op, a, span),
             AstKind::Binary(op, a, b) => self.binary(*op, a, b, span),
             AstKind::Compare(op, a, b) => self.comparison(*op, a, b, span),
-            AstKind::And(a, b) => {
-                let (a, b) = (self.predicate(a), self.predicate(b));
-                Ok(logical(ExprKind::And(Box::new(a?), Box::new(b?)), span))
-            }
-            AstKind::Or(a, b) => {
-                let (a, b) = (self.predicate(a), self.predicate(b));
-                Ok(logical(ExprKind::Or(Box::new(a?), Box::new(b?)), span))
-            }
-            AstKind::Not(a) => Ok(logical(ExprKind::Not(Box::new(self.predicate(a)?)), span)),
+            AstKind::And(a, b) => self.junction(ExprKind::And, a, b, span),
+            AstKind::Or(a, b) => self.junction(ExprKind::Or, a, b, span),
+            AstKind::Not(a) => self.negation(a, span),
             AstKind::In { value, set, negated } => self.in_set(value, set, *negated, span),
             AstKind::Between { value, low, high, negated } => {
                 self.between(value, low, high, *negated, span)
             }
             AstKind::Like { value, pattern, negated } => {
-                let like = self.like_pattern(value, pattern, span)?;
-                Ok(if *negated { logical(ExprKind::Not(Box::new(like)), span) } else { like })
+                self.like_pattern(value, pattern, *negated, span)
             }
             AstKind::Case { operand, arms, otherwise } => {
                 self.case(operand.as_deref(), arms, otherwise.as_deref(), span)
@@ -56,36 +56,64 @@ impl Clause<'_> {
         }
     }
 
+    fn junction(
+        &self,
+        make: fn(Box<Expr>, Box<Expr>) -> ExprKind,
+        a: &Ast,
+        b: &Ast,
+        span: Span,
+    ) -> Bound<Expr> {
+        let a = self.predicate(a).map(Box::new);
+        let b = self.predicate(b).map(Box::new);
+        Ok(logical(make(a?, b?), span))
+    }
+
+    fn negation(&self, a: &Ast, span: Span) -> Bound<Expr> {
+        let a = self.predicate(a).map(Box::new)?;
+        Ok(logical(ExprKind::Not(a), span))
+    }
+
     /// Over finished groups, an expression written like the definition of a group variable is that variable.
-    fn same_as_key(&self, e: &Ast) -> Option<Expr> {
+    fn same_as_key(&self, e: &Ast) -> Option<usize> {
         let Group::Result(grouped) = self.group else { return None };
         if matches!(e.kind, AstKind::Literal(_) | AstKind::Column(_)) {
             return None;
         }
-        let i = grouped.keys.iter().position(|k| k.ast == e)?;
-        let ty = grouped.keys.get(i)?.expr.ty;
-        Some(node(ExprKind::Column(i), ty, e.span()))
+        grouped.keys.iter().position(|k| k.ast == e)
+    }
+
+    fn key(&self, i: usize, span: Span) -> Bound<Expr> {
+        match self.group {
+            Group::Result(grouped) => {
+                let key = grouped.keys.get(i).ok_or(Reported)?;
+                Ok(node(ExprKind::Column(i), key.expr.ty, span))
+            }
+            Group::None | Group::Expand(_) => Err(Reported),
+        }
     }
 
     /// A condition: any expression of type bool (protocols.md).
     pub(crate) fn predicate(&self, e: &Ast) -> Bound<Expr> {
-        let bound = self.deeper(1, e.span(), || self.expr_here(e, CallForm::Condition))?;
-        if bound.ty == Type::Bool {
-            return Ok(bound);
+        match self.expr_as(e, CallForm::Condition) {
+            Ok(bound) if bound.ty != Type::Bool => Err(self.no_condition(e, bound.ty)),
+            bound => bound,
         }
-        let text = e.span().of(self.sh.input.text);
+    }
+
+    fn no_condition(&self, e: &Ast, ty: Type) -> Reported {
+        let text = e.span().of(self.statement.text);
         let diagnostic = Diagnostic::error(
             "not-a-condition",
             e.span(),
-            format!("this is {}, not a condition", article(bound.ty)),
+            format!("this is {}, not a condition", article(ty)),
         )
-        .label(bound.ty.name());
-        Err(self.report(match bound.ty {
+        .label(ty.name());
+        self.report(match ty {
             t if t.is_numeric() && text.len() <= 40 => {
                 diagnostic.hint(format!("Compare it: `{text} <> 0`."))
             }
             _ => diagnostic.hint("A condition is a comparison, a predicate or a bool field."),
-        }))
+        })
     }
 
     fn param(&self, name: &Ident, span: Span) -> Bound<Expr> {
@@ -164,6 +192,8 @@ impl Clause<'_> {
             let mut found = info.properties.iter().filter(|(k, _)| *k == name.text);
             match (found.next(), found.next()) {
                 (Some((_, value)), None) => values.push(value),
+                // Every interface has its name.
+                (None, None) if name.text == "Name" => values.push(&info.name),
                 (first, _) => {
                     let times = if first.is_none() { "not defined" } else { "defined twice" };
                     let known = info.properties.iter().map(|(k, _)| k.as_str());
@@ -253,12 +283,7 @@ impl Clause<'_> {
     }
 
     /// An operator that does not take its operands.
-    pub(crate) fn type_error(
-        &self,
-        error: &TypeError,
-        operands: &[&Expr],
-        span: Span,
-    ) -> super::diags::Reported {
+    pub(crate) fn type_error(&self, error: &TypeError, operands: &[&Expr], span: Span) -> Reported {
         let mut diagnostic = Diagnostic::error("bad-operands", span, error.to_string());
         for e in operands {
             if e.span != span {
@@ -284,18 +309,11 @@ impl Clause<'_> {
         let mut values = Vec::new();
         let mut failed = None;
         // The arms nest in each other: the n-th is n levels deeper.
-        for (i, (when, then)) in arms.iter().enumerate() {
-            let level = u32::try_from(i).unwrap_or(u32::MAX);
-            let condition = self.deeper(level, when.span(), || match &operand {
-                None => self.predicate(when),
-                Some(o) => {
-                    let when_value = self.beside(when, o)?;
-                    let o = self.sh.copy(o, o.span)?;
-                    let o = self.adapt(o, when_value.ty)?;
-                    self.compare(wt_lang::ast::CmpOp::Eq, o, when_value, when.span())
-                }
-            });
-            let value = self.deeper(level, then.span(), || self.expr(then));
+        for (level, (when, then)) in (0..).zip(arms) {
+            self.enter(level, when.span())?;
+            let condition = self.arm(operand.as_ref(), when);
+            let value = self.expr(then);
+            self.leave(level);
             match (condition, value) {
                 (Ok(c), Ok(v)) => {
                     conditions.push(c);
@@ -319,6 +337,19 @@ impl Clause<'_> {
             result = choice(condition, value, result, span);
         }
         Ok(result)
+    }
+
+    /// The condition of an arm of CASE.
+    fn arm(&self, operand: Option<&Expr>, when: &Ast) -> Bound<Expr> {
+        match operand {
+            None => self.predicate(when),
+            Some(o) => {
+                let when_value = self.beside(when, o)?;
+                let o = self.sh.copy(o, o.span)?;
+                let o = self.adapt(o, when_value.ty)?;
+                self.compare(CmpOp::Eq, o, when_value, when.span())
+            }
+        }
     }
 
     /// Brings values to their common type; string literals become what the others are.

@@ -10,16 +10,16 @@ use super::clause::{Clause, Group, Grouped, Key, Part, node};
 use super::diags::{Bound, Reported};
 use super::patterns::{Listed, grouping};
 use super::query::{Binder, Output};
-use super::select::{Stage, has_session, sorting};
+use super::select::{Stage, has_session, items_span, sorting};
 use super::shared::{Shared, Statement, Table};
 use super::{refuse, sampling};
 use crate::logical::{AggregateNode, ExprKind, Item, LogicalNode};
 
 /// A grouped query over one table.
-pub(crate) fn bind<'q>(
+pub(crate) fn bind(
     sh: &Shared<'_>,
     statement: Statement<'_>,
-    select: &'q Select,
+    select: &Select,
     tables: &[Table],
 ) -> Bound<Output> {
     let clause = |part| Clause::new(sh, statement, tables, part);
@@ -117,7 +117,7 @@ fn key<'q>(clause: &Clause<'_>, listed: &Listed<'q>) -> Bound<Key<'q>> {
         (None, AstKind::Column(c)) => Ok(c.field.clone()),
         (None, AstKind::IfProp { name, .. }) => Ok(Ident::new(name.text.clone(), span)),
         (None, _) => {
-            let text = span.of(clause.sh.input.text);
+            let text = span.of(clause.statement.text);
             let text = if text.len() <= 60 { text } else { "…" };
             Err(clause.report(
                 Diagnostic::error(
@@ -177,28 +177,41 @@ fn closes_at_end(
     if sh.input.finite || statement.defined.options.no_temporal_aggr || !all_good {
         return Ok(true);
     }
-    let first = keys.iter().map(|k| k.name_span).reduce(Span::to);
-    let span = first.unwrap_or(select.span.0);
-    let message = if keys.is_empty() {
-        "an aggregate of a live stream never has a result: nothing closes its group"
+    let keys_span = keys.iter().map(|k| k.name_span).reduce(Span::to);
+    let span = keys_span.unwrap_or_else(|| items_span(select));
+    let bucket = "Add a time bucket such as GROUP BY timestamp/1m AS tb.";
+    let diagnostic = if keys.is_empty() {
+        Diagnostic::error(
+            "unordered-group",
+            span,
+            "an aggregate of a live stream never has a result: nothing closes its group",
+        )
+        .hint(bucket)
+    } else if let Some(key) = keys.iter().find(|k| k.definition_is_ordered(sh)) {
+        Diagnostic::error(
+            "unordered-group",
+            span,
+            "no group variable is ordered, so on a live stream no group ever closes",
+        )
+        .label(format!("`{}` is ordered, but not inside CUBE, ROLLUP or GROUPING_SETS", key.name))
+        .hint(format!("List `{}` beside them: GROUP BY … AS {}, CUBE(…).", key.name, key.name))
     } else {
-        "no group variable is ordered, so on a live stream no group ever closes"
+        Diagnostic::error(
+            "unordered-group",
+            span,
+            "no group variable is ordered, so on a live stream no group ever closes",
+        )
+        .label("none of these is increasing or decreasing")
+        .hint(bucket)
     };
-    let label = if keys.is_empty() { "" } else { "none of these is increasing or decreasing" };
-    let lost = keys.iter().find(|k| k.ast_is_ordered(sh));
-    let mut diagnostic = Diagnostic::error("unordered-group", span, message)
-        .label(label)
-        .hint("Add a time bucket such as GROUP BY timestamp/1m AS tb.")
-        .hint("With `DEFINE { no_temporal_aggr yes; }` all groups are kept in memory until the query ends.");
-    if let Some(key) = lost {
-        diagnostic = diagnostic.related(key.name_span, "ordered, but not inside CUBE and the like");
-    }
-    Err(sh.diags.report(diagnostic))
+    Err(sh.diags.report(diagnostic.hint(
+        "With `DEFINE { no_temporal_aggr yes; }` all groups are kept in memory until the query ends.",
+    )))
 }
 
 impl Key<'_> {
     /// Its definition is ordered although the variable is not: a member of CUBE, ROLLUP or GROUPING_SETS.
-    fn ast_is_ordered(&self, sh: &Shared<'_>) -> bool {
+    fn definition_is_ordered(&self, sh: &Shared<'_>) -> bool {
         let leaf = |e: &crate::logical::Expr| match &e.kind {
             ExprKind::Field(access) => super::packet_scope::field(sh.catalog(), access)
                 .map_or(Ordering::Varying, |f| f.ordering.clone()),

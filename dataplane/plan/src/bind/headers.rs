@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use wt_catalog::{Catalog, ProtocolId};
 
+/// LINKTYPE_ETHERNET.
+const ETHERNET: u16 = 1;
+
 /// The dispatch graph with abstract protocols expanded into those that stand for them.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
@@ -15,6 +18,8 @@ pub(crate) struct Headers {
     group: Vec<Vec<ProtocolId>>,
     /// Headers that a packet may start with.
     starts: Vec<ProtocolId>,
+    /// Of these, the headers of Ethernet frames.
+    frames: Vec<ProtocolId>,
 }
 
 /// A header that can be above another, with its distance.
@@ -35,6 +40,7 @@ impl Headers {
             up: vec![Vec::new(); n],
             group: Vec::with_capacity(n),
             starts: Vec::new(),
+            frames: Vec::new(),
         };
         for p in &catalog.protocols {
             let mut group = vec![p.id];
@@ -51,6 +57,8 @@ impl Headers {
         }
         let first = catalog.protocols.iter().filter(|p| !p.link_types.is_empty());
         this.starts = first.flat_map(|p| this.group(p.id).to_vec()).collect();
+        let ethernet = catalog.protocols.iter().filter(|p| p.link_types.contains(&ETHERNET));
+        this.frames = ethernet.map(|p| p.id).collect();
         this.starts.sort();
         this.starts.dedup();
         for p in &catalog.protocols {
@@ -124,7 +132,7 @@ impl Headers {
     ///
     /// Each element of the chain is the outermost below the one before, so a header above it is on a path that does not pass
     /// through it before. Where dispatch also leads from the target to the header (`eth`, below a tunnel, may follow `ip`),
-    /// the header counts as above only if that way is not the longer one.
+    /// the header counts as above only if that way is the longer one, or if Ethernet frames reach it no later.
     pub(crate) fn above(&self, chain: &[ProtocolId]) -> Vec<Above> {
         let mut found: Vec<Above> = Vec::new();
         let mut offset = 0;
@@ -156,11 +164,13 @@ impl Headers {
             |p: ProtocolId| self.starts.is_empty() || from_start[p.0 as usize].is_some();
         let up = self.steps(goal, &self.up, |p| outside(p) && reachable(p));
         let down = self.below(target);
+        let depth = self.steps(&self.frames, &self.down, |_| true);
+        let own_depth = goal.iter().filter_map(|g| depth[g.0 as usize]).min();
         let mut above: Vec<Above> = (0..up.len())
             .filter_map(|i| {
                 let p = ProtocolId(i as u32);
                 let distance = up[i].filter(|&d| d > 0)?;
-                let nearer_below = down[i].is_some_and(|d| d < distance);
+                let nearer_below = down[i].is_some_and(|d| d <= distance) && depth[i] > own_depth;
                 let is_outer = outer.is_some_and(|o| self.counts_as(p, o));
                 (!nearer_below && !is_outer).then_some(Above { protocol: p, distance })
             })

@@ -44,6 +44,16 @@ impl Clause<'_> {
     pub(crate) fn items(&self, select: &Select) -> Bound<Vec<Column>> {
         let mut titles = Titles::default();
         let mut failed = None;
+        let too_many = || {
+            self.error(
+                "too-large",
+                select.span.0,
+                format!("a query has at most {COLUMNS_MAX} columns"),
+            )
+        };
+        if select.items.len() > COLUMNS_MAX {
+            return Err(too_many());
+        }
         for item in &select.items {
             if let SelectItem::Expr { alias: Some(alias), .. } = item
                 && !titles.reserve(&alias.text)
@@ -83,11 +93,7 @@ impl Clause<'_> {
             }
         }
         if columns.len() > COLUMNS_MAX {
-            failed = Some(self.error(
-                "too-large",
-                select.span.0,
-                format!("a query has at most {COLUMNS_MAX} columns"),
-            ));
+            failed = Some(too_many());
         }
         failed.map_or(Ok(columns), Err)
     }

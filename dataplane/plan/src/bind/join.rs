@@ -125,7 +125,8 @@ fn equality(
     let mark = sh.diags.mark();
     let mut window = false;
     // Ordered expressions bounded from below and from above by the other table's, constants aside.
-    let (mut lower, mut upper): (Vec<(Expr, Expr)>, Vec<(Expr, Expr)>) = Default::default();
+    let mut lower: Vec<(Expr, Expr)> = Vec::new();
+    let mut upper: Vec<(Expr, Expr)> = Vec::new();
     let mut near_miss: Option<Span> = None;
     for e in conjuncts_of(select.where_.as_ref()) {
         let _ = clause.predicate(e);

@@ -130,7 +130,8 @@ impl Clause<'_> {
         Ok(e)
     }
 
-    fn bad_text(&self, text: &str, ty: Type, span: Span) -> Reported {
+    /// A text that does not read as a value of the type it stands beside.
+    pub(crate) fn bad_text(&self, text: &str, ty: Type, span: Span) -> Reported {
         let (what, hint) = match ty {
             Type::Ip if parse_as(text, Type::Ipv6).is_some() => (
                 "an IPv4 address",
@@ -167,7 +168,11 @@ impl Clause<'_> {
         };
         self.report(
             Diagnostic::error("bad-literal", span, format!("`{text}` is not {what}"))
-                .label(format!("compared with {ty}"))
+                .label(if ty == Type::Prefix {
+                    String::new()
+                } else {
+                    format!("compared with {ty}")
+                })
                 .hint(hint),
         )
     }

@@ -126,10 +126,10 @@ fn check_alike(clause: &Clause<'_>, schemas: &[&Schema]) -> Bound<()> {
                 "merge-columns",
                 table.span,
                 format!(
-                    "`{}` has {} columns and `{head}` has {}",
+                    "`{}` has {} and `{head}` has {}",
                     table.name,
-                    other.columns.len(),
-                    first.columns.len()
+                    count(other.columns.len()),
+                    count(first.columns.len())
                 ),
             )
         } else if let Some((n, a, b, differ)) = different {
@@ -153,6 +153,10 @@ fn check_alike(clause: &Clause<'_>, schemas: &[&Schema]) -> Bound<()> {
             )));
     }
     failed.map_or(Ok(()), Err)
+}
+
+fn count(columns: usize) -> String {
+    if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
 }
 
 /// The position of the merge column, the same in all inputs.

@@ -31,6 +31,8 @@ mod merge;
 mod normal;
 mod options;
 mod ordering;
+#[cfg(test)]
+mod ordering_tests;
 mod packet_scope;
 mod params;
 mod patterns;

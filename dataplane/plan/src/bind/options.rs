@@ -93,11 +93,9 @@ fn option(name: &str, define: &Define, to: &mut Defined, diags: &Diags) -> Bound
     let on = !define.value.is_empty();
     let o = &mut to.options;
     match name {
-        "query_name" => {
-            if on {
-                check_name(define, diags)?;
-                to.name = Some(Ident::new(define.value.clone(), define.value_span.0));
-            }
+        "query_name" if on => {
+            check_name(define, diags)?;
+            to.name = Some(Ident::new(define.value.clone(), define.value_span.0));
         }
         "real_time" => o.real_time = on,
         "lfta_aggregation" => o.lfta_aggregation = on,

@@ -21,7 +21,13 @@ pub(crate) fn infer(expr: &Expr, leaf: &dyn Fn(&Expr) -> Ordering) -> Ordering {
         ExprKind::Cast(a) => ordering::cast(a.ty, expr.ty, &infer(a, leaf)),
         ExprKind::Binary(op, a, b) => {
             let (oa, ob) = (infer(a, leaf), infer(b, leaf));
-            ordering::binary(*op, operand(a, &oa), operand(b, &ob))
+            let imputed = ordering::binary(*op, operand(a, &oa), operand(b, &ob));
+            let both_constant = oa == Ordering::Constant && ob == Ordering::Constant;
+            if expr.ty == Type::Float && imputed == Ordering::Constant && !both_constant {
+                // `x * 0.0` is 0.0 or -0.0, and a division tells them apart.
+                return Ordering::Varying;
+            }
+            imputed
         }
         ExprKind::Compare(_, a, b) | ExprKind::And(a, b) | ExprKind::Or(a, b) => {
             constant_if(&[a, b], leaf)

@@ -1,6 +1,6 @@
 //! The fields that a packet source has in scope (ddl.md, Scope).
 
-use wt_catalog::{Catalog, Field, ProtocolId};
+use wt_catalog::{Catalog, Field, PExpr, Place, ProtocolId};
 
 use super::find::{Found, find};
 use super::headers::Headers;
@@ -166,6 +166,9 @@ impl PacketScope {
         hits.retain(|(_, a)| {
             !owners.iter().any(|&o| o != a.owner && headers.counts_as(a.owner, o))
         });
+        // A field that only passes another header's field on (`vlan_id` of eth) is that field.
+        let several = hits.clone();
+        hits.retain(|(_, a)| !several.iter().any(|(_, b)| forwards(catalog, a, b)));
         match &hits[..] {
             [] => Lookup::Unknown,
             [(_, access)] => Lookup::Field(access.clone()),
@@ -269,6 +272,14 @@ impl PacketScope {
     }
 }
 
+/// Whether field `a` is derived as nothing but field `b`.
+fn forwards(catalog: &Catalog, a: &FieldAccess, b: &FieldAccess) -> bool {
+    match field(catalog, a).map(|f| &f.place) {
+        Some(Place::Derived(PExpr::Field(to))) => to.protocol == b.owner && to.field == b.field,
+        _ => false,
+    }
+}
+
 /// The protocol, then the protocols that it refines as the same header, nearest first.
 pub(crate) fn same_header(catalog: &Catalog, headers: &Headers, p: ProtocolId) -> Vec<ProtocolId> {
     let mut list = vec![p];
@@ -308,4 +319,77 @@ fn carriers_of(
         at += 1;
     }
     carriers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(catalog: &Catalog, headers: &Headers, chain: &[&str]) -> PacketScope {
+        let chain = chain.iter().map(|p| catalog.resolve_protocol(p).unwrap()).collect();
+        PacketScope::new(catalog, headers, ProtocolSource { interfaces: vec![0], chain })
+    }
+
+    #[test]
+    fn built_in_names_do_not_clash() {
+        let catalog = Catalog::builtin();
+        let headers = Headers::new(&catalog);
+        for p in catalog.protocols.iter().filter(|p| p.record.is_none()) {
+            let scope = scope(&catalog, &headers, &[&p.name]);
+            for name in scope.names(&catalog) {
+                let found = scope.find(&catalog, &headers, name);
+                assert!(matches!(found, Lookup::Field(_)), "{name} FROM {}: {found:?}", p.name);
+            }
+        }
+    }
+
+    /// What a name means in a source: owner and header.
+    fn meaning(chain: &[&str], field: &str) -> String {
+        let catalog = Catalog::builtin();
+        let headers = Headers::new(&catalog);
+        match scope(&catalog, &headers, chain).find(&catalog, &headers, field) {
+            Lookup::Field(access) => {
+                let of = |p: ProtocolId| name(&catalog, p).to_owned();
+                let header = match access.header {
+                    HeaderRef::Packet => "packet".to_owned(),
+                    HeaderRef::Chain(i) => format!("chain {i}"),
+                    HeaderRef::Carrier(p) => format!("carrier {}", of(p)),
+                    HeaderRef::First(p) => format!("first {}", of(p)),
+                    HeaderRef::Nth(p, n) => format!("{}[{n}]", of(p)),
+                    HeaderRef::Last(p) => format!("{}[last]", of(p)),
+                };
+                format!("{} of {header}", of(access.owner))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_mean_headers_on_the_path() {
+        assert_eq!(meaning(&["tcp"], "time"), "packet of packet");
+        assert_eq!(meaning(&["tcp"], "destPort"), "tcp of chain 0");
+        assert_eq!(meaning(&["tcp"], "srcIP"), "ip of carrier ip");
+        assert_eq!(meaning(&["tcp"], "ip_id"), "ipv4 of carrier ipv4");
+        assert_eq!(meaning(&["tcp"], "eth_src"), "eth of first eth");
+        assert_eq!(meaning(&["tcp"], "vlan_id"), "vlan of first vlan");
+        assert_eq!(meaning(&["tcp"], "vni"), "vxlan of first vxlan");
+        assert_eq!(meaning(&["ipv4"], "srcIP"), "ipv4 of chain 0");
+        assert_eq!(meaning(&["ipv4"], "fragment"), "ip of chain 0");
+        assert_eq!(meaning(&["eth"], "vlan_id"), "eth of chain 0");
+        assert_eq!(meaning(&["gre"], "eth_src"), "eth of first eth");
+        assert_eq!(meaning(&["gre"], "srcIP"), "ip of carrier ip");
+        assert_eq!(meaning(&["vxlan", "tcp"], "vni"), "vxlan of chain 0");
+        assert_eq!(meaning(&["vxlan", "tcp"], "srcIP"), "ip of carrier ip");
+        assert_eq!(meaning(&["vxlan", "eth"], "eth_src"), "eth of chain 1");
+        assert_eq!(meaning(&["vxlan", "eth"], "udp_len"), "udp of first udp");
+    }
+
+    #[test]
+    fn names_of_headers_below_are_not_in_scope() {
+        for (target, field) in
+            [("ip", "destPort"), ("ip", "data"), ("eth", "srcIP"), ("packet", "srcIP")]
+        {
+            assert_eq!(meaning(&[target], field), "Unknown", "{field} FROM {target}");
+        }
+    }
 }

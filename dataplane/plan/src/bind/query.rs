@@ -128,8 +128,14 @@ impl<'b> Binder<'b> {
     fn entry(&mut self, i: usize, watchlists: &'b [Watchlist]) {
         let entry = &self.entries[i];
         let params: Vec<String> = entry.query.params.iter().map(|p| p.name.text.clone()).collect();
-        let statement =
-            Statement { name: &entry.name, defined: &entry.defined, params: &params, watchlists };
+        let text = self.units.get(entry.unit).map_or("", |u| &u.text);
+        let statement = Statement {
+            name: &entry.name,
+            text,
+            defined: &entry.defined,
+            params: &params,
+            watchlists,
+        };
         let mark = self.sh.diags.mark();
         let first = self.queries.len();
         let bound = if let QueryBody::Watchlist(list) = &entry.query.body {

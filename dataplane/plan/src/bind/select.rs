@@ -59,11 +59,7 @@ impl Binder<'_> {
         let (quals, mut columns, sorting) = (quals?, columns?, sorting?);
         let [table] = &tables[..] else { return Err(super::diags::Reported) };
         let finite = sh.input.finite;
-        merge_order(&list, table, &mut columns, finite, select.span.0)?;
-        // A repeated row repeats its ordered columns too, so these bound what DISTINCT remembers.
-        if select.distinct && sorting.is_none() {
-            columns.iter_mut().for_each(|c| c.item.window |= c.item.ordering.is_temporal());
-        }
+        merge_order(&list, table, &mut columns, finite, items_span(select))?;
         let windows = input_windows(table);
         let node = |columns: &[Column]| {
             LogicalNode::Select(Box::new(SelectNode {
@@ -93,6 +89,15 @@ fn is_grouped(binder: &Binder<'_>, select: &Select) -> bool {
         || select.cleaning_by.is_some()
         || select.closing_when.is_some()
         || select.order_by.iter().any(|o| aggregate(&o.expr))
+}
+
+/// The place of the SELECT list.
+pub(crate) fn items_span(select: &Select) -> Span {
+    let spans = select.items.iter().map(|i| match i {
+        SelectItem::Expr { expr, .. } => expr.span(),
+        SelectItem::Star { span, .. } => span.0,
+    });
+    spans.reduce(Span::to).unwrap_or(select.span.0)
 }
 
 /// Whether GROUP BY has a session window.
@@ -317,7 +322,9 @@ impl Stage<'_, '_> {
         sorting: Option<&Sorting>,
         columns: &[Column],
     ) -> Bound<()> {
-        if self.bounded || columns.iter().any(|c| c.item.window) {
+        // A repeated row repeats its ordered columns too, so these bound what DISTINCT remembers.
+        let ordered = |c: &Column| sorting.is_none() && c.item.ordering.is_temporal();
+        if self.bounded || columns.iter().any(|c| c.item.window || ordered(c)) {
             return Ok(());
         }
         let what = match sorting {
@@ -325,9 +332,11 @@ impl Stage<'_, '_> {
             Some(_) => "ORDER BY",
             None => "DISTINCT",
         };
+        let by = select.order_by.first().map(|o| o.expr.span());
+        let span = by.or_else(|| select.limit.as_ref().map(Ast::span));
         let diagnostic = Diagnostic::error(
             "unbounded",
-            select.span.0,
+            span.unwrap_or_else(|| items_span(select)),
             format!("{what} over a live stream needs a window"),
         );
         Err(self.clause.report(if sorting.is_some() {

@@ -94,9 +94,15 @@ impl<'a> Shared<'a> {
     /// Reports what was refused, unless the query has errors anyway.
     pub(crate) fn report_refused(&self, mark: usize) {
         let refused = std::mem::take(&mut *self.refused.borrow_mut());
-        if !self.diags.failed_since(mark) {
-            for diagnostic in refused {
-                self.diags.report(diagnostic);
+        if self.diags.failed_since(mark) {
+            return;
+        }
+        let mut advice: Vec<&[String]> = Vec::new();
+        for diagnostic in &refused {
+            // One message for everything that the same advice replaces.
+            if !advice.contains(&&diagnostic.hints[..]) {
+                advice.push(&diagnostic.hints);
+                self.diags.report(diagnostic.clone());
             }
         }
     }
@@ -123,6 +129,8 @@ impl<'a> Shared<'a> {
 pub(crate) struct Statement<'s> {
     /// Its name, for notes.
     pub(crate) name: &'s str,
+    /// The text that its places are in: the query file's, or a library file's.
+    pub(crate) text: &'s str,
     /// Its options and `#name` strings.
     pub(crate) defined: &'s Defined,
     /// Names of the parameters it declares.

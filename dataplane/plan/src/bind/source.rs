@@ -34,9 +34,14 @@ impl Shared<'_> {
     /// All interfaces, or those of the set `default`.
     fn default_interfaces(&self) -> Vec<usize> {
         match self.input.interface_sets.iter().find(|(name, _)| name == "default") {
-            Some((_, members)) => members.clone(),
+            Some((_, members)) => self.known(members),
             None => (0..self.input.interfaces.len()).collect(),
         }
+    }
+
+    /// The members of a set that are interfaces of the session.
+    fn known(&self, members: &[usize]) -> Vec<usize> {
+        members.iter().copied().filter(|&i| i < self.input.interfaces.len()).collect()
     }
 
     /// A path that names no query: `tcp`, `eth0.tcp`, `host.eth0.tcp`, `vxlan.tcp`. `queries` are offered as near names.
@@ -71,7 +76,7 @@ impl Shared<'_> {
     ) -> Bound<ProtocolSource> {
         let sets = self.input.interface_sets;
         let members = match position(&set.text, sets.iter().map(|(n, _)| n.as_str())) {
-            Some(i) => sets[i].1.clone(),
+            Some(i) => self.known(&sets[i].1),
             None if set.text.eq_ignore_ascii_case("default") => self.default_interfaces(),
             None => {
                 let known = sets.iter().map(|(n, _)| n.as_str()).chain(["default"]);
