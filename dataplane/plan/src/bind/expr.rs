@@ -7,7 +7,7 @@ use wt_lang::ast::{BinaryOp, CmpOp, Expr as Ast, ExprKind as AstKind, UnaryOp};
 use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Ident, Span};
 
-use super::clause::{Clause, Group, node};
+use super::clause::{Clause, Group, Key, node};
 use super::diags::{Bound, Reported, did_you_mean};
 use super::fold::{constant, fold, is_zero};
 use crate::logical::{Expr, ExprKind};
@@ -212,7 +212,19 @@ impl Clause<'_> {
         let grouped = matches!(self.group, Group::Result(_));
         match values[..] {
             [value] => Ok(node(ExprKind::Const(Value::bytes(value)), Type::String, span)),
-            _ if grouped => Err(self.report(
+            _ if grouped => self.property_key(name, span),
+            _ => Ok(node(ExprKind::InterfaceProperty(name.text.clone()), Type::String, span)),
+        }
+    }
+
+    /// The group variable that a property of several interfaces is.
+    fn property_key(&self, name: &Ident, span: Span) -> Bound<Expr> {
+        let Group::Result(grouped) = self.group else { return Err(Reported) };
+        let is =
+            |k: &Key<'_>| matches!(&k.expr.kind, ExprKind::InterfaceProperty(n) if *n == name.text);
+        match grouped.keys.iter().position(is) {
+            Some(i) => self.key(i, span),
+            None => Err(self.report(
                 Diagnostic::error(
                     "raw-field",
                     span,
@@ -220,7 +232,6 @@ impl Clause<'_> {
                 )
                 .hint(format!("Group by it: GROUP BY …, @{name} AS {}.", name.text.to_lowercase())),
             )),
-            _ => Ok(node(ExprKind::InterfaceProperty(name.text.clone()), Type::String, span)),
         }
     }
 

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 
 use wt_catalog::Ordering;
-use wt_lang::ast::{ExprKind as AstKind, GroupItem, Select};
+use wt_lang::ast::{Call, Expr as Ast, ExprKind as AstKind, GroupItem, Select, SelectItem};
 use wt_lang::{Diagnostic, Ident, Span};
 
+use super::aggregate::is_aggregate;
 use super::clause::{Clause, Group, Grouped, Key, Part, node};
 use super::diags::{Bound, Reported};
-use super::patterns::{Listed, grouping};
+use super::patterns::{KEYS_MAX, Listed, grouping};
 use super::query::{Binder, Output};
 use super::select::{Stage, has_session, items_span, sorting};
 use super::shared::{Shared, Statement, Table};
-use super::{refuse, sampling};
+use super::{refuse, sampling, walk};
 use crate::logical::{AggregateNode, ExprKind, Item, LogicalNode};
 
 /// A grouped query over one table.
@@ -23,10 +24,10 @@ pub(crate) fn bind(
     tables: &[Table],
 ) -> Bound<Output> {
     let clause = |part| Clause::new(sh, statement, tables, part);
-    let listed = grouping(sh, select)?;
-    let keys = keys(&clause(Part::GroupBy), &listed.vars);
+    let mut listed = grouping(sh, select)?;
+    let (mut keys, all_good) = keys(&clause(Part::GroupBy), &listed.vars);
     session_gaps(&clause(Part::SessionGap), select);
-    let (keys, all_good) = keys;
+    by_interface(&clause(Part::GroupBy), select, &mut keys, &mut listed.patterns);
     let at_end = closes_at_end(sh, statement, select, &keys, all_good);
     let quals = clause(Part::Where).grouped(Group::Expand(&keys)).conjuncts(select.where_.as_ref());
     if !all_good {
@@ -70,6 +71,47 @@ pub(crate) fn bind(
             at_end,
         }))
     })
+}
+
+/// SELECT and HAVING may use interface properties (gsql.md §11). Each LFTA has its own constant; where these differ the groups
+/// are apart, as if the query grouped by the property too.
+fn by_interface<'q>(
+    clause: &Clause<'_>,
+    select: &'q Select,
+    keys: &mut Vec<Key<'q>>,
+    patterns: &mut [u64],
+) {
+    let mut properties: Vec<&'q Ast> = Vec::new();
+    let listed = select.items.iter().filter_map(|i| match i {
+        SelectItem::Expr { expr, .. } => Some(expr),
+        SelectItem::Star { .. } => None,
+    });
+    let sorted = select.order_by.iter().map(|o| &o.expr);
+    let aggregate = |c: &Call| is_aggregate(clause.sh.catalog(), c);
+    for e in listed.chain(&select.having).chain(sorted) {
+        walk::parts_outside(e, &aggregate, &mut |e| {
+            if matches!(e.kind, AstKind::IfProp { .. }) {
+                properties.push(e);
+            }
+        });
+    }
+    for ast in properties {
+        let bound = clause.sh.diags.quietly(|| clause.expr(ast));
+        let Ok(expr) = bound else { continue };
+        let ExprKind::InterfaceProperty(name) = &expr.kind else { continue };
+        if keys.iter().any(|k| walk::same(&k.expr, &expr)) || keys.len() >= KEYS_MAX {
+            continue;
+        }
+        patterns.iter_mut().for_each(|p| *p |= 1 << keys.len());
+        keys.push(Key {
+            name: format!("@{name}"),
+            name_span: ast.span(),
+            ast,
+            expr,
+            ordering: Ordering::Varying,
+            subtype: None,
+        });
+    }
 }
 
 fn item(key: &Key<'_>) -> Item {

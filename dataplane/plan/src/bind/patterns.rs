@@ -10,7 +10,7 @@ use super::shared::Shared;
 const PATTERNS_MAX: usize = 1024;
 
 /// Group variables of one query: a pattern is a word of bits.
-const KEYS_MAX: usize = 64;
+pub(crate) const KEYS_MAX: usize = 64;
 
 /// A group variable as listed, before it is bound.
 #[derive(Clone, Copy)]

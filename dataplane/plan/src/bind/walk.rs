@@ -64,44 +64,49 @@ fn each_select_expr<'t>(select: &'t Select, f: &mut dyn FnMut(&'t Ast)) {
 /// Calls `f` on `expr` and everything below it.
 pub(crate) fn parts<'t>(expr: &'t Ast, f: &mut dyn FnMut(&'t Ast)) {
     f(expr);
+    children(expr).into_iter().for_each(|e| parts(e, f));
+}
+
+/// Calls `f` on `expr` and everything below it, calls for which `skip` holds left out.
+pub(crate) fn parts_outside<'t>(
+    expr: &'t Ast,
+    skip: &dyn Fn(&ast::Call) -> bool,
+    f: &mut dyn FnMut(&'t Ast),
+) {
+    if matches!(&expr.kind, AstKind::Call(call) if skip(call)) {
+        return;
+    }
+    f(expr);
+    children(expr).into_iter().for_each(|e| parts_outside(e, skip, f));
+}
+
+/// The operands of an expression.
+fn children(expr: &Ast) -> Vec<&Ast> {
     match &expr.kind {
         AstKind::Literal(_)
         | AstKind::Param(_)
         | AstKind::Defined(_)
         | AstKind::IfProp { .. }
-        | AstKind::Column(_) => {}
-        AstKind::Unary(_, a) | AstKind::Not(a) => parts(a, f),
+        | AstKind::Column(_) => Vec::new(),
+        AstKind::Unary(_, a) | AstKind::Not(a) => vec![a],
         AstKind::Binary(_, a, b)
         | AstKind::Compare(_, a, b)
         | AstKind::And(a, b)
-        | AstKind::Or(a, b) => {
-            parts(a, f);
-            parts(b, f);
-        }
+        | AstKind::Or(a, b) => vec![a, b],
         AstKind::In { value, set, .. } => {
-            parts(value, f);
-            if let InSet::List(list) = set {
-                list.iter().for_each(|e| parts(e, f));
-            }
+            let list = match set {
+                InSet::List(list) => &list[..],
+                InSet::Named(_) => &[],
+            };
+            std::iter::once(&**value).chain(list).collect()
         }
-        AstKind::Between { value, low, high, .. } => {
-            parts(value, f);
-            parts(low, f);
-            parts(high, f);
-        }
-        AstKind::Like { value, pattern, .. } => {
-            parts(value, f);
-            parts(pattern, f);
-        }
+        AstKind::Between { value, low, high, .. } => vec![value, low, high],
+        AstKind::Like { value, pattern, .. } => vec![value, pattern],
         AstKind::Case { operand, arms, otherwise } => {
-            operand.iter().for_each(|e| parts(e, f));
-            for (when, then) in arms {
-                parts(when, f);
-                parts(then, f);
-            }
-            otherwise.iter().for_each(|e| parts(e, f));
+            let arms = arms.iter().flat_map(|(when, then)| [when, then]);
+            operand.as_deref().into_iter().chain(arms).chain(otherwise.as_deref()).collect()
         }
-        AstKind::Call(call) => call.args.iter().for_each(|e| parts(e, f)),
+        AstKind::Call(call) => call.args.iter().collect(),
     }
 }
 
