@@ -49,8 +49,16 @@ impl MergedCaptures {
     #[expect(clippy::should_implement_trait, reason = "records borrow the buffer: a lending next")]
     pub fn next(&mut self) -> Result<Option<SourcedRecord<'_>>, CaptureError> {
         self.prime()?;
-        let Some(Reverse((_, source))) = self.heads.pop() else { return Ok(None) };
-        self.pending.push(source);
+        let source = match self.sources.len() {
+            1 => 0,
+            _ => match self.heads.pop() {
+                Some(Reverse((_, source))) => source,
+                None => return Ok(None),
+            },
+        };
+        if self.sources[source].head.is_some() {
+            self.pending.push(source);
+        }
         let Source { reader, head } = &mut self.sources[source];
         Ok(head.take().map(|meta| SourcedRecord { source, record: reader.record(&meta) }))
     }
@@ -61,10 +69,14 @@ impl MergedCaptures {
     /// # Errors
     /// As [`Self::next`]; call again for the remaining captures.
     pub fn prime(&mut self) -> Result<(), CaptureError> {
+        // A single capture needs no comparison.
+        let is_alone = self.sources.len() == 1;
         while let Some(source) = self.pending.pop() {
             let Source { reader, head } = &mut self.sources[source];
             *head = reader.advance()?;
-            if let Some(meta) = head {
+            if let Some(meta) = head
+                && !is_alone
+            {
                 self.heads.push(Reverse((meta.timestamp_ns, source)));
             }
         }
