@@ -8,6 +8,7 @@ use wt_plan::ir::{
 use wt_plan::physical::{Aggregate, HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
 use crate::functions;
+use crate::interp::{Which, operands};
 
 /// Most slots of an LFTA table.
 pub const TABLE_SLOTS_MAX: u32 = 1 << 24;
@@ -128,7 +129,7 @@ fn exprs(exprs: &Exprs, layers: usize, params: usize) -> Result<(), Defect> {
         }
     }
     for (index, node) in exprs.nodes.iter().enumerate() {
-        operands(&node.op, |operand| below("operand", operand.0, index))?;
+        operands(&node.op, Which::All, |operand| below("operand", operand.0, index))?;
         layers_of(&node.op, |layer| below("layer", layer.0, layers))?;
         match &node.op {
             Op::Param(param) => below("parameter", param.0, params)?,
@@ -150,43 +151,6 @@ fn exprs(exprs: &Exprs, layers: usize, params: usize) -> Result<(), Defect> {
         }
     }
     Ok(())
-}
-
-/// Visits the operands of a node.
-fn operands(op: &Op, mut visit: impl FnMut(NodeId) -> Result<(), Defect>) -> Result<(), Defect> {
-    match op {
-        Op::Const(_)
-        | Op::Param(_)
-        | Op::Input(_)
-        | Op::Meta(_)
-        | Op::Present(_)
-        | Op::Offset(_)
-        | Op::Depth { .. } => Ok(()),
-        Op::Load { at, .. }
-        | Op::LoadOrZero { at, .. }
-        | Op::InBounds { at, .. }
-        | Op::LoadIpv6 { at, .. } => at.map_or(Ok(()), visit),
-        Op::Slice { at, len, .. } => {
-            visit(*at)?;
-            len.map_or(Ok(()), visit)
-        }
-        Op::ByProtocol { arms, .. } => arms.iter().try_for_each(|(_, node)| visit(*node)),
-        Op::Unary(_, a) | Op::Not(a) | Op::In(a, _) | Op::Cast(a) => visit(*a),
-        Op::Binary(_, a, b)
-        | Op::Saturating(_, a, b)
-        | Op::Compare(_, a, b)
-        | Op::And(a, b)
-        | Op::Or(a, b) => {
-            visit(*a)?;
-            visit(*b)
-        }
-        Op::Select { cond, then, otherwise } => {
-            visit(*cond)?;
-            visit(*then)?;
-            visit(*otherwise)
-        }
-        Op::Call { args, .. } => args.iter().try_for_each(|node| visit(*node)),
-    }
 }
 
 /// Visits the layers that a node reads.

@@ -27,6 +27,7 @@ pub(crate) const NS_PER_S: u64 = 1_000_000_000;
 
 impl Packet<'_> {
     /// A piece of metadata as an unsigned number; the interface name has none.
+    #[inline]
     pub(crate) fn meta(&self, meta: Meta) -> Option<u64> {
         Some(match meta {
             Meta::Time => self.timestamp_ns / NS_PER_S,

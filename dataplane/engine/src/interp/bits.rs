@@ -6,6 +6,7 @@ use wt_catalog::{Type, Value};
 
 /// The unsigned bit field of `bits` (1 to 64) bits that starts `bit` bits behind byte `offset`, counted from the most
 /// significant bit; `little` swaps the bytes of a field of whole bytes. Nothing when it touches a byte outside `data`.
+#[inline]
 pub(super) fn load(data: &[u8], offset: u64, bit: u32, bits: u32, little: bool) -> Option<u64> {
     let first = offset.checked_add(u64::from(bit / 8))?;
     let shift = bit % 8;
@@ -26,6 +27,7 @@ fn mask(bits: u32) -> u64 {
 
 /// The value of a type that a bit pattern stands for, cut to the type's width. Nothing for types that are not bit patterns
 /// of at most 64 bits.
+#[inline]
 pub(crate) fn value(pattern: u64, ty: Type) -> Option<Value> {
     Some(match ty {
         Type::Bool => Value::Bool(pattern != 0),

@@ -16,18 +16,12 @@ pub(crate) enum Lack {
     Failed,
 }
 
-/// A piece of metadata.
-pub(crate) enum MetaValue {
-    /// A number, of the node's type.
-    Number(u64),
-    /// The interface name.
-    Name(Value),
-}
-
 /// Access to what is evaluated against. Every part may be missing.
 pub(crate) trait Env {
-    /// Packet metadata.
-    fn meta(&self, meta: Meta) -> Option<MetaValue>;
+    /// Packet metadata that is a number.
+    fn meta(&self, meta: Meta) -> Option<u64>;
+    /// The interface name.
+    fn interface(&self) -> Option<&Value>;
     /// A resolved layer.
     fn layer(&self, layer: LayerId) -> Option<Layer>;
     /// The captured bytes.
@@ -47,11 +41,13 @@ pub(super) struct PacketEnv<'a> {
 }
 
 impl Env for PacketEnv<'_> {
-    fn meta(&self, meta: Meta) -> Option<MetaValue> {
-        Some(match self.packet.meta(meta) {
-            Some(number) => MetaValue::Number(number),
-            None => MetaValue::Name(self.packet.interface.clone()),
-        })
+    #[inline]
+    fn meta(&self, meta: Meta) -> Option<u64> {
+        self.packet.meta(meta)
+    }
+
+    fn interface(&self) -> Option<&Value> {
+        Some(self.packet.interface)
     }
 
     #[inline]
@@ -80,12 +76,16 @@ pub(crate) struct TimeEnv {
 }
 
 impl Env for TimeEnv {
-    fn meta(&self, meta: Meta) -> Option<MetaValue> {
+    fn meta(&self, meta: Meta) -> Option<u64> {
         match meta {
-            Meta::Time => Some(MetaValue::Number(self.time_ns / NS_PER_S)),
-            Meta::Timestamp => Some(MetaValue::Number(self.time_ns)),
+            Meta::Time => Some(self.time_ns / NS_PER_S),
+            Meta::Timestamp => Some(self.time_ns),
             _ => None,
         }
+    }
+
+    fn interface(&self) -> Option<&Value> {
+        None
     }
 
     fn layer(&self, _layer: LayerId) -> Option<Layer> {
@@ -136,7 +136,11 @@ impl Columns for [(u32, Value)] {
 }
 
 impl<T: Columns + ?Sized> Env for TupleEnv<'_, T> {
-    fn meta(&self, _meta: Meta) -> Option<MetaValue> {
+    fn meta(&self, _meta: Meta) -> Option<u64> {
+        None
+    }
+
+    fn interface(&self) -> Option<&Value> {
         None
     }
 

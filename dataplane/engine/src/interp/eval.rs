@@ -1,22 +1,29 @@
 //! Evaluation of a DAG of nodes, on demand and at most once per packet or tuple.
 //!
-//! No recursion: a node whose operand has no value yet puts the operand on a stack and is visited again, so the depth of
-//! an expression costs memory that its size bounds, and never the call stack.
+//! For each node that is asked for, the nodes it always reads are listed once, operands first; evaluation goes down that
+//! list. What only one arm of a condition reads is evaluated when the arm is taken: the node puts it on a stack and is
+//! visited again. So the depth of an expression never costs call stack, only memory that its size bounds.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 
+use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value, arith};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HandleArg, LayerId, Node, NodeId, Op};
 
 use super::bits;
-use super::env::{Env, Lack, MetaValue};
+use super::env::{Env, Lack};
+use super::operands::{Which, operands};
 use super::saturating;
 use crate::functions::{self, Handle, ScalarFn};
 use crate::setup::SetupError;
 
 /// What a node came to.
 type Cell = Result<Value, Lack>;
+
+/// Longest list of nodes that is kept for one node.
+const ORDER_NODES_MAX: usize = 128;
 
 /// Generation of nodes that have the same value for every packet.
 const ALWAYS: u64 = u64::MAX;
@@ -27,20 +34,19 @@ pub(crate) struct Evaluator {
     /// By node: the code of a call.
     calls: Vec<Option<ScalarFn>>,
     handles: Vec<Handle>,
-    cells: Vec<Cell>,
-    /// By node: the generation that its cell belongs to.
-    marks: Vec<u64>,
-    generation: u64,
+    memo: Memo,
+    /// By node that has been asked for: what it always reads and itself, operands first.
+    orders: Vec<Option<Box<[NodeId]>>>,
     pending: Vec<NodeId>,
     args: Vec<Value>,
 }
 
-/// One visit of a node.
-enum Step {
-    /// It has come to something.
-    Done(Cell),
-    /// It needs this operand first.
-    Need(NodeId),
+/// What the nodes came to.
+struct Memo {
+    cells: Vec<Cell>,
+    /// By node: the generation that its cell belongs to.
+    marks: Vec<u64>,
+    generation: u64,
 }
 
 /// An operand as found.
@@ -50,13 +56,106 @@ enum Operand<'a> {
     Missing,
 }
 
-/// The value of an operand, or an early return from a step.
+/// An offset that is not there.
+enum NoOffset {
+    Lacks(Lack),
+    Missing(NodeId),
+}
+
+impl Memo {
+    #[inline]
+    fn is_known(&self, node: NodeId) -> bool {
+        let mark = self.marks[node.0 as usize];
+        mark == self.generation || mark == ALWAYS
+    }
+
+    #[inline]
+    fn operand(&self, node: NodeId) -> Operand<'_> {
+        if !self.is_known(node) {
+            return Operand::Missing;
+        }
+        match &self.cells[node.0 as usize] {
+            Ok(value) => Operand::Value(value),
+            Err(lack) => Operand::Lacks(*lack),
+        }
+    }
+
+    // Inlined, so that a value is made in its cell: made elsewhere and copied, it cost a third of an evaluation.
+    #[inline(always)]
+    fn set(&mut self, node: NodeId, cell: Cell) {
+        self.cells[node.0 as usize] = cell;
+        self.marks[node.0 as usize] = self.generation;
+    }
+
+    #[inline(always)]
+    fn set_value(&mut self, node: NodeId, value: Value) {
+        self.set(node, Ok(value));
+    }
+
+    /// Sets a node to the value of a bit pattern; nothing is absent.
+    #[inline]
+    fn set_pattern(&mut self, node: NodeId, pattern: Option<u64>, ty: Type) {
+        match (pattern, ty) {
+            (None, _) => self.set(node, Err(Lack::Absent)),
+            (Some(pattern), Type::Uint) => {
+                self.set_value(node, Value::Uint(u64::from(pattern as u32)));
+            }
+            (Some(pattern), Type::Bool) => self.set_value(node, Value::Bool(pattern != 0)),
+            (Some(pattern), _) => self.set(node, bits::value(pattern, ty).ok_or(Lack::Absent)),
+        }
+    }
+
+    fn set_bool(&mut self, node: NodeId, truth: bool) {
+        self.set_value(node, Value::Bool(truth));
+    }
+
+    /// An optional offset: 0 when there is none.
+    #[inline]
+    fn offset(&self, at: Option<NodeId>) -> Result<u64, NoOffset> {
+        let Some(node) = at else { return Ok(0) };
+        match self.operand(node) {
+            Operand::Value(value) => value.as_u64().ok_or(NoOffset::Lacks(Lack::Absent)),
+            Operand::Lacks(lack) => Err(NoOffset::Lacks(lack)),
+            Operand::Missing => Err(NoOffset::Missing(node)),
+        }
+    }
+}
+
+/// The value of an operand; or the visited node gets its lack; or the visit ends because the operand is needed first.
 macro_rules! operand {
-    ($self:ident, $node:expr) => {
-        match $self.operand($node) {
+    ($self:ident, $id:expr, $node:expr) => {
+        match $self.memo.operand($node) {
             Operand::Value(value) => value,
-            Operand::Lacks(lack) => return Step::Done(Err(lack)),
-            Operand::Missing => return Step::Need($node),
+            Operand::Lacks(lack) => {
+                $self.memo.set($id, Err(lack));
+                return None;
+            }
+            Operand::Missing => return Some($node),
+        }
+    };
+}
+
+/// As [`operand!`], for an optional offset.
+macro_rules! offset {
+    ($self:ident, $id:expr, $at:expr) => {
+        match $self.memo.offset($at) {
+            Ok(at) => at,
+            Err(NoOffset::Lacks(lack)) => {
+                $self.memo.set($id, Err(lack));
+                return None;
+            }
+            Err(NoOffset::Missing(node)) => return Some(node),
+        }
+    };
+}
+
+/// An optional offset modulo 2^32 for operators that are never absent: nothing when the node has no value.
+macro_rules! wrapping_offset {
+    ($self:ident, $at:expr) => {
+        match $self.memo.offset($at) {
+            Ok(at) => Some(at as u32),
+            Err(NoOffset::Lacks(_)) => None,
+            Err(NoOffset::Missing(node)) => return Some(node),
         }
     };
 }
@@ -85,23 +184,24 @@ impl Evaluator {
         let mut evaluator = Self {
             calls: calls.collect(),
             handles,
-            cells: vec![Err(Lack::Absent); exprs.nodes.len()],
-            marks: vec![0; exprs.nodes.len()],
-            generation: 0,
+            memo: Memo {
+                cells: vec![Err(Lack::Absent); exprs.nodes.len()],
+                marks: vec![0; exprs.nodes.len()],
+                generation: 0,
+            },
+            orders: vec![None; exprs.nodes.len()],
             pending: Vec::new(),
             args: Vec::new(),
             nodes: exprs.nodes.clone(),
         };
-        for (cell, (mark, node)) in
-            evaluator.cells.iter_mut().zip(evaluator.marks.iter_mut().zip(&exprs.nodes))
-        {
+        for (index, node) in exprs.nodes.iter().enumerate() {
             let constant = match &node.op {
                 Op::Const(value) => value,
                 Op::Param(param) => &params[param.0 as usize],
                 _ => continue,
             };
-            *cell = Ok(constant.clone());
-            *mark = ALWAYS;
+            evaluator.memo.cells[index] = Ok(constant.clone());
+            evaluator.memo.marks[index] = ALWAYS;
         }
         evaluator.begin();
         Ok(evaluator)
@@ -110,193 +210,197 @@ impl Evaluator {
     /// Forgets the values of the packet or tuple before.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        self.generation += 1;
+        self.memo.generation += 1;
     }
 
     /// The value of a node against `env`, which must stay the same from one [`Self::begin`] to the next.
     #[inline]
     pub(crate) fn eval<E: Env>(&mut self, root: NodeId, env: &E) -> Result<&Value, Lack> {
-        if !self.is_known(root) {
+        if !self.memo.is_known(root) {
             self.compute(root, env);
         }
-        self.cells[root.0 as usize].as_ref().map_err(|lack| *lack)
-    }
-
-    #[inline]
-    fn is_known(&self, node: NodeId) -> bool {
-        let mark = self.marks[node.0 as usize];
-        mark == self.generation || mark == ALWAYS
+        self.memo.cells[root.0 as usize].as_ref().map_err(|lack| *lack)
     }
 
     fn compute<E: Env>(&mut self, root: NodeId, env: &E) {
+        let slot = root.0 as usize;
+        let order = match self.orders[slot].take() {
+            Some(order) => order,
+            None => self.order(root),
+        };
+        for &node in &order {
+            if self.memo.is_known(node) {
+                continue;
+            }
+            if let Some(arm) = self.visit(node, env) {
+                self.compute_arm(node, arm, env);
+            }
+        }
+        self.orders[slot] = Some(order);
+    }
+
+    /// What `root` always reads, operands first, then itself; of large expressions only itself.
+    fn order(&self, root: NodeId) -> Box<[NodeId]> {
+        let mut order = Vec::new();
+        let mut found = vec![root];
+        while let Some(node) = found.pop() {
+            if self.memo.marks[node.0 as usize] == ALWAYS || order.contains(&node) {
+                continue;
+            }
+            order.push(node);
+            if order.len() > ORDER_NODES_MAX {
+                return [root].into();
+            }
+            let op = &self.nodes[node.0 as usize].op;
+            let visited = operands(op, Which::Always, |operand| {
+                found.push(operand);
+                Ok::<(), Infallible>(())
+            });
+            let Ok(()) = visited;
+        }
+        // Operands have lower indices.
+        order.sort_unstable();
+        order.into()
+    }
+
+    /// Computes a node that needs `arm` first.
+    fn compute_arm<E: Env>(&mut self, node: NodeId, arm: NodeId, env: &E) {
         debug_assert!(self.pending.is_empty());
-        self.pending.push(root);
+        self.pending.extend([node, arm]);
         while let Some(&node) = self.pending.last() {
             match self.visit(node, env) {
-                Step::Done(cell) => {
-                    self.cells[node.0 as usize] = cell;
-                    self.marks[node.0 as usize] = self.generation;
+                None => {
                     self.pending.pop();
                 }
-                Step::Need(operand) => self.pending.push(operand),
+                Some(operand) => self.pending.push(operand),
             }
         }
     }
 
+    /// Sets the cell of a node, or gives the operand that it needs first.
     #[inline]
-    fn operand(&self, node: NodeId) -> Operand<'_> {
-        if !self.is_known(node) {
-            return Operand::Missing;
-        }
-        match &self.cells[node.0 as usize] {
-            Ok(value) => Operand::Value(value),
-            Err(lack) => Operand::Lacks(*lack),
-        }
-    }
-
-    /// An optional offset: 0 when there is none.
-    fn offset(&self, at: Option<NodeId>) -> Result<u64, Step> {
-        let Some(node) = at else { return Ok(0) };
-        match self.operand(node) {
-            Operand::Value(value) => value.as_u64().ok_or(Step::Done(Err(Lack::Absent))),
-            Operand::Lacks(lack) => Err(Step::Done(Err(lack))),
-            Operand::Missing => Err(Step::Need(node)),
-        }
-    }
-
-    fn visit<E: Env>(&mut self, id: NodeId, env: &E) -> Step {
+    fn visit<E: Env>(&mut self, id: NodeId, env: &E) -> Option<NodeId> {
         let Node { op, ty, .. } = &self.nodes[id.0 as usize];
         let ty = *ty;
-        let value = match op {
+        match op {
             // Both have been put in their cells by `new`.
-            Op::Const(_) | Op::Param(_) => return Step::Done(Err(Lack::Absent)),
-            Op::Input(column) => return Step::Done(env.input(*column).cloned()),
-            Op::Meta(meta) => match env.meta(*meta) {
-                Some(MetaValue::Number(number)) => bits::value(number, ty),
-                Some(MetaValue::Name(name)) => Some(name),
-                None => None,
-            },
+            Op::Const(_) | Op::Param(_) => {}
+            Op::Input(column) => self.memo.set(id, env.input(*column).cloned()),
+            Op::Meta(Meta::Interface) => {
+                self.memo.set(id, env.interface().cloned().ok_or(Lack::Absent));
+            }
+            Op::Meta(meta) => self.memo.set_pattern(id, env.meta(*meta), ty),
             Op::Load { layer, at, byte, bit, bits, little } => {
-                let at = match self.offset(*at) {
-                    Ok(at) => at,
-                    Err(step) => return step,
-                };
-                let place = place(env, *layer, at, *byte);
-                place.and_then(|place| load(env.data(), place, *bit, *bits, *little, ty))
+                let at = offset!(self, id, *at);
+                let pattern = place(env, *layer, at, *byte)
+                    .and_then(|place| bits::load(env.data(), place, *bit, *bits, *little));
+                self.memo.set_pattern(id, pattern, ty);
             }
             Op::LoadOrZero { layer, at, byte, bytes } => {
-                let at = match self.wrapping_offset(*at) {
-                    Ok(at) => at,
-                    Err(step) => return step,
-                };
+                let at = wrapping_offset!(self, *at);
                 let pattern = at
                     .and_then(|at| wrapping_place(env, *layer, at, *byte))
                     .and_then(|place| bits::load(env.data(), place, 0, 8 * *bytes, false));
-                bits::value(pattern.unwrap_or(0), ty)
+                self.memo.set_pattern(id, Some(pattern.unwrap_or(0)), ty);
             }
             Op::InBounds { layer, at, byte, bytes } => {
-                let at = match self.wrapping_offset(*at) {
-                    Ok(at) => at,
-                    Err(step) => return step,
-                };
+                let at = wrapping_offset!(self, *at);
                 let end = at
                     .and_then(|at| wrapping_place(env, *layer, at, *byte))
                     .and_then(|place| place.checked_add(u64::from(*bytes)));
-                Some(Value::Bool(end.is_some_and(|end| end <= env.data().len() as u64)))
+                self.memo.set_bool(id, end.is_some_and(|end| end <= env.data().len() as u64));
             }
             Op::LoadIpv6 { layer, at, byte } => {
-                let at = match self.offset(*at) {
-                    Ok(at) => at,
-                    Err(step) => return step,
-                };
-                place(env, *layer, at, *byte).and_then(|place| load_ipv6(env.data(), place, ty))
+                let at = offset!(self, id, *at);
+                let address = place(env, *layer, at, *byte)
+                    .and_then(|place| load_ipv6(env.data(), place, ty));
+                self.memo.set(id, address.ok_or(Lack::Absent));
             }
             Op::Slice { layer, at, len } => {
-                let at = match self.offset(Some(*at)) {
-                    Ok(at) => at,
-                    Err(step) => return step,
-                };
-                let len = match len.map(|len| self.offset(Some(len))) {
+                let at = offset!(self, id, Some(*at));
+                let len = match len {
                     None => u64::MAX,
-                    Some(Ok(len)) => len,
-                    Some(Err(step)) => return step,
+                    Some(len) => offset!(self, id, Some(*len)),
                 };
-                env.layer(*layer).map(|layer| slice(env.data(), layer.offset, at, len))
+                let bytes = env.layer(*layer).map(|layer| slice(env.data(), layer.offset, at, len));
+                self.memo.set(id, bytes.ok_or(Lack::Absent));
             }
-            Op::Present(layer) => Some(Value::Bool(env.layer(*layer).is_some())),
+            Op::Present(layer) => self.memo.set_bool(id, env.layer(*layer).is_some()),
             Op::Offset(layer) => {
-                env.layer(*layer).and_then(|layer| bits::value(layer.offset as u64, ty))
+                self.memo.set_pattern(id, env.layer(*layer).map(|l| l.offset as u64), ty);
             }
-            Op::Depth { protocol, run_below } => bits::value(env.depth(*protocol, *run_below), ty),
+            Op::Depth { protocol, run_below } => {
+                self.memo.set_pattern(id, Some(env.depth(*protocol, *run_below)), ty);
+            }
             Op::ByProtocol { layer, arms } => {
-                let arm = env.layer(*layer).and_then(|l| l.protocol).and_then(|p| arm(arms, p));
-                let Some(arm) = arm else { return Step::Done(Err(Lack::Absent)) };
-                Some(operand!(self, arm).clone())
+                match env.layer(*layer).and_then(|l| l.protocol).and_then(|p| arm(arms, p)) {
+                    None => self.memo.set(id, Err(Lack::Absent)),
+                    Some(arm) => {
+                        let value = operand!(self, id, arm).clone();
+                        self.memo.set_value(id, value);
+                    }
+                }
             }
-            Op::Unary(op, a) => return partial(arith::unary(*op, operand!(self, *a), ty)),
+            Op::Unary(op, a) => {
+                let value = arith::unary(*op, operand!(self, id, *a), ty);
+                self.memo.set(id, value.ok_or(Lack::Failed));
+            }
             Op::Binary(op, a, b) => {
-                let (a, b) = (operand!(self, *a), operand!(self, *b));
-                return partial(arith::binary(*op, a, b, ty));
+                let (a, b) = (operand!(self, id, *a), operand!(self, id, *b));
+                let value = arith::binary(*op, a, b, ty);
+                self.memo.set(id, value.ok_or(Lack::Failed));
             }
             Op::Saturating(op, a, b) => {
-                let (a, b) = (operand!(self, *a).as_u64(), operand!(self, *b).as_u64());
-                a.zip(b).and_then(|(a, b)| bits::value(saturating::apply(*op, a, b), ty))
+                let a = operand!(self, id, *a).as_u64();
+                let b = operand!(self, id, *b).as_u64();
+                let pattern = a.zip(b).map(|(a, b)| saturating::apply(*op, a, b));
+                self.memo.set_pattern(id, pattern, ty);
             }
             Op::Compare(op, a, b) => {
-                let (a, b) = (operand!(self, *a), operand!(self, *b));
-                Some(Value::Bool(arith::compare(*op, a, b)))
+                let (a, b) = (operand!(self, id, *a), operand!(self, id, *b));
+                let truth = arith::compare(*op, a, b);
+                self.memo.set_bool(id, truth);
             }
             Op::And(a, b) => {
-                let (a, b) = (operand!(self, *a), operand!(self, *b));
-                Some(Value::Bool(is_true(a) && is_true(b)))
+                let a = is_true(operand!(self, id, *a));
+                let b = is_true(operand!(self, id, *b));
+                self.memo.set_bool(id, a && b);
             }
             Op::Or(a, b) => {
-                let (a, b) = (operand!(self, *a), operand!(self, *b));
-                Some(Value::Bool(is_true(a) || is_true(b)))
+                let a = is_true(operand!(self, id, *a));
+                let b = is_true(operand!(self, id, *b));
+                self.memo.set_bool(id, a || b);
             }
-            Op::Not(a) => Some(Value::Bool(!is_true(operand!(self, *a)))),
+            Op::Not(a) => {
+                let a = is_true(operand!(self, id, *a));
+                self.memo.set_bool(id, !a);
+            }
             Op::In(a, members) => {
-                let a = operand!(self, *a);
-                Some(Value::Bool(members.iter().any(|member| is_member(a, member))))
+                let a = operand!(self, id, *a);
+                let found = members.iter().any(|member| is_member(a, member));
+                self.memo.set_bool(id, found);
             }
             Op::Select { cond, then, otherwise } => {
-                let taken = if is_true(operand!(self, *cond)) { *then } else { *otherwise };
-                Some(operand!(self, taken).clone())
+                let taken = if is_true(operand!(self, id, *cond)) { *then } else { *otherwise };
+                let value = operand!(self, id, taken).clone();
+                self.memo.set_value(id, value);
             }
-            Op::Cast(a) => return partial(arith::cast(operand!(self, *a), ty)),
+            Op::Cast(a) => {
+                let value = arith::cast(operand!(self, id, *a), ty);
+                self.memo.set(id, value.ok_or(Lack::Failed));
+            }
             Op::Call { args, handle, .. } => {
-                // All operands first, so that the first one without a value decides.
+                self.args.clear();
                 for arg in args {
-                    operand!(self, *arg);
+                    self.args.push(operand!(self, id, *arg).clone());
                 }
                 let handle = handle.map(|h| &self.handles[h.0 as usize]);
-                let mut values = std::mem::take(&mut self.args);
-                values.extend(args.iter().filter_map(|arg| match self.operand(*arg) {
-                    Operand::Value(value) => Some(value.clone()),
-                    _ => None,
-                }));
-                let result = self.calls[id.0 as usize].and_then(|call| call(&values, handle));
-                values.clear();
-                self.args = values;
-                return partial(result);
+                let value = self.calls[id.0 as usize].and_then(|call| call(&self.args, handle));
+                self.memo.set(id, value.ok_or(Lack::Failed));
             }
-        };
-        Step::Done(value.ok_or(Lack::Absent))
-    }
-
-    /// An optional offset modulo 2^32 for operators that are never absent: `None` when the node has no value.
-    fn wrapping_offset(&self, at: Option<NodeId>) -> Result<Option<u32>, Step> {
-        match self.offset(at) {
-            Ok(at) => Ok(Some(at as u32)),
-            Err(Step::Need(node)) => Err(Step::Need(node)),
-            Err(Step::Done(_)) => Ok(None),
         }
+        None
     }
-}
-
-/// The outcome of an operation that can fail.
-fn partial(result: Option<Value>) -> Step {
-    Step::Done(result.ok_or(Lack::Failed))
 }
 
 fn is_true(value: &Value) -> bool {
@@ -313,10 +417,6 @@ fn place<E: Env>(env: &E, layer: LayerId, at: u64, byte: u32) -> Option<u64> {
 fn wrapping_place<E: Env>(env: &E, layer: LayerId, at: u32, byte: u32) -> Option<u64> {
     let base = env.layer(layer)?.offset as u64;
     base.checked_add(u64::from(at.wrapping_add(byte)))
-}
-
-fn load(data: &[u8], place: u64, bit: u32, bits: u32, little: bool, ty: Type) -> Option<Value> {
-    bits::value(bits::load(data, place, bit, bits, little)?, ty)
 }
 
 fn load_ipv6(data: &[u8], place: u64, ty: Type) -> Option<Value> {

@@ -8,6 +8,7 @@ mod bits;
 pub(crate) mod env;
 pub(crate) mod eval;
 mod layers;
+mod operands;
 mod saturating;
 mod walk;
 
@@ -19,6 +20,7 @@ use wt_plan::ir::{LayerId, LayerSel, LftaProgram, NodeId};
 
 pub(crate) use env::{Lack, TimeEnv, TupleEnv};
 pub(crate) use eval::Evaluator;
+pub(crate) use operands::{Which, operands};
 pub use walk::{PATH_HEADERS_MAX, WalkEnd};
 
 use crate::packet::Packet;

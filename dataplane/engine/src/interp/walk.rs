@@ -74,6 +74,11 @@ impl HeaderWalk {
             if before >= program.repeat as usize || path.len() >= PATH_HEADERS_MAX {
                 return WalkEnd::TooDeep;
             }
+            // Too few bytes for any such header: most malformed packets need no evaluation.
+            let available = packet.data.len() - offset;
+            if (available as u64) < u64::from(program.min) {
+                return WalkEnd::Malformed;
+            }
             path.push(Header { protocol, offset });
             let Some(len) = self.header_len(packet, protocol, path) else {
                 path.pop();

@@ -62,7 +62,7 @@ impl Aggregate {
             frontier,
             table: GroupTable::new(spec.slots, spec.aggs.to_vec(), spec.holds_bytes, hasher),
             key_values: Vec::new(),
-            arg_values: Vec::new(),
+            arg_values: vec![None; spec.aggs.len()],
             real_time: spec.real_time,
         }
     }
@@ -94,17 +94,15 @@ impl Aggregate {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(Message),
     ) -> Result<(), Lack> {
-        self.key_values.clear();
-        for node in &self.keys {
-            self.key_values.push(interpreter.eval(packet, *node)?.clone());
-        }
-        self.arg_values.clear();
-        for node in &self.args {
-            let value = match node {
-                Some(node) => Some(interpreter.eval(packet, *node)?.clone()),
-                None => None,
-            };
-            self.arg_values.push(value);
+        // Taken out, so that a packet that goes no further leaves none.
+        let last = self.table.take_last();
+        let same_key = self.evaluate(interpreter, packet)?;
+        if same_key && let Some(last) = last {
+            // Its window is open, or the group would not be there.
+            counters.matched += 1;
+            counters.merged += 1;
+            self.table.update_last(last, &self.arg_values);
+            return Ok(());
         }
         match self.frontier.judge(&self.columns, &self.key_values) {
             Judgement::Late => {
@@ -127,6 +125,32 @@ impl Aggregate {
             out(Message::Tuple(group.into_tuple()));
         }
         Ok(())
+    }
+
+    /// Evaluates keys and operands; says whether the key is that of the packet before.
+    fn evaluate(
+        &mut self,
+        interpreter: &mut Interpreter,
+        packet: &Packet<'_>,
+    ) -> Result<bool, Lack> {
+        let mut same = self.key_values.len() == self.keys.len();
+        for (i, node) in self.keys.iter().enumerate() {
+            let value = interpreter.eval(packet, *node)?;
+            match self.key_values.get_mut(i) {
+                Some(last) if last == value => {}
+                Some(last) => {
+                    *last = value.clone();
+                    same = false;
+                }
+                None => self.key_values.push(value.clone()),
+            }
+        }
+        for (node, last) in self.args.iter().zip(&mut self.arg_values) {
+            if let Some(node) = node {
+                *last = Some(interpreter.eval(packet, *node)?.clone());
+            }
+        }
+        Ok(same)
     }
 
     /// Advances the window by a lower bound of the packets' times, and says how far it has come.

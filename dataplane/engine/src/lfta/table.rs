@@ -66,6 +66,12 @@ impl Group {
         values_bytes(&self.keys) + values_bytes(&self.states) - cells as u64
     }
 
+    fn update(&mut self, aggs: &[LftaAgg], args: &[Option<Value>]) {
+        for ((agg, state), arg) in aggs.iter().zip(&mut self.states).zip(args) {
+            basic::update(agg.kind, state, agg.ty, arg.as_ref());
+        }
+    }
+
     /// Keys, then one column per aggregate.
     pub(super) fn into_tuple(self) -> Tuple {
         let values = self.keys.into_iter().chain(self.states).collect();
@@ -91,6 +97,8 @@ pub(super) struct GroupTable {
     /// Some key or state is a string.
     holds_bytes: bool,
     heap_bytes: u64,
+    /// The group updated last, as long as it stands where it did: packets come in trains.
+    last: Option<usize>,
 }
 
 impl GroupTable {
@@ -103,7 +111,7 @@ impl GroupTable {
     ) -> Self {
         debug_assert!(slots.is_power_of_two());
         let slots = vec![EMPTY; slots as usize];
-        Self { slots, groups: Vec::new(), hasher, aggs, holds_bytes, heap_bytes: 0 }
+        Self { slots, groups: Vec::new(), hasher, aggs, holds_bytes, heap_bytes: 0, last: None }
     }
 
     /// Most memory of a table, bytes.
@@ -122,13 +130,12 @@ impl GroupTable {
     ) -> Updated {
         let hash = self.hasher.hash(keys);
         let slot = hash as usize & (self.slots.len() - 1);
+        self.last = None;
         let mut index = self.slots[slot] as usize;
         let mut collided = None;
         let merged = match self.groups.get_mut(index) {
             Some(group) if group.hash == hash && *group.keys == *keys => {
-                for ((agg, state), arg) in self.aggs.iter().zip(&mut group.states).zip(args) {
-                    basic::update(agg.kind, state, agg.ty, arg.as_ref());
-                }
+                group.update(&self.aggs, args);
                 true
             }
             Some(_) => {
@@ -147,7 +154,22 @@ impl GroupTable {
             }
         };
         let too_large = if self.holds_bytes { self.weigh(index) } else { None };
+        // Strings have to be weighed each time.
+        self.last = (!self.holds_bytes).then_some(index);
         Updated { merged, ejected: [collided, too_large] }
+    }
+
+    /// The group updated last, when it is still there; it is forgotten then.
+    #[inline]
+    pub(super) fn take_last(&mut self) -> Option<usize> {
+        self.last.take()
+    }
+
+    /// Takes a tuple into the group that [`Self::take_last`] has given, nothing having changed since.
+    #[inline]
+    pub(super) fn update_last(&mut self, last: usize, args: &[Option<Value>]) {
+        self.groups[last].update(&self.aggs, args);
+        self.last = Some(last);
     }
 
     /// Accounts for the strings of a group that has changed; takes it out when they are too much.
@@ -187,6 +209,7 @@ impl GroupTable {
 
     /// Removes the groups that `wanted` picks by their keys; in no order.
     pub(super) fn take(&mut self, mut wanted: impl FnMut(&[Value]) -> bool) -> Vec<Group> {
+        self.last = None;
         let mut taken = Vec::new();
         let mut kept = Vec::with_capacity(self.groups.len());
         for group in self.groups.drain(..) {
