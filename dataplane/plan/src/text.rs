@@ -141,10 +141,7 @@ impl Names<'_> {
     }
 
     fn field(&self, f: &FieldAccess) -> String {
-        let protocol = self.catalog.protocols.get(f.owner.0 as usize);
-        let name = protocol
-            .and_then(|p| p.fields.get(f.field as usize))
-            .map_or("?", |field| field.name.as_str());
+        let name = self.catalog.field(f.owner, f.field).map_or("?", |field| field.name.as_str());
         match &f.header {
             HeaderRef::Packet | HeaderRef::Carrier(_) => name.to_owned(),
             HeaderRef::Chain(i) if i + 1 == self.chain.len() => name.to_owned(),
@@ -153,9 +150,7 @@ impl Names<'_> {
     }
 
     fn header(&self, header: &HeaderRef) -> String {
-        let name = |id: &ProtocolId| {
-            self.catalog.protocols.get(id.0 as usize).map_or("?", |p| p.name.as_str())
-        };
+        let name = |id: &ProtocolId| self.catalog.protocol_name(*id);
         match header {
             HeaderRef::Packet => "packet".into(),
             HeaderRef::Chain(i) => self.chain.get(*i).map_or("?", name).into(),

@@ -100,7 +100,7 @@ fn origins(plan: &InterfacePlan, notes: &[LftaNote]) -> HashMap<NodeId, Vec<Stri
 
 /// A layer in words.
 pub fn layer_text(catalog: &Catalog, layer: &LayerSel) -> String {
-    let name = |p: &ProtocolId| protocol_name(catalog, *p);
+    let name = |p: &ProtocolId| catalog.protocol_name(*p);
     match layer {
         LayerSel::Packet => "the packet".into(),
         LayerSel::This => "the header itself".into(),
@@ -112,10 +112,6 @@ pub fn layer_text(catalog: &Catalog, layer: &LayerSel) -> String {
         LayerSel::RunLast(l, p) => format!("last {} of the run below L{}", name(p), l.0),
         LayerSel::RunNth(l, p, n) => format!("{}[{n}] of the run below L{}", name(p), l.0),
     }
-}
-
-fn protocol_name(catalog: &Catalog, id: ProtocolId) -> &str {
-    catalog.protocols.get(id.0 as usize).map_or("?", |p| p.name.as_str())
 }
 
 fn op_text(catalog: &Catalog, op: &Op, ty: wt_catalog::Type) -> String {
@@ -149,12 +145,12 @@ fn op_text(catalog: &Catalog, op: &Op, ty: wt_catalog::Type) -> String {
         Op::Offset(l) => format!("offset L{}", l.0),
         Op::Depth { protocol, run_below } => {
             let below = run_below.map_or(String::new(), |l| format!(" in the run below L{}", l.0));
-            format!("depth {}{below}", protocol_name(catalog, *protocol))
+            format!("depth {}{below}", catalog.protocol_name(*protocol))
         }
         Op::ByProtocol { layer, arms } => {
             let arms: Vec<String> = arms
                 .iter()
-                .map(|(p, n)| format!("{}: %{}", protocol_name(catalog, *p), n.0))
+                .map(|(p, n)| format!("{}: %{}", catalog.protocol_name(*p), n.0))
                 .collect();
             format!("by L{} {{{}}}", layer.0, arms.join(", "))
         }

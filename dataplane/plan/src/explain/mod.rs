@@ -25,7 +25,7 @@ pub struct ExplainOptions {
 pub fn explain(compiled: &Compiled, catalog: &Catalog, options: ExplainOptions) -> String {
     let mut lines = Lines::default();
     let plan = &compiled.physical;
-    let mut tree = Tree::new(compiled, catalog);
+    let mut tree = Tree::new(compiled);
     for output in &plan.outputs {
         lines.blank();
         heading(output, compiled, &mut lines);
@@ -118,15 +118,18 @@ fn totals(compiled: &Compiled, lines: &mut Lines) {
             }
         }
     }
-    let mut text =
-        if fixed == 0 { "none".to_owned() } else { format!("at most {}", bytes(fixed)) };
+    let mut parts = Vec::new();
+    if fixed > 0 {
+        parts.push(format!("at most {} of a known size", bytes(fixed)));
+    }
     if open > 0 {
         let grows = if open == 1 { "grows" } else { "grow" };
-        text.push_str(&format!(
-            ", beside {} whose state {grows} with the traffic, within --memory",
+        parts.push(format!(
+            "the state of {} {grows} with the traffic, within --memory",
             count(open, "operator")
         ));
     }
+    let text = if parts.is_empty() { "none".to_owned() } else { parts.join("; ") };
     lines.field(0, "memory", &text);
     let input = if compiled.finite { "finite: results at its end too" } else { "live" };
     lines.field(0, "input", input);

@@ -17,7 +17,7 @@ pub struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Nothing described yet.
-    pub fn new(compiled: &'a Compiled, _catalog: &'a Catalog) -> Self {
+    pub fn new(compiled: &'a Compiled) -> Self {
         let outputs =
             compiled.physical.outputs.iter().map(|o| (o.stream, o.query.as_str())).collect();
         Self { compiled, described: Vec::new(), outputs }
@@ -94,7 +94,10 @@ fn hfta(node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
                     let slack = slack.as_ref().map_or(String::new(), |s| {
                         let ty = node.schema.columns.get(*c as usize).map(|c| c.ty);
                         let ty = ty.unwrap_or(wt_catalog::Type::Uint);
-                        format!("; an input more than {} behind is not waited for", crate::text::literal(s, ty))
+                        format!(
+                            "; an input more than {} behind is not waited for",
+                            crate::text::literal(s, ty)
+                        )
                     });
                     format!(
                         "by {name} {direction}: a tuple leaves when every other input has reached it{slack}"
@@ -154,11 +157,7 @@ fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lin
         lines.field(indent, "patterns", &text);
     }
     let label = if a.over_partials { "super" } else { "aggregates" };
-    let aggs: Vec<String> = a
-        .aggs
-        .iter()
-        .map(|g| glue(&format!("{} {}", g.text, g.ty)))
-        .collect();
+    let aggs: Vec<String> = a.aggs.iter().map(|g| glue(&format!("{} {}", g.text, g.ty))).collect();
     if !aggs.is_empty() {
         lines.field(indent, label, &aggs.join(", "));
     }
@@ -229,8 +228,7 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
             }
         }
         LftaAction::Aggregate { keys, ordered, tolerance, real_time, .. } => {
-            let (key_notes, agg_notes) =
-                note.columns.split_at(keys.len().min(note.columns.len()));
+            let (key_notes, agg_notes) = note.columns.split_at(keys.len().min(note.columns.len()));
             if !key_notes.is_empty() {
                 lines.field(indent, "keys", &columns(key_notes));
             }
@@ -253,7 +251,9 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
             format!("the first {plain} bytes of a plain packet, {n} at most")
         }
         (Some(plain), Some(_)) => format!("the first {plain} bytes of a packet"),
-        (Some(plain), None) => format!("the first {plain} bytes of a plain packet, more behind options and tunnels"),
+        (Some(plain), None) => {
+            format!("the first {plain} bytes of a plain packet, more behind options and tunnels")
+        }
         (None, Some(n)) => format!("at most the first {n} bytes of a packet"),
         (None, None) => "the packet to its end".to_owned(),
     };
@@ -295,7 +295,9 @@ fn memory(bound: &MemoryBound) -> String {
             bound.entries,
             bound.entries_max.unwrap_or(0)
         ),
-        (per, None) => format!("{} per {}; their number is bounded by --memory", bytes(per), bound.entries),
+        (per, None) => {
+            format!("{} per {}; their number is bounded by --memory", bytes(per), bound.entries)
+        }
     }
 }
 

@@ -200,9 +200,8 @@ impl Dag {
         }
         let below = children(&key.0);
         let host_only = self.needs_host(&key.0, ty) || below.iter().any(|&c| self.get(c).host_only);
-        let fails = partial
-            || self.may_fail(&key.0, ty)
-            || below.iter().any(|&c| self.get(c).fails);
+        let fails =
+            partial || self.may_fail(&key.0, ty) || below.iter().any(|&c| self.get(c).fails);
         let present = !fails
             && !can_be_absent(&key.0)
             && (reads_outside(&key.0) || below.iter().all(|&c| self.never_absent(c)));
@@ -220,10 +219,7 @@ impl Dag {
             // The family is known, so the emitted 4 or 16 bytes are widened by the reader.
             Op::Cast(a) if ty == Type::Inet => !matches!(self.ty(*a), Type::Ip | Type::Ipv6),
             Op::Meta(Meta::Interface) => true,
-            _ => matches!(
-                ty,
-                Type::Float | Type::Inet | Type::Prefix | Type::String | Type::Bytes
-            ),
+            _ => matches!(ty, Type::Float | Type::Inet | Type::Prefix | Type::String | Type::Bytes),
         }
     }
 
@@ -308,4 +304,106 @@ fn reads_outside(op: &Op) -> bool {
 /// Programs are far below 2^32 nodes: the text limit of a query file bounds them.
 fn index_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wt_lang::ast::CmpOp;
+
+    fn load(dag: &mut Dag, byte: u32) -> NodeId {
+        let layer = dag.layer(LayerSel::Packet);
+        dag.node(Op::Load { layer, at: None, byte, bit: 0, bits: 8, little: false }, Type::Uint)
+    }
+
+    #[test]
+    fn equal_nodes_layers_and_handles_are_one() {
+        let mut dag = Dag::default();
+        assert_eq!(load(&mut dag, 3), load(&mut dag, 3));
+        assert_ne!(load(&mut dag, 3), load(&mut dag, 4));
+        let narrow = dag.uint(1, Type::Uint);
+        assert_ne!(narrow, dag.uint(1, Type::Ullong), "the type is part of a node");
+        let spec = HandleSpec {
+            symbol: "lpm",
+            argument: crate::ir::HandleArg::Const(Value::bytes("a.tbl")),
+        };
+        assert_eq!(dag.handle(spec.clone()), dag.handle(spec));
+        assert_eq!(dag.exprs().handles.len(), 1);
+        assert_eq!(dag.layers().len(), 1);
+    }
+
+    #[test]
+    fn operands_come_first() {
+        let mut dag = Dag::default();
+        let (a, b) = (load(&mut dag, 0), load(&mut dag, 1));
+        let sum = dag.node(Op::Binary(BinaryOp::Add, a, b), Type::Uint);
+        for child in children(&dag.get(sum).op) {
+            assert!(child < sum);
+        }
+    }
+
+    #[test]
+    fn constants_fold_and_failures_stay() {
+        let mut dag = Dag::default();
+        let (six, zero) = (dag.uint(6, Type::Uint), dag.uint(0, Type::Uint));
+        let product = dag.node(Op::Binary(BinaryOp::Mul, six, six), Type::Uint);
+        assert_eq!(dag.as_const(product), Some(&Value::Uint(36)));
+        let failing = dag.node(Op::Binary(BinaryOp::Div, six, zero), Type::Uint);
+        assert_eq!(dag.as_const(failing), None);
+        assert!(dag.get(failing).fails);
+        let compared = dag.node(Op::Compare(CmpOp::Lt, zero, six), Type::Bool);
+        assert_eq!(dag.as_const(compared), Some(&Value::Bool(true)));
+    }
+
+    #[test]
+    fn failure_and_absence_are_told_apart() {
+        let mut dag = Dag::default();
+        let byte = load(&mut dag, 0);
+        let ten = dag.uint(10, Type::Uint);
+        let by_ten = dag.node(Op::Binary(BinaryOp::Div, byte, ten), Type::Uint);
+        assert!(!dag.get(by_ten).fails && !dag.never_absent(by_ten));
+        let by_byte = dag.node(Op::Binary(BinaryOp::Div, ten, byte), Type::Uint);
+        assert!(dag.get(by_byte).fails);
+        let time = dag.node(Op::Meta(Meta::Time), Type::Uint);
+        let minute = dag.node(Op::Binary(BinaryOp::Div, time, ten), Type::Uint);
+        assert!(dag.never_absent(minute));
+        let partial = dag.call("strtoi", vec![time], None, Type::Uint, true);
+        assert!(dag.get(partial).fails && dag.get(partial).host_only);
+    }
+
+    #[test]
+    fn identities_keep_absence() {
+        let mut dag = Dag::default();
+        let layer = dag.layer(LayerSel::Packet);
+        let zero = dag.uint(0, Type::Uint);
+        let byte = load(&mut dag, 0);
+        let maybe = dag.node(Op::Compare(CmpOp::Eq, byte, zero), Type::Bool);
+        let sure = dag.node(Op::Present(layer), Type::Bool);
+        let (yes, no) = (dag.bool(true), dag.bool(false));
+        assert_eq!(dag.and(yes, maybe), maybe);
+        assert_eq!(dag.or(no, maybe), maybe);
+        assert_eq!(dag.and(no, sure), no);
+        assert_ne!(dag.and(no, maybe), no, "absent beats FALSE");
+        assert_eq!(dag.select(sure, zero, zero), zero);
+        assert_ne!(dag.select(maybe, zero, zero), zero, "an absent condition rejects");
+        let twice = dag.not(maybe);
+        assert_eq!(dag.not(twice), maybe);
+    }
+
+    #[test]
+    fn addresses_of_a_known_family_are_portable() {
+        let mut dag = Dag::default();
+        let layer = dag.layer(LayerSel::Packet);
+        let v4 = dag.node(
+            Op::Load { layer, at: None, byte: 12, bit: 0, bits: 32, little: false },
+            Type::Ip,
+        );
+        let widened = dag.cast(v4, Type::Inet);
+        assert!(!dag.get(widened).host_only);
+        let either = dag.node(
+            Op::ByProtocol { layer, arms: vec![(wt_catalog::ProtocolId(1), widened)] },
+            Type::Inet,
+        );
+        assert!(dag.get(either).host_only);
+    }
 }

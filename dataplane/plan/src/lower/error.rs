@@ -46,7 +46,9 @@ pub enum LowerError {
         property: String,
     },
     /// A handle argument that is neither a constant nor a parameter.
-    #[error("argument {argument} of `{function}` must be a literal, a parameter or an interface property")]
+    #[error(
+        "argument {argument} of `{function}` must be a literal, a parameter or an interface property"
+    )]
     HandleArgument {
         /// The function.
         function: String,

@@ -52,21 +52,18 @@ impl<'a> HeaderLower<'a> {
         owner: ProtocolId,
         index: u32,
     ) -> Result<NodeId, LowerError> {
-        let Some(field) = field_of(self.catalog, owner, index) else {
+        let Some(field) = self.catalog.field(owner, index) else {
             return Err(self.no_place(owner, "?"));
         };
-        if protocol_of(self.catalog, owner).is_some_and(|p| is_record(p)) {
+        if self.catalog.protocol_by_id(owner).is_some_and(is_record) {
             let layer = self.dag.layer(LayerSel::Packet);
             return self.place(HeaderAt { layer, protocol: owner }, owner, field);
         }
-        let all = concretes(self.catalog, header.protocol);
+        let all = self.catalog.concretes(header.protocol);
         let candidates: Vec<(ProtocolId, (ProtocolId, u32))> = all
             .iter()
-            .filter(|&&c| is_a(self.catalog, c, owner))
-            .map(|&c| {
-                let own = most_derived(self.catalog, c, owner, &field.name);
-                (c, own.unwrap_or((owner, index)))
-            })
+            .filter(|&&c| self.catalog.is_a(c, owner))
+            .map(|&c| (c, self.catalog.field_at(c, owner, index)))
             .collect();
         let unambiguous = match candidates.as_slice() {
             // A protocol without headers at all, e.g. one whose fields are derived from others.
@@ -79,7 +76,7 @@ impl<'a> HeaderLower<'a> {
             _ => None,
         };
         if let Some((declared_by, i)) = unambiguous {
-            let place = field_of(self.catalog, declared_by, i).unwrap_or(field);
+            let place = self.catalog.field(declared_by, i).unwrap_or(field);
             if place.place != Place::Abstract {
                 let value = self.place(header, declared_by, place)?;
                 return Ok(self.dag.cast(value, field.ty));
@@ -91,7 +88,7 @@ impl<'a> HeaderLower<'a> {
             if possible.is_some_and(|p| !p.contains(&concrete)) {
                 continue;
             }
-            let Some(place) = field_of(self.catalog, declared_by, i) else { continue };
+            let Some(place) = self.catalog.field(declared_by, i) else { continue };
             if place.place == Place::Abstract {
                 continue;
             }
@@ -156,10 +153,9 @@ impl<'a> HeaderLower<'a> {
             }
             Place::Meta(meta) => Ok(self.dag.node(Op::Meta(*meta), field.ty)),
             Place::Abstract => Err(self.no_place(owner, &field.name)),
-            Place::Text(_) => Err(LowerError::TextField {
-                protocol: self.name(owner),
-                field: field.name.clone(),
-            }),
+            Place::Text(_) => {
+                Err(LowerError::TextField { protocol: self.name(owner), field: field.name.clone() })
+            }
         }
     }
 
@@ -276,8 +272,7 @@ impl<'a> HeaderLower<'a> {
             }
             PExpr::Call(symbol, args) => {
                 let function = self.catalog.functions.iter().find(|f| f.symbol == *symbol);
-                let nodes: Result<Vec<_>, _> =
-                    args.iter().map(|a| self.pexpr(header, a)).collect();
+                let nodes: Result<Vec<_>, _> = args.iter().map(|a| self.pexpr(header, a)).collect();
                 let nodes = nodes?;
                 let first = nodes.first().map_or(Type::Ullong, |&n| self.dag.ty(n));
                 let ty = match function.map(|f| f.result) {
@@ -313,7 +308,7 @@ impl<'a> HeaderLower<'a> {
     }
 
     fn name(&self, id: ProtocolId) -> String {
-        protocol_of(self.catalog, id).map_or_else(|| "?".into(), |p| p.name.clone())
+        self.catalog.protocol_name(id).to_owned()
     }
 
     fn no_place(&self, owner: ProtocolId, field: &str) -> LowerError {
@@ -321,62 +316,13 @@ impl<'a> HeaderLower<'a> {
     }
 }
 
-/// The protocol of an id.
-pub fn protocol_of(catalog: &Catalog, id: ProtocolId) -> Option<&Protocol> {
-    catalog.protocols.get(id.0 as usize)
-}
-
-/// Field `index` of a protocol's own declaration.
-pub fn field_of(catalog: &Catalog, id: ProtocolId, index: u32) -> Option<&Field> {
-    protocol_of(catalog, id)?.fields.get(index as usize)
-}
-
 /// The record itself: the protocol `packet`, which has no header.
 pub fn is_packet(catalog: &Catalog, id: ProtocolId) -> bool {
-    protocol_of(catalog, id).is_some_and(|p| p.name == "packet" || is_record(p))
+    catalog.protocol_by_id(id).is_some_and(|p| p.name == "packet" || is_record(p))
 }
 
 fn is_record(protocol: &Protocol) -> bool {
     protocol.record.is_some()
-}
-
-/// Protocols whose headers count as this one: itself when it has a header, and those that refine it.
-pub fn concretes(catalog: &Catalog, id: ProtocolId) -> Vec<ProtocolId> {
-    let mut found = Vec::new();
-    let mut pending = vec![id];
-    while let Some(id) = pending.pop() {
-        let Some(p) = protocol_of(catalog, id) else { continue };
-        if !p.is_abstract && p.header.is_some() && !found.contains(&id) {
-            found.push(id);
-        }
-        pending.extend(p.refinements.iter().rev().filter(|r| !found.contains(r)));
-    }
-    found
-}
-
-/// True when `id` is `ancestor` or inherits it.
-pub fn is_a(catalog: &Catalog, id: ProtocolId, ancestor: ProtocolId) -> bool {
-    id == ancestor
-        || protocol_of(catalog, id).is_some_and(|p| p.ancestors.contains(&ancestor))
-}
-
-/// The declaration of `owner`'s field `name` that holds for headers of `id`: its own, or the nearest parent's on the way
-/// to `owner`.
-pub fn most_derived(
-    catalog: &Catalog,
-    id: ProtocolId,
-    owner: ProtocolId,
-    name: &str,
-) -> Option<(ProtocolId, u32)> {
-    let protocol = protocol_of(catalog, id)?;
-    if let Some(i) = protocol.fields.iter().position(|f| f.name == name) {
-        return Some((id, u32::try_from(i).ok()?));
-    }
-    protocol
-        .parents
-        .iter()
-        .filter(|&&p| is_a(catalog, p, owner))
-        .find_map(|&p| most_derived(catalog, p, owner, name))
 }
 
 fn small_const(e: &PExpr) -> Option<u32> {

@@ -21,9 +21,7 @@ pub(super) fn fold(exprs: &Exprs, op: &Op, ty: Type) -> Option<Value> {
         }
         Op::Binary(op, a, b) => arith::binary(*op, constant(a)?, constant(b)?, ty),
         Op::Unary(op, a) => arith::unary(*op, constant(a)?, ty),
-        Op::Compare(op, a, b) => {
-            Some(Value::Bool(arith::compare(*op, constant(a)?, constant(b)?)))
-        }
+        Op::Compare(op, a, b) => Some(Value::Bool(arith::compare(*op, constant(a)?, constant(b)?))),
         Op::Cast(a) => arith::cast(constant(a)?, ty),
         _ => None,
     }
@@ -128,16 +126,14 @@ mod tests {
     fn bounds_follow_the_operations() {
         let mut dag = Dag::default();
         let layer = dag.layer(LayerSel::Packet);
-        let byte =
-            dag.node(Op::LoadOrZero { layer, at: None, byte: 14, bytes: 1 }, Type::Uint);
+        let byte = dag.node(Op::LoadOrZero { layer, at: None, byte: 14, bytes: 1 }, Type::Uint);
         let fifteen = dag.uint(15, Type::Uint);
         let two = dag.uint(2, Type::Uint);
         let low = dag.node(Op::Binary(BinaryOp::BitAnd, byte, fifteen), Type::Uint);
         let four_times = dag.node(Op::Binary(BinaryOp::Shl, low, two), Type::Uint);
         assert_eq!(value_max(dag.exprs(), byte), 255);
         assert_eq!(value_max(dag.exprs(), four_times), 60);
-        let word =
-            dag.node(Op::LoadOrZero { layer, at: None, byte: 0, bytes: 4 }, Type::Uint);
+        let word = dag.node(Op::LoadOrZero { layer, at: None, byte: 0, bytes: 4 }, Type::Uint);
         let sum = dag.node(Op::Binary(BinaryOp::Add, word, two), Type::Uint);
         assert_eq!(value_max(dag.exprs(), sum), u64::from(u32::MAX), "may wrap");
     }

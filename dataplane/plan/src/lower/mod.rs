@@ -16,7 +16,7 @@ mod tuple;
 
 pub use dag::{Dag, children, layer_of};
 pub use error::LowerError;
-pub use field::{HeaderAt, HeaderLower, concretes, field_of, is_packet, protocol_of};
+pub use field::{HeaderAt, HeaderLower, is_packet};
 pub use fold::value_max;
 pub use narrow::{Narrowing, narrow};
 pub use packet::{InterfaceEnv, PacketLower};

@@ -9,7 +9,7 @@ use wt_catalog::protocol::Occurrence;
 use wt_catalog::{Catalog, PExpr, ProtocolId, Value};
 use wt_lang::ast::CmpOp;
 
-use super::field::{HeaderAt, concretes, field_of, most_derived, protocol_of};
+use super::field::HeaderAt;
 use crate::ir::LayerId;
 use crate::logical::{Expr, ExprKind, FieldAccess};
 
@@ -36,7 +36,7 @@ impl Narrowing {
             .possible
             .values()
             .flatten()
-            .filter_map(|&p| protocol_of(catalog, p).map(|p| p.name.clone()))
+            .map(|&p| catalog.protocol_name(p).to_owned())
             .collect();
         names.sort();
         names.dedup();
@@ -54,14 +54,13 @@ pub fn narrow(
     for qual in quals {
         let Some((access, value)) = fixed_field(qual) else { continue };
         let at = header(access);
-        let Some(field) = field_of(catalog, access.owner, access.field) else { continue };
-        let all = concretes(catalog, at.protocol);
+        let all = catalog.concretes(at.protocol);
         let left: Vec<ProtocolId> = narrowing
             .possible(at.layer)
             .unwrap_or(&all)
             .iter()
             .copied()
-            .filter(|&c| allows(catalog, c, access.owner, &field.name, value))
+            .filter(|&c| allows(catalog, c, access, value))
             .collect();
         if !left.is_empty() && left.len() < all.len() {
             narrowing.possible.insert(at.layer, left);
@@ -82,15 +81,10 @@ fn fixed_field(qual: &Expr) -> Option<(&FieldAccess, &Value)> {
 }
 
 /// False when a CHECK of the protocol gives the field another value.
-fn allows(
-    catalog: &Catalog,
-    concrete: ProtocolId,
-    owner: ProtocolId,
-    name: &str,
-    value: &Value,
-) -> bool {
-    let declared = most_derived(catalog, concrete, owner, name);
-    let checks = protocol_of(catalog, concrete)
+fn allows(catalog: &Catalog, concrete: ProtocolId, access: &FieldAccess, value: &Value) -> bool {
+    let declared = catalog.field_at(concrete, access.owner, access.field);
+    let checks = catalog
+        .protocol_by_id(concrete)
         .and_then(|p| p.header.as_ref())
         .map_or(&[][..], |h| h.checks.as_slice());
     let mut pending: Vec<&PExpr> = checks.iter().collect();
@@ -105,8 +99,7 @@ fn allows(
                     _ => continue,
                 };
                 let same = f.at == Occurrence::This
-                    && (Some((f.protocol, f.field)) == declared
-                        || field_of(catalog, f.protocol, f.field).is_some_and(|f| f.name == name));
+                    && catalog.field_at(concrete, f.protocol, f.field) == declared;
                 if same && k.compare(value).is_some_and(|o| o.is_ne()) {
                     return false;
                 }

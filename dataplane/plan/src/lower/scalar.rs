@@ -110,9 +110,7 @@ fn narrow_address(dag: &mut Dag, a: NodeId) -> NodeId {
     }
     match dag.get(a).op.clone() {
         Op::Cast(inner) if matches!(dag.ty(inner), Type::Ip | Type::Ipv6) => inner,
-        Op::Const(Value::Inet(std::net::IpAddr::V4(v4))) => {
-            dag.constant(Value::Ip(v4), Type::Ip)
-        }
+        Op::Const(Value::Inet(std::net::IpAddr::V4(v4))) => dag.constant(Value::Ip(v4), Type::Ip),
         Op::Const(Value::Inet(std::net::IpAddr::V6(v6))) => {
             dag.constant(Value::Ipv6(v6), Type::Ipv6)
         }

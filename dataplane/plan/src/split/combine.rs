@@ -22,11 +22,10 @@ impl Splitter<'_> {
         if stream.refs.len() < 2 {
             return Ok(stream);
         }
-        let column = stream
-            .columns
-            .iter()
-            .position(|c| c.info.ordering.is_temporal())
-            .and_then(|i| Some((i, ordered_column(i, &stream.columns[i].info.ordering, false)?)));
+        let column =
+            stream.columns.iter().position(|c| c.info.ordering.is_temporal()).and_then(|i| {
+                Some((i, ordered_column(i, &stream.columns[i].info.ordering, false)?))
+            });
         let columns: Vec<ColumnInfo> = stream
             .columns
             .iter()
@@ -76,7 +75,8 @@ impl Splitter<'_> {
             first.get_or_insert(stream);
         }
         let Some(first) = first else {
-            return Err(Diagnostic::error("merge", place.query.span, "MERGE has no input"));
+            let error = Diagnostic::error("merge", place.query.span, "MERGE has no input");
+            return Err(Box::new(error));
         };
         let mut columns: Vec<ColumnInfo> = first
             .columns
@@ -114,17 +114,16 @@ impl Splitter<'_> {
             window = windows(&stream, |_| true);
         }
         if window.is_empty() && !self.finite {
-            return Err(Diagnostic::error(
+            return Err(Box::new(Diagnostic::error(
                 "unbounded-state",
                 place.query.span,
                 "DISTINCT over a live source would remember every row for ever",
             )
-            .hint("Select an ordered column too, e.g. `time/60 AS minute`: rows are then distinct within each minute."));
+            .hint("Select an ordered column too, e.g. `time/60 AS minute`: rows are then distinct within each minute.")));
         }
         let columns = stream.schema().columns;
         let note = note_of(place, &columns, vec!["remembers rows".into()]);
-        let mut bound =
-            memory::rows(columns.len(), !window.is_empty(), "distinct row", None);
+        let mut bound = memory::rows(columns.len(), !window.is_empty(), "distinct row", None);
         if columns.iter().any(|c| c.ty.is_bytes()) {
             bound.entries.push_str(", plus the bytes of its strings");
         }
@@ -138,12 +137,12 @@ impl Splitter<'_> {
         let stream = self.single(stream, place.below())?;
         let window = windows(&stream, |c| c.window);
         if window.is_empty() && !self.finite {
-            return Err(Diagnostic::error(
+            return Err(Box::new(Diagnostic::error(
                 "unbounded-state",
                 place.query.span,
                 "ORDER BY over a live source would keep every row for ever",
             )
-            .hint("Group or select by a time bucket, e.g. `time/60 AS minute`: rows are then sorted within each minute."));
+            .hint("Group or select by a time bucket, e.g. `time/60 AS minute`: rows are then sorted within each minute.")));
         }
         let mut dag = Dag::default();
         let leaves = inputs(&mut dag, stream.columns.iter().map(|c| c.shipped));

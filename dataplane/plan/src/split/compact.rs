@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use super::program::roots;
-use crate::ir::{
-    Exprs, HandleId, LayerId, LayerSel, LftaAction, LftaQuery, Node, NodeId, Op,
-};
+use crate::ir::{Exprs, HandleId, LayerId, LayerSel, LftaAction, LftaQuery, Node, NodeId, Op};
 use crate::lower::{children, layer_of};
 
 /// Renumbers a program to what its queries reach.

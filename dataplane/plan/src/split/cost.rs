@@ -1,6 +1,7 @@
 //! What expressions cost: classes order conjuncts (gsql.md §5, §20.1), nanoseconds inform EXPLAIN.
 
 use wt_catalog::function::Cost;
+use wt_catalog::protocol::Meta;
 
 use super::walk;
 use crate::ir::{Exprs, NodeId, Op};
@@ -42,6 +43,10 @@ pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
     for (i, node) in exprs.nodes.iter().enumerate().take(path.len()).filter(|(i, _)| seen[*i]) {
         let of = |n: &NodeId| path[n.0 as usize];
         let below = match &node.op {
+            // A filter's code by link type: the first one asked for is the likely one.
+            Op::Select { cond, then, .. } if asks_link_type(exprs, *cond) => {
+                of(cond).saturating_add(of(then))
+            }
             Op::Select { cond, then, otherwise } => {
                 of(cond).saturating_add(of(then).max(of(otherwise)))
             }
@@ -52,6 +57,14 @@ pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
     }
     let least = shared.min(path[root.0 as usize]);
     u32::try_from(least.div_ceil(10)).unwrap_or(u32::MAX)
+}
+
+fn asks_link_type(exprs: &Exprs, cond: NodeId) -> bool {
+    let is_link_type = |n: NodeId| exprs.nodes[n.0 as usize].op == Op::Meta(Meta::LinkType);
+    match exprs.nodes[cond.0 as usize].op {
+        Op::Compare(_, a, _) | Op::In(a, _) => is_link_type(a),
+        _ => false,
+    }
 }
 
 fn tenths(op: &Op) -> u64 {

@@ -47,7 +47,7 @@ pub struct SplitInput<'a> {
 }
 
 /// A planned thing, or the message why not.
-pub(crate) type Planned<T> = Result<T, Diagnostic>;
+pub(crate) type Planned<T> = Result<T, Box<Diagnostic>>;
 
 /// A stream inside the plan.
 #[derive(Clone, Debug)]
@@ -88,9 +88,8 @@ impl Stream {
 pub fn split(input: SplitInput<'_>) -> Result<(PhysicalPlan, SplitReport), Vec<Diagnostic>> {
     let mut logical = input.logical.clone();
     let rewrites = pushdown::push(&mut logical, input.catalog);
-    let parse = parse_spec(input.catalog).map_err(|e| {
-        vec![Diagnostic::error("protocol", Span::default(), e.to_string())]
-    })?;
+    let parse = parse_spec(input.catalog)
+        .map_err(|e| vec![Diagnostic::error("protocol", Span::default(), e.to_string())])?;
     let mut used: Vec<usize> = Vec::new();
     for query in &logical.queries {
         walk::each_node(&query.node, &mut |n| {
@@ -122,7 +121,7 @@ pub fn split(input: SplitInput<'_>) -> Result<(PhysicalPlan, SplitReport), Vec<D
             splitter.streams.push(None);
             continue;
         }
-        let stream = splitter.query(index, query).map_err(|e| errors.extend(e)).ok();
+        let stream = splitter.query(index, query).map_err(|e| errors.extend(e.map(|d| *d))).ok();
         splitter.streams.push(stream);
     }
     if !errors.is_empty() {
@@ -186,7 +185,11 @@ impl<'q> Place<'q> {
 
 impl<'a> Splitter<'a> {
     /// Plans a query; a failure that an earlier message explains has none of its own.
-    fn query(&mut self, index: usize, query: &LogicalQuery) -> Result<Stream, Option<Diagnostic>> {
+    fn query(
+        &mut self,
+        index: usize,
+        query: &LogicalQuery,
+    ) -> Result<Stream, Option<Box<Diagnostic>>> {
         let mut blocked = false;
         walk::each_node(&query.node, &mut |n| {
             if let LogicalNode::Query(i) = n {
@@ -204,17 +207,19 @@ impl<'a> Splitter<'a> {
     /// Plans an operator.
     fn node(&mut self, node: &LogicalNode, place: Place<'_>) -> Planned<Stream> {
         match node {
-            LogicalNode::Protocol(_) => Err(Diagnostic::error(
-                "bare-protocol",
-                place.query.span,
-                "a protocol has no columns of its own to read here",
-            )
-            .hint("Select the fields that are needed: `FROM (SELECT time, len FROM tcp) AS t`.")),
-            LogicalNode::Query(i) => {
-                self.streams.get(*i).cloned().flatten().ok_or_else(|| {
-                    Diagnostic::error("cycle", place.query.span, "a query reads itself")
-                })
-            }
+            LogicalNode::Protocol(_) => Err(Box::new(
+                Diagnostic::error(
+                    "bare-protocol",
+                    place.query.span,
+                    "a protocol has no columns of its own to read here",
+                )
+                .hint(
+                    "Select the fields that are needed: `FROM (SELECT time, len FROM tcp) AS t`.",
+                ),
+            )),
+            LogicalNode::Query(i) => self.streams.get(*i).cloned().flatten().ok_or_else(|| {
+                Box::new(Diagnostic::error("cycle", place.query.span, "a query reads itself"))
+            }),
             LogicalNode::Select(s) => match &s.input {
                 LogicalNode::Protocol(source) => self.select_packets(s, source, place),
                 input => self.select_tuples(s, input, place),
@@ -272,8 +277,10 @@ impl<'a> Splitter<'a> {
         let schema = Schema { columns: columns.clone() };
         self.nodes.push(HftaNode { name, inputs, op, schema, memory });
         self.notes.push(note);
-        let columns =
-            columns.into_iter().map(|info| Column { shipped: info.ty, max: u64::MAX, info }).collect();
+        let columns = columns
+            .into_iter()
+            .map(|info| Column { shipped: info.ty, max: u64::MAX, info })
+            .collect();
         Stream { refs: vec![StreamRef::Hfta(index)], columns }
     }
 
@@ -328,14 +335,14 @@ impl<'a> Splitter<'a> {
 }
 
 /// The message for an expression without IR.
-pub(crate) fn failed(error: &LowerError, span: Span) -> Diagnostic {
+pub(crate) fn failed(error: &LowerError, span: Span) -> Box<Diagnostic> {
     let code = match error {
         LowerError::Bpf(_) => "bad-filter",
         LowerError::NoProperty { .. } => "unknown-property",
         LowerError::HandleArgument { .. } => "handle-argument",
         _ => "no-ir",
     };
-    Diagnostic::error(code, span, error.to_string())
+    Box::new(Diagnostic::error(code, span, error.to_string()))
 }
 
 /// The first function of a query that no operator computes.

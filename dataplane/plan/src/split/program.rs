@@ -63,10 +63,8 @@ impl<'a> ProgramBuilder<'a> {
     ) -> Planned<LoweredQuals> {
         let mut lower = PacketLower::new(names.catalog, &mut self.dag, chain, self.env);
         let target = lower.target();
-        let mut ordered: Vec<(bool, &Expr)> = quals
-            .iter()
-            .map(|q| (lower.learn(std::slice::from_ref(q)).is_empty(), q))
-            .collect();
+        let mut ordered: Vec<(bool, &Expr)> =
+            quals.iter().map(|q| (lower.learn(std::slice::from_ref(q)).is_empty(), q)).collect();
         ordered.sort_by_key(|(learnt_nothing, q)| (*learnt_nothing, class(q)));
         lower.learn(quals);
         let narrowing = lower.forget();
@@ -124,7 +122,7 @@ impl<'a> ProgramBuilder<'a> {
     }
 
     /// True when the node follows from the packet's time stamp alone.
-    pub fn from_time(&self, node: NodeId) -> bool {
+    pub fn follows_time(&self, node: NodeId) -> bool {
         let mut pending = vec![node];
         let mut seen = std::collections::HashSet::new();
         let mut time = false;
@@ -197,13 +195,8 @@ impl<'a> ProgramBuilder<'a> {
         }
         let (exprs, layers) =
             super::compact::compact(exprs, layers, &mut self.queries, &mut prefilter);
-        let program = LftaProgram {
-            parse: parse.clone(),
-            layers,
-            exprs,
-            prefilter,
-            queries: self.queries,
-        };
+        let program =
+            LftaProgram { parse: parse.clone(), layers, exprs, prefilter, queries: self.queries };
         (program, self.notes)
     }
 }

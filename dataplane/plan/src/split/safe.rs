@@ -142,8 +142,7 @@ impl<'a> Shipper<'a> {
             let text = text(&self.columns[i].expr);
             let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             let taken = self.columns.iter().any(|c| c.name == text);
-            self.columns[i].name =
-                if plain && !taken { text } else { format!("_c{i}") };
+            self.columns[i].name = if plain && !taken { text } else { format!("_c{i}") };
         }
     }
 }

@@ -102,10 +102,9 @@ impl Splitter<'_> {
             let mut outputs = Vec::new();
             let mut ordered = Vec::new();
             for (i, column) in shipped.iter().enumerate() {
-                let node =
-                    builder.expr(&names, &source.chain, &lowered.narrowing, &column.expr)?;
+                let node = builder.expr(&names, &source.chain, &lowered.narrowing, &column.expr)?;
                 let node = if form.narrow { builder.narrow(node) } else { node };
-                ordered.extend(ordered_column(i, &column.ordering, builder.from_time(node)));
+                ordered.extend(ordered_column(i, &column.ordering, builder.follows_time(node)));
                 maxima[i] = maxima[i].max(value_max(builder.dag.exprs(), node));
                 outputs.push(node);
             }
@@ -193,9 +192,8 @@ impl Splitter<'_> {
         for (i, item) in items.iter().enumerate() {
             let node = tuple_expr(&mut dag, &leaves, &item.expr)?;
             outputs.push(dag.cast(node, item.expr.ty));
-            let is_ordered = |c: usize| {
-                input.columns.get(c).is_some_and(|c| c.info.ordering.is_temporal())
-            };
+            let is_ordered =
+                |c: usize| input.columns.get(c).is_some_and(|c| c.info.ordering.is_temporal());
             if item.ordering.is_temporal()
                 && let Some(follows) = follows(&item.expr, is_ordered)
             {

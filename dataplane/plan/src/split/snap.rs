@@ -35,7 +35,10 @@ impl<'a> Snap<'a> {
     pub fn new(parse: &'a ParseSpec, packets: Packets) -> Self {
         let starts = match packets {
             Packets::Any => HashMap::new(),
-            Packets::Plain => plain_starts(parse),
+            Packets::Plain => {
+                let first = parse.start.iter().filter(|(l, _)| *l == ETHERNET);
+                plain_starts(parse, first.map(|(_, p)| (*p, 0)))
+            }
         };
         Self { parse, packets, starts }
     }
@@ -59,9 +62,14 @@ impl<'a> Snap<'a> {
             let op = &exprs.nodes[id.0 as usize].op;
             found.extend(crate::lower::layer_of(op));
             let end = match op {
-                Op::Load { layer, at, byte, bit, bits, .. } => {
-                    self.extent(exprs, layers, *layer, *at, *byte, u64::from((bit + bits).div_ceil(8)))?
-                }
+                Op::Load { layer, at, byte, bit, bits, .. } => self.extent(
+                    exprs,
+                    layers,
+                    *layer,
+                    *at,
+                    *byte,
+                    u64::from((bit + bits).div_ceil(8)),
+                )?,
                 Op::LoadIpv6 { layer, at, byte } => {
                     self.extent(exprs, layers, *layer, *at, *byte, 16)?
                 }
@@ -122,12 +130,32 @@ impl<'a> Snap<'a> {
     }
 
     fn layer_start(&mut self, layers: &[LayerSel], layer: LayerId) -> Option<u64> {
+        if self.packets == Packets::Plain
+            && let Some(LayerSel::Below(above, p)) = layers.get(layer.0 as usize)
+        {
+            return self.start_below(layers, *above, *p);
+        }
         match Self::protocol_of(layers, layer)? {
             None => Some(0),
-            Some(p) => self.protocols(p).into_iter().try_fold(0, |most, p| {
-                Some(u64::max(most, self.start(p)?))
-            }),
+            Some(p) => self
+                .protocols(p)
+                .into_iter()
+                .try_fold(0, |most, p| Some(u64::max(most, self.start(p)?))),
         }
+    }
+
+    /// Where a header starts below another in a plain packet.
+    fn start_below(&mut self, layers: &[LayerSel], above: LayerId, id: ProtocolId) -> Option<u64> {
+        let base = self.layer_start(layers, above)?;
+        let from = self.protocols(Self::protocol_of(layers, above)??);
+        let mut roots = Vec::new();
+        for p in from {
+            let header = self.program(p)?;
+            let below = base + u64::from(header.min);
+            roots.extend(header.children.iter().map(|(child, _)| (*child, below)));
+        }
+        let starts = plain_starts(self.parse, roots);
+        self.protocols(id).into_iter().filter_map(|p| *starts.get(&p)?).max()
     }
 
     /// Bytes that must be there for the header to be found at all.
@@ -136,11 +164,11 @@ impl<'a> Snap<'a> {
             None => Some(0),
             Some(p) => self.protocols(p).into_iter().try_fold(0, |most, p| {
                 let header = self.program(p)?;
-                let length = match self.packets {
-                    Packets::Any => longest(header),
-                    Packets::Plain => u64::from(header.min),
+                let (start, length) = match self.packets {
+                    Packets::Any => (self.start(p)?, longest(header)),
+                    Packets::Plain => (self.layer_start(layers, layer)?, u64::from(header.min)),
                 };
-                let end = self.start(p)?.checked_add(length).filter(|&e| e <= SNAP_BYTES_MAX)?;
+                let end = start.checked_add(length).filter(|&e| e <= SNAP_BYTES_MAX)?;
                 Some(u64::max(most, end))
             }),
         }
@@ -206,20 +234,48 @@ fn longest(header: &HeaderProgram) -> u64 {
     u64::from(header.max).min(value_max(&header.exprs, header.length))
 }
 
-/// Where each header starts in a plain packet: behind the fewest bytes of other headers.
-fn plain_starts(parse: &ParseSpec) -> HashMap<ProtocolId, Option<u64>> {
-    let mut starts: HashMap<ProtocolId, Option<u64>> = HashMap::new();
-    let mut pending: Vec<(ProtocolId, u64)> =
-        parse.start.iter().filter(|(l, _)| *l == ETHERNET).map(|(_, p)| (*p, 0)).collect();
+/// Where each header starts in a plain packet, when the headers of `roots` start where it says: behind the fewest bytes of
+/// other headers. What may follow several refinements of one protocol (tcp behind ipv4 and ipv6) follows the longest.
+fn plain_starts(
+    parse: &ParseSpec,
+    roots: impl IntoIterator<Item = (ProtocolId, u64)>,
+) -> HashMap<ProtocolId, Option<u64>> {
+    let header = |id: ProtocolId| parse.protocols.get(id.0 as usize).and_then(Option::as_ref);
+    let mut fewest: HashMap<ProtocolId, u64> = HashMap::new();
+    let mut pending: Vec<(ProtocolId, u64)> = roots.into_iter().collect();
+    let roots: Vec<ProtocolId> = pending.iter().map(|r| r.0).collect();
     while let Some((id, at)) = pending.pop() {
-        if starts.get(&id).copied().flatten().is_some_and(|known| known <= at) {
+        if fewest.get(&id).is_some_and(|known| *known <= at) {
             continue;
         }
-        starts.insert(id, Some(at));
-        if let Some(header) = parse.protocols.get(id.0 as usize).and_then(Option::as_ref) {
-            let below = at + u64::from(header.min);
-            pending.extend(header.children.iter().map(|(child, _)| (*child, below)));
+        fewest.insert(id, at);
+        if let Some(h) = header(id) {
+            let below = at + u64::from(h.min);
+            pending.extend(h.children.iter().map(|(child, _)| (*child, below)));
         }
+    }
+    let mut order: Vec<(u64, ProtocolId)> = fewest.iter().map(|(id, at)| (*at, *id)).collect();
+    order.sort_unstable();
+    let mut starts: HashMap<ProtocolId, Option<u64>> = HashMap::new();
+    for (at, id) in order {
+        if roots.contains(&id) {
+            starts.insert(id, Some(at));
+            continue;
+        }
+        // Headers that may stand at one place above and count as one protocol: the furthest end of them.
+        let mut groups: HashMap<(ProtocolId, u64), u64> = HashMap::new();
+        for (above, start) in &starts {
+            let Some(h) = header(*above).filter(|h| h.children.iter().any(|(c, _)| *c == id))
+            else {
+                continue;
+            };
+            let start = start.unwrap_or(0);
+            let end = start + u64::from(h.min);
+            let kind = h.counts_as.first().copied().unwrap_or(*above);
+            let furthest = groups.entry((kind, start)).or_insert(end);
+            *furthest = end.max(*furthest);
+        }
+        starts.insert(id, Some(groups.into_values().min().unwrap_or(at)));
     }
     starts
 }

@@ -28,10 +28,7 @@ pub fn children(e: &Expr) -> Vec<&Expr> {
 }
 
 /// The same form over other operands.
-pub fn map_children<E>(
-    e: &Expr,
-    mut f: impl FnMut(&Expr) -> Result<Expr, E>,
-) -> Result<Expr, E> {
+pub fn map_children<E>(e: &Expr, mut f: impl FnMut(&Expr) -> Result<Expr, E>) -> Result<Expr, E> {
     let mut boxed = |a: &Expr| f(a).map(Box::new);
     let kind = match &e.kind {
         ExprKind::Unary(op, a) => ExprKind::Unary(*op, boxed(a)?),
@@ -102,9 +99,7 @@ pub fn each_node<'n>(node: &'n LogicalNode, f: &mut impl FnMut(&'n LogicalNode))
 /// Every expression of one operator, its inputs apart.
 pub fn exprs_of(node: &LogicalNode) -> Vec<&Expr> {
     match node {
-        LogicalNode::Select(s) => {
-            s.quals.iter().chain(s.items.iter().map(|i| &i.expr)).collect()
-        }
+        LogicalNode::Select(s) => s.quals.iter().chain(s.items.iter().map(|i| &i.expr)).collect(),
         LogicalNode::Aggregate(a) => a
             .quals
             .iter()
@@ -119,9 +114,6 @@ pub fn exprs_of(node: &LogicalNode) -> Vec<&Expr> {
 
 /// Names of a FROM chain, joined by dots.
 pub fn chain_text(catalog: &wt_catalog::Catalog, chain: &[ProtocolId]) -> String {
-    let names: Vec<&str> = chain
-        .iter()
-        .map(|id| catalog.protocols.get(id.0 as usize).map_or("?", |p| p.name.as_str()))
-        .collect();
+    let names: Vec<&str> = chain.iter().map(|&id| catalog.protocol_name(id)).collect();
     names.join(".")
 }

@@ -1,0 +1,299 @@
+//! Aggregation in the HFTA: completes partial groups, or does the whole.
+
+use wt_catalog::Type;
+use wt_catalog::function::{FunctionKind, Split};
+
+use super::kept::{Kept, Kepts, kind_name, operand, result_columns, sub_text};
+use super::window_keys;
+use crate::ir::{AggKind, NodeId, Op, OrderedColumn};
+use crate::logical::AggregateNode;
+use crate::lower::{Dag, value_max};
+use crate::physical::{Aggregate, HftaAgg, HftaAggFunction, HftaOp, MemoryBound, StreamRef};
+use crate::split::memory::{self, GroupBound};
+use crate::split::program::{finish, inputs, tuple_expr, tuple_quals};
+use crate::split::report::{ColumnNote, HftaNote};
+use crate::split::{Place, Planned, Splitter, Stream, follows, ordered_column};
+
+impl Splitter<'_> {
+    /// The HFTA above aggregating LFTAs.
+    pub(super) fn complete(
+        &mut self,
+        a: &AggregateNode,
+        partials: Stream,
+        kepts: &Kepts,
+        place: Place<'_>,
+    ) -> Planned<Stream> {
+        let mut dag = Dag::default();
+        let leaves = inputs(&mut dag, partials.columns.iter().map(|c| c.shipped));
+        let (keys, subs) = leaves.split_at(a.keys.len());
+        let aggs = kepts
+            .basics
+            .iter()
+            .zip(subs)
+            .zip(&partials.columns[a.keys.len()..])
+            .map(|((basic, &node), column)| {
+                let kind = match basic.kind {
+                    AggKind::Count => AggKind::Sum,
+                    kind => kind,
+                };
+                HftaAgg {
+                    function: HftaAggFunction::Basic(kind),
+                    args: vec![node],
+                    consts: Vec::new(),
+                    distinct: false,
+                    ty: basic.ty,
+                    text: format!("{}({})", kind_name(kind), column.info.name),
+                }
+            })
+            .collect();
+        let lfta = place.query.options.max_lfta_disorder.saturating_sub(1);
+        let parts = Parts {
+            dag,
+            quals: Vec::new(),
+            maxima: partials.columns.iter().take(a.keys.len()).map(|c| c.max).collect(),
+            keys: keys.to_vec(),
+            aggs,
+            over_partials: true,
+            tolerance: hfta_tolerance(place).max(lfta),
+        };
+        let why = vec!["completes the partial groups of the LFTA".into()];
+        self.aggregate_node(a, partials.refs, parts, &kepts.results, place, why)
+    }
+
+    /// A full aggregation above.
+    pub(super) fn whole_aggregate(
+        &mut self,
+        a: &AggregateNode,
+        input: Stream,
+        place: Place<'_>,
+        why: Vec<String>,
+    ) -> Planned<Stream> {
+        let input_names = input.names();
+        let mut dag = Dag::default();
+        let leaves = inputs(&mut dag, input.columns.iter().map(|c| c.shipped));
+        let quals = {
+            let names = self.tuple_names(&input_names);
+            tuple_quals(&mut dag, &leaves, &names, &a.quals)?
+        };
+        let keys = a
+            .keys
+            .iter()
+            .map(|k| tuple_expr(&mut dag, &leaves, &k.expr))
+            .collect::<Planned<Vec<_>>>()?;
+        let mut kepts = Kepts::default();
+        let mut aggs: Vec<HftaAgg> = Vec::new();
+        let mut results = Vec::new();
+        for call in &a.aggs {
+            if matches!(call.function.kind, FunctionKind::Aggregate(s) if s != Split::HostOnly) {
+                // Basic aggregates are numbered first, so that equal ones are kept once.
+                kepts.add(call);
+            }
+        }
+        let names = self.tuple_names(&input_names);
+        for basic in &kepts.basics {
+            let args = match &basic.arg {
+                Some(e) => {
+                    let node = tuple_expr(&mut dag, &leaves, e)?;
+                    vec![operand(&mut dag, basic, node)]
+                }
+                None => Vec::new(),
+            };
+            aggs.push(HftaAgg {
+                function: HftaAggFunction::Basic(basic.kind),
+                args,
+                consts: Vec::new(),
+                distinct: basic.distinct,
+                ty: basic.ty,
+                text: sub_text(basic, |e| names.text(e)),
+            });
+        }
+        let mut basic_results = kepts.results.into_iter();
+        for call in &a.aggs {
+            if matches!(call.function.kind, FunctionKind::Aggregate(s) if s != Split::HostOnly) {
+                results.extend(basic_results.next());
+                continue;
+            }
+            let args = call
+                .args
+                .iter()
+                .map(|e| tuple_expr(&mut dag, &leaves, e))
+                .collect::<Planned<Vec<_>>>()?;
+            results.push(Kept::Direct(aggs.len()));
+            aggs.push(HftaAgg {
+                function: HftaAggFunction::Host(call.function.symbol),
+                args,
+                consts: call.consts.clone(),
+                distinct: call.distinct,
+                ty: call.ty,
+                text: call.text.clone(),
+            });
+        }
+        let tolerance = hfta_tolerance(place);
+        // A key that is a column as it comes has that column's range.
+        let maxima = keys
+            .iter()
+            .map(|&k| match dag.get(k).op {
+                Op::Input(i) => input.columns.get(i as usize).map_or(u64::MAX, |c| c.max),
+                _ => value_max(dag.exprs(), k),
+            })
+            .collect();
+        let parts = Parts { dag, quals, keys, maxima, aggs, over_partials: false, tolerance };
+        self.aggregate_node(a, input.refs, parts, &results, place, why)
+    }
+
+    fn aggregate_node(
+        &mut self,
+        a: &AggregateNode,
+        refs: Vec<StreamRef>,
+        parts: Parts,
+        results: &[Kept],
+        place: Place<'_>,
+        why: Vec<String>,
+    ) -> Planned<Stream> {
+        let window = window_keys(a);
+        let ordered: Vec<OrderedColumn> =
+            window.iter().filter_map(|&i| ordered_column(i, &a.keys[i].ordering, false)).collect();
+        let key_types: Vec<Type> = parts.keys.iter().map(|&n| parts.dag.ty(n)).collect();
+        let mut post = Dag::default();
+        let columns = post_columns(&mut post, a, &key_types, &parts.aggs, results);
+        let having = a
+            .having
+            .iter()
+            .map(|e| tuple_expr(&mut post, &columns, e))
+            .collect::<Planned<Vec<_>>>()?;
+        let mut outputs = Vec::new();
+        let mut ordered_outputs = Vec::new();
+        for (i, item) in a.items.iter().enumerate() {
+            let node = tuple_expr(&mut post, &columns, &item.expr)?;
+            outputs.push(post.cast(node, item.expr.ty));
+            if item.ordering.is_temporal()
+                && let Some(key) = follows(&item.expr, |c| window.contains(&c))
+            {
+                ordered_outputs.push((i as u32, key));
+            }
+        }
+        let memory = self.group_bound(a, &parts, &window, &key_types);
+        let post_names: Vec<String> = a
+            .keys
+            .iter()
+            .map(|k| k.name.clone())
+            .chain(a.aggs.iter().map(|g| g.text.clone()))
+            .collect();
+        let names = self.tuple_names(&post_names);
+        let note = HftaNote {
+            query: place.query.name.clone(),
+            columns: a
+                .items
+                .iter()
+                .map(|i| ColumnNote {
+                    name: i.name.clone(),
+                    text: names.text(&i.expr),
+                    ty: i.expr.ty,
+                    ordering: i.ordering.clone(),
+                })
+                .collect(),
+            keys: a
+                .keys
+                .iter()
+                .zip(&key_types)
+                .map(|(k, &ty)| ColumnNote {
+                    name: k.name.clone(),
+                    text: k.name.clone(),
+                    ty,
+                    ordering: k.ordering.clone(),
+                })
+                .collect(),
+            having: a.having.iter().map(|h| names.text(h)).collect(),
+            why,
+        };
+        let schema = place.columns(&a.items);
+        let op = HftaOp::Aggregate(Box::new(Aggregate {
+            exprs: finish(parts.dag),
+            quals: parts.quals,
+            keys: parts.keys,
+            key_types,
+            ordered,
+            patterns: a.patterns.clone(),
+            aggs: parts.aggs,
+            post: finish(post),
+            having,
+            outputs,
+            ordered_outputs,
+            tolerance: parts.tolerance,
+            real_time: place.query.options.real_time && !parts.over_partials,
+            over_partials: parts.over_partials,
+            emit_empty: a.keys.is_empty() && (a.at_end || self.finite),
+        }));
+        Ok(self.push(place.name("aggregate"), refs, op, schema, memory, note))
+    }
+
+    fn group_bound(
+        &self,
+        a: &AggregateNode,
+        parts: &Parts,
+        window: &[usize],
+        key_types: &[Type],
+    ) -> MemoryBound {
+        let other_keys: Vec<(Type, u64)> = key_types
+            .iter()
+            .zip(&parts.maxima)
+            .enumerate()
+            .filter(|(i, _)| !window.contains(i))
+            .map(|(_, (&ty, &max))| (ty, max))
+            .collect();
+        let host_bytes = |g: &HftaAgg| match g.function {
+            HftaAggFunction::Host(symbol) => a
+                .aggs
+                .iter()
+                .find(|c| c.function.symbol == symbol)
+                .map_or(0, |c| u64::from(c.function.state_bytes)),
+            HftaAggFunction::Basic(_) => 0,
+        };
+        memory::groups(&GroupBound {
+            other_keys: &other_keys,
+            state_bytes: parts.aggs.iter().map(host_bytes).sum(),
+            columns: parts.keys.len() + parts.aggs.len(),
+            strings: key_types.iter().any(|t| t.is_bytes())
+                || parts.aggs.iter().any(|g| g.ty.is_bytes()),
+            windowed: !window.is_empty(),
+            tolerance: parts.tolerance,
+            patterns: a.patterns.len().max(1),
+            distinct: parts.aggs.iter().any(|g| g.distinct),
+        })
+    }
+}
+
+/// What an aggregation node is made of.
+struct Parts {
+    dag: Dag,
+    quals: Vec<crate::ir::Qual>,
+    keys: Vec<NodeId>,
+    /// Upper bounds of the keys.
+    maxima: Vec<u64>,
+    aggs: Vec<HftaAgg>,
+    over_partials: bool,
+    tolerance: u64,
+}
+
+/// Windows an HFTA keeps open behind the newest.
+fn hfta_tolerance(place: Place<'_>) -> u64 {
+    let options = &place.query.options;
+    let epochs = options.max_hfta_disorder.unwrap_or(match options.max_lfta_disorder {
+        0 | 1 => 1,
+        lfta => lfta.saturating_add(1),
+    });
+    epochs.saturating_sub(1)
+}
+
+/// Columns that HAVING and SELECT see: keys at their declared types, then results.
+fn post_columns(
+    post: &mut Dag,
+    a: &AggregateNode,
+    key_types: &[Type],
+    aggs: &[HftaAgg],
+    results: &[Kept],
+) -> Vec<NodeId> {
+    let types = key_types.iter().copied().chain(aggs.iter().map(|g| g.ty));
+    let leaves = inputs(post, types);
+    result_columns(post, &leaves, a.keys.len(), results)
+}

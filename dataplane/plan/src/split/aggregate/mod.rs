@@ -1,0 +1,156 @@
+//! Grouping (gsql.md §11, §12, §22): sub-aggregates in the LFTA, super-aggregates above.
+
+mod above;
+mod below;
+mod kept;
+
+use wt_catalog::function::{FunctionKind, Split};
+use wt_lang::Diagnostic;
+
+use super::safe::{Shipper, is_safe, unsafe_reason};
+use super::select::reasons;
+use super::{Place, Planned, Splitter, Stream};
+use crate::logical::{AggCall, AggregateNode, Expr, Item, LogicalNode, ProtocolSource};
+use kept::Kepts;
+
+impl Splitter<'_> {
+    /// Grouping over packets.
+    pub(super) fn aggregate_packets(
+        &mut self,
+        a: &AggregateNode,
+        source: &ProtocolSource,
+        place: Place<'_>,
+    ) -> Planned<Stream> {
+        self.check_bounded(a, place)?;
+        let reasons = unsplittable(a);
+        if !reasons.is_empty() {
+            return self.over_selection(a, source, place, reasons);
+        }
+        let mut kepts = Kepts::default();
+        for call in &a.aggs {
+            kepts.add(call);
+        }
+        let wanted = place.query.options.lfta_aggregation;
+        let own = wanted && place.top && a.having.is_empty() && source.interfaces.len() == 1;
+        if wanted && !own {
+            self.note(format!(
+                "{}: `lfta_aggregation` is for one interface without HAVING; the groups are completed",
+                place.query.name
+            ));
+        }
+        let stream = self.lfta_aggregation(a, source, &kepts, place, own)?;
+        if own {
+            return self.partials(a, stream, &kepts, place);
+        }
+        self.complete(a, stream, &kepts, place)
+    }
+
+    /// Grouping over tuples.
+    pub(super) fn aggregate_tuples(
+        &mut self,
+        a: &AggregateNode,
+        input: &LogicalNode,
+        place: Place<'_>,
+    ) -> Planned<Stream> {
+        self.check_bounded(a, place)?;
+        let input = self.node(input, place.below())?;
+        self.whole_aggregate(a, input, place, vec!["reads a stream".into()])
+    }
+
+    /// State that nothing bounds is refused.
+    fn check_bounded(&self, a: &AggregateNode, place: Place<'_>) -> Planned<()> {
+        let windowed = !window_keys(a).is_empty();
+        if windowed || a.at_end || self.finite || place.query.options.no_temporal_aggr {
+            return Ok(());
+        }
+        Err(Box::new(Diagnostic::error(
+            "unbounded-state",
+            place.query.span,
+            "groups would be kept for ever: no group variable is ordered",
+        )
+        .hint("Add a time bucket to GROUP BY, e.g. `time/60 AS minute`: groups then close every minute.")
+        .hint("`DEFINE { no_temporal_aggr 'yes'; }` accepts output at the end only, within the memory limit.")))
+    }
+
+    /// A selection LFTA under a full aggregation.
+    fn over_selection(
+        &mut self,
+        a: &AggregateNode,
+        source: &ProtocolSource,
+        place: Place<'_>,
+        reasons: Vec<String>,
+    ) -> Planned<Stream> {
+        let (below, above): (Vec<Expr>, Vec<Expr>) = a.quals.iter().cloned().partition(is_safe);
+        let mut shipper = Shipper::new(self.envs(source));
+        let keys: Vec<Item> =
+            a.keys.iter().map(|key| Item { expr: shipper.item(key), ..key.clone() }).collect();
+        let aggs: Vec<AggCall> = a
+            .aggs
+            .iter()
+            .map(|call| AggCall {
+                args: call.args.iter().map(|e| shipper.expr(e)).collect(),
+                ..call.clone()
+            })
+            .collect();
+        let quals = above.iter().map(|q| shipper.expr(q)).collect();
+        // Tuples that fail the quals advance the window under `real_time`, so they must be seen above.
+        let (below, quals) = match place.query.options.real_time {
+            true => (Vec::new(), a.quals.iter().map(|q| shipper.expr(q)).collect::<Vec<Expr>>()),
+            false => (below, quals),
+        };
+        let input = self.ship(source, &below, shipper, place)?;
+        self.note(format!(
+            "{}: selection LFTA under a full aggregation, because {}",
+            place.query.name,
+            reasons.join(", ")
+        ));
+        let above = AggregateNode { quals, keys, aggs, ..a.clone() };
+        self.whole_aggregate(&above, input, place, reasons)
+    }
+}
+
+/// Why an aggregation cannot run in an LFTA; empty when it can.
+fn unsplittable(a: &AggregateNode) -> Vec<String> {
+    let mut found = reasons(
+        a.quals
+            .iter()
+            .chain(a.keys.iter().map(|k| &k.expr))
+            .chain(a.aggs.iter().flat_map(|g| &g.args)),
+    );
+    for call in &a.aggs {
+        let name = call.function.name;
+        let splits =
+            matches!(call.function.kind, FunctionKind::Aggregate(s) if s != Split::HostOnly);
+        if call.distinct {
+            found.push(format!("`{}` must see every value", call.text));
+        } else if !splits {
+            found.push(format!("`{name}` keeps its state on the host"));
+        } else if !call.function.lfta_legal {
+            found.push(format!("`{name}` of a string does not fit the fixed table"));
+        }
+    }
+    for key in &a.keys {
+        let fixed = matches!(
+            key.expr.kind,
+            crate::logical::ExprKind::InterfaceProperty(_) | crate::logical::ExprKind::Const(_)
+        );
+        if key.expr.ty.is_bytes() && !fixed && unsafe_reason(&key.expr).is_none() {
+            found.push(format!(
+                "key `{}` is a string, which does not fit the fixed table",
+                key.name
+            ));
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// Keys that name the window: ordered, and on in every grouping pattern.
+fn window_keys(a: &AggregateNode) -> Vec<usize> {
+    (0..a.keys.len())
+        .filter(|&i| {
+            a.keys[i].ordering.is_temporal()
+                && a.patterns.iter().all(|p| i >= 64 || p & (1 << i) != 0)
+        })
+        .collect()
+}
