@@ -1,5 +1,6 @@
 //! Interface sets: `NAME=eth0,eth1`, or `NAME: Equals[Site,lab] AND NOT Exists[Test]` over interface properties (gsql.md §8).
 
+use wt_lang::Ident;
 use wt_lang::ast_decl::InterfacePred;
 use wt_plan::InterfaceInfo;
 
@@ -53,22 +54,19 @@ fn by_predicate(
 }
 
 fn holds(predicate: &InterfacePred, interface: &InterfaceInfo) -> bool {
-    let values = |property: &str| {
-        let of_name = move |(name, _): &&(String, String)| name == property;
-        interface.properties.iter().filter(of_name).map(|(_, value)| value.as_str())
+    let values = |property: &Ident| -> Vec<&str> {
+        let named = |(name, _): &&(String, String)| *name == property.text;
+        interface.properties.iter().filter(named).map(|(_, value)| value.as_str()).collect()
     };
     match predicate {
         InterfacePred::And(a, b) => holds(a, interface) && holds(b, interface),
         InterfacePred::Or(a, b) => holds(a, interface) || holds(b, interface),
         InterfacePred::Not(a) => !holds(a, interface),
         InterfacePred::Contains { property, value } => {
-            values(&property.text).any(|v| v == value.text)
+            values(property).contains(&value.text.as_str())
         }
-        InterfacePred::Equals { property, value } => {
-            let mut all = values(&property.text);
-            all.next().is_some_and(|v| v == value.text) && all.next().is_none()
-        }
-        InterfacePred::Exists { property } => values(&property.text).next().is_some(),
+        InterfacePred::Equals { property, value } => values(property) == [value.text.as_str()],
+        InterfacePred::Exists { property } => !values(property).is_empty(),
     }
 }
 
