@@ -1,6 +1,18 @@
 //! From syntax trees to a plan the engine can run: bind, infer ordering, rewrite, split, lower.
 //!
 //! Pure: no clock, file, thread or kernel.
+//!
+//! ```text
+//! text ─ wt_lang ─▶ tree ─ bind ─▶ LogicalPlan ─ split (pushdown, lower) ─▶ PhysicalPlan: LFTA programs + HFTA graph
+//! ```
+//!
+//! | concern | module |
+//! |---|---|
+//! | names, types, orderings, closing rules | [`bind`] |
+//! | what runs next to the interface and what above, memory bounds, prefilter | [`split`] |
+//! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
+//! | tcpdump filters to IR nodes | [`bpf`] |
+//! | the plan as text | [`explain`](mod@explain) |
 
 pub mod bind;
 pub mod bpf;

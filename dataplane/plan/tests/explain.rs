@@ -74,3 +74,88 @@ fn plans_read_as_recorded() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+/// Words that put mutated texts where the planner has to decide something.
+const WORDS: [&str; 24] = [
+    "time",
+    "srcIP",
+    "data",
+    "len",
+    "0",
+    "60",
+    "'x'",
+    "tcp",
+    "ip",
+    "packet",
+    "vlan",
+    "(",
+    ")",
+    ",",
+    "AND",
+    "OR",
+    "NOT",
+    "=",
+    "count(*)",
+    "DISTINCT",
+    "@Name",
+    "CUBE(srcIP)",
+    "str_length(data)",
+    "getlpmid(srcIP, 'p.tbl')",
+];
+
+#[test]
+fn mutated_texts_end_in_a_plan_or_a_message() {
+    let catalog = Catalog::builtin();
+    let interface = |n: &str| InterfaceInfo {
+        name: n.to_owned(),
+        properties: vec![("Name".to_owned(), n.to_owned())],
+    };
+    let interfaces = [interface("eth0"), interface("eth1")];
+    let sets = [("both".to_owned(), vec![0, 1])];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    let mut planned = 0;
+    for path in goldens() {
+        let recorded = fs::read_to_string(&path).unwrap();
+        let text = recorded.split(RULE).next().unwrap_or_default();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for _ in 0..150 {
+            let mut mutated = words.clone();
+            for _ in 0..=random(2) {
+                let at = random(mutated.len());
+                match random(3) {
+                    0 => drop(mutated.remove(at)),
+                    1 => mutated[at] = WORDS[random(WORDS.len())],
+                    _ => mutated.insert(at, WORDS[random(WORDS.len())]),
+                }
+            }
+            let mutated = mutated.join(" ");
+            for finite in [true, false] {
+                let compiled = compile(&CompileInput {
+                    catalog: &catalog,
+                    text: &mutated,
+                    file_name: "query",
+                    interfaces: &interfaces,
+                    interface_sets: &sets,
+                    params: &[],
+                    finite,
+                    library: &|_| None,
+                });
+                match compiled {
+                    Ok(c) => {
+                        planned += 1;
+                        let options = ExplainOptions { verbose: true, code: true };
+                        assert!(!explain(&c, &catalog, options).is_empty(), "`{mutated}`");
+                    }
+                    Err(errors) => assert!(!errors.is_empty(), "`{mutated}`"),
+                }
+            }
+        }
+    }
+    assert!(planned > 100, "{planned} of the texts still mean something");
+}

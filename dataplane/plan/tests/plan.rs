@@ -447,3 +447,20 @@ fn handles_are_registered_once() {
     let calls = a.exprs.nodes.iter().filter(|n| matches!(n.op, Op::Call { .. })).count();
     assert_eq!(calls, 1, "and called once per tuple");
 }
+
+#[test]
+fn snap_lengths_cover_what_is_read() {
+    let of = |text: &str| {
+        let c = plan(text);
+        (c.report.lftas[0][0].plain_bytes, lftas(&c)[0].snap_len_bytes)
+    };
+    assert_eq!(of("SELECT time, len FROM packet"), (Some(0), Some(0)));
+    assert_eq!(of("SELECT time, eth_type FROM eth").0, Some(14));
+    // Ethernet, IPv6, and TCP without options.
+    assert_eq!(of("SELECT time, destPort FROM tcp").0, Some(14 + 40 + 20));
+    assert_eq!(of("SELECT time, data FROM tcp"), (None, None), "the payload has no limit");
+    let outer_and_inner = 14 + 40 + 8 + 8 + 14 + 40;
+    assert_eq!(of("SELECT time, srcIP FROM vxlan.ip").0, Some(outer_and_inner));
+    let filter = plan("SELECT time FROM packet WHERE pcap_filter('len > 100')");
+    assert_eq!(lftas(&filter)[0].snap_len_bytes, Some(0));
+}

@@ -4,6 +4,8 @@
 //! The machine code differs by link type, so a filter is compiled once for each that the program can meet and the
 //! packet's own link type selects. A filter that makes no sense on a link type (`ether host` on raw IP) matches nothing
 //! there.
+//!
+//! Names in a filter (`host www`) are resolved by libpcap as for tcpdump; numbers need no resolver.
 
 mod compile;
 mod link_types;
