@@ -69,6 +69,8 @@ pub(crate) struct Key<'q> {
     pub(crate) expr: Expr,
     /// Ordering property; varying inside CUBE and the like.
     pub(crate) ordering: Ordering,
+    /// Inside CUBE, ROLLUP or GROUPING_SETS: off in some patterns.
+    pub(crate) in_pattern: bool,
     /// Enumeration or declared subtype of its values.
     pub(crate) subtype: Option<String>,
 }

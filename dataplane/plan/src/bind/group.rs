@@ -109,6 +109,7 @@ fn by_interface<'q>(
             ast,
             expr,
             ordering: Ordering::Varying,
+            in_pattern: false,
             subtype: None,
         });
     }
@@ -175,7 +176,15 @@ fn key<'q>(clause: &Clause<'_>, listed: &Listed<'q>) -> Bound<Key<'q>> {
     let ordering = if listed.in_pattern { Ordering::Varying } else { clause.ordering(&expr) };
     clause.sh.freeze(&expr, &ordering);
     let subtype = clause.subtype(&expr);
-    Ok(Key { name: name.text, name_span: name.span, ast: &var.expr, expr, ordering, subtype })
+    Ok(Key {
+        name: name.text,
+        name_span: name.span,
+        ast: &var.expr,
+        expr,
+        ordering,
+        in_pattern: listed.in_pattern,
+        subtype,
+    })
 }
 
 /// A name for a computed group variable.

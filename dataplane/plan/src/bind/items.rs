@@ -1,17 +1,19 @@
 //! Output columns: names, types, ordering properties.
 
 use wt_catalog::Ordering;
+use wt_catalog::function::{FunctionKind, Split};
+use wt_catalog::ordering::Basic;
 use wt_lang::ast::{Select, SelectItem};
 use wt_lang::{Diagnostic, Ident, Span};
 
-use super::clause::{Clause, Group, TABLE_STRIDE, node};
+use super::clause::{Clause, Group, Grouped, TABLE_STRIDE, node};
 use super::diags::Bound;
 use super::ordering::{follows_window, infer};
 use super::packet_scope;
 use super::shared::Rows;
 use super::titles::Titles;
 use super::walk;
-use crate::logical::{Expr, ExprKind, Item, LogicalNode, LogicalQuery};
+use crate::logical::{AggCall, Expr, ExprKind, Item, LogicalNode, LogicalQuery};
 use crate::physical::{ColumnInfo, Schema};
 
 /// Output columns of one query.
@@ -175,18 +177,52 @@ impl Clause<'_> {
 
     fn leaf_ordering(&self, leaf: &Expr) -> Ordering {
         match &leaf.kind {
-            ExprKind::Field(access) => packet_scope::field(self.sh.catalog(), access)
-                .map_or(Ordering::Varying, |f| f.ordering.clone()),
+            ExprKind::Field(_) => self.input_ordering(leaf),
             ExprKind::Column(i) => match self.group {
-                Group::Result(grouped) => {
-                    grouped.keys.get(*i).map_or(Ordering::Varying, |k| k.output_ordering())
-                }
-                Group::None | Group::Expand(_) => {
-                    self.input_column(*i).map_or(Ordering::Varying, |c| c.ordering.clone())
-                }
+                Group::Result(grouped) => match grouped.keys.get(*i) {
+                    Some(key) => key.output_ordering(),
+                    None => self.aggregate_ordering(grouped, *i - grouped.keys.len()),
+                },
+                Group::None | Group::Expand(_) => self.input_ordering(leaf),
             },
             _ => Ordering::Varying,
         }
+    }
+
+    /// The property of a field or column of the input.
+    fn input_ordering(&self, leaf: &Expr) -> Ordering {
+        match &leaf.kind {
+            ExprKind::Field(access) => packet_scope::field(self.sh.catalog(), access)
+                .map_or(Ordering::Varying, |f| f.ordering.clone()),
+            ExprKind::Column(i) => {
+                self.input_column(*i).map_or(Ordering::Varying, |c| c.ordering.clone())
+            }
+            _ => Ordering::Varying,
+        }
+    }
+
+    /// The least, greatest, first or last of an increasing attribute grows from window to window of one group: it is
+    /// increasing in the group of the other keys (Gigascope §2.1, the start time of a Netflow record).
+    fn aggregate_ordering(&self, grouped: &Grouped<'_>, index: usize) -> Ordering {
+        let aggs = grouped.aggs.borrow();
+        let Some(AggCall { function, args, .. }) = aggs.get(index) else {
+            return Ordering::Varying;
+        };
+        let picks = matches!(function.kind, FunctionKind::Aggregate(Split::Min | Split::Max))
+            || matches!(function.name, "first" | "last");
+        let windowed = grouped.keys.iter().any(|key| key.ordering.basic() == Basic::Inc);
+        let patterned = grouped.keys.iter().any(|key| key.in_pattern);
+        let [arg] = args.as_slice() else { return Ordering::Varying };
+        let input = infer(arg, &|leaf| self.input_ordering(leaf));
+        // Banded input may step back across a window's end.
+        if !picks || !windowed || patterned || input.tolerance() > 0 || input.basic() != Basic::Inc
+        {
+            return Ordering::Varying;
+        }
+        let others = grouped.keys.iter().filter(|key| !key.ordering.is_temporal());
+        let names: Vec<String> = others.map(|key| key.name.clone()).collect();
+        // gsql.md §6: an aggregate alone in its window stays varying.
+        if names.is_empty() { Ordering::Varying } else { Ordering::IncreasingInGroup(names) }
     }
 
     /// Whether a column names a window of the input, or of the grouping.
