@@ -80,14 +80,18 @@ impl Memo {
         }
     }
 
-    // Inlined, so that a value is made in its cell: made elsewhere and copied, it cost a third of an evaluation.
-    #[inline(always)]
+    #[inline]
     fn set(&mut self, node: NodeId, cell: Cell) {
-        self.cells[node.0 as usize] = cell;
+        // Numbers over numbers are most of all: no drop, and eight bytes to move.
+        match (&mut self.cells[node.0 as usize], cell) {
+            (Ok(Value::Uint(old)), Ok(Value::Uint(new))) => *old = new,
+            (Ok(Value::Bool(old)), Ok(Value::Bool(new))) => *old = new,
+            (old, new) => *old = new,
+        }
         self.marks[node.0 as usize] = self.generation;
     }
 
-    #[inline(always)]
+    #[inline]
     fn set_value(&mut self, node: NodeId, value: Value) {
         self.set(node, Ok(value));
     }
@@ -105,6 +109,7 @@ impl Memo {
         }
     }
 
+    #[inline]
     fn set_bool(&mut self, node: NodeId, truth: bool) {
         self.set_value(node, Value::Bool(truth));
     }
