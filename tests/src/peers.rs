@@ -67,10 +67,9 @@ pub fn tcpdump_count(capture: &Path, filter: &str) -> Result<u64, PeerError> {
     command.args(["-n", "-r", "-", "--count", "--", filter]).stdin(file);
     let output = run("tcpdump", &mut command)?;
     let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().find_map(packets_said).ok_or_else(|| PeerError::Unexpected {
-        program: "tcpdump",
-        output: said.trim().to_owned(),
-    })
+    said.lines()
+        .find_map(packets_said)
+        .ok_or_else(|| PeerError::Unexpected { program: "tcpdump", output: said.trim().to_owned() })
 }
 
 /// `17 packets`, `1 packet`.
@@ -196,7 +195,8 @@ mod tests {
         assert_eq!(packets_said("17 packets"), Some(17));
         assert_eq!(packets_said("1 packet"), Some(1));
         assert_eq!(packets_said("reading from file"), None);
-        let table = "| IO Statistics |\n| Interval | Frames | Bytes |\n| 0.0 <> 2.5 |  3 | 180 | 0 | 0 |\n";
+        let table =
+            "| IO Statistics |\n| Interval | Frames | Bytes |\n| 0.0 <> 2.5 |  3 | 180 | 0 | 0 |\n";
         let three = Totals { packets: 3, bytes: 180 };
         assert_eq!(totals_said(table, 2), Some(vec![three, Totals::default()]));
         assert_eq!(totals_said(table, 1), None);

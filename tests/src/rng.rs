@@ -13,9 +13,9 @@ impl Rng {
     /// A generator that follows from a seed and a name.
     pub fn named(seed: u64, name: &str) -> Self {
         // FNV-1a.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
         Self(seed ^ hash)
     }
 

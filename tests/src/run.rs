@@ -152,8 +152,7 @@ impl Setup {
 
 /// Library queries of the suites lie below `tests/slt`.
 fn library(path: &str) -> Option<String> {
-    std::fs::read_to_string(crate::tests_dir().join("slt").join(path).with_extension("gsql"))
-        .ok()
+    std::fs::read_to_string(crate::tests_dir().join("slt").join(path).with_extension("gsql")).ok()
 }
 
 fn pairs(arguments: &[String]) -> Vec<(String, String)> {

@@ -55,8 +55,7 @@ fn a_wrong_query_is_shown_with_a_caret() {
 #[test]
 fn several_mistakes_are_reported_at_once() {
     let text = "SELECT nope FROM tcp; SELECT count(* FROM udp; SELECT len FROM nosuch";
-    let wrong =
-        query(text, "generated/ports.pcap", &[]).expect_status(1).expect_no_output();
+    let wrong = query(text, "generated/ports.pcap", &[]).expect_status(1).expect_no_output();
     assert!(wrong.stderr.matches("error").count() >= 2, "{}", wrong.stderr);
 }
 
@@ -72,10 +71,14 @@ fn an_unknown_result_or_parameter_is_refused() {
         .expect_no_output()
         .expect_said("nope");
     query(COUNT, "generated/ports.pcap", &["-p", "nope"]).expect_status(1).expect_no_output();
-    query("PARAM { low uint; } SELECT len FROM packet WHERE len > $low", "generated/ports.pcap", &[])
-        .expect_status(1)
-        .expect_no_output()
-        .expect_said("low");
+    query(
+        "PARAM { low uint; } SELECT len FROM packet WHERE len > $low",
+        "generated/ports.pcap",
+        &[],
+    )
+    .expect_status(1)
+    .expect_no_output()
+    .expect_said("low");
 }
 
 #[test]
@@ -113,7 +116,9 @@ fn what_is_no_capture_is_refused() {
 #[test]
 fn records_before_damage_are_used_and_the_damage_is_placed() {
     let mut compared = 0;
-    for (capture, records) in records_meant().iter().filter(|(name, _)| name.starts_with("damaged/")) {
+    for (capture, records) in
+        records_meant().iter().filter(|(name, _)| name.starts_with("damaged/"))
+    {
         let strict = query(COUNT, capture, &["--ledger"]);
         let lenient = query(COUNT, capture, &["--lenient"]).expect_status(0);
         assert_eq!(counted(&lenient), Some(*records), "{capture}: {}", lenient.stderr);
@@ -130,7 +135,9 @@ fn records_before_damage_are_used_and_the_damage_is_placed() {
 
 #[test]
 fn every_generated_record_is_counted() {
-    for (capture, records) in records_meant().iter().filter(|(name, _)| name.starts_with("generated/")) {
+    for (capture, records) in
+        records_meant().iter().filter(|(name, _)| name.starts_with("generated/"))
+    {
         let all = query(COUNT, capture, &[]).expect_status(0).expect_quiet();
         assert_eq!(counted(&all), Some(*records), "{capture}");
     }
@@ -204,7 +211,8 @@ fn csv_is_quoted_where_it_must_be() {
 #[test]
 fn nothing_found_is_an_answer() {
     let text = "SELECT time, len FROM packet WHERE len > 1000000";
-    let of = |format| query(text, "generated/ports.pcap", &["--format", format]).expect_status(0).stdout;
+    let of =
+        |format| query(text, "generated/ports.pcap", &["--format", format]).expect_status(0).stdout;
     assert_eq!(of("csv"), "time,len\n");
     assert_eq!(of("json").split_whitespace().collect::<String>(), "[]");
     assert_eq!(of("ndjson"), "");
@@ -237,7 +245,10 @@ fn several_results_are_told_apart() {
 fn results_go_to_files() {
     let scratch = Scratch::new().expect("a folder");
     let file = scratch.path("deep/er/rows.json").display().to_string();
-    query(SEGMENTS, "generated/ports.pcap", &["-o", &file]).expect_status(0).expect_no_output().expect_quiet();
+    query(SEGMENTS, "generated/ports.pcap", &["-o", &file])
+        .expect_status(0)
+        .expect_no_output()
+        .expect_quiet();
     let rows: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&file).expect("the file")).expect("JSON");
     assert!(rows.as_array().is_some_and(|rows| rows.len() > 2));
@@ -250,7 +261,9 @@ fn results_go_to_files() {
     }
     query(TWO, "generated/ports.pcap", &["-o", &file]).expect_status(1).expect_said("{query}");
     query(SEGMENTS, "generated/ports.pcap", &["-o", "/proc/no/rows.csv"]).expect_status(2);
-    query(SEGMENTS, "generated/ports.pcap", &["-o", "/dev/full"]).expect_status(2).expect_said("space");
+    query(SEGMENTS, "generated/ports.pcap", &["-o", "/dev/full"])
+        .expect_status(2)
+        .expect_said("space");
 }
 
 // ── Streams ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -330,12 +343,17 @@ fn the_books_go_to_standard_error() {
 #[test]
 fn colour_needs_a_terminal_that_wants_it() {
     let capture = capture_argument("generated/ports.pcap");
-    let line = format!("'{}' query 'SELECT nope FROM tcp' -r {capture} >/dev/null", binary().display());
+    let line =
+        format!("'{}' query 'SELECT nope FROM tcp' -r {capture} >/dev/null", binary().display());
     // script gives the command a terminal.
     let on_terminal = |no_colour: &str| {
         let mut script = Command::new("script");
         script.args(["-q", "-e", "-c", &line, "/dev/null"]);
-        script.current_dir(root()).stdin(Stdio::null()).env("NO_COLOR", no_colour).env("TERM", "xterm");
+        script
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .env("NO_COLOR", no_colour)
+            .env("TERM", "xterm");
         outcome(script.output().expect("script runs: it is part of util-linux"))
     };
     let coloured = on_terminal("").expect_status(1);
@@ -360,7 +378,8 @@ SELECT tb, destPort, count(*) AS n FROM tcpDest GROUP BY time/60 AS tb, destPort
 
 #[test]
 fn named_interfaces_feed_their_queries() {
-    let (a, b) = (capture_argument("generated/link0.pcap"), capture_argument("generated/ports.pcap"));
+    let (a, b) =
+        (capture_argument("generated/link0.pcap"), capture_argument("generated/ports.pcap"));
     let (eth0, eth1) = (format!("eth0={a}"), format!("eth1={b}"));
     let read = ["-r", eth0.as_str(), "-r", eth1.as_str()];
     let count = |protocol: &str| {
@@ -445,7 +464,8 @@ fn a_user_protocol_works_like_a_built_in_one() {
     let file = file.display().to_string();
     let text = "SELECT count(*) AS n FROM discard WHERE first >= 0 AND destPort = 9";
     let mine = query(text, "generated/ip4-fields.pcap", &["--protocols", &file]).expect_status(0);
-    let by_port = query("SELECT count(*) AS n FROM udp WHERE destPort = 9", "generated/ip4-fields.pcap", &[]);
+    let by_port =
+        query("SELECT count(*) AS n FROM udp WHERE destPort = 9", "generated/ip4-fields.pcap", &[]);
     assert!(counted(&mine).is_some_and(|n| n > 0), "{mine:?}");
     assert_eq!(mine.stdout, by_port.stdout);
     run(["schema", "discard", "--protocols", &file]).expect_status(0).expect_quiet();
@@ -493,7 +513,12 @@ fn the_example_batches_run() {
         assert!(printed || !files.is_empty(), "{} gives nothing", batch.display());
         for file in files {
             let text = std::fs::read_to_string(&file).expect("text");
-            assert!(text.lines().count() > 1, "{} of {} has no rows", file.display(), batch.display());
+            assert!(
+                text.lines().count() > 1,
+                "{} of {} has no rows",
+                file.display(),
+                batch.display()
+            );
         }
     }
 }

@@ -187,7 +187,8 @@ fn a_small_table_ejects() {
     let datagrams: Vec<Datagram> = (0..50).map(datagram).collect();
     let compiled =
         Setup::default().compile(&Catalog::builtin(), &text_of(&shape), true).expect("a plan");
-    let Ending::Answered(answers) = run_bytes(&compiled.physical, "made", capture(&datagrams)) else {
+    let Ending::Answered(answers) = run_bytes(&compiled.physical, "made", capture(&datagrams))
+    else {
         panic!("no answer");
     };
     let ejected: u64 = answers.report.ledger.queries.iter().map(|q| q.tuples.ejected).sum();

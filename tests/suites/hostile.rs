@@ -16,7 +16,10 @@ use wt_tests::run::Setup;
 
 /// What is asked of every one of them.
 const QUERIES: [(&str, &str); 4] = [
-    ("per_minute", "SELECT tb, count(*) AS n, sum(len) AS bytes FROM packet GROUP BY time/60 AS tb"),
+    (
+        "per_minute",
+        "SELECT tb, count(*) AS n, sum(len) AS bytes FROM packet GROUP BY time/60 AS tb",
+    ),
     (
         "segments",
         "SELECT time, timestamp, srcIP, destIP, srcPort, destPort, seq, ack, flags, window, tcp_hdr_len, data_len, ttl, \
@@ -51,7 +54,8 @@ fn main() {
         Trial::test("nesting_is_counted", || watched(nesting_is_counted)),
     ];
     for seed in 0..TRIALS {
-        trials.push(Trial::test(format!("mutants::{seed}"), move || watched(move || mutants(seed))));
+        trials
+            .push(Trial::test(format!("mutants::{seed}"), move || watched(move || mutants(seed))));
     }
     if let Some(files) = corpus::shared("hostile") {
         trials.push(Trial::test("shared", move || watched(move || shared(&files))));

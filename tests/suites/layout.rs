@@ -33,7 +33,8 @@ fn dependencies_point_one_way() {
     let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
     for package in packages {
         let name = package["name"].as_str().expect("name");
-        let may = allowed.get(name).unwrap_or_else(|| panic!("crate {name} has no place in the layout"));
+        let may =
+            allowed.get(name).unwrap_or_else(|| panic!("crate {name} has no place in the layout"));
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let to = dependency["name"].as_str().expect("name");
             if names.contains(&to) {

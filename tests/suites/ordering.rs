@@ -16,37 +16,73 @@ use wt_wire::CaptureReader;
 /// Every column of each is looked at. The batch is one program, so that queries read each other too.
 const QUERIES: &[(&str, &str)] = &[
     ("q00", "SELECT time, timestamp, len, caplen FROM packet"),
-    ("q01", "SELECT time/60 AS tb, time*2 AS twice, time+5 AS later, time%60 AS second FROM packet"),
+    (
+        "q01",
+        "SELECT time/60 AS tb, time*2 AS twice, time+5 AS later, time%60 AS second FROM packet",
+    ),
     ("q02", "SELECT timestamp/1s AS s, timestamp/100ms AS tenth, timestamp AS t FROM packet"),
     ("q03", "SELECT 1 AS one, 'x' AS x, time FROM packet WHERE len > 60"),
     ("q04", "SELECT ULLONG(time) AS wide, FLOAT(time) AS real, INT(time) AS signed FROM packet"),
-    ("q05", "SELECT time >> 3 AS eighth, time << 1 AS twice, time & 7 AS low, time | 1 AS odd FROM packet"),
+    (
+        "q05",
+        "SELECT time >> 3 AS eighth, time << 1 AS twice, time & 7 AS low, time | 1 AS odd FROM packet",
+    ),
     ("q06", "SELECT -ULLONG(time) AS negated, 100000 - time AS back FROM packet"),
     ("q07", "SELECT time + time AS sum, time - time AS nothing, time * len AS product FROM packet"),
-    ("q08", "SELECT non_temporal(time) AS t, UMAX(time, len) AS larger, time/60*60 AS minute FROM packet"),
+    (
+        "q08",
+        "SELECT non_temporal(time) AS t, UMAX(time, len) AS larger, time/60*60 AS minute FROM packet",
+    ),
     ("q09", "SELECT CASE WHEN len > 100 THEN time ELSE time + 1 END AS chosen, time FROM packet"),
     ("q10", "SELECT time, srcIP, destIP, protocol FROM ip"),
     ("q11", "SELECT time, srcPort, seq, tsval FROM tcp"),
-    ("q12", "SELECT tb, count(*) AS n, sum(len) AS bytes, min(time) AS first, max(time) AS last FROM packet GROUP BY time/10 AS tb"),
+    (
+        "q12",
+        "SELECT tb, count(*) AS n, sum(len) AS bytes, min(time) AS first, max(time) AS last FROM packet GROUP BY time/10 AS tb",
+    ),
     ("q13", "SELECT tb*10 AS second, srcIP, count(*) AS n FROM ip GROUP BY time/10 AS tb, srcIP"),
-    ("q14", "SELECT tb, tb+1 AS next, -INT(tb) AS negated, n/2 AS half FROM (SELECT tb, count(*) AS n FROM packet GROUP BY time/5 AS tb) AS inner_groups"),
-    ("q15", "SELECT tb, srcIP, destIP, count(*) AS n FROM ip GROUP BY time/10 AS tb, CUBE(srcIP, destIP)"),
-    ("q16", "SELECT tb, srcIP, protocol, sum(len) AS bytes FROM ip GROUP BY time/10 AS tb, ROLLUP(srcIP, protocol)"),
+    (
+        "q14",
+        "SELECT tb, tb+1 AS next, -INT(tb) AS negated, n/2 AS half FROM (SELECT tb, count(*) AS n FROM packet GROUP BY time/5 AS tb) AS inner_groups",
+    ),
+    (
+        "q15",
+        "SELECT tb, srcIP, destIP, count(*) AS n FROM ip GROUP BY time/10 AS tb, CUBE(srcIP, destIP)",
+    ),
+    (
+        "q16",
+        "SELECT tb, srcIP, protocol, sum(len) AS bytes FROM ip GROUP BY time/10 AS tb, ROLLUP(srcIP, protocol)",
+    ),
     ("q17", "SELECT tb, t2, count(*) AS n FROM packet GROUP BY time/60 AS tb, time/10 AS t2"),
-    ("q18", "SELECT tb, len, count(*) AS n FROM packet GROUP BY time/10 AS tb, len ORDER BY n DESC, len LIMIT 3"),
+    (
+        "q18",
+        "SELECT tb, len, count(*) AS n FROM packet GROUP BY time/10 AS tb, len ORDER BY n DESC, len LIMIT 3",
+    ),
     ("q19", "SELECT DISTINCT time/10 AS tb, len FROM packet"),
     ("q20", "SELECT time, len FROM q00 WHERE len > 70"),
     ("q21", "SELECT tb, max(bytes) AS most FROM q13b GROUP BY second/60 AS tb"),
-    ("q13b", "SELECT tb*10 AS second, srcIP, sum(len) AS bytes FROM ip GROUP BY time/10 AS tb, srcIP"),
+    (
+        "q13b",
+        "SELECT tb*10 AS second, srcIP, sum(len) AS bytes FROM ip GROUP BY time/10 AS tb, srcIP",
+    ),
     ("q22", "MERGE q23.time : q24.time FROM q23, q24"),
     ("q23", "SELECT time, timestamp, len FROM packet WHERE len > 80"),
     ("q24", "SELECT time, timestamp, len FROM packet WHERE len <= 80"),
     ("q25", "SELECT tb, count(*) AS n, avg(len) AS mean FROM q22 GROUP BY time/10 AS tb"),
     ("q26", "MERGE q23.timestamp : q24.timestamp FROM q23, q24"),
-    ("q27", "SELECT time AS t, time AS again, (time + 1) * 3 AS scaled, (time + 1) * 3 / 2 AS part FROM udp"),
+    (
+        "q27",
+        "SELECT time AS t, time AS again, (time + 1) * 3 AS scaled, (time + 1) * 3 / 2 AS part FROM udp",
+    ),
     ("q28", "SELECT time, destIP, destPort FROM udp WHERE destPort IN [53, 80, 443, 4789]"),
-    ("q29", "SELECT timestamp/1m AS minute, protocol, count_distinct(srcIP) AS hosts FROM ip GROUP BY timestamp/1m AS minute, protocol"),
-    ("q30", "SELECT 7 - 3 AS four, time - 3 AS earlier, 5 * time AS five, time * 0 AS zero FROM packet"),
+    (
+        "q29",
+        "SELECT timestamp/1m AS minute, protocol, count_distinct(srcIP) AS hosts FROM ip GROUP BY timestamp/1m AS minute, protocol",
+    ),
+    (
+        "q30",
+        "SELECT 7 - 3 AS four, time - 3 AS earlier, 5 * time AS five, time * 0 AS zero FROM packet",
+    ),
 ];
 
 /// Carried captures whose clock does not step back.
@@ -70,11 +106,11 @@ fn monotone() -> Vec<PathBuf> {
 /// Whether values keep an order; the message says where they do not.
 fn holds(ordering: &Ordering, values: &[&Value]) -> Result<(), String> {
     let pairs = || values.windows(2).map(|pair| (pair[0], pair[1]));
-    let all = |keeps: fn(std::cmp::Ordering) -> bool| {
-        match pairs().find(|(a, b)| !keeps(a.total_cmp(b))) {
-            Some((a, b)) => Err(format!("{b:?} follows {a:?}")),
-            None => Ok(()),
-        }
+    let all = |keeps: fn(std::cmp::Ordering) -> bool| match pairs()
+        .find(|(a, b)| !keeps(a.total_cmp(b)))
+    {
+        Some((a, b)) => Err(format!("{b:?} follows {a:?}")),
+        None => Ok(()),
     };
     match ordering {
         Ordering::Varying => Ok(()),
@@ -115,7 +151,8 @@ fn columns_hold(answer: &Answer) -> Result<(), String> {
         let Ordering::IncreasingInGroup(names) = &column.ordering else { continue };
         let at = |name: &String| answer.schema.columns.iter().position(|c| c.name == *name);
         let Some(group) = names.iter().map(at).collect::<Option<Vec<usize>>>() else { continue };
-        let key = |row: &[Value]| group.iter().map(|g| format!("{:?}", row[*g])).collect::<Vec<_>>();
+        let key =
+            |row: &[Value]| group.iter().map(|g| format!("{:?}", row[*g])).collect::<Vec<_>>();
         for row in &answer.rows {
             let same: Vec<&Value> =
                 answer.rows.iter().filter(|r| key(r) == key(row)).map(|r| &r[i]).collect();

@@ -40,7 +40,11 @@ fn corpus_is_small() -> Result<(), Failed> {
             bytes += file.metadata()?.len();
         }
     }
-    if bytes > CORPUS_BYTES_MAX { Err(format!("the corpus has {bytes} bytes").into()) } else { Ok(()) }
+    if bytes > CORPUS_BYTES_MAX {
+        Err(format!("the corpus has {bytes} bytes").into())
+    } else {
+        Ok(())
+    }
 }
 
 fn replay(target: &Target) -> Result<(), Failed> {
@@ -76,7 +80,8 @@ fn damage(target: &Target) -> Result<(), Failed> {
 fn endure(target: &Target, data: &[u8], name: &str) -> Result<(), Failed> {
     catch_unwind(AssertUnwindSafe(|| (target.run)(data))).map_err(|_| {
         // The input as cargo-fuzz takes it.
-        let kept = std::env::temp_dir().join(format!("wiretable-{}-{}", target.name, std::process::id()));
+        let kept =
+            std::env::temp_dir().join(format!("wiretable-{}-{}", target.name, std::process::id()));
         let where_kept = match std::fs::write(&kept, data) {
             Ok(()) => format!("the input is in {}", kept.display()),
             Err(error) => format!("the input could not be kept: {error}"),

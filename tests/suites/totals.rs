@@ -18,6 +18,9 @@ const OUTRIGHT: &str = "SELECT count(*) AS pkts, sum(len) AS bytes FROM packet";
 const SUNATM_LINK_TYPE: u16 = 123;
 const SUNATM_HEADER_BYTES: u64 = 4;
 
+/// Wireshark reads a pcap version that does not exist; libpcap refuses it, and so is it here.
+const REFUSED: &[&str] = &["unknown-version.pcap"];
+
 /// Captures per run of capinfos, so that its command line stays short.
 const BATCH: usize = 200;
 
@@ -44,7 +47,8 @@ fn agree(captures: &[PathBuf], least: usize) -> Result<(), Failed> {
         for (path, theirs) in batch.iter().zip(theirs) {
             let Some(theirs) = theirs else { continue };
             // capinfos takes what it does not know for a capture without packets.
-            if CaptureReader::open(path).is_err() && theirs.packets == 0 {
+            let refused = CaptureReader::open(path).is_err();
+            if refused && (theirs.packets == 0 || REFUSED.contains(&&*corpus::name_of(path))) {
                 continue;
             }
             compared += 1;
@@ -60,8 +64,7 @@ fn agree(captures: &[PathBuf], least: usize) -> Result<(), Failed> {
 }
 
 fn agree_on(path: &Path, theirs: Totals) -> Result<(), String> {
-    let answers =
-        ask(path, &batch_text([("per_second", PER_SECOND), ("outright", OUTRIGHT)]))?;
+    let answers = ask(path, &batch_text([("per_second", PER_SECOND), ("outright", OUTRIGHT)]))?;
     let taken_off = sunatm_bytes(path)?;
 
     let outright = answers.numbers("outright");

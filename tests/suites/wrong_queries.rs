@@ -20,7 +20,11 @@ const WRONG: &[(&str, bool, &str)] = &[
         "SELECT tb, srcIP, count(*) AS n\nFROM ip\nWHERE count(*) > 10\nGROUP BY time/60 AS tb, srcIP",
     ),
     ("Types that do not compare", true, "SELECT time\nFROM tcp\nWHERE srcIP = 80"),
-    ("A bad literal", true, "SELECT time\nFROM ip\nWHERE srcIP = '10.0.0.256' OR ttl = 99999999999"),
+    (
+        "A bad literal",
+        true,
+        "SELECT time\nFROM ip\nWHERE srcIP = '10.0.0.256' OR ttl = 99999999999",
+    ),
 ];
 
 #[test]

@@ -5,9 +5,7 @@ use wt_lang::ast::CmpOp;
 use wt_plan::bpf::{Alu, Insn, Program, Source, Test, translate};
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, Qual};
 use wt_plan::lower::Dag;
-use wt_plan::physical::{
-    ColumnInfo, InterfacePlan, Output, PhysicalPlan, Schema, StreamRef,
-};
+use wt_plan::physical::{ColumnInfo, InterfacePlan, Output, PhysicalPlan, Schema, StreamRef};
 
 use super::Input;
 use crate::answers::{Ending, run_bytes};
@@ -93,13 +91,16 @@ pub(super) fn accepts(program: &Program, packet: &[u8], wire_len: u32) -> bool {
         };
         match insn {
             Insn::Load { k, bytes, indexed } => {
-                // The offset wraps as a 32-bit number does, and is then far outside.
-                let from = if *indexed { x.wrapping_add(*k) } else { *k };
-                match load(u64::from(from), *bytes) {
+                let from = if *indexed { u64::from(x) + u64::from(*k) } else { u64::from(*k) };
+                match load(from, *bytes) {
                     Some(word) => a = word,
                     None => return false,
                 }
             }
+            Insn::LoadFamily(loopback) => match load(0, 4) {
+                Some(word) => a = loopback.canonical(word),
+                None => return false,
+            },
             Insn::LoadLen => a = wire_len,
             Insn::LoadImm(k) => a = *k,
             Insn::LoadMem(k) => a = memory[*k],

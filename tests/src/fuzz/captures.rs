@@ -67,7 +67,10 @@ fn reads_back(bytes: Vec<u8>, written: &[(u64, u32, Vec<u8>)]) {
     let mut reader = CaptureReader::from_reader("copy", Cursor::new(bytes)).expect("a capture");
     for (timestamp_ns, len, data) in written {
         let record = reader.next().expect("no damage").expect("a record");
-        assert_eq!((record.timestamp_ns, record.len, record.data), (*timestamp_ns, *len, &data[..]));
+        assert_eq!(
+            (record.timestamp_ns, record.len, record.data),
+            (*timestamp_ns, *len, &data[..])
+        );
     }
     assert!(matches!(reader.next(), Ok(None)));
 }

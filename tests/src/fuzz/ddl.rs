@@ -14,7 +14,8 @@ pub(super) fn run(data: &[u8]) {
             let _ = render(&warnings, "input.ddl", &text, false);
             let count = "SELECT count(*) AS n FROM packet";
             let compiled = Setup::default().compile(&catalog, count, true);
-            let compiled = compiled.unwrap_or_else(|e| panic!("accepted protocols have no plan: {e}"));
+            let compiled =
+                compiled.unwrap_or_else(|e| panic!("accepted protocols have no plan: {e}"));
             let packet: Vec<u8> = data.iter().rev().copied().collect();
             super::packets::walk(&compiled, 1, &packet);
         }

@@ -26,7 +26,10 @@ const QUERIES: [(&str, &str); 9] = [
     ("datagrams", "SELECT srcPort, destPort, udp_len, udp_checksum, data_len, data FROM udp"),
     ("inner", "SELECT vxlan.ip.srcIP AS a FROM vxlan.ip"),
     ("checked", "SELECT ip_id, df, mf, offset, ip_checksum_ok, ip_options FROM ipv4"),
-    ("filtered", "SELECT len FROM packet WHERE pcap_filter('vlan and ip6 or tcp[tcpflags] & tcp-syn != 0')"),
+    (
+        "filtered",
+        "SELECT len FROM packet WHERE pcap_filter('vlan and ip6 or tcp[tcpflags] & tcp-syn != 0')",
+    ),
 ];
 
 fn compiled() -> &'static Compiled {

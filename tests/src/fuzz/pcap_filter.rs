@@ -6,7 +6,7 @@ use super::bpf::accepts;
 use crate::run::Setup;
 
 /// Link types whose code differs.
-const LINK_TYPES: [u16; 6] = [1, 101, 0, 113, 276, 9];
+const LINK_TYPES: [u16; 8] = [1, 101, 0, 113, 276, 9, 108, 147];
 
 /// libpcap itself is not made for longer ones.
 const FILTER_BYTES_MAX: usize = 200;
@@ -21,9 +21,10 @@ pub(super) fn run(data: &[u8]) {
         return;
     }
     let link_type = LINK_TYPES[usize::from(*first) % LINK_TYPES.len()];
-    let text = format!("SELECT len FROM packet WHERE pcap_filter('{filter}')");
+    let text =
+        format!("DEFINE {{ query_name q; }} SELECT len FROM packet WHERE pcap_filter('{filter}')");
     let ours = match Setup::default().compile(super::catalog(), &text, true) {
-        Ok(compiled) => super::packets::walk(&compiled, link_type, packet).rows("default_query").len(),
+        Ok(compiled) => super::packets::walk(&compiled, link_type, packet).rows("q").len(),
         Err(rendered) => {
             assert!(bpf::check_pcap_filter(&filter).is_err(), "{rendered}");
             return;
