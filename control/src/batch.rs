@@ -174,7 +174,7 @@ impl Batch {
                         index + 1
                     )));
                 };
-                let format = sink.format.as_deref().map(|f| format_named(f)).transpose();
+                let format = sink.format.as_deref().map(format_named).transpose();
                 let format = format.map_err(&refuse)?;
                 sinks.push(Sink { query, path: sink.path.clone(), format });
             }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use wt_engine::{EngineError, Progress, RunEnd, RunOptions, RunReport};
-use wt_plan::physical::PhysicalPlan;
+use wt_plan::Compiled;
 
+use crate::blame;
 use crate::failure::Failure;
 use crate::output::{Results, Route};
-use crate::session::{self, Traces};
+use crate::session::{self, NamedText, Traces};
 
 /// How a run is bounded and reported.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +29,13 @@ pub struct RunSettings {
 /// Runs the plan and writes its results. Damage in a trace is reported on standard error and fails the command, unless lenient,
 /// after the rows of the records before it are written.
 pub fn execute(
-    plan: &PhysicalPlan,
+    compiled: &Compiled,
+    text: &NamedText,
     traces: &[Traces],
     routes: Vec<Route>,
     settings: &RunSettings,
 ) -> Result<(), Failure> {
+    let plan = &compiled.physical;
     let opened = session::open_sources(traces, settings.lenient)?;
     let mut results = Results::open(plan.outputs.len(), routes)?;
 
@@ -61,7 +64,7 @@ pub fn execute(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let report = outcome.map_err(engine_failure)?;
+    let report = outcome.map_err(|error| engine_failure(error, compiled, text))?;
     finish(&report, &opened.unreadable, settings)
 }
 
@@ -111,7 +114,12 @@ fn late_warning(report: &RunReport) -> Option<String> {
     })
 }
 
-fn engine_failure(error: EngineError) -> Failure {
+fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText) -> Failure {
+    if let EngineError::Setup(setup) = &error
+        && let Some(diagnostic) = blame::at_argument(compiled, setup, error.hint())
+    {
+        return Failure::Query(session::render(&[diagnostic], &text.name, &text.text));
+    }
     let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
     let message = format!("{error}{help}");
     match error {

@@ -1,6 +1,7 @@
 //! The `wiretable` command.
 
 mod batch;
+mod blame;
 mod cli;
 mod commands;
 mod execute;

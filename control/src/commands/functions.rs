@@ -20,7 +20,9 @@ pub fn functions(args: &FunctionsArgs) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-const FAMILIES: [(&str, fn(&Function) -> bool); 4] = [
+type Belongs = fn(&Function) -> bool;
+
+const FAMILIES: [(&str, Belongs); 4] = [
     ("Aggregates", |f| f.is_aggregate()),
     ("Predicates", |f| f.kind == FunctionKind::Predicate),
     ("Functions", |f| f.kind == FunctionKind::Scalar),

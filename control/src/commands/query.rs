@@ -30,7 +30,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         ledger: args.limits.ledger,
         progress: !args.limits.no_progress,
     };
-    execute(&compiled.physical, &traces, routes, &settings)
+    execute(&compiled, &text, &traces, routes, &settings)
 }
 
 fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {

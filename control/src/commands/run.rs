@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         ledger: args.ledger,
         progress: !args.no_progress,
     };
-    execute(&compiled.physical, &traces, routes, &settings)
+    execute(&compiled, &batch.text, &traces, routes, &settings)
 }
 
 /// Every query with a sink goes there, read by others or not; a result without one is printed.

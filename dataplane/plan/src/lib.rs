@@ -25,6 +25,7 @@ pub mod parse_spec;
 pub mod physical;
 pub mod split;
 pub mod text;
+pub mod walk;
 
 pub use bind::InterfaceInfo;
 pub use bpf::check_pcap_filter;

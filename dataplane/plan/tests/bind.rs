@@ -144,7 +144,7 @@ fn describe(plan: &LogicalPlan) -> String {
     for query in &plan.queries {
         let internal = if query.internal { " (internal)" } else { "" };
         let _ = writeln!(out, "query {}{internal}", query.name);
-        describe_node(plan, query, &query.node, 1, &mut out);
+        describe_node(plan, &query.node, 1, &mut out);
         for c in &query.schema.columns {
             let window = if c.window { ", window" } else { "" };
             let subtype = c.subtype.as_deref().map(|s| format!(" ({s})")).unwrap_or_default();
@@ -177,13 +177,7 @@ fn names_of(plan: &LogicalPlan, node: &LogicalNode) -> (Vec<String>, Vec<wt_cata
     }
 }
 
-fn describe_node(
-    plan: &LogicalPlan,
-    query: &LogicalQuery,
-    node: &LogicalNode,
-    depth: usize,
-    out: &mut String,
-) {
+fn describe_node(plan: &LogicalPlan, node: &LogicalNode, depth: usize, out: &mut String) {
     let pad = "  ".repeat(depth);
     match node {
         LogicalNode::Protocol(s) => {
@@ -203,7 +197,7 @@ fn describe_node(
             for q in &s.quals {
                 let _ = writeln!(out, "{pad}  where {}", text(q));
             }
-            describe_node(plan, query, &s.input, depth + 1, out);
+            describe_node(plan, &s.input, depth + 1, out);
         }
         LogicalNode::Aggregate(a) => {
             let (columns, chain) = names_of(plan, &a.input);
@@ -239,22 +233,22 @@ fn describe_node(
             for i in &a.items {
                 let _ = writeln!(out, "{pad}  item {} = {}", i.name, result(&i.expr));
             }
-            describe_node(plan, query, &a.input, depth + 1, out);
+            describe_node(plan, &a.input, depth + 1, out);
         }
         LogicalNode::Merge(m) => {
             let order = if m.decreasing { "decreasing" } else { "increasing" };
             let _ = writeln!(out, "{pad}merge column {} {order} slack {:?}", m.column, m.slack);
             for i in &m.inputs {
-                describe_node(plan, query, i, depth + 1, out);
+                describe_node(plan, i, depth + 1, out);
             }
         }
         LogicalNode::Distinct(d) => {
             let _ = writeln!(out, "{pad}distinct");
-            describe_node(plan, query, d, depth + 1, out);
+            describe_node(plan, d, depth + 1, out);
         }
         LogicalNode::Sort(s) => {
             let _ = writeln!(out, "{pad}sort {:?} limit {:?} keep {}", s.keys, s.limit, s.outputs);
-            describe_node(plan, query, &s.input, depth + 1, out);
+            describe_node(plan, &s.input, depth + 1, out);
         }
     }
 }

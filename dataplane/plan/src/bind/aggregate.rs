@@ -10,8 +10,9 @@ use super::call::constness;
 use super::clause::{Clause, Group, Grouped, Part, node};
 use super::diags::{Bound, Reported};
 use super::expr::choice;
-use super::{refuse, walk};
+use super::refuse;
 use crate::logical::{AggCall, Expr, ExprKind};
+use crate::walk;
 
 /// Aggregates of one query.
 const AGGREGATES_MAX: usize = 256;

@@ -10,9 +10,10 @@ use super::clause::{Clause, Group, node};
 use super::diags::Bound;
 use super::expr::{choice, logical};
 use super::fold::constant;
+use super::refuse;
 use super::shared::Rows;
-use super::{refuse, walk};
 use crate::logical::{Expr, ExprKind, HeaderRef};
+use crate::walk;
 
 impl Clause<'_> {
     /// A call of any kind.
@@ -381,7 +382,7 @@ pub(crate) fn constness(e: &Expr) -> Constness {
         | ExprKind::Present(_)
         | ExprKind::PcapFilter(_) => Constness::PerTuple,
         _ => {
-            let operands = walk::operands(e);
+            let operands = walk::children(e);
             let least = operands.iter().map(|o| constness(o)).min();
             // A function without arguments reads the state of the packet or of the engine.
             least.unwrap_or(Constness::PerTuple).min(Constness::Constant)

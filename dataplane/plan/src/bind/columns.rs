@@ -11,6 +11,7 @@ use super::find::{Found, find, position};
 use super::packet_scope::{self, Lookup, PacketScope};
 use super::shared::{Rows, Table};
 use crate::logical::{Expr, ExprKind, FieldAccess, HeaderRef};
+use crate::walk;
 
 /// Names offered in a hint.
 const NEAR_MAX: usize = 3;
@@ -79,7 +80,7 @@ impl Clause<'_> {
             // `T.f` is the group variable that is defined as `T.f`, or as the field it denotes.
             let plain = self.like(Part::GroupBy, Group::None);
             let field = self.sh.diags.quietly(|| plain.column(column, span));
-            field.ok().and_then(|f| keys.iter().position(|k| super::walk::same(&k.expr, &f)))
+            field.ok().and_then(|f| keys.iter().position(|k| walk::same(&k.expr, &f)))
         };
         let Some((i, key)) = index.and_then(|i| keys.get(i).map(|k| (i, k))) else {
             return Ok(None);
@@ -125,7 +126,7 @@ impl Clause<'_> {
                 .iter()
                 .filter(|k| {
                     let mut uses = false;
-                    super::walk::each_bound(&k.expr, &mut |e| uses |= super::walk::same(e, &field));
+                    walk::each(&k.expr, &mut |e| uses |= walk::same(e, &field));
                     uses
                 })
                 .map(|k| k.name.as_str())

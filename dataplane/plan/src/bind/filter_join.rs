@@ -9,8 +9,8 @@ use super::clause::{Clause, Part};
 use super::diags::{Bound, Reported};
 use super::join::{across, conjuncts_of};
 use super::shared::{Shared, Statement, Table};
-use super::walk;
 use crate::logical::{Expr, ExprKind};
+use crate::walk;
 
 /// Checks `FILTER_JOIN(column, window) FROM A, B`.
 pub(crate) fn check(
@@ -143,7 +143,7 @@ fn conditions(clause: &Clause<'_>, select: &Select, tables: &[Table]) {
 
 /// It runs in the LFTA: every function must be allowed there.
 fn check_safe(clause: &Clause<'_>, e: &Expr, span: Span) {
-    walk::each_bound(e, &mut |e| {
+    walk::each(e, &mut |e| {
         if let ExprKind::Call { function, .. } = &e.kind
             && !function.lfta_legal
         {

@@ -2,8 +2,8 @@
 
 use wt_catalog::{Type, Value, arith};
 
-use super::walk;
 use crate::logical::{Expr, ExprKind};
+use crate::walk;
 
 /// The value of a constant.
 pub(crate) fn constant(expr: &Expr) -> Option<&Value> {
@@ -16,7 +16,7 @@ pub(crate) fn constant(expr: &Expr) -> Option<&Value> {
 /// The expression, or the constant it always gives. Only operators whose operands all are constants fold: a dropped operand
 /// could be absent, which rejects the tuple.
 pub(crate) fn fold(expr: Expr) -> Expr {
-    let operands = walk::operands(&expr);
+    let operands = walk::children(&expr);
     if operands.is_empty() || !operands.iter().all(|e| constant(e).is_some()) {
         return expr;
     }

@@ -99,7 +99,7 @@ fn by_interface<'q>(
         let bound = clause.sh.diags.quietly(|| clause.expr(ast));
         let Ok(expr) = bound else { continue };
         let ExprKind::InterfaceProperty(name) = &expr.kind else { continue };
-        if keys.iter().any(|k| walk::same(&k.expr, &expr)) || keys.len() >= KEYS_MAX {
+        if keys.iter().any(|k| crate::walk::same(&k.expr, &expr)) || keys.len() >= KEYS_MAX {
             continue;
         }
         patterns.iter_mut().for_each(|p| *p |= 1 << keys.len());

@@ -12,9 +12,9 @@ use super::ordering::{follows_window, infer};
 use super::packet_scope;
 use super::shared::Rows;
 use super::titles::Titles;
-use super::walk;
 use crate::logical::{AggCall, Expr, ExprKind, Item, LogicalNode, LogicalQuery};
 use crate::physical::{ColumnInfo, Schema};
+use crate::walk;
 
 /// Output columns of one query.
 const COLUMNS_MAX: usize = 1024;
@@ -304,5 +304,5 @@ fn place_node(n: &mut LogicalNode, span: Span) {
 
 fn place(e: &mut Expr, span: Span) {
     e.span = span;
-    walk::operands_mut(e).into_iter().for_each(|o| place(o, span));
+    walk::children_mut(e).into_iter().for_each(|o| place(o, span));
 }

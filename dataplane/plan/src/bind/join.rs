@@ -8,8 +8,9 @@ use super::clause::{Clause, Part};
 use super::diags::{Bound, Reported};
 use super::fold::constant;
 use super::shared::{Rows, Shared, Statement, Table};
-use super::{filter_join, refuse, walk, watchlist};
+use super::{filter_join, refuse, watchlist};
 use crate::logical::{Expr, ExprKind};
+use crate::walk;
 
 /// Checks a query of several tables. Always ends in `Err`: what is right is refused.
 pub(crate) fn check(

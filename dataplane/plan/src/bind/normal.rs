@@ -24,7 +24,7 @@ pub(crate) fn conjuncts(sh: &Shared<'_>, what: &str, condition: Expr) -> Vec<Exp
     let mut clauses: Vec<Expr> = Vec::new();
     for part in parts {
         for clause in distribute(part, &mut notes) {
-            if clauses.iter().any(|c| walk::same(c, &clause)) {
+            if clauses.iter().any(|c| crate::walk::same(c, &clause)) {
                 notes.repeated += 1;
             } else {
                 clauses.push(clause);
@@ -166,7 +166,7 @@ fn expand(e: Expr) -> Vec<Expr> {
 /// The declared cost of a conjunct: that of its dearest function.
 pub(crate) fn cost(e: &Expr) -> Cost {
     let mut most = Cost::Free;
-    walk::each_bound(e, &mut |e| {
+    crate::walk::each(e, &mut |e| {
         most = most.max(match &e.kind {
             ExprKind::Call { function, .. } => function.cost,
             // A walk over the headers, but compiled like comparisons.

@@ -4,8 +4,8 @@ use wt_catalog::ordering::{self, Operand};
 use wt_catalog::{Ordering, Type, Value};
 use wt_lang::ast::BinaryOp;
 
-use super::walk;
 use crate::logical::{Expr, ExprKind};
+use crate::walk;
 
 /// The property of `expr` over a stream whose columns, fields and interface properties have those that `leaf` tells.
 pub(crate) fn infer(expr: &Expr, leaf: &dyn Fn(&Expr) -> Ordering) -> Ordering {
@@ -93,7 +93,7 @@ pub(crate) fn non_negative(expr: &Expr) -> bool {
 pub(crate) fn follows_window(expr: &Expr, is_window: &dyn Fn(&Expr) -> bool) -> bool {
     let mut any = false;
     let mut all = true;
-    walk::each_bound(expr, &mut |e| {
+    walk::each(expr, &mut |e| {
         if matches!(e.kind, ExprKind::Column(_) | ExprKind::Field(_)) {
             any = true;
             all &= is_window(e);

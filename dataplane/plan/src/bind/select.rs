@@ -254,7 +254,7 @@ impl Stage<'_, '_> {
         let mut base = None;
         if let (Some(sorting), false) = (&sorting, select.distinct) {
             for (e, descending) in &sorting.keys {
-                let at = columns.iter().position(|c| walk::same(&c.item.expr, e));
+                let at = columns.iter().position(|c| crate::walk::same(&c.item.expr, e));
                 let at = at.unwrap_or_else(|| {
                     columns.push(hidden(e.clone(), Ordering::Varying, false));
                     columns.len() - 1
@@ -269,7 +269,7 @@ impl Stage<'_, '_> {
                 // Over the distinct rows: their columns, then what is sorted by.
                 let mut above: Vec<Column> = pass_through(&columns);
                 for (e, descending) in &sorting.keys {
-                    let at = above.iter().position(|c| walk::same(&c.item.expr, e));
+                    let at = above.iter().position(|c| crate::walk::same(&c.item.expr, e));
                     let at = at.unwrap_or_else(|| {
                         above.push(hidden(e.clone(), Ordering::Varying, false));
                         above.len() - 1
@@ -309,7 +309,7 @@ impl Stage<'_, '_> {
     /// Carries each window column that is not among the outputs along.
     fn add_windows(&self, columns: &mut Vec<Column>) {
         for w in &self.windows {
-            match columns.iter_mut().find(|c| walk::same(&c.item.expr, w)) {
+            match columns.iter_mut().find(|c| crate::walk::same(&c.item.expr, w)) {
                 Some(c) => c.item.window = true,
                 None => columns.push(hidden(w.clone(), self.clause.ordering(w), true)),
             }

@@ -78,7 +78,7 @@ impl<'a> Shared<'a> {
     /// Freezes the parameters of an expression that is ordered (gsql.md §6 (c)).
     pub(crate) fn freeze(&self, expr: &Expr, ordering: &Ordering) {
         if ordering.is_temporal() {
-            walk::each_bound(expr, &mut |e| {
+            crate::walk::each(expr, &mut |e| {
                 if let ExprKind::Param(i) = e.kind {
                     self.frozen.borrow_mut().push(i);
                 }

@@ -1,11 +1,12 @@
-//! Walks over syntax trees and bound expressions.
+//! Walks over syntax trees.
 
 use wt_lang::ast::{
     self, Expr as Ast, ExprKind as AstKind, GroupItem, InSet, QueryBody, Select, SelectItem,
     Source, SourcePath, Table,
 };
 
-use crate::logical::{Expr, ExprKind};
+use crate::logical::Expr;
+use crate::walk;
 
 /// Calls `f` on every expression of a query body, subqueries included, each before its parts.
 pub(crate) fn each_expr<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t Ast)) {
@@ -154,91 +155,9 @@ pub(crate) fn has_call(expr: &Ast, is: &dyn Fn(&ast::Call) -> bool) -> bool {
     found
 }
 
-/// The operands of a bound expression.
-pub(crate) fn operands(expr: &Expr) -> Vec<&Expr> {
-    match &expr.kind {
-        ExprKind::Const(_)
-        | ExprKind::Param(_)
-        | ExprKind::Field(_)
-        | ExprKind::Column(_)
-        | ExprKind::InterfaceProperty(_)
-        | ExprKind::Depth(_)
-        | ExprKind::Present(_)
-        | ExprKind::PcapFilter(_) => Vec::new(),
-        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
-            vec![a]
-        }
-        ExprKind::Binary(_, a, b)
-        | ExprKind::Compare(_, a, b)
-        | ExprKind::And(a, b)
-        | ExprKind::Or(a, b) => vec![a, b],
-        ExprKind::If(c, a, b) => vec![c, a, b],
-        ExprKind::Call { args, .. } => args.iter().collect(),
-    }
-}
-
-/// The operands of a bound expression, to change.
-pub(crate) fn operands_mut(expr: &mut Expr) -> Vec<&mut Expr> {
-    match &mut expr.kind {
-        ExprKind::Const(_)
-        | ExprKind::Param(_)
-        | ExprKind::Field(_)
-        | ExprKind::Column(_)
-        | ExprKind::InterfaceProperty(_)
-        | ExprKind::Depth(_)
-        | ExprKind::Present(_)
-        | ExprKind::PcapFilter(_) => Vec::new(),
-        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
-            vec![a]
-        }
-        ExprKind::Binary(_, a, b)
-        | ExprKind::Compare(_, a, b)
-        | ExprKind::And(a, b)
-        | ExprKind::Or(a, b) => vec![a, b],
-        ExprKind::If(c, a, b) => vec![c, a, b],
-        ExprKind::Call { args, .. } => args.iter_mut().collect(),
-    }
-}
-
-/// Calls `f` on a bound expression and everything below it.
-pub(crate) fn each_bound(expr: &Expr, f: &mut dyn FnMut(&Expr)) {
-    f(expr);
-    operands(expr).into_iter().for_each(|e| each_bound(e, f));
-}
-
 /// Number of nodes.
 pub(crate) fn size(expr: &Expr) -> usize {
     let mut n = 0;
-    each_bound(expr, &mut |_| n += 1);
+    walk::each(expr, &mut |_| n += 1);
     n
-}
-
-/// Whether two bound expressions compute the same thing in the same way.
-pub(crate) fn same(a: &Expr, b: &Expr) -> bool {
-    use ExprKind::*;
-    if a.ty != b.ty {
-        return false;
-    }
-    let kinds = match (&a.kind, &b.kind) {
-        (Const(x), Const(y)) => x == y,
-        (Param(x), Param(y)) => x == y,
-        (Field(x), Field(y)) => x == y,
-        (Column(x), Column(y)) => x == y,
-        (InterfaceProperty(x), InterfaceProperty(y)) => x == y,
-        (Depth(x), Depth(y)) | (Present(x), Present(y)) => x == y,
-        (PcapFilter(x), PcapFilter(y)) => x == y,
-        (Unary(x, _), Unary(y, _)) => x == y,
-        (Binary(x, ..), Binary(y, ..)) => x == y,
-        (Compare(x, ..), Compare(y, ..)) => x == y,
-        (In(_, x), In(_, y)) => x == y,
-        (And(..), And(..))
-        | (Or(..), Or(..))
-        | (Not(_), Not(_))
-        | (If(..), If(..))
-        | (Cast(_), Cast(_)) => true,
-        (Call { function: f, .. }, Call { function: g, .. }) => f.symbol == g.symbol,
-        _ => false,
-    };
-    let (xs, ys) = (operands(a), operands(b));
-    kinds && xs.len() == ys.len() && xs.iter().zip(ys).all(|(x, y)| same(x, y))
 }

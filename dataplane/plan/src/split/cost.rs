@@ -3,10 +3,10 @@
 use wt_catalog::function::Cost;
 use wt_catalog::protocol::Meta;
 
-use super::walk;
 use crate::ir::{Exprs, NodeId, Op};
 use crate::logical::{Expr, ExprKind};
 use crate::lower::children;
+use crate::walk;
 
 /// The class of an expression: that of its dearest function.
 pub fn class(e: &Expr) -> Cost {

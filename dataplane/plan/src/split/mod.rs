@@ -12,7 +12,6 @@ mod report;
 mod safe;
 mod select;
 mod snap;
-mod walk;
 
 use wt_catalog::{Catalog, Ordering, Type};
 use wt_lang::{Diagnostic, Span};
@@ -26,6 +25,7 @@ use crate::physical::{
     StreamRef,
 };
 use crate::text::Names;
+use crate::walk;
 use program::ProgramBuilder;
 
 pub use cost::{class, cost_ns};

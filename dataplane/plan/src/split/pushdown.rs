@@ -3,9 +3,9 @@
 
 use wt_catalog::Catalog;
 
-use super::walk;
 use crate::logical::{Expr, ExprKind, Item, LogicalNode, LogicalPlan};
 use crate::text::Names;
+use crate::walk;
 
 /// Moves what can be moved; the notes say what was.
 pub fn push(plan: &mut LogicalPlan, catalog: &Catalog) -> Vec<String> {

@@ -6,9 +6,9 @@
 use wt_catalog::function::{Cost, PassBy};
 use wt_catalog::{Ordering, Type, Value};
 
-use super::walk;
 use crate::logical::{Expr, ExprKind, Item};
 use crate::lower::InterfaceEnv;
+use crate::walk;
 
 /// Why an expression is not LFTA-safe; `None` when it is.
 pub fn unsafe_reason(e: &Expr) -> Option<String> {

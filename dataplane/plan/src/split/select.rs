@@ -115,7 +115,7 @@ impl Splitter<'_> {
                 source: format!(
                     "{}.{}",
                     builder.env.name,
-                    super::walk::chain_text(self.catalog, &source.chain)
+                    crate::walk::chain_text(self.catalog, &source.chain)
                 ),
                 columns: shipped
                     .iter()

@@ -11,8 +11,9 @@ use crate::physical::{ColumnInfo, HftaOp, StreamRef};
 use crate::split::program::{finish, inputs, tuple_expr};
 use crate::split::report::{ColumnNote, HftaNote, LftaNote};
 use crate::split::{
-    Column, Place, Planned, Splitter, Stream, follows, memory, ordered_column, prefilter, walk,
+    Column, Place, Planned, Splitter, Stream, follows, memory, ordered_column, prefilter,
 };
+use crate::walk;
 
 impl Splitter<'_> {
     /// Aggregation LFTAs, one per interface: keys, then one column per sub-aggregate.

@@ -7,7 +7,7 @@ use wt_lang::ast::{BinaryOp, CmpOp};
 use crate::ir::{AggKind, NodeId, Op};
 use crate::logical::{AggCall, Expr};
 use crate::lower::Dag;
-use crate::split::walk;
+use crate::walk;
 
 /// An aggregate that every backend has, with its operand.
 pub(super) struct Basic {

@@ -1,4 +1,4 @@
-//! Walking bound expressions.
+//! Walking logical plans and their expressions.
 
 use wt_catalog::ProtocolId;
 
@@ -24,6 +24,29 @@ pub fn children(e: &Expr) -> Vec<&Expr> {
         | ExprKind::Or(a, b) => vec![a, b],
         ExprKind::If(c, a, b) => vec![c, a, b],
         ExprKind::Call { args, .. } => args.iter().collect(),
+    }
+}
+
+/// Operands, to change.
+pub fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
+    match &mut expr.kind {
+        ExprKind::Const(_)
+        | ExprKind::Param(_)
+        | ExprKind::Field(_)
+        | ExprKind::Column(_)
+        | ExprKind::InterfaceProperty(_)
+        | ExprKind::Depth(_)
+        | ExprKind::Present(_)
+        | ExprKind::PcapFilter(_) => Vec::new(),
+        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
+            vec![a]
+        }
+        ExprKind::Binary(_, a, b)
+        | ExprKind::Compare(_, a, b)
+        | ExprKind::And(a, b)
+        | ExprKind::Or(a, b) => vec![a, b],
+        ExprKind::If(c, a, b) => vec![c, a, b],
+        ExprKind::Call { args, .. } => args.iter_mut().collect(),
     }
 }
 
