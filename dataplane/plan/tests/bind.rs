@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use wt_catalog::Catalog;
 use wt_lang::Diagnostic;
 use wt_plan::bind::{BindInput, InterfaceInfo, bind};
-use wt_plan::logical::{LogicalNode, LogicalPlan, LogicalQuery};
+use wt_plan::logical::{LogicalNode, LogicalPlan};
 use wt_plan::text::Names;
 
 fn catalog() -> &'static Catalog {
