@@ -6,7 +6,7 @@ use thiserror::Error;
 use wt_lang::suggest::nearest;
 
 use crate::Catalog;
-use crate::protocol::{Field, Protocol, ProtocolId};
+use crate::protocol::{Enumeration, Field, Protocol, ProtocolId};
 
 /// Most names that a message offers.
 const NEAREST_MAX: usize = 3;
@@ -212,7 +212,7 @@ impl Catalog {
         let mut seen = vec![id];
         while let Some(at) = pending.pop() {
             let Some(protocol) = self.protocol_by_id(at) else { continue };
-            if protocol.header.is_some() {
+            if !protocol.is_abstract {
                 found.push(at);
             }
             for &refinement in protocol.refinements.iter().rev() {
@@ -228,20 +228,20 @@ impl Catalog {
     /// The value that a name denotes beside a field: in the field's enumeration when it has one, else the same in every
     /// enumeration that knows the name. Exact, then ignoring case.
     pub fn enumerator(&self, enumeration: Option<usize>, name: &str) -> Option<u64> {
-        let of = |i: usize| {
-            let e = self.enumerations.get(i)?;
-            e.by_name.get(name).copied().or_else(|| {
-                let folded = |(n, _): &&(String, u64)| n.eq_ignore_ascii_case(name);
-                e.members.iter().find(folded).map(|&(_, v)| v)
-            })
+        let exact = |e: &Enumeration| e.by_name.get(name).copied();
+        let folded = |e: &Enumeration| {
+            let found = e.members.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+            found.map(|&(_, value)| value)
         };
-        match enumeration {
-            Some(i) => of(i),
-            None => {
-                let mut values = (0..self.enumerations.len()).filter_map(of);
-                let first = values.next()?;
-                values.all(|v| v == first).then_some(first)
-            }
+        let agreed = |of: &dyn Fn(&Enumeration) -> Option<u64>| {
+            let mut values = self.enumerations.iter().filter_map(of);
+            let first = values.next();
+            first.filter(|first| values.all(|v| v == *first))
+        };
+        match enumeration.and_then(|i| self.enumerations.get(i)) {
+            Some(e) => exact(e).or_else(|| folded(e)),
+            None if self.enumerations.iter().any(|e| exact(e).is_some()) => agreed(&exact),
+            None => agreed(&folded),
         }
     }
 }

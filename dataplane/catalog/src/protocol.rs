@@ -54,6 +54,8 @@ pub struct Protocol {
     pub record: Option<RecordKind>,
     /// One sentence for `schema`.
     pub doc: String,
+    /// Name of the file that declares it.
+    pub declared_in: String,
 }
 
 /// How the records of a record protocol are cut (ddl.md RECORD).

@@ -1,4 +1,4 @@
-//! A user's own declarations.
+//! A user's own declarations, also such as would take for ever.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -221,4 +221,51 @@ fn comments_become_descriptions() {
     let probe = catalog.protocol("probe").unwrap();
     assert_eq!(probe.doc, "Liveness probes.");
     assert_eq!(probe.fields[0].doc, "Counts up.");
+}
+
+/// Each text is refused (or taken) with a bounded number of messages, whatever it asks for.
+#[test]
+fn declarations_are_bounded() {
+    let refused = |text: &str, code: &str| {
+        let errors = Catalog::builtin().add_ddl(text, "user.ddl").unwrap_err();
+        assert!(errors.len() <= 100, "{} messages", errors.len());
+        assert!(errors.iter().any(|d| d.code == code), "{:?}", errors.first());
+    };
+    let protocol = |fields: &str| {
+        format!(
+            "PROTOCOL p OVER udp WHEN destPort = 7 {{ HEADER LENGTH 4; uint f0 AT 0; {fields} }}"
+        )
+    };
+    // Each field reads the one before twice: 2^40 operations written out.
+    let doubling: String =
+        (1..40).map(|i| format!("ullong f{i} = (f{0} + f{0}); ", i - 1)).collect();
+    refused(&protocol(&doubling), "cyclic-field");
+    let many: String = (1..2000).map(|i| format!("uint f{i} AT 0; ")).collect();
+    refused(&protocol(&many), "too-many");
+    let unknown: String = (1..500).map(|i| format!("uint f{i} = (nothing{i}); ")).collect();
+    refused(&protocol(&unknown), "unknown-field");
+    let protocols: String =
+        (0..600).map(|i| format!("PROTOCOL p{i} OVER eth {{ HEADER LENGTH 4; }}\n")).collect();
+    refused(&protocols, "too-many");
+    let enums: String = (0..400).map(|i| format!("ENUM E{i} : uint {{ A = 1 }}\n")).collect();
+    refused(&enums, "too-many");
+    let over = "OVER eth WHEN eth_type = 1 ".repeat(5000);
+    refused(&format!("PROTOCOL p {over} {{ HEADER LENGTH 4; }}"), "too-many");
+    let chain: String =
+        (1..40).map(|i| format!("PROTOCOL p{i} (p{}) {{ uint k{i}; }}\n", i - 1)).collect();
+    refused(&format!("PROTOCOL p0 {{ uint k0; }}\n{chain}"), "too-many");
+    // 200 protocols that all refine one which 400 clauses follow.
+    let kinds: String = (0..200)
+        .map(|i| format!("PROTOCOL r{i} (kind) OVER eth WHEN eth_type = {i} {{ HEADER LENGTH 4; REFINE uint what AT 0; }}\n"))
+        .collect();
+    let over = "OVER kind WHEN what = 1 ".repeat(400);
+    refused(
+        &format!(
+            "PROTOCOL kind {{ uint what; }}\n{kinds} PROTOCOL p {over} {{ HEADER LENGTH 4; }}"
+        ),
+        "too-many",
+    );
+    // Warnings do not crowd out errors.
+    let streams: String = (0..200).map(|i| format!("STREAM s{i} {{ uint a; }}\n")).collect();
+    refused(&format!("{streams} PROTOCOL p {{ HEADER LENGTH q; }}"), "unknown-field");
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use wt_lang::ast::{EnumDecl, OperatorView, ProtocolDecl, ProtocolItem, RecordFormat, StreamDecl};
 use wt_lang::suggest::nearest;
-use wt_lang::{Diagnostic, Ident};
+use wt_lang::{Diagnostic, Ident, Span};
 
-use super::{Elaborator, PROTOCOLS_MAX, ROOT, docs};
+use super::{ANCESTORS_MAX, ENUMERATIONS_MAX, Elaborator, PROTOCOLS_MAX, ROOT, docs};
 use crate::protocol::{Enumeration, Protocol, ProtocolId, RecordKind};
 use crate::types::Type;
 
@@ -26,6 +26,10 @@ impl<'t> Elaborator<'t> {
         };
         if self.catalog.enumerations.iter().any(|e| e.name == decl.name.text) {
             self.duplicate("enumeration", &decl.name);
+            return;
+        }
+        if self.catalog.enumerations.len() >= ENUMERATIONS_MAX {
+            self.too_many(decl.name.span, ENUMERATIONS_MAX, "enumerations");
             return;
         }
         let mut members: Vec<(String, u64)> = Vec::with_capacity(decl.members.len());
@@ -51,6 +55,14 @@ impl<'t> Elaborator<'t> {
         self.catalog.enumerations.push(Enumeration { name, members, by_name, base });
     }
 
+    pub(super) fn too_many(&mut self, span: Span, limit: usize, what: &str) {
+        self.report(
+            Diagnostic::error("too-many", span, format!("more than {limit} {what}")).hint(
+                "Split the declarations over several files, and give each run those it needs.",
+            ),
+        );
+    }
+
     fn duplicate(&mut self, what: &str, name: &Ident) {
         self.report(
             Diagnostic::error(
@@ -69,11 +81,7 @@ impl<'t> Elaborator<'t> {
             return;
         }
         if self.catalog.protocols.len() >= PROTOCOLS_MAX {
-            self.report(Diagnostic::error(
-                "too-many",
-                decl.name.span,
-                format!("more than {PROTOCOLS_MAX} protocols"),
-            ));
+            self.too_many(decl.name.span, PROTOCOLS_MAX, "protocols");
             return;
         }
         let id = ProtocolId(self.catalog.protocols.len() as u32);
@@ -93,6 +101,7 @@ impl<'t> Elaborator<'t> {
             repeat: decl.repeat.map_or(1, |(n, _)| n),
             record: None,
             doc: docs::above(self.text, decl.span.0.start),
+            declared_in: self.file.to_owned(),
         });
         if let Some((0, span)) = decl.repeat {
             self.report(
@@ -147,8 +156,12 @@ impl<'t> Elaborator<'t> {
         for &(id, decl) in &ordered {
             self.settle_record(id, decl);
         }
-        for &(id, _) in &ordered {
-            let ancestors = self.ancestors_of(id);
+        for &(id, decl) in &ordered {
+            let mut ancestors = self.ancestors_of(id);
+            if ancestors.len() > ANCESTORS_MAX {
+                self.too_many(decl.name.span, ANCESTORS_MAX, "inherited protocols");
+                ancestors.truncate(ANCESTORS_MAX);
+            }
             if let Some(p) = self.protocol_mut(id) {
                 p.ancestors = ancestors;
             }

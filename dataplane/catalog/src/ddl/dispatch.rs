@@ -1,9 +1,9 @@
 //! OVER clauses to what may follow each header.
 
-use wt_lang::Diagnostic;
 use wt_lang::ast::CmpOp;
+use wt_lang::{Diagnostic, Span};
 
-use super::{Elaborator, ROOT};
+use super::{CHILDREN_MAX, Elaborator, ROOT};
 use crate::Catalog;
 use crate::protocol::{Dispatch, FieldRef, Meta, Occurrence, Over, PExpr, Place, ProtocolId};
 use crate::value::Value;
@@ -57,6 +57,22 @@ impl Elaborator<'_> {
         }
     }
 
+    /// Fills [`crate::Protocol::children`] of every protocol from the OVER clauses.
+    pub(super) fn flatten(&mut self) {
+        let mut total = 0;
+        for at in 0..self.catalog.protocols.len() {
+            let id = self.catalog.protocols[at].id;
+            let children = children_of(&self.catalog, id);
+            total += children.len();
+            if total > CHILDREN_MAX {
+                let span = self.new.first().map_or(Span::default(), |(_, decl)| decl.name.span);
+                self.too_many(span, CHILDREN_MAX, "headers that may follow another");
+                return;
+            }
+            self.catalog.protocols[at].children = children;
+        }
+    }
+
     fn tested_link_types(&self, when: &PExpr) -> Option<Vec<u16>> {
         let is_link_type = |e: &PExpr| match e {
             PExpr::Field(f) => {
@@ -79,15 +95,6 @@ impl Elaborator<'_> {
             }
             _ => None,
         }
-    }
-}
-
-/// Fills [`crate::Protocol::children`] of every protocol from the OVER clauses.
-pub(super) fn flatten(catalog: &mut Catalog) {
-    let children: Vec<Vec<Dispatch>> =
-        catalog.protocols.iter().map(|p| children_of(catalog, p.id)).collect();
-    for (protocol, children) in catalog.protocols.iter_mut().zip(children) {
-        protocol.children = children;
     }
 }
 

@@ -50,6 +50,9 @@ impl Elaborator<'_> {
 
     /// Any expression.
     pub(super) fn expr(&mut self, scope: &Scope, expr: &Expr) -> Typed {
+        if self.is_full() {
+            return None;
+        }
         match &expr.kind {
             ExprKind::Literal(literal) => self.literal(expr, literal),
             ExprKind::Column(column) => self.column(scope, column, expr.span()),
@@ -200,7 +203,7 @@ impl Elaborator<'_> {
     fn may_be_enumerator(&self, scope: &Scope, expr: &Expr) -> bool {
         match &expr.kind {
             ExprKind::Column(c) if c.qualifiers.is_empty() => {
-                matches!(scope.find(&self.catalog, &c.field.text), Named::Nothing)
+                matches!(scope.find(&self.catalog, &self.names, &c.field.text), Named::Nothing)
             }
             _ => false,
         }
@@ -373,7 +376,7 @@ impl Elaborator<'_> {
 
     fn plain(&mut self, scope: &Scope, column: &ColumnRef, span: Span) -> Option<FieldRef> {
         let name = &column.field.text;
-        let error = match scope.find(&self.catalog, name) {
+        let error = match scope.find(&self.catalog, &self.names, name) {
             Named::Field(field) => return Some(field),
             Named::Ambiguous(owners) => {
                 let owners: Vec<&str> =

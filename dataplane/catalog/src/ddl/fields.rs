@@ -1,10 +1,12 @@
 //! Fields before their expressions: names, types, attributes, refinement; and where a field may lie.
 
+use std::collections::HashMap;
+
 use wt_lang::ast::{FieldDecl, PlaceDecl, ProtocolItem};
 use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Ident};
 
-use super::{Elaborator, ROOT, attrs, docs};
+use super::{Elaborator, FIELDS_MAX, ROOT, attrs, docs};
 use crate::ordering::Ordering;
 use crate::protocol::{Field, Meta, Place, ProtocolId};
 use crate::types::Type;
@@ -67,6 +69,13 @@ impl<'t> Elaborator<'t> {
             let mut continues = false;
             for item in &decl.items {
                 let ProtocolItem::Field(field) = item else { continue };
+                if self.catalog.protocol_by_id(id).is_none_or(|p| p.fields.len() >= FIELDS_MAX) {
+                    self.too_many(field.name.span, FIELDS_MAX, "fields of one protocol");
+                    break;
+                }
+                if self.is_full() {
+                    return;
+                }
                 continues |= self.declare_field(id, field);
             }
             self.check_inherited_names(id, decl.name.span);
@@ -206,7 +215,7 @@ impl<'t> Elaborator<'t> {
     /// A name may be declared by one ancestor only (M).
     fn check_inherited_names(&mut self, id: ProtocolId, span: wt_lang::Span) {
         let ancestors: Vec<ProtocolId> = self.ancestors(id).collect();
-        let mut seen: Vec<(&str, ProtocolId)> = Vec::new();
+        let mut seen: HashMap<&str, ProtocolId> = HashMap::new();
         let mut clashes: Vec<(String, ProtocolId, ProtocolId)> = Vec::new();
         for &a in &ancestors {
             for f in self.catalog.protocol_by_id(a).iter().flat_map(|p| &p.fields) {
@@ -214,12 +223,9 @@ impl<'t> Elaborator<'t> {
                     continue;
                 }
                 for name in std::iter::once(f.name.as_str()).chain(f.alias.as_deref()) {
-                    match seen.iter().find(|(n, _)| *n == name) {
-                        Some(&(_, other)) if other != a => {
-                            clashes.push((name.to_owned(), other, a));
-                        }
-                        Some(_) => {}
-                        None => seen.push((name, a)),
+                    let first = *seen.entry(name).or_insert(a);
+                    if first != a {
+                        clashes.push((name.to_owned(), first, a));
                     }
                 }
             }

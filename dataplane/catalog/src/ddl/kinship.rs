@@ -3,7 +3,7 @@
 use wt_lang::Diagnostic;
 use wt_lang::ast::ProtocolItem;
 
-use super::{Elaborator, ROOT};
+use super::{Elaborator, OVER_MAX, ROOT};
 use crate::protocol::{Over, Place, ProtocolId};
 
 impl Elaborator<'_> {
@@ -11,6 +11,10 @@ impl Elaborator<'_> {
     pub(super) fn relate(&mut self) {
         for (id, decl) in self.new.clone() {
             for over in &decl.over {
+                if self.catalog.over.len() >= OVER_MAX {
+                    self.too_many(over.parent.span, OVER_MAX, "OVER clauses");
+                    return;
+                }
                 match self.catalog.resolve_protocol(&over.parent.text) {
                     Ok(parent) => {
                         self.catalog.over.push(Over { parent, child: id, when: None });

@@ -28,14 +28,37 @@ mod kinship;
 mod places;
 mod scope;
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use wt_lang::ast::{DdlItem, ProtocolDecl};
-use wt_lang::{Diagnostic, Severity};
+use wt_lang::{Diagnostic, ERRORS_MAX, Severity};
+
+use self::scope::{Names, Scope};
 
 use crate::Catalog;
 use crate::protocol::{Protocol, ProtocolId};
 
 /// Most protocols of a catalog.
-pub const PROTOCOLS_MAX: usize = 4096;
+pub const PROTOCOLS_MAX: usize = 512;
+
+/// Most enumerations of a catalog.
+pub const ENUMERATIONS_MAX: usize = 256;
+
+/// Most own fields of a protocol.
+pub const FIELDS_MAX: usize = 512;
+
+/// Most protocols that one inherits, directly and indirectly.
+pub const ANCESTORS_MAX: usize = 16;
+
+/// Most OVER clauses of a catalog.
+pub const OVER_MAX: usize = 4096;
+
+/// Most entries of [`Protocol::children`] of a catalog.
+pub const CHILDREN_MAX: usize = 32_768;
+
+// Every protocol may follow several headers.
+const _: () = assert!(OVER_MAX >= 4 * PROTOCOLS_MAX);
 
 /// Most nodes of an expression with the derived fields that it reads written out.
 pub const EXPRESSION_NODES_MAX: u32 = 4096;
@@ -47,11 +70,16 @@ pub(crate) const ROOT: &str = "packet";
 struct Elaborator<'t> {
     catalog: Catalog,
     text: &'t str,
+    file: &'t str,
     diagnostics: Vec<Diagnostic>,
     /// Protocols of this file, in file order.
     new: Vec<(ProtocolId, &'t ProtocolDecl)>,
     /// Names declared by UNPACK_FCNS of this file.
     unpack: Vec<&'t str>,
+    /// For scopes, once fields and kinship are known.
+    names: Names,
+    /// Scopes that have been built.
+    scopes: HashMap<ProtocolId, Rc<Scope>>,
 }
 
 impl Catalog {
@@ -81,18 +109,20 @@ impl Catalog {
     /// ```
     ///
     /// # Errors
-    /// All messages, warnings included, when any is an error; the catalog is then unchanged. `name` is for the caller's
-    /// messages only: spans are places in `text`.
+    /// All messages, warnings included, when any is an error; the catalog is then unchanged. `name` is what
+    /// [`Protocol::declared_in`] will say; spans are places in `text`.
     pub fn add_ddl(&mut self, text: &str, name: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-        let _ = name;
         let parsed = wt_lang::parse_ddl(text);
         let Some(file) = parsed.tree else { return Err(parsed.diagnostics) };
         let mut elaborator = Elaborator {
             catalog: self.clone(),
             text,
+            file: name,
             diagnostics: parsed.diagnostics,
             new: Vec::new(),
             unpack: Vec::new(),
+            names: Names::default(),
+            scopes: HashMap::new(),
         };
         elaborator.file(&file.items);
         let Elaborator { catalog, mut diagnostics, .. } = elaborator;
@@ -125,6 +155,7 @@ impl<'t> Elaborator<'t> {
             // Without fields and kinship, every expression would be wrong for the same reason again.
             return;
         }
+        self.names = Names::new(&self.catalog);
         self.elaborate_expressions();
         if self.has_errors() {
             return;
@@ -133,7 +164,7 @@ impl<'t> Elaborator<'t> {
         self.warn_of_unplaced();
         self.link_types();
         if !self.has_errors() {
-            dispatch::flatten(&mut self.catalog);
+            self.flatten();
         }
     }
 
@@ -141,8 +172,28 @@ impl<'t> Elaborator<'t> {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
+    /// Adds a message; beyond [`ERRORS_MAX`] of a kind they only repeat one mistake.
     fn report(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        if self.count(diagnostic.severity) < ERRORS_MAX {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// Whether there are enough errors to stop.
+    fn is_full(&self) -> bool {
+        self.count(Severity::Error) >= ERRORS_MAX
+    }
+
+    fn scope(&mut self, this: ProtocolId) -> Rc<Scope> {
+        let scope = self
+            .scopes
+            .entry(this)
+            .or_insert_with(|| Rc::new(Scope::new(&self.catalog, &self.names, this)));
+        Rc::clone(scope)
     }
 
     fn protocol_mut(&mut self, id: ProtocolId) -> Option<&mut Protocol> {

@@ -1,5 +1,7 @@
 //! Expressions in their places: field offsets, header lengths, checks, conditions of OVER, record lengths.
 
+use std::collections::HashMap;
+
 use wt_lang::ast::{Expr, ExprKind, FieldDecl, Literal, PlaceDecl, ProtocolItem, RecordFormat};
 use wt_lang::{Diagnostic, Span};
 
@@ -15,7 +17,10 @@ const FIELD_BITS_MAX: u32 = 64;
 impl Elaborator<'_> {
     pub(super) fn elaborate_expressions(&mut self) {
         for (id, decl) in self.new.clone() {
-            let scope = Scope::new(&self.catalog, id);
+            if self.is_full() {
+                return;
+            }
+            let scope = self.scope(id);
             let mut header: Option<Header> = None;
             let mut checks = Vec::new();
             for item in &decl.items {
@@ -96,7 +101,7 @@ impl Elaborator<'_> {
             for over in &decl.over {
                 let parent = self.catalog.over.get(entry).map(|o| o.parent);
                 if let (Some(when), Some(parent)) = (&over.when, parent) {
-                    let scope = Scope::new(&self.catalog, parent);
+                    let scope = self.scope(parent);
                     let condition = self.condition(&scope, when);
                     if let Some(o) = self.catalog.over.get_mut(entry) {
                         o.when = condition;
@@ -272,12 +277,12 @@ impl Elaborator<'_> {
 
     /// Derived fields may read each other, in no circle, and not without bound.
     pub(super) fn check_derived(&mut self) {
+        let mut known = HashMap::new();
         for (id, decl) in self.new.clone() {
             for item in &decl.items {
                 let ProtocolItem::Field(field) = item else { continue };
                 let Some(index) = own_field(&self.catalog, id, &field.name.text) else { continue };
-                let mut path = Vec::new();
-                let weight = self.weight(id, index, &mut path);
+                let weight = self.weight(id, (id, index), &mut Vec::new(), &mut known);
                 let message = match weight {
                     None => format!("`{}` is derived from itself", field.name),
                     Some(n) if n > EXPRESSION_NODES_MAX => format!(
@@ -296,41 +301,45 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Size of a field's expression with the derived fields that it reads written out; `None` when it reads itself in the
-    /// same header.
+    /// Size of a field's expression in a header of `this`, with the derived fields that it reads written out; `None` when it
+    /// reads itself. Sizes found are kept in `known`.
     fn weight(
         &self,
-        owner: ProtocolId,
-        index: u32,
+        this: ProtocolId,
+        at: (ProtocolId, u32),
         path: &mut Vec<(ProtocolId, u32)>,
+        known: &mut HashMap<(ProtocolId, ProtocolId, u32), u32>,
     ) -> Option<u32> {
-        if path.contains(&(owner, index)) {
+        let key = (this, at.0, at.1);
+        if let Some(&weight) = known.get(&key) {
+            return Some(weight);
+        }
+        if path.contains(&at) {
             return None;
         }
-        let Some(field) = self.catalog.field(owner, index) else { return Some(1) };
-        let expressions: Vec<&PExpr> = match &field.place {
-            Place::Derived(e) => vec![e],
-            Place::Bits { at, .. } | Place::Bytes { at, .. } => vec![at],
-            Place::Slice { at, len } => std::iter::once(at).chain(len).collect(),
-            Place::Meta(_) | Place::Abstract | Place::Text(_) => return Some(1),
-        };
-        path.push((owner, index));
+        let mut refs: Vec<FieldRef> = Vec::new();
         let mut total = 1u32;
-        for e in expressions {
-            let mut refs: Vec<FieldRef> = Vec::new();
-            total = total.saturating_add(nodes(e, &mut refs));
-            for r in refs {
-                // A refinement gives the field its place in this header.
-                let this = path.first().map_or(owner, |first| first.0);
-                let (o, i) = self.catalog.field_at(this, r.protocol, r.field);
-                total = total.saturating_add(self.weight(o, i, path)?);
-                if total > EXPRESSION_NODES_MAX {
-                    path.pop();
-                    return Some(total);
-                }
+        let mut add = |e: &PExpr| total = total.saturating_add(nodes(e, &mut refs));
+        match self.catalog.field(at.0, at.1).map(|f| &f.place) {
+            Some(Place::Derived(e)) => add(e),
+            Some(Place::Bits { at, .. } | Place::Bytes { at, .. }) => add(at),
+            Some(Place::Slice { at, len }) => {
+                add(at);
+                len.iter().for_each(&mut add);
             }
+            Some(Place::Meta(_) | Place::Abstract | Place::Text(_)) | None => {}
+        }
+        path.push(at);
+        for r in refs {
+            if total > EXPRESSION_NODES_MAX {
+                break;
+            }
+            // A refinement gives the field its place in this header.
+            let below = self.catalog.field_at(this, r.protocol, r.field);
+            total = total.saturating_add(self.weight(this, below, path, known)?);
         }
         path.pop();
+        known.insert(key, total);
         Some(total)
     }
 }
