@@ -260,7 +260,7 @@ pub enum PExpr {
     In(Box<PExpr>, Vec<Value>),
     /// `CASE WHEN c THEN a ELSE b END`: only the chosen side is read.
     If(Box<PExpr>, Box<PExpr>, Box<PExpr>),
-    /// A host function by symbol ([`crate::ddl::host`]); may be absent.
+    /// A scalar function of the registry by symbol; absent where it fails.
     Call(&'static str, Vec<PExpr>),
 }
 
