@@ -54,9 +54,13 @@ fn a_wrong_query_is_shown_with_a_caret() {
 
 #[test]
 fn several_mistakes_are_reported_at_once() {
-    let text = "SELECT nope FROM tcp; SELECT count(* FROM udp; SELECT len FROM nosuch";
-    let wrong = query(text, "generated/ports.pcap", &[]).expect_status(1).expect_no_output();
-    assert!(wrong.stderr.matches("error").count() >= 2, "{}", wrong.stderr);
+    for text in [
+        "SELECT nope FROM tcp; SELECT len FROM nosuch; SELECT len FROM packet WHERE len = 'x'",
+        "SELECT len FORM packet; SELECT count(* FROM udp",
+    ] {
+        let wrong = query(text, "generated/ports.pcap", &[]).expect_status(1).expect_no_output();
+        assert!(wrong.stderr.matches("error[").count() >= 2, "{}", wrong.stderr);
+    }
 }
 
 #[test]

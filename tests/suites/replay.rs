@@ -1,5 +1,5 @@
 //! The committed fuzz corpus and seeded damage to it, through every target: what cargo-fuzz looks for at length, a little of it
-//! in every run.
+//! in every run. `WT_FUZZ=SEED` looks longer, from another seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -11,8 +11,9 @@ use wt_tests::rng::{Rng, mutate};
 /// The corpus stays small enough to be carried, bytes.
 const CORPUS_BYTES_MAX: u64 = 200 * 1024;
 
-/// Seed of the damage.
+/// Seed of the damage in ordinary runs, and how much more a longer look takes.
 const SEED: u64 = 1;
+const LONGER: usize = 50;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -62,8 +63,10 @@ fn replay(target: &Target) -> Result<(), Failed> {
 fn damage(target: &Target) -> Result<(), Failed> {
     let seeds: Vec<Vec<u8>> =
         corpus(target.name).iter().map(std::fs::read).collect::<Result<_, _>>()?;
-    let mut rng = Rng::named(SEED, target.name);
-    for i in 0..target.mutations {
+    let asked = std::env::var("WT_FUZZ").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let mutations = target.mutations * if asked.is_some() { LONGER } else { 1 };
+    let mut rng = Rng::named(asked.unwrap_or(SEED), target.name);
+    for i in 0..mutations {
         let mut data = rng.pick(&seeds).clone();
         if rng.one_in(8) {
             // Two inputs spliced.
