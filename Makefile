@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test setup fmt lint clean
+.PHONY: build demo test test-columnar setup fmt lint clean
 
 ## build: the command, optimised
 build: setup
@@ -24,6 +24,10 @@ test: setup
 	$(CARGO) build --release --workspace
 	$(CARGO) nextest run --release --workspace
 	$(CARGO) test --release --doc --workspace
+
+## test-columnar: the optional result formats (Arrow, Parquet); apart, as their crates take long to build
+test-columnar: setup
+	$(CARGO) nextest run --release -p wiretable --features columnar
 
 ## setup: install what is missing (libpcap headers, tcpdump, tshark, cargo-nextest)
 setup:

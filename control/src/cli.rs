@@ -17,17 +17,17 @@ pub struct Cli {
 const LONG_ABOUT: &str = "\
 The wire as a table: write SQL over packets, get rows.
 
-Queries are GSQL. `wiretable schema` lists the protocols, `wiretable schema tcp` the fields in scope of
-FROM tcp, and `wiretable functions` every function and aggregate.";
+Queries are GSQL. `wiretable schema` lists the protocols, `wiretable schema tcp` the
+fields in scope of FROM tcp, `wiretable functions` all functions and aggregates.";
 
 const AFTER_HELP: &str = "\
 Examples:
   wiretable query 'SELECT count(*) FROM tcp' -r trace.pcap
-  wiretable query 'SELECT tb, srcIP, sum(len) AS bytes FROM ip GROUP BY time/60 AS tb, srcIP' -r trace.pcap
+  wiretable query 'SELECT tb, sum(len) FROM ip GROUP BY time/60 AS tb' -r trace.pcap
   wiretable explain 'SELECT tb, count(*) FROM udp GROUP BY time/1 AS tb'
   wiretable run configs/top-talkers.toml
 
-Exit status: 0 done, 1 query or input refused, 2 the environment (no such file, no privilege, disk full).";
+Exit status: 0 done, 1 query or input refused, 2 the environment (no such file…).";
 
 /// Commands.
 #[derive(Debug, Subcommand)]
@@ -228,6 +228,9 @@ pub enum Format {
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(format!("`{text}` is not a size; write for example 512MiB or 1GiB"));
+    }
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,

@@ -243,3 +243,88 @@ fn arrow_error(error: ArrowError) -> io::Error {
 fn parquet_error(error: ParquetError) -> io::Error {
     io::Error::other(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::BufWriter;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use arrow_ipc::reader::StreamReader;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use wt_catalog::Ordering;
+    use wt_plan::physical::ColumnInfo;
+
+    use super::*;
+
+    /// One column of each type, and more rows than one batch has.
+    fn rows() -> (Schema, Vec<Vec<Value>>) {
+        let column = |ty: Type| ColumnInfo {
+            name: ty.name().to_owned(),
+            ty,
+            ordering: Ordering::Varying,
+            window: false,
+            subtype: None,
+        };
+        let schema = Schema { columns: Type::ALL.into_iter().map(column).collect() };
+        let mut row: Vec<Value> = Type::ALL.into_iter().map(Value::default_of).collect();
+        let mut rows = vec![row.clone()];
+        for i in 0..BATCH_ROWS as u64 {
+            row[4] = Value::Uint(u64::MAX - i);
+            row[9] = Value::Inet(IpAddr::V4(Ipv4Addr::from(i as u32)));
+            row[15] = Value::Time(i);
+            rows.push(row.clone());
+        }
+        (schema, rows)
+    }
+
+    fn write(writer: &mut dyn Writer, rows: &[Vec<Value>]) {
+        for row in rows {
+            writer.row(row).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    fn check(batches: impl Iterator<Item = RecordBatch>, schema: &Schema, rows: usize) {
+        let mut seen = 0;
+        for batch in batches {
+            seen += batch.num_rows();
+            for (field, column) in batch.schema().fields().iter().zip(&schema.columns) {
+                assert_eq!(field.name(), &column.name);
+                assert_eq!(field.data_type(), &arrow_type(column.ty));
+            }
+        }
+        assert_eq!(seen, rows);
+    }
+
+    fn target(name: &str) -> (std::path::PathBuf, Box<dyn Write + Send>) {
+        let path = std::env::temp_dir().join(format!("wiretable-{}-{name}", std::process::id()));
+        let file = BufWriter::new(File::create(&path).unwrap());
+        (path, Box::new(file))
+    }
+
+    #[test]
+    fn arrow_streams_read_back() {
+        let (schema, rows) = rows();
+        let (path, file) = target("arrow");
+        let mut writer = ArrowStream::new(file, &schema).unwrap();
+        write(&mut writer, &rows);
+        drop(writer);
+        let reader = StreamReader::try_new(File::open(&path).unwrap(), None).unwrap();
+        check(reader.map(Result::unwrap), &schema, rows.len());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn parquet_files_read_back() {
+        let (schema, rows) = rows();
+        let (path, file) = target("parquet");
+        let mut writer = Parquet::new(file, &schema).unwrap();
+        write(&mut writer, &rows);
+        drop(writer);
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build();
+        check(reader.unwrap().map(Result::unwrap), &schema, rows.len());
+        std::fs::remove_file(path).unwrap();
+    }
+}
