@@ -25,13 +25,16 @@ pub enum Message {
     End,
 }
 
+/// What the allocator adds to a block, bytes: header and rounding.
+pub(crate) const BLOCK_BYTES: u64 = 16;
+
 /// Memory of a value, bytes: its cell and, for strings, the heap block (with its two counters).
 pub(crate) fn value_bytes(value: &Value) -> u64 {
     let heap = match value {
-        Value::Bytes(bytes) => bytes.len() + 2 * size_of::<usize>(),
+        Value::Bytes(bytes) => (bytes.len() + 2 * size_of::<usize>()) as u64 + BLOCK_BYTES,
         _ => 0,
     };
-    (size_of::<Value>() + heap) as u64
+    size_of::<Value>() as u64 + heap
 }
 
 /// Memory of a run of values, bytes.
@@ -39,7 +42,12 @@ pub(crate) fn values_bytes(values: &[Value]) -> u64 {
     values.iter().map(value_bytes).sum()
 }
 
-/// Memory of a tuple, bytes.
+/// Memory of a tuple in a queue, bytes.
 pub(crate) fn tuple_bytes(tuple: &Tuple) -> u64 {
-    size_of::<Tuple>() as u64 + values_bytes(&tuple.values)
+    2 * size_of::<Tuple>() as u64 + BLOCK_BYTES + values_bytes(&tuple.values)
+}
+
+/// Memory of a row in a hash set, bytes: the set is half full, and twice as large while it grows.
+pub(crate) fn set_entry_bytes(row: &[Value]) -> u64 {
+    4 * size_of::<Box<[Value]>>() as u64 + BLOCK_BYTES + values_bytes(row)
 }

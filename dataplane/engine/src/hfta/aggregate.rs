@@ -20,7 +20,7 @@ use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
 use crate::setup::SetupError;
-use crate::tuple::{Message, Tuple, values_bytes};
+use crate::tuple::{BLOCK_BYTES, Message, Tuple, values_bytes};
 use crate::window::{self, Frontier, Judgement, WindowColumns};
 
 pub(super) struct Aggregate {
@@ -344,8 +344,11 @@ impl Aggregate {
                 return Err(Stop::Filtered);
             }
         }
-        let outputs = self.outputs.iter().map(|node| self.post.eval(*node, &env).cloned());
-        Ok(outputs.collect::<Result<_, _>>()?)
+        let mut values = Vec::with_capacity(self.outputs.len());
+        for node in &self.outputs {
+            values.push(self.post.eval(*node, &env)?.clone());
+        }
+        Ok(values.into())
     }
 
     /// Sends the ordered outputs at the bounds that all inputs have passed.
@@ -381,11 +384,12 @@ impl Aggregate {
 }
 
 impl Group {
-    /// Its memory now, bytes: with its entry in the index.
+    /// Its memory now, bytes. Its cells lie in vectors that grow by doubling, its index entry in a table half full.
     fn measure(&self) -> u64 {
-        let cells = size_of::<Self>() + size_of::<usize>() + self.states.len() * size_of::<State>();
+        let cells = 2 * (size_of::<Self>() + size_of::<usize>());
+        let states = self.states.len() * size_of::<State>() + 2 * BLOCK_BYTES as usize;
         let heap: u64 = self.states.iter().map(State::heap_bytes).sum();
-        cells as u64 + values_bytes(&self.keys) + heap
+        (cells + states) as u64 + values_bytes(&self.keys) + heap
     }
 }
 

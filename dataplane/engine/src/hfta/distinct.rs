@@ -11,7 +11,7 @@ use super::windows::Windows;
 use super::{Context, Operator};
 use crate::ledger::OperatorCounters;
 use crate::memory::{Memory, MemoryExceeded};
-use crate::tuple::{Message, Tuple, tuple_bytes};
+use crate::tuple::{Message, Tuple, set_entry_bytes};
 use crate::window::{Frontier, Judgement, WindowColumns};
 
 pub(super) struct Distinct {
@@ -59,8 +59,7 @@ impl Distinct {
             self.counters.merged += 1;
             return Ok(());
         }
-        // The row, and its entry in the set.
-        let bytes = tuple_bytes(&tuple) + 2 * size_of::<u64>() as u64;
+        let bytes = set_entry_bytes(&tuple.values);
         cx.memory.charge(&self.name, bytes)?;
         seen.bytes += bytes;
         seen.rows.insert(tuple.values.clone());

@@ -44,8 +44,11 @@ impl Select {
                 return Ok(None);
             }
         }
-        let values = self.outputs.iter().map(|node| self.evaluator.eval(*node, &env).cloned());
-        Ok(Some(Tuple { ordinal: tuple.ordinal, values: values.collect::<Result<_, _>>()? }))
+        let mut values = Vec::with_capacity(self.outputs.len());
+        for node in &self.outputs {
+            values.push(self.evaluator.eval(*node, &env)?.clone());
+        }
+        Ok(Some(Tuple { ordinal: tuple.ordinal, values: values.into() }))
     }
 
     /// The ordered outputs at the bounds of the input.

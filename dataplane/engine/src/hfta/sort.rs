@@ -15,7 +15,7 @@ use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
 use crate::setup::SetupError;
-use crate::tuple::{Message, Tuple, tuple_bytes, values_bytes};
+use crate::tuple::{BLOCK_BYTES, Message, Tuple, value_bytes, values_bytes};
 use crate::window::{Frontier, Judgement, WindowColumns};
 
 pub(super) struct Sort {
@@ -70,6 +70,13 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
+/// Memory of a row, bytes. It lies in a vector that grows by doubling.
+fn row_bytes(keys: &[SortKey], tuple: &Tuple) -> u64 {
+    let keys: u64 = keys.iter().map(|key| value_bytes(&key.value) + size_of::<bool>() as u64).sum();
+    let blocks = 2 * BLOCK_BYTES + 2 * size_of::<Row>() as u64;
+    keys + values_bytes(&tuple.values) + blocks
+}
+
 impl Sort {
     pub(super) fn new(
         name: &str,
@@ -98,11 +105,11 @@ impl Sort {
     fn sort_keys(&mut self, tuple: &Tuple) -> Result<Vec<SortKey>, Lack> {
         self.evaluator.begin();
         let env = TupleEnv(&*tuple.values);
-        let keys = self.keys.iter().map(|&(node, descending)| {
-            let value = self.evaluator.eval(node, &env)?.clone();
-            Ok(SortKey { value, descending })
-        });
-        keys.collect()
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for &(node, descending) in &self.keys {
+            keys.push(SortKey { value: self.evaluator.eval(node, &env)?.clone(), descending });
+        }
+        Ok(keys)
     }
 
     fn tuple(&mut self, tuple: Tuple, cx: &mut Context<'_>) -> Result<(), MemoryExceeded> {
@@ -131,8 +138,7 @@ impl Sort {
         }
         let arrival = self.arrivals;
         self.arrivals += 1;
-        let key_bytes = keys.iter().map(|key| values_bytes(std::slice::from_ref(&key.value)));
-        let bytes = tuple_bytes(&tuple) + key_bytes.sum::<u64>() + size_of::<Row>() as u64;
+        let bytes = row_bytes(&keys, &tuple);
         let row = Row { keys, arrival, tuple, bytes };
         let rows = self.windows.of(&self.columns, &row.tuple.values);
         if let Some(limit) = self.limit

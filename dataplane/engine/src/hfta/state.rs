@@ -7,7 +7,7 @@ use wt_plan::physical::{HftaAgg, HftaAggFunction};
 
 use crate::functions::{self, Aggregator, basic};
 use crate::interp::Lack;
-use crate::tuple::{value_bytes, values_bytes};
+use crate::tuple::{set_entry_bytes, value_bytes};
 
 /// What is the same for every group.
 pub(super) struct StateSpec {
@@ -85,7 +85,7 @@ impl StateSpec {
             State::Host(aggregator) => aggregator.update(args),
             State::Distinct(distinct) => {
                 if !distinct.seen.contains(args) {
-                    distinct.seen_bytes += values_bytes(args) + size_of::<(u64, usize)>() as u64;
+                    distinct.seen_bytes += set_entry_bytes(args);
                     distinct.seen.insert(args.into());
                     self.update(&mut distinct.state, args);
                 }
