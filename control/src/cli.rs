@@ -111,6 +111,14 @@ pub struct LimitArgs {
     /// Memory the query's state may take, e.g. 512MiB
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = parse_bytes)]
     pub memory: u64,
+    /// What is reported, and what counts as a failure.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// Reports.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ReportArgs {
     /// Use the records before damage in a trace and still exit 0
     #[arg(long)]
     pub lenient: bool,
@@ -140,15 +148,9 @@ pub struct RunArgs {
     /// Set a parameter declared in PARAM { … }
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// Use the records before damage in a trace and still exit 0
-    #[arg(long)]
-    pub lenient: bool,
-    /// Print the books after the run
-    #[arg(long)]
-    pub ledger: bool,
-    /// Show no progress bar
-    #[arg(long)]
-    pub no_progress: bool,
+    /// What is reported, and what counts as a failure.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// `wiretable explain`.

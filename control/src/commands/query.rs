@@ -26,9 +26,9 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let routes = routes(&compiled.physical.outputs, args)?;
     let settings = RunSettings {
         memory_bytes_max: args.limits.memory,
-        lenient: args.limits.lenient,
-        ledger: args.limits.ledger,
-        progress: !args.limits.no_progress,
+        lenient: args.limits.report.lenient,
+        ledger: args.limits.report.ledger,
+        progress: !args.limits.report.no_progress,
     };
     execute(&compiled, &text, &traces, routes, &settings)
 }

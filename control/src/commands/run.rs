@@ -28,9 +28,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let routes = routes(&compiled.physical.outputs, &batch)?;
     let settings = RunSettings {
         memory_bytes_max: batch.memory_bytes_max,
-        lenient: args.lenient || batch.lenient,
-        ledger: args.ledger,
-        progress: !args.no_progress,
+        lenient: args.report.lenient || batch.lenient,
+        ledger: args.report.ledger,
+        progress: !args.report.no_progress,
     };
     execute(&compiled, &batch.text, &traces, routes, &settings)
 }

@@ -2,7 +2,7 @@
 //! planner, never of a query or a packet.
 
 use wt_plan::ir::{
-    Exprs, HandleArg, HeaderProgram, LayerId, LayerSel, LftaAction, LftaProgram, NodeId, Op,
+    Exprs, HandleArg, HeaderProgram, LayerSel, LftaAction, LftaProgram, NodeId, Op,
     OrderedColumn, Qual,
 };
 use wt_plan::physical::{Aggregate, HftaNode, HftaOp, PhysicalPlan, StreamRef};
@@ -130,7 +130,9 @@ fn exprs(exprs: &Exprs, layers: usize, params: usize) -> Result<(), Defect> {
     }
     for (index, node) in exprs.nodes.iter().enumerate() {
         operands(&node.op, Which::All, |operand| below("operand", operand.0, index))?;
-        layers_of(&node.op, |layer| below("layer", layer.0, layers))?;
+        if let Some(layer) = node.op.layer() {
+            below("layer", layer.0, layers)?;
+        }
         match &node.op {
             Op::Param(param) => below("parameter", param.0, params)?,
             Op::Load { bits, .. } if !(1..=64).contains(bits) => {
@@ -151,22 +153,6 @@ fn exprs(exprs: &Exprs, layers: usize, params: usize) -> Result<(), Defect> {
         }
     }
     Ok(())
-}
-
-/// Visits the layers that a node reads.
-fn layers_of(op: &Op, mut visit: impl FnMut(LayerId) -> Result<(), Defect>) -> Result<(), Defect> {
-    match op {
-        Op::Load { layer, .. }
-        | Op::LoadOrZero { layer, .. }
-        | Op::InBounds { layer, .. }
-        | Op::LoadIpv6 { layer, .. }
-        | Op::Slice { layer, .. }
-        | Op::Present(layer)
-        | Op::Offset(layer)
-        | Op::ByProtocol { layer, .. } => visit(*layer),
-        Op::Depth { run_below: Some(layer), .. } => visit(*layer),
-        _ => Ok(()),
-    }
 }
 
 fn layers(selectors: &[LayerSel]) -> Result<(), Defect> {

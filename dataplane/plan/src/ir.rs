@@ -181,6 +181,51 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The nodes it reads, in order.
+    pub fn operands(&self) -> Vec<NodeId> {
+        match self {
+            Op::Const(_)
+            | Op::Param(_)
+            | Op::Input(_)
+            | Op::Meta(_)
+            | Op::Present(_)
+            | Op::Offset(_)
+            | Op::Depth { .. } => Vec::new(),
+            Op::Load { at, .. }
+            | Op::LoadOrZero { at, .. }
+            | Op::InBounds { at, .. }
+            | Op::LoadIpv6 { at, .. } => at.iter().copied().collect(),
+            Op::Slice { at, len, .. } => std::iter::once(*at).chain(*len).collect(),
+            Op::ByProtocol { arms, .. } => arms.iter().map(|a| a.1).collect(),
+            Op::Unary(_, a) | Op::Not(a) | Op::In(a, _) | Op::Cast(a) => vec![*a],
+            Op::Binary(_, a, b)
+            | Op::Saturating(_, a, b)
+            | Op::Compare(_, a, b)
+            | Op::And(a, b)
+            | Op::Or(a, b) => vec![*a, *b],
+            Op::Select { cond, then, otherwise } => vec![*cond, *then, *otherwise],
+            Op::Call { args, .. } => args.clone(),
+        }
+    }
+
+    /// The layer it reads itself.
+    pub fn layer(&self) -> Option<LayerId> {
+        match self {
+            Op::Load { layer, .. }
+            | Op::LoadOrZero { layer, .. }
+            | Op::InBounds { layer, .. }
+            | Op::LoadIpv6 { layer, .. }
+            | Op::Slice { layer, .. }
+            | Op::Present(layer)
+            | Op::Offset(layer)
+            | Op::ByProtocol { layer, .. } => Some(*layer),
+            Op::Depth { run_below, .. } => *run_below,
+            _ => None,
+        }
+    }
+}
+
 /// A handle: an argument registered once (gsql.md §20.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HandleSpec {

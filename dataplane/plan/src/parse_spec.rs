@@ -113,7 +113,7 @@ mod tests {
         let (_, spec) = builtin();
         for program in spec.protocols.iter().flatten() {
             for (i, node) in program.exprs.nodes.iter().enumerate() {
-                for child in crate::lower::children(&node.op) {
+                for child in node.op.operands() {
                     assert!((child.0 as usize) < i, "{} %{i}", program.name);
                 }
             }

@@ -104,11 +104,10 @@ impl PacketScope {
         };
         let mut above = headers.above(&source.chain);
         for (i, &element) in source.chain.iter().enumerate().take(last) {
-            // Chain elements come before other headers of the same distance.
-            let behind = above.iter().filter(|a| a.protocol == element).map(|a| a.distance).min();
-            let distance = behind.unwrap_or(0);
+            // What the query names on the way to the target comes before other headers, also when it may stand further
+            // out once more: `vlan_id` of vxlan.vlan.ip is that of the inner tag.
             for p in same_header(catalog, headers, element) {
-                add(p, HeaderRef::Chain(i), rank + distance);
+                add(p, HeaderRef::Chain(i), rank);
             }
         }
         above.sort_by_key(|a| (a.distance, a.protocol));

@@ -198,7 +198,7 @@ impl Dag {
         if let Some(&id) = self.node_index.get(&key) {
             return id;
         }
-        let below = children(&key.0);
+        let below = key.0.operands();
         let host_only = self.needs_host(&key.0, ty) || below.iter().any(|&c| self.get(c).host_only);
         let fails =
             partial || self.may_fail(&key.0, ty) || below.iter().any(|&c| self.get(c).fails);
@@ -237,49 +237,6 @@ impl Dag {
             Op::Cast(a) => self.ty(a) == Type::Inet && ty != Type::Inet,
             _ => false,
         }
-    }
-}
-
-/// The nodes an operation reads, in order.
-pub fn children(op: &Op) -> Vec<NodeId> {
-    match op {
-        Op::Const(_)
-        | Op::Param(_)
-        | Op::Input(_)
-        | Op::Meta(_)
-        | Op::Present(_)
-        | Op::Offset(_)
-        | Op::Depth { .. } => Vec::new(),
-        Op::Load { at, .. }
-        | Op::LoadOrZero { at, .. }
-        | Op::InBounds { at, .. }
-        | Op::LoadIpv6 { at, .. } => at.iter().copied().collect(),
-        Op::Slice { at, len, .. } => std::iter::once(*at).chain(*len).collect(),
-        Op::ByProtocol { arms, .. } => arms.iter().map(|a| a.1).collect(),
-        Op::Unary(_, a) | Op::Not(a) | Op::In(a, _) | Op::Cast(a) => vec![*a],
-        Op::Binary(_, a, b)
-        | Op::Saturating(_, a, b)
-        | Op::Compare(_, a, b)
-        | Op::And(a, b)
-        | Op::Or(a, b) => vec![*a, *b],
-        Op::Select { cond, then, otherwise } => vec![*cond, *then, *otherwise],
-        Op::Call { args, .. } => args.clone(),
-    }
-}
-
-/// The layer an operation reads itself.
-pub fn layer_of(op: &Op) -> Option<LayerId> {
-    match op {
-        Op::Load { layer, .. }
-        | Op::LoadOrZero { layer, .. }
-        | Op::InBounds { layer, .. }
-        | Op::LoadIpv6 { layer, .. }
-        | Op::Slice { layer, .. }
-        | Op::Present(layer)
-        | Op::Offset(layer)
-        | Op::ByProtocol { layer, .. } => Some(*layer),
-        Op::Depth { run_below, .. } => *run_below,
-        _ => None,
     }
 }
 
@@ -337,7 +294,7 @@ mod tests {
         let mut dag = Dag::default();
         let (a, b) = (load(&mut dag, 0), load(&mut dag, 1));
         let sum = dag.node(Op::Binary(BinaryOp::Add, a, b), Type::Uint);
-        for child in children(&dag.get(sum).op) {
+        for child in dag.get(sum).op.operands() {
             assert!(child < sum);
         }
     }

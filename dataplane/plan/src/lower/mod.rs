@@ -14,7 +14,7 @@ mod portable;
 mod scalar;
 mod tuple;
 
-pub use dag::{Dag, children, layer_of};
+pub use dag::Dag;
 pub use error::LowerError;
 pub use field::{HeaderAt, HeaderLower, is_packet};
 pub use fold::value_max;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::program::roots;
 use crate::ir::{Exprs, HandleId, LayerId, LayerSel, LftaAction, LftaQuery, Node, NodeId, Op};
-use crate::lower::{children, layer_of};
 
 /// Renumbers a program to what its queries reach.
 pub fn compact(
@@ -17,13 +16,13 @@ pub fn compact(
     let mut pending: Vec<NodeId> = queries.iter().flat_map(roots).chain(*prefilter).collect();
     while let Some(id) = pending.pop() {
         if !std::mem::replace(&mut used[id.0 as usize], true) {
-            pending.extend(children(&exprs.nodes[id.0 as usize].op));
+            pending.extend(exprs.nodes[id.0 as usize].op.operands());
         }
     }
     let mut layer_used = vec![false; layers.len()];
     let mut pending: Vec<LayerId> = queries.iter().flat_map(|q| q.requires.clone()).collect();
     pending.extend(
-        exprs.nodes.iter().zip(&used).filter(|(_, u)| **u).filter_map(|(n, _)| layer_of(&n.op)),
+        exprs.nodes.iter().zip(&used).filter(|(_, u)| **u).filter_map(|(n, _)| n.op.layer()),
     );
     while let Some(id) = pending.pop() {
         if !std::mem::replace(&mut layer_used[id.0 as usize], true) {

@@ -5,7 +5,6 @@ use wt_catalog::protocol::Meta;
 
 use crate::ir::{Exprs, NodeId, Op};
 use crate::logical::{Expr, ExprKind};
-use crate::lower::children;
 use crate::walk;
 
 /// The class of an expression: that of its dearest function.
@@ -36,7 +35,7 @@ pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
         }
         let op = &exprs.nodes[id.0 as usize].op;
         shared += tenths(op);
-        pending.extend(children(op));
+        pending.extend(op.operands());
     }
     // Operands come before the nodes that use them, so one pass upward suffices.
     let mut path = vec![0u64; root.0 as usize + 1];
@@ -51,7 +50,7 @@ pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
                 of(cond).saturating_add(of(then).max(of(otherwise)))
             }
             Op::ByProtocol { arms, .. } => arms.iter().map(|a| of(&a.1)).max().unwrap_or(0),
-            op => children(op).iter().fold(0, |sum: u64, c| sum.saturating_add(of(c))),
+            op => op.operands().iter().fold(0, |sum: u64, c| sum.saturating_add(of(c))),
         };
         path[i] = below.saturating_add(tenths(&node.op));
     }

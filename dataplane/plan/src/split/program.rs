@@ -10,7 +10,7 @@ use crate::ir::{
     Exprs, LayerId, LayerSel, LftaAction, LftaProgram, LftaQuery, NodeId, Op, ParseSpec, Qual,
 };
 use crate::logical::Expr;
-use crate::lower::{Dag, InterfaceEnv, Narrowing, PacketLower, children};
+use crate::lower::{Dag, InterfaceEnv, Narrowing, PacketLower};
 use crate::text::Names;
 use wt_catalog::protocol::Meta;
 
@@ -138,7 +138,7 @@ impl<'a> ProgramBuilder<'a> {
                 | Op::Unary(..)
                 | Op::Binary(..)
                 | Op::Saturating(..)
-                | Op::Cast(_) => pending.extend(children(op)),
+                | Op::Cast(_) => pending.extend(op.operands()),
                 _ => return false,
             }
         }
@@ -165,7 +165,7 @@ impl<'a> ProgramBuilder<'a> {
             if !node.host_only || std::mem::replace(&mut seen[id.0 as usize], true) {
                 continue;
             }
-            let below = children(&node.op);
+            let below = node.op.operands();
             let from_below = below.iter().any(|&c| exprs.nodes[c.0 as usize].host_only);
             let reason = match &node.op {
                 Op::Call { symbol, .. } => Some(format!("calls `{symbol}`")),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use wt_catalog::ProtocolId;
 
 use crate::ir::{Exprs, HeaderProgram, LayerId, LayerSel, NodeId, Op, ParseSpec};
-use crate::lower::{children, value_max};
+use crate::lower::value_max;
 
 /// Beyond this a bound says nothing: most captures are shorter.
 const SNAP_BYTES_MAX: u64 = 65_535;
@@ -60,7 +60,7 @@ impl<'a> Snap<'a> {
                 continue;
             }
             let op = &exprs.nodes[id.0 as usize].op;
-            found.extend(crate::lower::layer_of(op));
+            found.extend(op.layer());
             let end = match op {
                 Op::Load { layer, at, byte, bit, bits, .. } => self.extent(
                     exprs,
@@ -86,7 +86,7 @@ impl<'a> Snap<'a> {
                 _ => 0,
             };
             furthest = furthest.max(end);
-            pending.extend(children(op));
+            pending.extend(op.operands());
         }
         for layer in found {
             furthest = furthest.max(self.header_end(layers, layer)?);
