@@ -160,12 +160,12 @@ fn conditional(list: &mut Vec<Function>) {
 fn mathematics(list: &mut Vec<Function>) {
     for (name, doc, example) in [
         ("sqrt", "Square root.", "sqrt(len)"),
-        ("sin", "Sine of radians.", "sin(x)"),
-        ("cos", "Cosine of radians.", "cos(x)"),
-        ("tan", "Tangent of radians.", "tan(x)"),
-        ("asin", "Arc sine in radians.", "asin(x)"),
-        ("acos", "Arc cosine in radians.", "acos(x)"),
-        ("atan", "Arc tangent in radians.", "atan(x)"),
+        ("sin", "Sine of radians.", "sin(0.5)"),
+        ("cos", "Cosine of radians.", "cos(0.5)"),
+        ("tan", "Tangent of radians.", "tan(0.5)"),
+        ("asin", "Arc sine in radians.", "asin(0.5)"),
+        ("acos", "Arc cosine in radians.", "acos(0.5)"),
+        ("atan", "Arc tangent in radians.", "atan(1.0)"),
         ("log", "Natural logarithm.", "log(len)"),
         ("log2", "Logarithm to base 2.", "log2(len)"),
         ("log10", "Logarithm to base 10.", "log10(len)"),
