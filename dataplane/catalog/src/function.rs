@@ -63,6 +63,8 @@ pub struct Param {
     pub pass: PassBy,
     /// May be left out (only at the end).
     pub optional: bool,
+    /// The least and the greatest value that a constant may have.
+    pub range: Option<(f64, f64)>,
 }
 
 /// Result type.

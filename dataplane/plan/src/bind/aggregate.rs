@@ -1,6 +1,6 @@
 //! Aggregate calls (gsql.md §11, §14; protocols.md).
 
-use wt_catalog::function::{Function, FunctionKind, PassBy, Split};
+use wt_catalog::function::{Function, FunctionKind, Param, PassBy, Split};
 use wt_catalog::resolve::{CallForm, Constness};
 use wt_catalog::{Ordering, Type, Value};
 use wt_lang::ast::{BinaryOp, Call, CmpOp};
@@ -120,10 +120,39 @@ impl Clause<'_> {
             let param = f.params.get(i).or(f.params.last());
             match param.map_or(PassBy::Value, |p| p.pass) {
                 PassBy::Value => operands.push(arg),
-                PassBy::Const | PassBy::Handle => consts.push(self.constant_argument(arg)?),
+                PassBy::Const | PassBy::Handle => {
+                    let span = arg.span;
+                    let value = self.constant_argument(arg)?;
+                    self.check_range(f, param, &value, span)?;
+                    consts.push(value);
+                }
             }
         }
         Ok((operands, consts))
+    }
+
+    fn check_range(
+        &self,
+        f: &Function,
+        param: Option<&Param>,
+        value: &Value,
+        span: Span,
+    ) -> Bound<()> {
+        let Some((param, (low, high))) = param.and_then(|p| Some((p, p.range?))) else {
+            return Ok(());
+        };
+        if value.as_f64().is_none_or(|v| (low..=high).contains(&v)) {
+            return Ok(());
+        }
+        Err(self.report(
+            Diagnostic::error(
+                "literal-range",
+                span,
+                format!("`{}` of `{}` goes from {low} to {high}", param.name, f.name),
+            )
+            .label("out of range")
+            .hint(format!("An example: {}.", f.example)),
+        ))
     }
 
     /// The value of a constant argument. A parameter counts with its value at the start and is frozen.

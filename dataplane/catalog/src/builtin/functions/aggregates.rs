@@ -1,6 +1,6 @@
 //! Aggregates: gsql.md §11 and §20.4, and the sketches of protocols.md. Integer sums and counts widen to 64 bits.
 
-use super::{bytes, constant, exact, number, p, uint};
+use super::{bytes, constant, constant_in, exact, number, p, uint};
 use crate::function::{Cost, Function, Param, ParamType, ResultType, Split};
 use crate::types::Type;
 
@@ -99,13 +99,13 @@ fn sketches(list: &mut Vec<Function>) {
     let any = p("x", ParamType::Any);
     let same = ResultType::SameAs(0);
     let flag = exact("x", Type::Bool);
-    let q = || constant(exact("q", Type::Float));
+    let q = || constant_in(exact("q", Type::Float), 0.0, 1.0);
     list.extend([
         host("count_distinct", std::slice::from_ref(&any), Type::Ullong, 16 << 10).about(
             "Number of different values, estimated by HyperLogLog with 1.6 % standard error.",
             "count_distinct(srcIP)",
         ),
-        host("approx_top", &[any.clone(), constant(uint("k"))], Type::String, 256 << 10).about(
+        host("approx_top", &[any.clone(), constant_in(uint("k"), 1.0, 100.0)], Type::String, 256 << 10).about(
             "The k most frequent values (at most 100) with their counts, as text; exact up to 1024 values, beyond it too low by at most 0.2 % of all.",
             "approx_top(destPort, 10)",
         ),
@@ -173,10 +173,13 @@ fn udafs(list: &mut Vec<Function>) {
             .about("Last value so far, kept across windows.", "running_last(srcIP)"),
         Function::running("CAT_aggr", "CAT_aggr", &[bytes("separator"), text()], Type::String)
             .holding(KEPT_BYTES_MAX)
-            .about("Concatenation with a separator.", "CAT_aggr(',', s)"),
+            .about("Concatenation with a separator.", "CAT_aggr(',', port_name(destPort))"),
         Function::running("CAT_aggr_diff", "CAT_aggr_diff", &[text()], Type::String)
             .holding(KEPT_BYTES_MAX)
-            .about("Concatenation with `:` that skips repeats.", "CAT_aggr_diff(s)"),
+            .about(
+                "Concatenation with `:` that skips repeats.",
+                "CAT_aggr_diff(flag_string(flags))",
+            ),
         Function::running("running_array_aggr", "running_array_aggr", &[uint("x")], Type::String)
             .holding(KEPT_BYTES_MAX)
             .about("Concatenation of numbers.", "running_array_aggr(len)"),
@@ -186,11 +189,14 @@ fn udafs(list: &mut Vec<Function>) {
             &[number("x"), exact("ts", Type::Llong), exact("window", Type::Llong)],
             Type::Float,
         )
-        .about("Time-weighted mean of a step function.", "time_avg(x, LLONG(time), LLONG(60))"),
+        .about(
+            "Time-weighted mean of a step function.",
+            "time_avg(window, LLONG(time), LLONG(60))",
+        ),
         Function::running("running_sum", "running_sum", &[number("x")], Type::Llong)
             .about("Running total, kept across windows.", "running_sum(len)"),
         Function::running("running_sum_max", "running_sum_max", &[number("x")], Type::Llong)
-            .about("Maximum of the running total within the window.", "running_sum_max(x)"),
+            .about("Maximum of the running total within the window.", "running_sum_max(len)"),
         Function::running(
             "running_approx_count_distinct",
             "running_approx_count_distinct",
@@ -200,11 +206,12 @@ fn udafs(list: &mut Vec<Function>) {
         .holding(4 << 10)
         .about(
             "Different strings so far, kept across windows, about 7 % error.",
-            "running_approx_count_distinct(s)",
+            "running_approx_count_distinct(port_name(destPort))",
         ),
-        host("POSAVG", &[exact("x", Type::Float)], Type::Float, 16)
-            .later()
-            .about("Mean of the values that are not negative; -1 if there are none.", "POSAVG(x)"),
+        host("POSAVG", &[exact("x", Type::Float)], Type::Float, 16).later().about(
+            "Mean of the values that are not negative; -1 if there are none.",
+            "POSAVG(FLOAT(len))",
+        ),
         host("extr_avg", &[uint("x")], Type::Float, 16)
             .later()
             .about("Mean by an extractor; 0 over nothing.", "extr_avg(len)"),
@@ -232,8 +239,9 @@ fn udafs(list: &mut Vec<Function>) {
             .giving(same)
             .later()
             .about("Approximate median, of the operand's type.", "median_of(len)"),
-        host("approx_count_distinct", &[text()], Type::Float, 4 << 10)
-            .later()
-            .about("Different strings, about 7 % error.", "approx_count_distinct(s)"),
+        host("approx_count_distinct", &[text()], Type::Float, 4 << 10).later().about(
+            "Different strings, about 7 % error.",
+            "approx_count_distinct(port_name(destPort))",
+        ),
     ]);
 }

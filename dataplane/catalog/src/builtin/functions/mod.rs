@@ -27,7 +27,7 @@ pub fn all() -> Vec<Function> {
 
 /// A parameter that is passed per tuple.
 const fn p(name: &'static str, ty: ParamType) -> Param {
-    Param { name, ty, pass: PassBy::Value, optional: false }
+    Param { name, ty, pass: PassBy::Value, optional: false, range: None }
 }
 
 const fn bytes(name: &'static str) -> Param {
@@ -58,6 +58,11 @@ const fn handle(param: Param) -> Param {
 /// The same, a constant expression.
 const fn constant(param: Param) -> Param {
     Param { pass: PassBy::Const, ..param }
+}
+
+/// The same, a constant from `low` to `high`, both included.
+const fn constant_in(param: Param, low: f64, high: f64) -> Param {
+    Param { pass: PassBy::Const, range: Some((low, high)), ..param }
 }
 
 impl Function {
@@ -94,7 +99,7 @@ impl Function {
             result,
             lfta_legal: !matches!(split, Split::HostOnly),
             portable: !matches!(split, Split::HostOnly),
-            state_bytes: 8,
+            state_bytes: 32,
             ..Self::scalar(name, name, params, Type::Uint)
         }
     }

@@ -84,14 +84,14 @@ pub(super) fn add(list: &mut Vec<Function>) {
             &with_sum(number("x")),
             Type::Bool,
             "Whether a flow survives cleaning.",
-            "flow_ssclean_with(closed, 30, max(time), sum(len))",
+            "flow_ssclean_with(bool_or(fin), 30, max(time), sum(len))",
         ),
         stateful(
             "flow_ssfinal_clean",
             &with_sum(number("x")),
             Type::Bool,
             "Whether a flow survives the end of the window.",
-            "flow_ssfinal_clean(closed, 30, max(time), sum(len))",
+            "flow_ssfinal_clean(bool_or(fin), 30, max(time), sum(len))",
         ),
     ]);
     triggers(list);
