@@ -2,8 +2,8 @@
 //! planner, never of a query or a packet.
 
 use wt_plan::ir::{
-    Exprs, HandleArg, HeaderProgram, LayerSel, LftaAction, LftaProgram, NodeId, Op,
-    OrderedColumn, Qual,
+    Exprs, HandleArg, HeaderProgram, LayerSel, LftaAction, LftaProgram, NodeId, Op, OrderedColumn,
+    Qual,
 };
 use wt_plan::physical::{Aggregate, HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
