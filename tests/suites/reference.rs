@@ -297,6 +297,30 @@ fn refused_functions_are_refused_by_name() {
     assert!(wrong.is_empty(), "refused for other reasons than their name:\n{wrong}");
 }
 
+#[test]
+fn every_function_is_in_a_suite() {
+    let mut queries = String::new();
+    for entry in std::fs::read_dir(root().join("tests/slt")).expect("a folder").flatten() {
+        if entry.path().extension().is_some_and(|e| e == "slt") {
+            queries.push_str(&std::fs::read_to_string(entry.path()).expect("text"));
+        }
+    }
+    let called = |name: &str| {
+        queries.match_indices(name).any(|(at, _)| {
+            let before = queries[..at].chars().next_back();
+            let inside = before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+            !inside && queries[at + name.len()..].starts_with(['(', '['])
+        })
+    };
+    let missing: Vec<&str> = Catalog::builtin()
+        .functions
+        .iter()
+        .filter(|f| f.available && !called(f.name))
+        .map(|f| f.name)
+        .collect();
+    assert!(missing.is_empty(), "no query of tests/slt calls {missing:?}");
+}
+
 // ---- the language ------------------------------------------------------------------------------
 
 /// A `sql` block and how it is tried.
