@@ -93,7 +93,7 @@ fn monotone() -> Vec<PathBuf> {
         while let Ok(Some(record)) = reader.next() {
             // The first and last seconds of the epoch are where arithmetic wraps.
             let second = record.timestamp_ns / 1_000_000_000;
-            if record.timestamp_ns < newest || second < 100 || second > 2_000_000_000 {
+            if record.timestamp_ns < newest || !(100..=2_000_000_000).contains(&second) {
                 return false;
             }
             (newest, any) = (record.timestamp_ns, true);

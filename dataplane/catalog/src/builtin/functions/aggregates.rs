@@ -137,10 +137,15 @@ fn sketches(list: &mut Vec<Function>) {
             .about("Whether all values are TRUE.", "bool_and(df)"),
         Function {
             variadic: true,
-            ..host("hist", &[number("x"), constant(number("bound"))], Type::String, 4 << 10)
+            ..host(
+                "hist",
+                &[number("x"), Param { optional: true, ..constant(number("bound")) }],
+                Type::String,
+                4 << 10,
+            )
         }
         .about(
-            "How many values lie below, between and above the bounds (at most 64), as text: <64:3 64..512:5 >=512:2.",
+            "How many values lie below, between and above the bounds (at most 64; powers of two when none are given), as text: <64:3 64..512:5 >=512:2.",
             "hist(len, 64, 512, 1500)",
         ),
     ]);
