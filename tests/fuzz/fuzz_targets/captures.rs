@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| (wt_tests::fuzz::target("captures").run)(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    (wt_tests::fuzz::target("captures").run)(data);
+});

@@ -14,17 +14,18 @@ use crate::answers::{Ending, run_bytes};
 const INSTRUCTIONS_MAX: usize = 24;
 
 /// The input is the number of instructions, the instructions, and a packet.
-pub(super) fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) -> bool {
     let mut input = Input(data);
     let count = 1 + input.below(INSTRUCTIONS_MAX);
     let mut raw: Vec<[u32; 4]> = (0..count).map(|at| instruction(&mut input, count - at)).collect();
     raw.push([0x16, 0, 0, 0]); // ret a
-    let Ok(program) = Program::decode(&raw) else { return };
+    let Ok(program) = Program::decode(&raw) else { return false };
     let packet = input.0;
     let wire_len = packet.len() as u32 + 7;
     let theirs = accepts(&program, packet, wire_len);
     let ours = translated(&program, packet, wire_len);
     assert_eq!(ours, theirs, "{program:?}");
+    true
 }
 
 /// An instruction with `left` of them behind it, itself included: jumps stay inside.

@@ -7,12 +7,12 @@ use wt_wire::{ByteOrder, CaptureReader, PcapVariant, PcapWriter};
 /// Records looked at: compressed input may hold many more.
 const RECORDS_MAX: u64 = 20_000;
 
-pub(super) fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) -> bool {
     let reader = match CaptureReader::from_reader("input", Cursor::new(data.to_vec())) {
         Ok(reader) => reader,
         Err(error) => {
             assert!(!error.to_string().is_empty() && error.hint().ends_with(['.', '?']));
-            return;
+            return false;
         }
     };
     let mut reader = reader;
@@ -54,13 +54,14 @@ pub(super) fn run(data: &[u8]) {
             }
         }
         if records >= RECORDS_MAX {
-            return;
+            return true;
         }
     }
     assert!(matches!(reader.next(), Ok(None)), "nothing follows the end");
     if let Some(Ok(writer)) = writer {
         reads_back(writer.into_inner(), &written);
     }
+    records > 0
 }
 
 fn reads_back(bytes: Vec<u8>, written: &[(u64, u32, Vec<u8>)]) {

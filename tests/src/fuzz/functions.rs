@@ -15,32 +15,32 @@ use super::Input;
 const HEADERS_BYTES: usize = 2048;
 
 /// The input chooses the function, then its arguments.
-pub(super) fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) -> bool {
     let mut input = Input(data);
     let functions = &super::catalog().functions;
     let at = usize::from(input.byte()) << 8 | usize::from(input.byte());
     let function = &functions[at % functions.len()];
-    if !function.available {
-        return;
-    }
-    match function.kind {
+    let called = match function.kind {
+        _ if !function.available => None,
         FunctionKind::Scalar | FunctionKind::Predicate => scalar_function(function, &mut input),
         FunctionKind::Aggregate(_) => aggregate(function, &mut input),
-        FunctionKind::RunningAggregate | FunctionKind::Stateful => {}
-    }
+        FunctionKind::RunningAggregate | FunctionKind::Stateful => None,
+    };
+    called.is_some()
 }
 
-fn scalar_function(function: &Function, input: &mut Input<'_>) {
+/// Nothing when the function has no code of its own, or there are no arguments for it.
+fn scalar_function(function: &Function, input: &mut Input<'_>) -> Option<()> {
     // Casts and the like are operators of the IR; they have no code of their own.
-    let Some(code) = scalar(function.symbol) else { return };
-    let Some((args, types, handle)) = arguments(function, input) else { return };
+    let code = scalar(function.symbol)?;
+    let (args, types, handle) = arguments(function, input)?;
     let handle = match handle {
         None => None,
         Some(argument) => match prepare(function.symbol, &argument) {
             Ok(handle) => Some(handle),
             Err(error) => {
                 assert!(!error.to_string().is_empty());
-                return;
+                return None;
             }
         },
     };
@@ -53,10 +53,11 @@ fn scalar_function(function: &Function, input: &mut Input<'_>) {
         let again = code(&args, handle.as_ref());
         assert_eq!(format!("{first:?}"), format!("{again:?}"), "{}", function.signature());
     }
+    Some(())
 }
 
-fn aggregate(function: &Function, input: &mut Input<'_>) {
-    let Some((_, types, _)) = arguments(function, &mut Input(input.0)) else { return };
+fn aggregate(function: &Function, input: &mut Input<'_>) -> Option<()> {
+    let (_, types, _) = arguments(function, &mut Input(input.0))?;
     let given = function.params.iter().zip(&types);
     let operands: Vec<Type> =
         given.filter(|(p, _)| p.pass == PassBy::Value).map(|(_, ty)| *ty).collect();
@@ -67,9 +68,9 @@ fn aggregate(function: &Function, input: &mut Input<'_>) {
         .filter(|(p, _)| p.pass == PassBy::Const)
         .map(|(_, ty)| value(input, *ty))
         .collect();
-    let Some(ty) = result_type(function.result, &types) else { return };
+    let ty = result_type(function.result, &types)?;
     let new = || aggregator(function.symbol, &consts, ty);
-    let (Some(mut whole), Some(mut left), Some(mut right)) = (new(), new(), new()) else { return };
+    let (mut whole, mut left, mut right) = (new()?, new()?, new()?);
     let mut tuples = Vec::new();
     while !input.0.is_empty() && tuples.len() < 512 {
         let mut tuple: Vec<Value> = operands.iter().map(|ty| value(input, *ty)).collect();
@@ -99,6 +100,7 @@ fn aggregate(function: &Function, input: &mut Input<'_>) {
         }
     }
     assert_eq!(whole.output().is_some(), left.output().is_some(), "{}", function.name);
+    Some(())
 }
 
 /// Tuple arguments, all their types, and the handle's argument.

@@ -23,8 +23,8 @@ use wt_wire::{ByteOrder, LinkType, PcapVariant, PcapWriter};
 pub struct Target {
     /// Name of the folder below `tests/fuzz/corpus` and of the cargo-fuzz binary.
     pub name: &'static str,
-    /// Takes any bytes.
-    pub run: fn(&[u8]),
+    /// Takes any bytes; TRUE when they went all the way, past whatever refuses what makes no sense.
+    pub run: fn(&[u8]) -> bool,
     /// Mutations of its corpus in an ordinary test run: targets that compile queries are slower.
     pub mutations: usize,
 }

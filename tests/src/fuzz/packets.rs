@@ -40,8 +40,8 @@ fn compiled() -> &'static Compiled {
     })
 }
 
-pub(super) fn run(data: &[u8]) {
-    let Some((first, packet)) = data.split_first() else { return };
+pub(super) fn run(data: &[u8]) -> bool {
+    let Some((first, packet)) = data.split_first() else { return false };
     let link_type = LINK_TYPES[usize::from(*first) % LINK_TYPES.len()];
     let answers = walk(compiled(), link_type, packet);
     assert_eq!(answers.numbers("packets"), [1, packet.len() as u64]);
@@ -49,6 +49,7 @@ pub(super) fn run(data: &[u8]) {
     // What has the inner protocol has the outer one.
     assert!(answers.rows("options").len() <= answers.rows("segments").len());
     assert!(answers.rows("inner").len() <= answers.rows("datagrams").len());
+    !answers.rows("addresses").is_empty()
 }
 
 /// Runs a plan over one packet; the books must balance.

@@ -12,13 +12,13 @@ const LINK_TYPES: [u16; 8] = [1, 101, 0, 113, 276, 9, 108, 147];
 const FILTER_BYTES_MAX: usize = 200;
 
 /// The input is a filter, a zero byte, a byte that chooses the link type, and a packet.
-pub(super) fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) -> bool {
     let (filter, rest) = super::split(data);
-    let Some((first, packet)) = rest.split_first() else { return };
+    let Some((first, packet)) = rest.split_first() else { return false };
     // Names would be looked up on this machine's network; a query says what it means.
     let plain = filter.len() <= FILTER_BYTES_MAX && !filter.contains(['\'', '\n', '\r']);
     if !plain || !words_are_known(&filter) {
-        return;
+        return false;
     }
     let link_type = LINK_TYPES[usize::from(*first) % LINK_TYPES.len()];
     let text =
@@ -27,13 +27,14 @@ pub(super) fn run(data: &[u8]) {
         Ok(compiled) => super::packets::walk(&compiled, link_type, packet).rows("q").len(),
         Err(rendered) => {
             assert!(bpf::check_pcap_filter(&filter).is_err(), "{rendered}");
-            return;
+            return false;
         }
     };
     // A filter that does not fit the link type matches nothing there.
     let theirs = bpf::compile(&filter, link_type)
         .is_ok_and(|program| accepts(&program, packet, packet.len() as u32));
     assert_eq!(ours, usize::from(theirs), "`{filter}` on link type {link_type}");
+    true
 }
 
 /// Letters stand only in words that libpcap knows, so that nothing is taken for a host to look up.
