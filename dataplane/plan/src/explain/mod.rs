@@ -10,7 +10,7 @@ use crate::compile::Compiled;
 use crate::physical::{Output, StreamRef};
 use crate::split::total_bytes;
 use nodes::Tree;
-use write::{Lines, bytes, count, ordering};
+use write::{Lines, bytes, ordering};
 
 /// What is shown beyond the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,16 +105,16 @@ fn column_texts(stream: StreamRef, compiled: &Compiled) -> Vec<String> {
 
 /// All memory that the plan can state.
 fn totals(compiled: &Compiled, lines: &mut Lines) {
-    let tables = compiled.report.lftas.iter().flatten().map(|n| &n.memory);
-    let nodes = compiled.physical.nodes.iter().map(|n| &n.memory);
+    let tables = compiled.report.lftas.iter().flatten().map(|n| (None, &n.memory));
+    let nodes = compiled.physical.nodes.iter().map(|n| (Some(n.name.as_str()), &n.memory));
     let mut fixed = 0u64;
-    let mut open = 0usize;
-    for bound in tables.chain(nodes) {
+    let mut growing = Vec::new();
+    for (name, bound) in tables.chain(nodes) {
         match total_bytes(bound) {
             Some(n) => fixed = fixed.saturating_add(n),
             None => {
                 fixed = fixed.saturating_add(bound.fixed_bytes);
-                open += 1;
+                growing.extend(name);
             }
         }
     }
@@ -122,11 +122,11 @@ fn totals(compiled: &Compiled, lines: &mut Lines) {
     if fixed > 0 {
         parts.push(format!("at most {} of a known size", bytes(fixed)));
     }
-    if open > 0 {
-        let grows = if open == 1 { "grows" } else { "grow" };
+    if !growing.is_empty() {
+        let grows = if growing.len() == 1 { "grows" } else { "grow" };
         parts.push(format!(
-            "the state of {} {grows} with the traffic, within --memory",
-            count(open, "operator")
+            "{} {grows} with the traffic, up to --memory (1 GiB unless given)",
+            growing.join(", ")
         ));
     }
     let text = if parts.is_empty() { "none".to_owned() } else { parts.join("; ") };

@@ -280,7 +280,7 @@ fn columns(notes: &[ColumnNote]) -> String {
 fn where_(quals: &[Qual], indent: usize, lines: &mut Lines) {
     for (i, qual) in quals.iter().enumerate() {
         let label = if i == 0 { "where" } else { "  and" };
-        lines.field(indent, label, &format!("{}  ~{} ns", qual.text, qual.cost_ns));
+        lines.field(indent, label, &format!("{}  ~{} ns per tuple", qual.text, qual.cost_ns));
     }
 }
 
@@ -296,7 +296,7 @@ fn memory(bound: &MemoryBound) -> String {
             bound.entries_max.unwrap_or(0)
         ),
         (per, None) => {
-            format!("{} per {}; their number is bounded by --memory", bytes(per), bound.entries)
+            format!("{} per {}; --memory bounds their number", bytes(per), bound.entries)
         }
     }
 }
