@@ -1,41 +1,58 @@
-//! Where in the query text an argument stands that could not be registered at start: a bad regular expression, a table that
+//! Where in the query text an argument stands that cannot be registered at start: a bad regular expression, a table that
 //! cannot be read.
 
+use wt_catalog::function::PassBy;
 use wt_engine::SetupError;
-use wt_lang::Diagnostic;
+use wt_engine::functions::HandleError;
+use wt_lang::{Diagnostic, Span};
 use wt_plan::Compiled;
-use wt_plan::logical::ExprKind;
+use wt_plan::logical::{Expr, ExprKind};
 use wt_plan::walk;
 
-/// The error as a diagnostic at the argument that caused it; `None` when it is not of that kind or stands nowhere in the text.
-pub fn at_argument(
-    compiled: &Compiled,
-    error: &SetupError,
-    hint: Option<&str>,
-) -> Option<Diagnostic> {
-    let SetupError::Handle { function, source } = error else { return None };
-    let mut found = None;
-    for query in &compiled.logical.queries {
-        walk::each_node(&query.node, &mut |node| {
-            for expr in walk::exprs_of(node) {
-                walk::each(expr, &mut |e| {
-                    let ExprKind::Call { function: called, args } = &e.kind else { return };
-                    if called.symbol != *function {
-                        return;
-                    }
-                    for arg in args {
-                        let ExprKind::Const(value) = &arg.kind else { continue };
-                        if wt_engine::functions::prepare(called.symbol, value).is_err() {
-                            found.get_or_insert(arg.span);
-                        }
-                    }
-                });
-            }
-        });
-    }
-    let diagnostic = Diagnostic::error("bad-argument", found?, source.to_string());
+/// A failed start as a diagnostic at the argument that caused it; `None` when it failed for another reason.
+pub fn of_start(compiled: &Compiled, error: &SetupError, hint: Option<&str>) -> Option<Diagnostic> {
+    let SetupError::Handle { function, .. } = error else { return None };
+    let (span, error) = first_bad(compiled, |symbol| symbol == *function)?;
+    let diagnostic = diagnostic(span, &error);
     Some(match hint {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,
     })
+}
+
+/// The first argument of a plan that could not be registered, for plans that are shown but not run.
+pub fn of_plan(compiled: &Compiled) -> Option<Diagnostic> {
+    first_bad(compiled, |_| true).map(|(span, error)| diagnostic(span, &error))
+}
+
+fn diagnostic(span: Span, error: &HandleError) -> Diagnostic {
+    Diagnostic::error("bad-argument", span, error.to_string())
+}
+
+/// Tries the constant handle arguments of the calls whose symbol is `wanted`.
+fn first_bad(compiled: &Compiled, wanted: impl Fn(&str) -> bool) -> Option<(Span, HandleError)> {
+    let mut found = None;
+    let mut look = |e: &Expr| {
+        let ExprKind::Call { function, args } = &e.kind else { return };
+        if found.is_some() || !wanted(function.symbol) {
+            return;
+        }
+        for (param, arg) in function.params.iter().zip(args) {
+            let ExprKind::Const(value) = &arg.kind else { continue };
+            if param.pass == PassBy::Handle
+                && let Err(error) = wt_engine::functions::prepare(function.symbol, value)
+            {
+                found = Some((arg.span, error));
+                return;
+            }
+        }
+    };
+    for query in &compiled.logical.queries {
+        walk::each_node(&query.node, &mut |node| {
+            for expr in walk::exprs_of(node) {
+                walk::each(expr, &mut look);
+            }
+        });
+    }
+    found
 }

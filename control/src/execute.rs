@@ -116,7 +116,7 @@ fn late_warning(report: &RunReport) -> Option<String> {
 
 fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText) -> Failure {
     if let EngineError::Setup(setup) = &error
-        && let Some(diagnostic) = blame::at_argument(compiled, setup, error.hint())
+        && let Some(diagnostic) = blame::of_start(compiled, setup, error.hint())
     {
         return Failure::Query(session::render(&[diagnostic], &text.name, &text.text));
     }

@@ -40,6 +40,22 @@ pub fn shared(part: &str) -> Option<Vec<PathBuf>> {
     (!files.is_empty()).then_some(files)
 }
 
+/// How many of the reference captures are sampled, and by which seed.
+const SAMPLE: (usize, u64) = (100, 2003);
+
+/// The reference captures of tcpdump, or a seeded sample of them.
+///
+/// # Panics
+/// When they are not there: whoever asks for them wants them read.
+pub fn sample(all: bool) -> Vec<PathBuf> {
+    let mut files = shared("tcpdump").expect("the reference captures beside the repository");
+    let mut rng = crate::rng::Rng::new(SAMPLE.1);
+    while !all && files.len() > SAMPLE.0 {
+        files.swap_remove(rng.below(files.len()));
+    }
+    files
+}
+
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

@@ -240,6 +240,12 @@ fn main() {
             trials.push(Trial::test(format!("tshark::{name}"), move || against_tshark(&path)));
         }
     }
+    if let Some(wanted) = std::env::var_os("WT_SHARED") {
+        for path in corpus::sample(wanted == "all") {
+            let name = corpus::short_name(&path);
+            trials.push(Trial::test(format!("shared::{name}"), move || against_tcpdump(&path)));
+        }
+    }
     trials.push(Trial::test("pairs_tell_packets_apart", pairs_tell_packets_apart));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -11,7 +11,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wt_tests::answers::{ask, batch_text};
 use wt_tests::corpus::{self, Scratch};
 use wt_tests::peers::{PeerError, tcpdump_count};
-use wt_tests::rng::Rng;
 use wt_wire::CaptureReader;
 
 /// Each is meant to tell packets apart: it matches some packet of the carried captures, and not another.
@@ -203,9 +202,6 @@ const READ_AS: &[(&str, &str, &str)] = &[(
     "tcpdump takes address families in the byte order of the file alone; a query takes either, for it may read many files",
 )];
 
-/// How many of the reference captures are sampled, and by which seed.
-const SAMPLE: (usize, u64) = (100, 2003);
-
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = vec![
@@ -217,23 +213,13 @@ fn main() {
         Trial::test(format!("carried::{}", corpus::short_name(&path)), move || compare(&path, true))
     }));
     if let Some(wanted) = std::env::var_os("WT_SHARED") {
-        let most = if wanted == "all" { usize::MAX } else { SAMPLE.0 };
-        trials.extend(sample(most).into_iter().map(|path| {
+        trials.extend(corpus::sample(wanted == "all").into_iter().map(|path| {
             Trial::test(format!("shared::{}", corpus::short_name(&path)), move || {
                 compare(&path, false)
             })
         }));
     }
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-fn sample(most: usize) -> Vec<std::path::PathBuf> {
-    let mut files = corpus::shared("tcpdump").expect("WT_SHARED needs the reference captures");
-    let mut rng = Rng::new(SAMPLE.1);
-    while files.len() > most {
-        files.swap_remove(rng.below(files.len()));
-    }
-    files
 }
 
 fn text_of(filters: &[&str]) -> String {

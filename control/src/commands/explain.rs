@@ -2,6 +2,7 @@
 
 use wt_plan::explain::ExplainOptions;
 
+use crate::blame;
 use crate::cli::ExplainArgs;
 use crate::commands::shell::print;
 use crate::failure::Failure;
@@ -29,6 +30,9 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         finite: !args.live,
     };
     let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
+    if let Some(diagnostic) = blame::of_plan(&compiled) {
+        return Err(Failure::Query(session::render(&[diagnostic], &text.name, &text.text)));
+    }
     let options = ExplainOptions { verbose: args.verbose, code: args.code };
     print(wt_plan::explain::explain(&compiled, &catalog, options).as_bytes())
 }
