@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use wt_wire::{CaptureError, CaptureReader};
+
 /// Endings of the names of capture files, before any compression.
 const CAPTURE_ENDINGS: [&str; 2] = ["pcap", "pcapng"];
 
@@ -145,4 +147,23 @@ impl Drop for Scratch {
 /// Whether a carried capture is one of those that break somewhere.
 pub fn is_damaged(path: &Path) -> bool {
     path.parent().is_some_and(|folder| folder.ends_with("damaged"))
+}
+
+/// Whether a capture has more bytes of a packet than it says it may. libpcap cuts what lies beyond the snap length that the file states; here every captured byte counts. Only made-up
+/// captures have such.
+///
+/// # Errors
+/// It is no capture.
+pub fn beyond_snap_len(path: &Path) -> Result<bool, CaptureError> {
+    let mut reader = CaptureReader::open(path)?;
+    loop {
+        let (captured, interface) = match reader.next() {
+            Ok(Some(record)) => (record.data.len(), record.interface),
+            _ => return Ok(false),
+        };
+        let snap_len = reader.interfaces()[interface as usize].snap_len as usize;
+        if snap_len > 0 && captured > snap_len {
+            return Ok(true);
+        }
+    }
 }

@@ -53,6 +53,7 @@ const FILTER: &[(&str, &str)] = &[
         "((($4 and ip proto 17 and ip[6:2] & 0x1fff = 0 and udp[7] != 256) or ($6 and ip6[6] = 17 and ip6[47] != 256)) and \
          not (dst port 4789 or dst port 8472 or dst port 6081 or dst port 2152 or dst port 6635))",
     ),
+    ("$ARP", "(arp and arp[7 + 2 * (arp[4] + arp[5])] != 256)"),
     ("$ICMP", "($4 and ip proto 1 and ip[6:2] & 0x1fff = 0 and icmp[7] != 256)"),
     ("$ICMP6", "($6 and ip6[6] = 58 and ip6[47] != 256)"),
 ];
@@ -108,8 +109,9 @@ const PAIRS: &[(&str, &str)] = &[
     ("tcp WHERE seq > 0x7fffffff AND IPVersion = 4 AND #T", "$TCP4 and tcp[4:4] > 0x7fffffff"),
     ("tcp WHERE urgent > 0 AND IPVersion = 4 AND #T", "$TCP4 and tcp[18:2] > 0"),
     (
-        // The length of the payload is by the IP length, however much was captured; lengths that contradict each other give 0 here.
-        "tcp WHERE data_len > 0 AND IPVersion = 4 AND #T",
+        // The length of the payload is by the IP length, however much was captured. Where that is 0, as a host with segmentation
+        // offload captures it, a query takes the length of the packet.
+        "tcp WHERE data_len > 0 AND ip_total_len > 0 AND #T",
         "$TCP4 and ((ip[0] & 0xf) << 2) + ((tcp[12] & 0xf0) >> 2) < ip[2:2]",
     ),
     ("udp WHERE #U", "$UDP"),
@@ -135,35 +137,36 @@ const PAIRS: &[(&str, &str)] = &[
 
 /// Pairs that make sense on Ethernet alone.
 const ETHERNET_PAIRS: &[(&str, &str)] = &[
-    ("eth WHERE eth_src = '02:00:00:00:00:0a'", "ether src 02:00:00:00:00:0a and ether[13] != 256"),
-    ("eth WHERE eth_dst = 'ff:ff:ff:ff:ff:ff'", "ether broadcast and ether[13] != 256"),
+    ("eth WHERE eth_src = '02:00:00:00:00:0a'", "ether[13] != 256 and ether src 02:00:00:00:00:0a"),
+    ("eth WHERE eth_dst = 'ff:ff:ff:ff:ff:ff'", "ether[13] != 256 and ether broadcast"),
     ("eth WHERE eth_type = 0x0806", "ether[12:2] = 0x0806"),
     ("eth WHERE eth_type <= 1500", "ether[12:2] <= 1500"),
     (
         "eth WHERE NOT (eth_type IN [0x0800, 0x86DD, 0x0806])",
         "ether[13] != 256 and not (ip or ip6 or arp)",
     ),
-    ("arp WHERE eth_type = 0x0806", "arp and arp[27] != 256"),
-    ("arp WHERE arp_op = 1 AND eth_type = 0x0806", "arp and arp[6:2] = 1 and arp[27] != 256"),
-    ("arp WHERE arp_tpa = '10.0.0.2' AND eth_type = 0x0806", "arp and arp[24:4] = 0x0a000002"),
-    ("vlan WHERE eth_type IN [0x8100, 0x88A8, 0x9100]", "vlan and ether[17] != 256"),
+    ("arp WHERE eth_type = 0x0806", "$ARP"),
+    ("arp WHERE arp_op = 1 AND eth_type = 0x0806", "$ARP and arp[6:2] = 1"),
+    ("arp WHERE arp_tpa = '10.0.0.2' AND eth_type = 0x0806", "$ARP and arp[24:4] = 0x0a000002"),
+    ("vlan WHERE eth_type IN [0x8100, 0x88A8, 0x9100]", "ether[17] != 256 and vlan"),
     (
         "vlan WHERE vlan_id = 100 AND eth_type IN [0x8100, 0x88A8, 0x9100]",
-        "vlan 100 and ether[17] != 256",
+        "ether[17] != 256 and vlan 100",
     ),
-    ("mpls WHERE eth_type = 0x8847", "mpls and ether[17] != 256"),
-    ("mpls WHERE mpls_label = 16 AND eth_type = 0x8847", "mpls 16 and ether[17] != 256"),
-    ("pppoe WHERE eth_type = 0x8863", "pppoed and ether[19] != 256"),
-    ("pppoe WHERE eth_type = 0x8864", "pppoes and ether[19] != 256"),
+    ("mpls WHERE eth_type = 0x8847", "ether[17] != 256 and mpls"),
+    ("mpls WHERE mpls_label = 16 AND eth_type = 0x8847", "ether[17] != 256 and mpls 16"),
+    ("pppoe WHERE eth_type = 0x8863", "ether[19] != 256 and pppoed"),
+    ("pppoe WHERE eth_type = 0x8864", "ether[19] != 256 and pppoes"),
     (
         "pppoe WHERE pppoe_session = 0x1234 AND eth_type = 0x8864",
-        "pppoes 0x1234 and ether[19] != 256",
+        "ether[19] != 256 and pppoes 0x1234",
     ),
 ];
 
 /// Captures that the pairs are not compared on, and why.
 const APART: &[(&str, &str)] = &[
     ("null-swapped.pcap", "libpcap takes address families in the byte order of the file alone"),
+    ("ieee802.11_htc.pcap", "libpcap knows no HT control in 802.11 headers"),
     ("ppp.pcap", "libpcap takes address, control and a protocol of two bytes for granted"),
     ("radiotap.pcap", "libpcap knows no fourth address and no HT control in 802.11 headers"),
 ];
@@ -243,7 +246,10 @@ fn main() {
     if let Some(wanted) = std::env::var_os("WT_SHARED") {
         for path in corpus::sample(wanted == "all") {
             let name = corpus::short_name(&path);
-            trials.push(Trial::test(format!("shared::{name}"), move || against_tcpdump(&path)));
+            let file = corpus::name_of(&path);
+            if !APART.iter().any(|(apart, _)| *apart == file) {
+                trials.push(Trial::test(format!("shared::{name}"), move || against_tcpdump(&path)));
+            }
         }
     }
     trials.push(Trial::test("pairs_tell_packets_apart", pairs_tell_packets_apart));
@@ -281,6 +287,12 @@ fn against_tcpdump(path: &Path) -> Result<(), Failed> {
         Err(missing @ PeerError::Missing { .. }) => return Err(missing.to_string().into()),
         // The suite of tcpdump's own filters lists what it cannot read.
         Err(_) => return Ok(()),
+    }
+    // Of link types without a protocol a query knows what `packet` has; libpcap knows some of them.
+    let packets = ask(path, "SELECT count(*) AS n FROM packet")?.report.ledger;
+    let unknown = packets.interfaces.iter().any(|i| i.packets.unknown_link_type > 0);
+    if unknown || corpus::beyond_snap_len(path).map_err(|e| e.to_string())? {
+        return Ok(());
     }
     let mut pairs = PAIRS.to_vec();
     if is_ethernet(path)? {

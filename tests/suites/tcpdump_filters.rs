@@ -11,7 +11,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wt_tests::answers::{ask, batch_text};
 use wt_tests::corpus::{self, Scratch};
 use wt_tests::peers::{PeerError, tcpdump_count};
-use wt_wire::CaptureReader;
 
 /// Each is meant to tell packets apart: it matches some packet of the carried captures, and not another.
 const FILTERS: &[&str] = &[
@@ -264,7 +263,7 @@ fn compare(path: &Path, carried: bool) -> Result<(), Failed> {
             };
         }
     }
-    if beyond_snap_len(path)? {
+    if corpus::beyond_snap_len(path)? {
         return if carried {
             Err("a carried capture that is longer than it says".into())
         } else {
@@ -285,21 +284,6 @@ fn compare(path: &Path, carried: bool) -> Result<(), Failed> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(format!("{}\n{wrong}", path.display()).into()) }
-}
-
-/// libpcap cuts what lies beyond the snap length that the file states; here every captured byte counts. Only made-up captures have such.
-fn beyond_snap_len(path: &Path) -> Result<bool, Failed> {
-    let mut reader = CaptureReader::open(path).map_err(|e| e.to_string())?;
-    loop {
-        let (captured, interface) = match reader.next() {
-            Ok(Some(record)) => (record.data.len(), record.interface),
-            _ => return Ok(false),
-        };
-        let snap_len = reader.interfaces()[interface as usize].snap_len as usize;
-        if snap_len > 0 && captured > snap_len {
-            return Ok(true);
-        }
-    }
 }
 
 fn filters_are_distinct() -> Result<(), Failed> {
