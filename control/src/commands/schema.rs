@@ -76,7 +76,7 @@ fn describe(catalog: &Catalog, protocol: &Protocol, verbose: bool) -> String {
         table(&mut out, title, &fields, verbose);
         shown.extend(fields.iter().map(|f| f.name.clone()));
     }
-    for above in headers_above(catalog, protocol.id) {
+    for above in wt_plan::bind::headers_above(catalog, protocol.id) {
         let other = &catalog.protocols[above.0 as usize];
         let fields: Vec<&Field> =
             other.fields.iter().filter(|f| shown.insert(f.name.clone())).collect();
@@ -105,22 +105,6 @@ fn carriers(catalog: &Catalog, id: ProtocolId) -> Vec<ProtocolId> {
         p.children.iter().any(|c| catalog.concretes(c.child).contains(&id) || c.child == id)
     };
     catalog.protocols.iter().filter(carries).map(|p| p.id).collect()
-}
-
-/// Protocols that can stand above this one in a path, nearest first.
-fn headers_above(catalog: &Catalog, id: ProtocolId) -> Vec<ProtocolId> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    let mut queue: Vec<ProtocolId> = carriers(catalog, id);
-    while at < queue.len() {
-        let next = queue[at];
-        at += 1;
-        if next != id && !found.contains(&next) {
-            found.push(next);
-            queue.extend(carriers(catalog, next));
-        }
-    }
-    found
 }
 
 fn table(out: &mut String, title: &str, fields: &[&Field], verbose: bool) {

@@ -48,7 +48,7 @@ mod units;
 mod walk;
 mod watchlist;
 
-use wt_catalog::Catalog;
+use wt_catalog::{Catalog, ProtocolId};
 use wt_lang::{Diagnostic, ast};
 
 use crate::logical::LogicalPlan;
@@ -94,4 +94,10 @@ pub struct BindInput<'a> {
 /// the query text; a message about a library file is placed where the query file names it.
 pub fn bind(input: &BindInput<'_>) -> Result<(LogicalPlan, Vec<Diagnostic>), Vec<Diagnostic>> {
     query::bind_file(input)
+}
+
+/// The headers whose fields `FROM protocol` has in scope beside its own: those that can stand above it, nearest first
+/// (ddl.md, Scope).
+pub fn headers_above(catalog: &Catalog, protocol: ProtocolId) -> Vec<ProtocolId> {
+    headers::Headers::new(catalog).above(&[protocol]).into_iter().map(|a| a.protocol).collect()
 }
