@@ -63,7 +63,7 @@ pub enum PatternErrorKind {
     )]
     UnknownClass,
     /// `\1`.
-    #[error("back references are not regular and not supported")]
+    #[error("back references are not regular; write the repeated text out")]
     BackReference,
     /// A backslash before a letter that means nothing.
     #[error("unknown escape")]
