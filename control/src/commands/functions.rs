@@ -32,12 +32,8 @@ const FAMILIES: [(&str, Belongs); 4] = [
 fn list(catalog: &Catalog) -> String {
     let mut out = String::new();
     for (title, belongs) in FAMILIES {
-        let mut rows: Vec<(&str, &str)> = Vec::new();
-        for function in catalog.functions.iter().filter(|f| belongs(f) && f.available) {
-            if rows.last().is_none_or(|(name, _)| *name != function.name) {
-                rows.push((function.name, function.doc));
-            }
-        }
+        let functions = catalog.functions.iter().filter(|f| belongs(f) && f.available);
+        let mut rows: Vec<(&str, &str)> = functions.map(|f| (f.name, f.doc)).collect();
         rows.sort_by_key(|(name, _)| name.to_ascii_lowercase());
         rows.dedup_by_key(|(name, _)| *name);
         if rows.is_empty() {
