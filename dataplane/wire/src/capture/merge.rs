@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::batch::{Batch, RecordRef};
 use super::error::CaptureError;
 use super::reader::{CaptureReader, Record, RecordMeta};
 
@@ -13,6 +14,15 @@ pub struct SourcedRecord<'a> {
     pub source: usize,
     /// The record; its `interface` counts within that capture.
     pub record: Record<'a>,
+}
+
+/// A batch of one of several captures.
+#[derive(Debug, Clone, Copy)]
+pub struct SourcedBatch<'a> {
+    /// Index of its capture, in the order given.
+    pub source: usize,
+    /// The batch; its `interface` counts within that capture.
+    pub batch: Batch<'a>,
 }
 
 /// Merges captures by the timestamps of their head records. Each keeps its own order, also where
@@ -48,6 +58,35 @@ impl MergedCaptures {
     /// the capture. That capture has then ended, and the others go on with the next call.
     #[expect(clippy::should_implement_trait, reason = "records borrow the buffer: a lending next")]
     pub fn next(&mut self) -> Result<Option<SourcedRecord<'_>>, CaptureError> {
+        let Some((source, meta)) = self.take_head()? else { return Ok(None) };
+        Ok(Some(SourcedRecord { source, record: self.sources[source].reader.record(&meta) }))
+    }
+
+    /// The next records, at most `max`, all of one capture, or nothing when all captures have
+    /// ended: what that many calls of [`Self::next`] would give. A batch ends as one of
+    /// [`CaptureReader::next_batch`] does, and where another capture's head comes first.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_batch<'a>(
+        &'a mut self,
+        records: &'a mut Vec<RecordRef>,
+        max: usize,
+    ) -> Result<Option<SourcedBatch<'a>>, CaptureError> {
+        let Some((source, first)) = self.take_head()? else { return Ok(None) };
+        let last_ns = match self.heads.peek() {
+            // Of equal times the capture given first comes first. Nothing underflows: a head of
+            // time 0 that stands behind this one belongs to a later capture.
+            Some(&Reverse((time_ns, other))) if other < source => time_ns - 1,
+            Some(&Reverse((time_ns, _))) => time_ns,
+            None => u64::MAX,
+        };
+        let batch = self.sources[source].reader.batch(&first, last_ns, records, max);
+        Ok(Some(SourcedBatch { source, batch }))
+    }
+
+    /// Takes the earliest head, whose bytes stay readable until its capture's next one is read.
+    fn take_head(&mut self) -> Result<Option<(usize, RecordMeta)>, CaptureError> {
         self.prime()?;
         let source = match self.sources.len() {
             1 => 0,
@@ -56,11 +95,11 @@ impl MergedCaptures {
                 None => return Ok(None),
             },
         };
-        if self.sources[source].head.is_some() {
+        let head = self.sources.get_mut(source).and_then(|state| state.head.take());
+        if head.is_some() {
             self.pending.push(source);
         }
-        let Source { reader, head } = &mut self.sources[source];
-        Ok(head.take().map(|meta| SourcedRecord { source, record: reader.record(&meta) }))
+        Ok(head.map(|meta| (source, meta)))
     }
 
     /// Reads the heads that are missing: those of all captures at first, then that of the capture

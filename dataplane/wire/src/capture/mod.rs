@@ -1,5 +1,6 @@
 //! Capture files: recognise, decompress, parse, merge, write.
 
+mod batch;
 mod decompress;
 mod error;
 mod format;
@@ -12,10 +13,12 @@ mod stream;
 mod time;
 mod write;
 
+pub use batch::{Batch, RecordRef};
 pub use error::{CaptureError, Damage, DamageKind};
 pub use format::{ByteOrder, Compression, Format, PcapVariant};
 pub use link_type::LinkType;
-pub use merge::{MergedCaptures, SourcedRecord};
+pub use merge::{MergedCaptures, SourcedBatch, SourcedRecord};
+pub use pcap::PcapLayout;
 pub use reader::{CaptureReader, Direction, InterfaceInfo, Record};
 pub use time::TimeResolution;
 pub use write::{PcapNgWriter, PcapWriter, WriteError};

@@ -1,5 +1,6 @@
 //! Classic pcap: one file header, then records (draft-ietf-opsawg-pcap; libpcap `sf-pcap.c`).
 
+use super::batch::RecordRef;
 use super::error::DamageKind;
 use super::format::{ByteOrder, Format, PcapVariant};
 use super::link_type::LinkType;
@@ -29,6 +30,58 @@ enum Lengths {
     Unknown,
 }
 
+/// How the records of a classic pcap lie in its bytes, where each has a header of
+/// [`PcapLayout::RECORD_HEADER_LEN`] bytes: seconds, fraction, captured length, length on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PcapLayout {
+    /// Byte order of the headers.
+    pub order: ByteOrder,
+    /// Nanoseconds in one unit of the fraction: 1000 or 1. Fractions of a second or more are added
+    /// as they stand.
+    pub fraction_ns: u64,
+    /// What each record's data begins with.
+    pub link_type: LinkType,
+    /// Largest captured length that is accepted, bytes.
+    pub caplen_max: u32,
+    /// Offset of the first record header in the file.
+    pub records_at: u64,
+}
+
+impl PcapLayout {
+    /// Bytes before the captured bytes of each record.
+    pub const RECORD_HEADER_LEN: usize = RECORD_HEADER_LEN;
+}
+
+/// What a record header says.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    seconds: u32,
+    fraction: u32,
+    caplen: u32,
+    len: u32,
+}
+
+impl Header {
+    #[inline(always)]
+    fn read(order: ByteOrder, bytes: &[u8]) -> Self {
+        let at = |place| order.u32(bytes, place);
+        Self { seconds: at(0), fraction: at(4), caplen: at(8), len: at(12) }
+    }
+
+    #[inline(always)]
+    fn by_reference(self, fraction_ns: u64, direction: Direction) -> RecordRef {
+        let Self { caplen, len, .. } = self;
+        RecordRef { timestamp_ns: self.timestamp_ns(fraction_ns), at: 0, caplen, len, direction }
+    }
+
+    /// Fractions of a second or more are added as they stand: tools disagree, and this keeps the
+    /// bytes of the file reproducible. 2^32 seconds and 2^32 microseconds fit 64 bits.
+    #[inline(always)]
+    fn timestamp_ns(self, fraction_ns: u64) -> u64 {
+        u64::from(self.seconds) * 1_000_000_000 + u64::from(self.fraction) * fraction_ns
+    }
+}
+
 /// Reads the records of one classic pcap stream.
 #[derive(Debug)]
 pub(crate) struct PcapParser {
@@ -47,7 +100,7 @@ impl PcapParser {
         variant: PcapVariant,
         order: ByteOrder,
     ) -> Result<(Self, InterfaceInfo), Box<Fault>> {
-        let header_len = FILE_HEADER_LEN + if variant == PcapVariant::Ixia { 4 } else { 0 };
+        let header_len = file_header_len(variant);
         let header = stream.peek(header_len);
         if header.len() < header_len {
             let (needed, got) = (header_len as u64, header.len() as u64);
@@ -105,47 +158,156 @@ impl PcapParser {
             let (needed, got) = (header_len as u64, header.len() as u64);
             return Err(Fault::new(offset, DamageKind::RecordHeaderTruncated { needed, got }));
         }
-        let seconds = self.order.u32(header, 0);
-        let fraction = self.order.u32(header, 4);
-        let (mut caplen, mut len) = (self.order.u32(header, 8), self.order.u32(header, 12));
-        if self.lengths == Lengths::Swapped || (self.lengths == Lengths::Unknown && caplen > len) {
-            std::mem::swap(&mut caplen, &mut len);
-        }
-        let direction = match self.variant {
-            PcapVariant::Modified => match header[22] {
-                PACKET_OUTGOING => Direction::Outbound,
-                0..=PACKET_OTHERHOST => Direction::Inbound,
-                _ => Direction::Unknown,
-            },
-            PcapVariant::Micro | PcapVariant::Nano | PcapVariant::Ixia => Direction::Unknown,
-        };
-        if caplen > self.caplen_max {
-            let limit = self.caplen_max;
+        let found = self.header(header);
+        let direction = self.direction(header);
+        if found.caplen > self.caplen_max {
+            let (caplen, limit) = (found.caplen, self.caplen_max);
             return Err(Fault::new(offset, DamageKind::CaptureLengthTooLarge { caplen, limit }));
         }
-        let record_len = header_len + caplen as usize;
+        let record_len = header_len + found.caplen as usize;
         let available = stream.peek(record_len).len();
         if available < record_len {
             let (needed, got) = (record_len as u64, available as u64);
             return Err(Fault::new(offset, DamageKind::RecordTruncated { needed, got }));
         }
         let data_at = stream.consume(record_len) + header_len;
-
-        // Fractions of a second or more are added as they stand: tools disagree, and this keeps
-        // the bytes of the file reproducible. 2^32 seconds and 2^32 microseconds fit 64 bits.
-        let fraction_ns = match self.variant {
-            PcapVariant::Micro | PcapVariant::Modified => u64::from(fraction) * 1000,
-            PcapVariant::Nano | PcapVariant::Ixia => u64::from(fraction),
-        };
         Ok(Some(RecordMeta {
-            timestamp_ns: u64::from(seconds) * 1_000_000_000 + fraction_ns,
+            timestamp_ns: found.timestamp_ns(self.fraction_ns()),
             offset,
+            header_len: header_len as u32,
             data_at,
-            caplen,
-            len,
+            caplen: found.caplen,
+            len: found.len,
             interface: 0,
             link_type: self.link_type,
             direction,
         }))
+    }
+
+    /// Moves past the next records as far as they lie wholly in the window, are good and not later
+    /// than `last_ns`, and `records` has places for them. Returns how many there were.
+    pub(crate) fn batch(
+        &self,
+        stream: &mut Stream,
+        last_ns: u64,
+        records: &mut [RecordRef],
+    ) -> usize {
+        use ByteOrder::{Big, Little};
+        let walk = Walk { base: stream.window_at(), caplen_max: self.caplen_max, last_ns };
+        let window = stream.window();
+        // A loop of its own for each usual layout: what is fixed is folded into it.
+        let (count, consumed) = match (self.layout(), self.order) {
+            (Some(PcapLayout { fraction_ns: 1, .. }), Little) => {
+                walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Little, 1, h))
+            }
+            (Some(PcapLayout { fraction_ns: 1, .. }), Big) => {
+                walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Big, 1, h))
+            }
+            (Some(_), Little) => {
+                walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Little, 1000, h))
+            }
+            (Some(_), Big) => {
+                walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Big, 1000, h))
+            }
+            (None, _) => {
+                let read = |h: &[u8]| {
+                    let header = self.header(h);
+                    header.by_reference(self.fraction_ns(), self.direction(h))
+                };
+                if self.record_header_len == MODIFIED_RECORD_HEADER_LEN {
+                    walk.run::<MODIFIED_RECORD_HEADER_LEN>(window, records, |h| read(h))
+                } else {
+                    walk.run::<RECORD_HEADER_LEN>(window, records, |h| read(h))
+                }
+            }
+        };
+        stream.consume(consumed);
+        count
+    }
+
+    /// The layout, if it is one without oddities.
+    pub(crate) fn layout(&self) -> Option<PcapLayout> {
+        let is_plain = self.lengths == Lengths::Ordered && self.variant != PcapVariant::Modified;
+        is_plain.then(|| PcapLayout {
+            order: self.order,
+            fraction_ns: self.fraction_ns(),
+            link_type: self.link_type,
+            caplen_max: self.caplen_max,
+            records_at: file_header_len(self.variant) as u64,
+        })
+    }
+
+    fn fraction_ns(&self) -> u64 {
+        match self.variant {
+            PcapVariant::Micro | PcapVariant::Modified => 1000,
+            PcapVariant::Nano | PcapVariant::Ixia => 1,
+        }
+    }
+
+    #[inline]
+    fn header(&self, bytes: &[u8]) -> Header {
+        let mut header = Header::read(self.order, bytes);
+        let Header { caplen, len, .. } = header;
+        if self.lengths == Lengths::Swapped || (self.lengths == Lengths::Unknown && caplen > len) {
+            (header.caplen, header.len) = (len, caplen);
+        }
+        header
+    }
+
+    #[inline]
+    fn direction(&self, header: &[u8]) -> Direction {
+        match self.variant {
+            PcapVariant::Modified => match header[22] {
+                PACKET_OUTGOING => Direction::Outbound,
+                0..=PACKET_OTHERHOST => Direction::Inbound,
+                _ => Direction::Unknown,
+            },
+            PcapVariant::Micro | PcapVariant::Nano | PcapVariant::Ixia => Direction::Unknown,
+        }
+    }
+}
+
+fn file_header_len(variant: PcapVariant) -> usize {
+    FILE_HEADER_LEN + if variant == PcapVariant::Ixia { 4 } else { 0 }
+}
+
+#[inline(always)]
+fn plain(order: ByteOrder, fraction_ns: u64, header: &[u8; RECORD_HEADER_LEN]) -> RecordRef {
+    Header::read(order, header).by_reference(fraction_ns, Direction::Unknown)
+}
+
+/// The bounds of a run over records that lie side by side.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// Index of the window in the buffer.
+    base: usize,
+    caplen_max: u32,
+    last_ns: u64,
+}
+
+impl Walk {
+    /// Fills `records`; returns how many, and the bytes that they take.
+    #[inline(always)]
+    fn run<const HEADER_LEN: usize>(
+        self,
+        window: &[u8],
+        records: &mut [RecordRef],
+        read: impl Fn(&[u8; HEADER_LEN]) -> RecordRef,
+    ) -> (usize, usize) {
+        let (mut count, mut rest) = (0, window);
+        for place in records {
+            let Some((header, body)) = rest.split_first_chunk::<HEADER_LEN>() else { break };
+            let record = read(header);
+            if record.caplen > self.caplen_max || record.timestamp_ns > self.last_ns {
+                break;
+            }
+            let Some(behind) = body.get(record.caplen as usize..) else { break };
+            let at = self.base + (window.len() - body.len());
+            // The buffer holds one record or 256 KiB: far below 4 GiB.
+            *place = RecordRef { at: at as u32, ..record };
+            rest = behind;
+            count += 1;
+        }
+        (count, window.len() - rest.len())
     }
 }

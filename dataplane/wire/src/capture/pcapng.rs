@@ -154,6 +154,35 @@ impl PcapNgParser {
         }
     }
 
+    /// Moves past the next block if it is a good packet that lies wholly in the window and that
+    /// `wanted` takes; anything else stays for [`Self::advance`].
+    #[inline]
+    pub(crate) fn advance_in_window(
+        &self,
+        stream: &mut Stream,
+        interfaces: &[InterfaceInfo],
+        wanted: impl FnOnce(&RecordMeta) -> bool,
+    ) -> Option<RecordMeta> {
+        let window = stream.window();
+        let head = window.first_chunk::<BLOCK_HEAD_LEN>()?;
+        let (kind, length) = (self.order.u32(head, 0), self.order.u32(head, 4));
+        let block = Block { offset: stream.offset(), kind, length };
+        if block.padded() > window.len() as u64 {
+            return None;
+        }
+        let meta = match kind {
+            ENHANCED_PACKET | PACKET => self.read_packet(stream, block, interfaces),
+            SIMPLE_PACKET => self.read_simple_packet(stream, block, interfaces),
+            _ => return None,
+        };
+        let meta = meta.ok()?;
+        if !wanted(&meta) {
+            stream.put_back(block.padded() as usize);
+            return None;
+        }
+        Some(meta)
+    }
+
     /// The order of a section is known only from within its header.
     fn read_section_header(&mut self, stream: &mut Stream) -> Result<(), Box<Fault>> {
         let offset = stream.offset();
@@ -294,6 +323,7 @@ impl PcapNgParser {
         Ok(RecordMeta {
             timestamp_ns: info.resolution.to_ns(ticks, info.offset_s),
             offset: block.offset,
+            header_len: PACKET_DATA_AT as u32,
             data_at,
             caplen,
             len,
@@ -325,6 +355,7 @@ impl PcapNgParser {
         Ok(RecordMeta {
             timestamp_ns: 0,
             offset: block.offset,
+            header_len: SIMPLE_PACKET_DATA_AT as u32,
             data_at,
             caplen,
             len,

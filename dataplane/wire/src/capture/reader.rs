@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::batch::{Batch, RecordRef};
 use super::decompress::{self, Stored, StoredState};
 use super::error::{CaptureError, Damage, DamageKind};
 use super::format::{self, Compression, Detected, Format};
 use super::link_type::LinkType;
-use super::pcap::PcapParser;
+use super::pcap::{PcapLayout, PcapParser};
 use super::pcapng::PcapNgParser;
 use super::stream::{BUFFER_LEN, Fault, Stream};
 use super::time::TimeResolution;
@@ -39,16 +40,18 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
-/// Direction of a packet as seen by the capturing host.
+/// Direction of a packet as seen by the capturing host. Machine code reads it, so its width and
+/// values are fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u32)]
 pub enum Direction {
     /// Not recorded.
     #[default]
-    Unknown,
+    Unknown = 0,
     /// Received.
-    Inbound,
+    Inbound = 1,
     /// Sent.
-    Outbound,
+    Outbound = 2,
 }
 
 /// One interface that a capture describes; classic pcap has exactly one, without a name.
@@ -73,12 +76,33 @@ pub struct InterfaceInfo {
 pub(crate) struct RecordMeta {
     pub(crate) timestamp_ns: u64,
     pub(crate) offset: u64,
+    /// Bytes from the start of the record or block to its captured bytes.
+    pub(crate) header_len: u32,
     pub(crate) data_at: usize,
     pub(crate) caplen: u32,
     pub(crate) len: u32,
     pub(crate) interface: u32,
     pub(crate) link_type: LinkType,
     pub(crate) direction: Direction,
+}
+
+impl RecordMeta {
+    /// The same record by reference to the stream's buffer.
+    #[inline]
+    fn by_reference(&self) -> RecordRef {
+        // The buffer holds one record or 256 KiB: far below 4 GiB.
+        let at = self.data_at as u32;
+        let Self { timestamp_ns, caplen, len, direction, .. } = *self;
+        RecordRef { timestamp_ns, at, caplen, len, direction }
+    }
+
+    /// Whether `other` may stand in a batch that this record begins.
+    #[inline]
+    pub(crate) fn batches_with(&self, other: &Self) -> bool {
+        self.interface == other.interface
+            && self.link_type == other.link_type
+            && self.header_len == other.header_len
+    }
 }
 
 enum Parser {
@@ -113,14 +137,22 @@ impl CaptureReader {
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let name = path.to_string_lossy();
         let refused = |source| CaptureError::Open { name: name.as_ref().into(), source };
-        let file = File::open(path).map_err(refused)?;
+        Self::from_file(&name, File::open(path).map_err(refused)?)
+    }
+
+    /// Reads a capture file that is open, from its current position; `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(name: &str, file: File) -> Result<Self, CaptureError> {
+        let refused = |source| CaptureError::Open { name: name.into(), source };
         let metadata = file.metadata().map_err(refused)?;
         if metadata.is_dir() {
             return Err(refused(io::ErrorKind::IsADirectory.into()));
         }
         // Pipes and devices have no length.
         let size_hint = metadata.is_file().then_some(metadata.len());
-        Self::from_source(&name, file, size_hint)
+        Self::from_source(name, file, size_hint)
     }
 
     /// Reads a capture from any source, such as standard input; `name` stands in messages.
@@ -183,6 +215,65 @@ impl CaptureReader {
         match self.advance()? {
             Some(meta) => Ok(Some(self.record(&meta))),
             None => Ok(None),
+        }
+    }
+
+    /// The next records that lie side by side in the buffer, at most `max`, or nothing at the end:
+    /// what that many calls of [`Self::next`] would give. `records` is storage for them and is
+    /// best used again.
+    ///
+    /// A batch ends before damage, which comes with the following call, and wherever interface,
+    /// link type or kind of block change. Calls of [`Self::next`] may stand between.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_batch<'a>(
+        &'a mut self,
+        records: &'a mut Vec<RecordRef>,
+        max: usize,
+    ) -> Result<Option<Batch<'a>>, CaptureError> {
+        match self.advance()? {
+            Some(first) => Ok(Some(self.batch(&first, u64::MAX, records, max))),
+            None => Ok(None),
+        }
+    }
+
+    /// The batch that `first` begins, which was advanced to last: with records up to
+    /// `last_ns`, at most `max`, none of which needs a read.
+    pub(crate) fn batch<'a>(
+        &'a mut self,
+        first: &RecordMeta,
+        last_ns: u64,
+        records: &'a mut Vec<RecordRef>,
+        max: usize,
+    ) -> Batch<'a> {
+        records.resize(max.max(1), RecordRef::EMPTY);
+        records[0] = first.by_reference();
+        let count = 1 + match &mut self.parser {
+            Parser::Pcap(parser) => parser.batch(&mut self.stream, last_ns, &mut records[1..]),
+            Parser::PcapNg(parser) => {
+                let places = records[1..].iter_mut();
+                let metas = std::iter::from_fn(|| {
+                    let meta =
+                        parser.advance_in_window(&mut self.stream, &self.interfaces, |m| {
+                            m.timestamp_ns <= last_ns && first.batches_with(m)
+                        })?;
+                    Some(meta.by_reference())
+                });
+                places.zip(metas).map(|(place, meta)| *place = meta).count()
+            }
+        };
+        records.truncate(count);
+        self.records += count as u64 - 1;
+        let rest = &records[1..];
+        self.caplen_above_len += rest.iter().filter(|r| r.caplen > r.len).count() as u64;
+        Batch {
+            data: self.stream.buffer(),
+            records,
+            link_type: first.link_type,
+            interface: first.interface,
+            data_offset: self.stream.buffer_offset(),
+            header_len: first.header_len,
         }
     }
 
@@ -252,6 +343,31 @@ impl CaptureReader {
             Parser::Pcap(parser) => parser.format(),
             Parser::PcapNg(_) => Format::PcapNg,
         }
+    }
+
+    /// How the records of a plain classic pcap lie in the file, for readers that bring their own
+    /// bytes; nothing for other formats, compressed ones, and variants that swap the lengths or
+    /// have more in a record header.
+    pub fn pcap_layout(&self) -> Option<PcapLayout> {
+        match &self.parser {
+            Parser::Pcap(parser) if self.compression.is_none() => parser.layout(),
+            Parser::Pcap(_) | Parser::PcapNg(_) => None,
+        }
+    }
+
+    /// Continues a classic pcap that is not compressed at `offset`, where a record begins: `source`
+    /// gives the bytes from there. What was damaged before, or had ended, goes on. Says whether
+    /// the format allows it; of others nothing is read.
+    pub fn continue_at(&mut self, offset: u64, source: impl Read + Send + 'static) -> bool {
+        if self.pcap_layout().is_none() {
+            return false;
+        }
+        let (stored, state) = Stored::new(source);
+        self.stream = Stream::continued(Box::new(stored), BUFFER_LEN, offset);
+        self.stored = state;
+        self.damage = None;
+        self.ended = false;
+        true
     }
 
     /// How the file is compressed, if it is.

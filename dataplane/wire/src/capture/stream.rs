@@ -26,6 +26,11 @@ impl Stream {
         Self { source, buffer, start: 0, end: 0, offset: 0, ended: false, failure: None }
     }
 
+    /// A stream that goes on at `offset` of what another one began.
+    pub(crate) fn continued(source: Box<dyn Read + Send>, buffer_len: usize, offset: u64) -> Self {
+        Self { offset, ..Self::new(source, buffer_len) }
+    }
+
     /// Bytes consumed so far: the stream offset of the next byte.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
@@ -55,6 +60,37 @@ impl Stream {
     #[inline]
     pub(crate) fn slice(&self, at: usize, len: usize) -> &[u8] {
         &self.buffer[at..at + len]
+    }
+
+    /// The bytes at hand that are not yet consumed, without asking for more.
+    #[inline]
+    pub(crate) fn window(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Where [`Self::window`] lies in [`Self::buffer`].
+    #[inline]
+    pub(crate) fn window_at(&self) -> usize {
+        self.start
+    }
+
+    /// All bytes at hand, consumed ones too: what [`Self::slice`] counts in.
+    #[inline]
+    pub(crate) fn buffer(&self) -> &[u8] {
+        &self.buffer[..self.end]
+    }
+
+    /// Stream offset of the first byte of [`Self::buffer`].
+    #[inline]
+    pub(crate) fn buffer_offset(&self) -> u64 {
+        self.offset - self.start as u64
+    }
+
+    /// Takes back the last `count` bytes consumed.
+    #[inline]
+    pub(crate) fn put_back(&mut self, count: usize) {
+        self.start -= count;
+        self.offset -= count as u64;
     }
 
     /// Discards up to `count` bytes, in the window or not, and returns how many there were.
