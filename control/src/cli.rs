@@ -128,6 +128,27 @@ pub struct ReportArgs {
     /// Show no progress bar
     #[arg(long)]
     pub no_progress: bool,
+    /// What runs the part of the queries next to the packets
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    pub backend: BackendArg,
+}
+
+/// What runs LFTA programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendArg {
+    /// Machine code made for the batch, where this processor has it
+    Auto,
+    /// The reference interpreter: slow, and what every backend must agree with
+    Interpreter,
+}
+
+impl From<BackendArg> for wt_engine::Backend {
+    fn from(arg: BackendArg) -> Self {
+        match arg {
+            BackendArg::Auto => Self::Auto,
+            BackendArg::Interpreter => Self::Interpreter,
+        }
+    }
 }
 
 /// `wiretable run`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use wt_engine::{EngineError, Progress, RunEnd, RunOptions, RunReport};
+use wt_engine::{Backend, EngineError, Progress, RunEnd, RunOptions, RunReport};
 use wt_plan::Compiled;
 
 use crate::blame;
@@ -24,6 +24,8 @@ pub struct RunSettings {
     pub ledger: bool,
     /// Show a progress bar when standard error is a terminal.
     pub progress: bool,
+    /// What runs LFTA programs.
+    pub backend: Backend,
 }
 
 /// Runs the plan and writes its results. Damage in a trace is reported on standard error and fails the command, unless lenient,
@@ -57,6 +59,8 @@ pub fn execute(
     };
     let options = RunOptions {
         memory_bytes_max: Some(settings.memory_bytes_max),
+        backend: settings.backend,
+        batch_packets_max: None,
         progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
     };

@@ -16,17 +16,44 @@ use crate::slt::{Item, Kind, Record, Suite};
 pub enum Backend {
     /// The reference interpreter.
     Interpreter,
+    /// Compiled code, in batches of many packets.
+    Compiled,
+    /// Compiled code, in batches of a few packets, so that windows and groups cross their borders.
+    CompiledInSevens,
+    /// Compiled code, packet by packet.
+    CompiledOneByOne,
 }
 
 /// Every backend that a suite runs on.
-pub const BACKENDS: &[Backend] = &[Backend::Interpreter];
+pub const BACKENDS: &[Backend] = &[
+    Backend::Interpreter,
+    Backend::Compiled,
+    Backend::CompiledInSevens,
+    Backend::CompiledOneByOne,
+];
 
 impl Backend {
     /// Name in test listings.
     pub fn name(self) -> &'static str {
         match self {
             Backend::Interpreter => "interpreter",
+            Backend::Compiled => "compiled",
+            Backend::CompiledInSevens => "compiled_7",
+            Backend::CompiledOneByOne => "compiled_1",
         }
+    }
+}
+
+impl Backend {
+    /// How the engine runs it.
+    pub fn options(self) -> RunOptions<'static> {
+        let (backend, batch_packets_max) = match self {
+            Backend::Interpreter => (wt_engine::Backend::Interpreter, None),
+            Backend::Compiled => (wt_engine::Backend::Auto, None),
+            Backend::CompiledInSevens => (wt_engine::Backend::Auto, Some(7)),
+            Backend::CompiledOneByOne => (wt_engine::Backend::Auto, Some(1)),
+        };
+        RunOptions { backend, batch_packets_max, ..RunOptions::default() }
     }
 }
 
@@ -140,11 +167,12 @@ impl Setup {
             let captures = MergedCaptures::new(readers.map_err(|e| e.to_string())?);
             sources.push(Source { interface: interface.clone(), captures });
         }
-        let options = match backend {
-            Backend::Interpreter => RunOptions::default(),
-        };
+        let options = backend.options();
         let report = wt_engine::run(&compiled.physical, sources, &options, sink)
             .map_err(|e| e.to_string())?;
+        if std::env::var_os("WT_NOT_COMPILED").is_some() {
+            eprintln!("{:?}", report.not_compiled);
+        }
         report.ledger.check().map_err(|e| format!("the books do not balance: {e}"))?;
         Ok(report)
     }

@@ -29,6 +29,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         lenient: args.limits.report.lenient,
         ledger: args.limits.report.ledger,
         progress: !args.limits.report.no_progress,
+        backend: args.limits.report.backend.into(),
     };
     execute(&compiled, &text, &traces, routes, &settings)
 }

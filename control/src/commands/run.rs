@@ -31,6 +31,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         lenient: args.report.lenient || batch.lenient,
         ledger: args.report.ledger,
         progress: !args.report.no_progress,
+        backend: args.report.backend.into(),
     };
     execute(&compiled, &batch.text, &traces, routes, &settings)
 }

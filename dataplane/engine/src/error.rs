@@ -26,6 +26,14 @@ pub enum EngineError {
     /// An operator reached the memory limit.
     #[error(transparent)]
     Memory(#[from] MemoryExceeded),
+    /// Packets of another link type came, and there is no code for their headers. A fault of the program.
+    #[error("there is no code for packets of link type {link_type}: {what}; please report it")]
+    NoCode {
+        /// LINKTYPE_ number.
+        link_type: u16,
+        /// What there is no code for.
+        what: &'static str,
+    },
     /// A sink failed for another reason than that nobody reads it.
     #[error("cannot write the rows of `{query}`: {source}")]
     Sink {
@@ -47,6 +55,7 @@ impl EngineError {
             Self::Setup(SetupError::Handle { .. }) => {
                 "Patterns are POSIX extended regular expressions; tables are files with one entry per line."
             }
+            Self::NoCode { .. } => "Run it with --backend interpreter.",
             Self::Sink { .. } => "Check that the target can be written and has room.",
             Self::Setup(SetupError::Plan(_)) => return None,
         })

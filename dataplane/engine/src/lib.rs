@@ -9,6 +9,7 @@
 //! same captures gives the same rows in the same order.
 
 pub mod check;
+mod compiled;
 mod error;
 pub mod functions;
 mod graph;
@@ -28,13 +29,14 @@ mod window;
 #[cfg(test)]
 mod testing;
 
+pub use compiled::{CompiledLfta, NotCompiled};
 pub use error::EngineError;
 pub use interp::{PATH_HEADERS_MAX, WalkEnd};
 pub use ledger::{CaptureDamage, Imbalance, Ledger};
 pub use lfta::{LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
-pub use packet::Packet;
-pub use run::{Progress, RunEnd, RunOptions, RunReport, run};
+pub use packet::{Packet, PacketBatch};
+pub use run::{Backend, Progress, RunEnd, RunOptions, RunReport, run};
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
 pub use source::Source;

@@ -2,6 +2,7 @@
 
 use wt_catalog::Value;
 use wt_catalog::protocol::Meta;
+use wt_wire::{Direction, RecordRef};
 
 /// One captured packet with its metadata.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,41 @@ pub struct Packet<'a> {
     pub direction: u8,
     /// Captured bytes.
     pub data: &'a [u8],
+}
+
+/// Consecutive packets of one interface and link type.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketBatch<'a> {
+    /// The buffer that holds the bytes of all packets.
+    pub data: &'a [u8],
+    /// The packets; their bytes lie in `data`.
+    pub records: &'a [RecordRef],
+    /// LINKTYPE_ number.
+    pub link_type: u16,
+    /// Interface name, a string value.
+    pub interface: &'a Value,
+    /// Interface index.
+    pub ifindex: u32,
+}
+
+impl<'a> PacketBatch<'a> {
+    /// A packet of this batch.
+    #[inline]
+    pub fn packet(&self, record: &RecordRef) -> Packet<'a> {
+        Packet {
+            timestamp_ns: record.timestamp_ns,
+            len: record.len,
+            link_type: self.link_type,
+            interface: self.interface,
+            ifindex: self.ifindex,
+            direction: match record.direction {
+                Direction::Unknown => 0,
+                Direction::Inbound => 1,
+                Direction::Outbound => 2,
+            },
+            data: &self.data[record.at as usize..][..record.caplen as usize],
+        }
+    }
 }
 
 /// Nanoseconds in a second.

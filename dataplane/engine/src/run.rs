@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wt_catalog::{Type, Value};
-use wt_plan::ir::LftaAction;
+use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
 
 use crate::check;
+use crate::compiled::{CompiledLfta, NotCompiled};
 use crate::error::EngineError;
 use crate::graph::Graph;
 use crate::ledger::{Ledger, QueryLedger};
@@ -17,14 +18,28 @@ use crate::sink::{RowSink, SinkError};
 use crate::source::{Feed, InterfaceIndices, Source};
 use crate::tuple::Message;
 
-/// Packets between two looks at progress and cancellation.
-const PACKETS_PER_LOOK: u64 = 4096;
+/// Most packets that a backend is given at once, and so between two looks at progress and cancellation.
+const BATCH_PACKETS_MAX: usize = 4096;
+
+/// What runs LFTA programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// Compiled code where there is code for all of the program and this processor, else the interpreter.
+    #[default]
+    Auto,
+    /// The reference interpreter.
+    Interpreter,
+}
 
 /// How a run is to be done.
 #[derive(Clone, Copy, Default)]
 pub struct RunOptions<'a> {
     /// Most memory that all operators together may keep, bytes; `None`: no limit.
     pub memory_bytes_max: Option<u64>,
+    /// What runs LFTA programs.
+    pub backend: Backend,
+    /// Most packets of a batch; `None`: as many as suits.
+    pub batch_packets_max: Option<usize>,
     /// Called now and then.
     pub progress: Option<&'a dyn Fn(&Progress)>,
     /// Set from elsewhere to end the run early: reading stops, open windows are closed.
@@ -67,6 +82,8 @@ pub struct RunReport {
     pub end: RunEnd,
     /// Most memory that operators kept at one time, bytes.
     pub memory_peak_bytes: u64,
+    /// Interfaces whose program went to the interpreter although compiled code was wanted, and why.
+    pub not_compiled: Vec<(String, &'static str)>,
 }
 
 /// Runs a plan over captures. Packets of all interfaces are taken in time order, each capture in its own order, ties in
@@ -88,10 +105,14 @@ pub fn run(
     let mut memory = Memory::new(options.memory_bytes_max);
     let graph = Graph::new(plan, &params)?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
+    let mut not_compiled = Vec::new();
     for (index, interface) in plan.interfaces.iter().enumerate() {
         let fixed = fixed_hash(plan, index);
-        let lfta = ReferenceLfta::new(&interface.program, &params, &fixed, &mut memory)?;
-        lftas.push(Lfta { backend: Box::new(lfta), ended: false });
+        let link_type = feeds[index].first_link_type();
+        let setup = BackendSetup { program: &interface.program, params: &params, fixed: &fixed };
+        let (backend, why) = setup.start(options.backend, link_type, &mut memory)?;
+        not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
+        lftas.push(Lfta { backend, ended: false });
     }
     let mut run = Run { lftas, graph, memory, sink };
     let end = run.packets(&mut feeds, options)?;
@@ -100,7 +121,7 @@ pub fn run(
     }
     let ledger = run.ledger(plan, &feeds);
     debug_assert_eq!(ledger.check(), Ok(()));
-    Ok(RunReport { ledger, end, memory_peak_bytes: run.memory.peak_bytes() })
+    Ok(RunReport { ledger, end, memory_peak_bytes: run.memory.peak_bytes(), not_compiled })
 }
 
 /// The sources in the order of the plan's interfaces.
@@ -143,6 +164,34 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
     plan.interfaces[interface].program.queries.iter().enumerate().map(of).collect()
 }
 
+/// What a backend is made of.
+struct BackendSetup<'a> {
+    program: &'a LftaProgram,
+    params: &'a [Value],
+    fixed: &'a [bool],
+}
+
+impl BackendSetup<'_> {
+    /// A backend, and why it is not the one wanted. `link_type` is what the first packet begins with, when there is one.
+    fn start(
+        &self,
+        backend: Backend,
+        link_type: Option<u16>,
+        memory: &mut Memory,
+    ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
+        let Self { program, params, fixed } = *self;
+        let mut why = None;
+        if let (Backend::Auto, Some(link_type)) = (backend, link_type) {
+            match CompiledLfta::new(program, params, fixed, link_type, memory) {
+                Ok(compiled) => return Ok((Box::new(compiled), None)),
+                Err(NotCompiled::Setup(error)) => return Err(error),
+                Err(NotCompiled::Unsupported(what)) => why = Some(what),
+            }
+        }
+        Ok((Box::new(ReferenceLfta::new(program, params, fixed, memory)?), why))
+    }
+}
+
 struct Lfta {
     backend: Box<dyn LftaBackend>,
     ended: bool,
@@ -170,19 +219,25 @@ impl Run<'_> {
         if feeds.len() > 1 {
             heads = feeds.iter_mut().map(Feed::head_timestamp_ns).collect();
         }
+        // Who asks for bounds, and which of several sources comes next, is decided packet by packet.
+        let max = match feeds.len() == 1 && !may_ask {
+            true => options.batch_packets_max.unwrap_or(BATCH_PACKETS_MAX).max(1),
+            false => 1,
+        };
+        let mut packets_to_look = BATCH_PACKETS_MAX as u64;
         while let Some(current) = self.current(feeds, &heads)? {
-            let Lfta { backend, .. } = &mut self.lftas[current];
-            let graph = &mut self.graph;
-            let mut send = |query, message| graph.push(current, query, message);
-            let taken = feeds[current].next(&mut indices, |packet| {
-                backend.packet(packet, ordinal, &mut send);
-            });
-            if !taken {
+            let Self { lftas, graph, memory, sink } = self;
+            let backend = &mut lftas[current].backend;
+            let taken = feeds[current].next(&mut indices, max, |batch| {
+                let mut send = |query, message| graph.push(current, query, message);
+                backend.batch(batch, ordinal, memory, &mut send)?;
+                graph.run(memory, &mut **sink)
+            })?;
+            if taken == 0 {
                 self.end_interface(current)?;
                 continue;
             }
-            ordinal += 1;
-            self.graph.run(&mut self.memory, self.sink)?;
+            ordinal += taken;
             if let Some(head) = heads.get_mut(current) {
                 *head = feeds[current].head_timestamp_ns();
                 if head.is_none() {
@@ -195,7 +250,9 @@ impl Run<'_> {
             if let Some(output) = self.graph.closed() {
                 return Ok(RunEnd::SinkClosed { output });
             }
-            if ordinal % PACKETS_PER_LOOK == 0 {
+            packets_to_look = packets_to_look.saturating_sub(taken);
+            if packets_to_look == 0 {
+                packets_to_look = BATCH_PACKETS_MAX as u64;
                 if let Some(progress) = options.progress {
                     progress(&self.progress(feeds));
                 }

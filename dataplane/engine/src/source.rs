@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use wt_catalog::Value;
-use wt_wire::{CaptureError, Direction, MergedCaptures, Record};
+use wt_wire::{Batch, CaptureError, MergedCaptures, RecordRef};
 
 use crate::ledger::{CaptureDamage, InterfaceLedger};
-use crate::packet::Packet;
+use crate::packet::PacketBatch;
 
 /// The captures of one interface, read in time order.
 #[derive(Debug)]
@@ -45,8 +45,7 @@ pub(crate) struct Feed {
     name: Value,
     /// By capture, then interface within it.
     labels: Vec<Vec<Option<Label>>>,
-    /// A packet whose interface has not been seen before, while that is looked up.
-    scratch: Vec<u8>,
+    records: Vec<RecordRef>,
     ledger: InterfaceLedger,
 }
 
@@ -58,7 +57,7 @@ impl Feed {
             name: Value::bytes(&interface),
             labels: vec![Vec::new(); captures.len()],
             captures,
-            scratch: Vec::new(),
+            records: Vec::new(),
             ledger: InterfaceLedger { name: interface, ..Default::default() },
         }
     }
@@ -66,44 +65,64 @@ impl Feed {
     /// Time of the packet that comes next; nothing when all captures have ended.
     pub(crate) fn head_timestamp_ns(&mut self) -> Option<u64> {
         while let Err(error) = self.captures.prime() {
-            self.note(&error);
+            note(&mut self.ledger, &error);
         }
         let heads = (0..self.captures.len()).filter_map(|i| self.captures.head_timestamp_ns(i));
         heads.min()
     }
 
-    /// Gives the next packet to `take`; says whether there was one.
-    pub(crate) fn next(
+    /// Gives the next packets to `take`, at most `max` and all of one interface; says how many there were, none at the end.
+    pub(crate) fn next<E>(
         &mut self,
         indices: &mut InterfaceIndices,
-        mut take: impl FnMut(&Packet<'_>),
-    ) -> bool {
+        max: usize,
+        take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut records = std::mem::take(&mut self.records);
+        let taken = self.next_into(indices, &mut records, max, take);
+        self.records = records;
+        taken
+    }
+
+    fn next_into<E>(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        records: &mut Vec<RecordRef>,
+        max: usize,
+        take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
         // Damage is noted here, so that what follows cannot meet any.
         while let Err(error) = self.captures.prime() {
-            self.note(&error);
+            note(&mut self.ledger, &error);
         }
-        let Ok(Some(sourced)) = self.captures.next() else { return false };
-        let (capture, record) = (sourced.source, sourced.record);
-        let ledger = &mut self.ledger;
-        ledger.records += 1;
-        ledger.processed += 1;
-        ledger.wire_bytes += u64::from(record.len);
-        ledger.captured_bytes += record.data.len() as u64;
-        ledger.truncated += u64::from((record.data.len() as u64) < u64::from(record.len));
-        let known = self.labels[capture].get(record.interface as usize);
+        let Ok(Some(sourced)) = self.captures.next_batch(records, max) else { return Ok(0) };
+        let (capture, batch) = (sourced.source, sourced.batch);
+        self.ledger.add(batch.records);
+        let count = batch.records.len() as u64;
+        let known = self.labels[capture].get(batch.interface as usize);
         if let Some(Some(label)) = known {
-            take(&packet(&record, label, record.data));
-            return true;
+            take(&packets(&batch, label))?;
+            return Ok(count);
         }
-        // The reader that knows the interface is lent out with the record: keep the record's bytes, then look.
-        let mut data = std::mem::take(&mut self.scratch);
-        data.clear();
-        data.extend_from_slice(record.data);
-        let record = Record { data: &[], ..record };
-        let label = self.label(indices, capture, record.interface);
-        take(&packet(&record, &label, &data));
-        self.scratch = data;
-        true
+        // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
+        let (data, interface, link_type) =
+            (batch.data.to_vec(), batch.interface, batch.link_type.0);
+        let records = batch.records.to_vec();
+        let label = self.label(indices, capture, interface);
+        take(&PacketBatch {
+            data: &data,
+            records: &records,
+            link_type,
+            interface: &label.name,
+            ifindex: label.ifindex,
+        })?;
+        Ok(count)
+    }
+
+    /// What the first packets begin with.
+    pub(crate) fn first_link_type(&mut self) -> Option<u16> {
+        self.head_timestamp_ns();
+        self.captures.readers().find_map(|reader| Some(reader.interfaces().first()?.link_type.0))
     }
 
     /// Looks up an interface that has not been seen before.
@@ -128,13 +147,6 @@ impl Feed {
         label
     }
 
-    fn note(&mut self, error: &CaptureError) {
-        if let Some(damage) = error.damage() {
-            let capture = error.name().to_owned();
-            self.ledger.damage.push(CaptureDamage { capture, damage: damage.clone() });
-        }
-    }
-
     /// Bytes of the files read so far, and their sizes where all are known.
     pub(crate) fn bytes(&self) -> (u64, Option<u64>) {
         let read = self.captures.readers().map(|reader| reader.bytes_read()).sum();
@@ -153,18 +165,32 @@ impl Feed {
     }
 }
 
-fn packet<'a>(record: &Record<'_>, label: &'a Label, data: &'a [u8]) -> Packet<'a> {
-    Packet {
-        timestamp_ns: record.timestamp_ns,
-        len: record.len,
-        link_type: record.link_type.0,
+fn packets<'a>(batch: &Batch<'a>, label: &'a Label) -> PacketBatch<'a> {
+    PacketBatch {
+        data: batch.data,
+        records: batch.records,
+        link_type: batch.link_type.0,
         interface: &label.name,
         ifindex: label.ifindex,
-        direction: match record.direction {
-            Direction::Unknown => 0,
-            Direction::Inbound => 1,
-            Direction::Outbound => 2,
-        },
-        data,
+    }
+}
+
+fn note(ledger: &mut InterfaceLedger, error: &CaptureError) {
+    if let Some(damage) = error.damage() {
+        let capture = error.name().to_owned();
+        ledger.damage.push(CaptureDamage { capture, damage: damage.clone() });
+    }
+}
+
+impl InterfaceLedger {
+    /// Enters records that were read and given to the queries.
+    fn add(&mut self, records: &[RecordRef]) {
+        self.records += records.len() as u64;
+        self.processed += records.len() as u64;
+        for record in records {
+            self.wire_bytes += u64::from(record.len);
+            self.captured_bytes += u64::from(record.caplen);
+            self.truncated += u64::from(record.caplen < record.len);
+        }
     }
 }

@@ -4,7 +4,10 @@
 use std::cmp::Ordering;
 
 use wt_catalog::Value;
-use wt_plan::ir::OrderedColumn;
+use wt_plan::ir::{NodeId, OrderedColumn};
+
+use crate::interp::Interpreter;
+use crate::tuple::Message;
 
 /// Compares two values of an ordered column in its own direction: less is earlier.
 pub(crate) fn compare(a: &Value, b: &Value, decreasing: bool) -> Ordering {
@@ -253,6 +256,25 @@ pub(crate) fn punctuation(
         .filter_map(|(column, bound)| Some((column.key as u32, bound.clone()?)))
         .collect();
     (!known.is_empty()).then_some(known)
+}
+
+/// What a lower bound of the packets' times says about the ordered columns of a selection.
+pub(crate) fn bounds_at(
+    interpreter: &mut Interpreter,
+    outputs: &[NodeId],
+    ordered: &[OrderedColumn],
+    time_ns: u64,
+) -> Option<Message> {
+    let mut bounds = Vec::new();
+    for column in ordered.iter().filter(|column| column.from_time) {
+        let node = outputs[column.column as usize];
+        let Ok(value) = interpreter.eval_at(time_ns, node) else { continue };
+        let by = Value::Uint(column.band);
+        if let Some(value) = retreat(value, &by, column.decreasing) {
+            bounds.push((column.column, value));
+        }
+    }
+    (!bounds.is_empty()).then_some(Message::Punctuation(bounds))
 }
 
 #[cfg(test)]

@@ -345,6 +345,9 @@ pub struct Qual {
     pub cost_ns: u32,
 }
 
+/// Slots of a group table unless the query says otherwise.
+pub const SLOTS_DEFAULT: u32 = 4096;
+
 /// What an LFTA does with a qualified tuple.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LftaAction {
@@ -364,7 +367,8 @@ pub enum LftaAction {
         ordered: Vec<OrderedColumn>,
         /// Aggregates.
         aggs: Vec<LftaAgg>,
-        /// Table slots, a power of two.
+        /// Table slots, a power of two. A backend with the host's memory may let a table of [`SLOTS_DEFAULT`] grow
+        /// instead of ejecting; any other number was asked for.
         slots: u32,
         /// Windows behind the newest that stay open.
         tolerance: u64,

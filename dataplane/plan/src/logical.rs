@@ -66,7 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             real_time: false,
-            aggregate_slots: 4096,
+            aggregate_slots: crate::ir::SLOTS_DEFAULT,
             lfta_aggregation: false,
             select_lfta: false,
             max_lfta_disorder: 1,

@@ -444,7 +444,7 @@ fn arm(arms: &[(ProtocolId, NodeId)], protocol: ProtocolId) -> Option<NodeId> {
 }
 
 /// Equality with a member; containment for an address in a PREFIX member.
-fn is_member(value: &Value, member: &Value) -> bool {
+pub(crate) fn is_member(value: &Value, member: &Value) -> bool {
     match (member, value.as_addr()) {
         (Value::Prefix(block, len), Some(address)) => contains(*block, *len, address),
         _ => arith::compare(CmpOp::Eq, value, member),

@@ -4,7 +4,7 @@
 //! then nodes are evaluated on demand, each at most once per packet ([`eval`]). Nothing outside the captured bytes is ever
 //! read, and no input makes it panic.
 
-mod bits;
+pub(crate) mod bits;
 pub(crate) mod env;
 pub(crate) mod eval;
 mod layers;

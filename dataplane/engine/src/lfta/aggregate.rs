@@ -5,7 +5,7 @@
 //! and counted.
 
 use wt_catalog::Value;
-use wt_plan::ir::{LftaAgg, NodeId, OrderedColumn};
+use wt_plan::ir::{Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, OrderedColumn};
 
 use super::table::{Group, GroupTable, KeyHasher};
 use crate::interp::{Interpreter, Lack};
@@ -14,7 +14,7 @@ use crate::packet::Packet;
 use crate::tuple::Message;
 use crate::window::{self, Frontier, Judgement, WindowColumns};
 
-pub(super) struct Aggregate {
+pub(crate) struct Aggregate {
     keys: Vec<NodeId>,
     args: Vec<Option<NodeId>>,
     ordered: Vec<OrderedColumn>,
@@ -25,32 +25,52 @@ pub(super) struct Aggregate {
     key_values: Vec<Value>,
     arg_values: Vec<Option<Value>>,
     /// Tuples that fail the quals advance the window too.
-    pub(super) real_time: bool,
+    pub(crate) real_time: bool,
 }
 
 /// What it is made of: the parts of `LftaAction::Aggregate`.
-pub(super) struct AggregateSpec<'a> {
-    pub(super) keys: &'a [NodeId],
-    pub(super) ordered: &'a [OrderedColumn],
-    pub(super) aggs: &'a [LftaAgg],
-    pub(super) slots: u32,
-    pub(super) tolerance: u64,
-    pub(super) real_time: bool,
+pub(crate) struct AggregateSpec<'a> {
+    pub(crate) keys: &'a [NodeId],
+    pub(crate) ordered: &'a [OrderedColumn],
+    pub(crate) aggs: &'a [LftaAgg],
+    pub(crate) slots: u32,
+    pub(crate) tolerance: u64,
+    pub(crate) real_time: bool,
     /// Some key or aggregate is a string.
-    pub(super) holds_bytes: bool,
+    pub(crate) holds_bytes: bool,
     /// Its partial groups must be the same in every run.
-    pub(super) fixed_hash: bool,
+    pub(crate) fixed_hash: bool,
 }
 
-impl AggregateSpec<'_> {
+impl<'a> AggregateSpec<'a> {
+    /// The parts of a query that aggregates; nothing for a selection.
+    pub(crate) fn of(query: &'a LftaQuery, exprs: &Exprs, fixed_hash: bool) -> Option<Self> {
+        let LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, real_time } =
+            &query.action
+        else {
+            return None;
+        };
+        let is_bytes = |node: &NodeId| exprs.nodes[node.0 as usize].ty.is_bytes();
+        Some(Self {
+            keys,
+            ordered,
+            aggs,
+            slots: *slots,
+            tolerance: *tolerance,
+            real_time: *real_time,
+            holds_bytes: keys.iter().any(is_bytes) || aggs.iter().any(|a| a.ty.is_bytes()),
+            fixed_hash,
+        })
+    }
+
     /// Most memory of its table, bytes.
-    pub(super) fn bytes_max(&self) -> u64 {
+    pub(crate) fn bytes_max(&self) -> u64 {
         GroupTable::bytes_max(self.slots, self.keys.len(), self.aggs.len(), self.holds_bytes)
     }
 }
 
 impl Aggregate {
-    pub(super) fn new(spec: &AggregateSpec<'_>) -> Self {
+    pub(crate) fn new(spec: &AggregateSpec<'_>) -> Self {
         let hasher = KeyHasher::new(spec.fixed_hash);
         let columns = WindowColumns::new(spec.ordered, spec.tolerance);
         let frontier = Frontier::new(&columns);
@@ -68,7 +88,7 @@ impl Aggregate {
     }
 
     /// Advances the window by a packet, whether it qualifies or not.
-    pub(super) fn advance_by(
+    pub(crate) fn advance_by(
         &mut self,
         interpreter: &mut Interpreter,
         packet: &Packet<'_>,
@@ -86,7 +106,7 @@ impl Aggregate {
     }
 
     /// Takes a packet that has qualified: keys, operands, then its window.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         interpreter: &mut Interpreter,
         packet: &Packet<'_>,
@@ -97,17 +117,48 @@ impl Aggregate {
         // Taken out, so that a packet that goes no further leaves none.
         let last = self.table.take_last();
         let same_key = self.evaluate(interpreter, packet)?;
-        if same_key && let Some(last) = last {
+        self.enter(same_key.then_some(last).flatten(), ordinal, counters, out);
+        Ok(())
+    }
+
+    /// Takes a tuple whose keys and operands another backend has computed.
+    pub(crate) fn take_values(
+        &mut self,
+        keys: impl Iterator<Item = Value>,
+        args: impl Iterator<Item = Value>,
+        ordinal: u64,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) {
+        self.table.take_last();
+        self.key_values.clear();
+        self.key_values.extend(keys);
+        let wanted = self.arg_values.iter_mut().zip(&self.args).filter(|(_, node)| node.is_some());
+        for ((value, _), arg) in wanted.zip(args) {
+            *value = Some(arg);
+        }
+        self.enter(None, ordinal, counters, out);
+    }
+
+    /// Takes the tuple at hand; `last` is its group where that is known already.
+    fn enter(
+        &mut self,
+        last: Option<usize>,
+        ordinal: u64,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) {
+        if let Some(last) = last {
             // Its window is open, or the group would not be there.
             counters.matched += 1;
             counters.merged += 1;
             self.table.update_last(last, &self.arg_values);
-            return Ok(());
+            return;
         }
         match self.frontier.judge(&self.columns, &self.key_values) {
             Judgement::Late => {
                 counters.late += 1;
-                return Ok(());
+                return;
             }
             Judgement::Within => {}
             Judgement::Beyond => {
@@ -124,7 +175,6 @@ impl Aggregate {
             counters.output += 1;
             out(Message::Tuple(group.into_tuple()));
         }
-        Ok(())
     }
 
     /// Evaluates keys and operands; says whether the key is that of the packet before.
@@ -154,7 +204,7 @@ impl Aggregate {
     }
 
     /// Advances the window by a lower bound of the packets' times, and says how far it has come.
-    pub(super) fn bound(
+    pub(crate) fn bound(
         &mut self,
         interpreter: &mut Interpreter,
         time_ns: u64,
@@ -184,13 +234,13 @@ impl Aggregate {
     }
 
     /// Ejects every group.
-    pub(super) fn finish(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(Message)) {
+    pub(crate) fn finish(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(Message)) {
         let all = self.table.take(|_| true);
         send(all, &self.columns, counters, out);
     }
 
     /// Groups held.
-    pub(super) fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.table.len() as u64
     }
 }

@@ -1,6 +1,6 @@
 //! The low-level part of every query: what runs next to the interface, over packets.
 
-mod aggregate;
+pub(crate) mod aggregate;
 mod reference;
 mod select;
 mod table;
@@ -10,8 +10,10 @@ mod tests;
 
 pub use reference::ReferenceLfta;
 
+use crate::error::EngineError;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::packet::Packet;
+use crate::memory::Memory;
+use crate::packet::PacketBatch;
 use crate::tuple::Message;
 
 /// A running LFTA program: one interface, all queries of the batch.
@@ -19,9 +21,18 @@ use crate::tuple::Message;
 /// The reference interpreter defines what comes out, and every other backend sends the same messages for the same
 /// packets: tuples of a query in the order given here, its punctuation in-band behind them.
 pub trait LftaBackend {
-    /// Takes the next packet. `ordinal` grows from packet to packet over all interfaces of the run; `out` is called with the
-    /// query and what it sends.
-    fn packet(&mut self, packet: &Packet<'_>, ordinal: u64, out: &mut dyn FnMut(u32, Message));
+    /// Takes packets in order. `ordinal` is that of the first one, and grows from packet to packet over all interfaces of the
+    /// run; `out` is called with the query and what it sends. Tables that grow are charged to `memory`.
+    ///
+    /// # Errors
+    /// The groups need more memory than the run may take.
+    fn batch(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<(), EngineError>;
 
     /// Sends the punctuation of one query that follows from "no later packet is stamped before `time_ns`"; an aggregation
     /// closes its windows by it first.

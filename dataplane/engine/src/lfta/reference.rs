@@ -1,15 +1,16 @@
 //! The reference backend: every query of a program by the interpreter.
 
 use wt_catalog::Value;
-use wt_plan::ir::{Exprs, LayerId, LftaAction, LftaProgram, LftaQuery, NodeId};
+use wt_plan::ir::{Exprs, LayerId, LftaProgram, LftaQuery, NodeId};
 
 use super::LftaBackend;
 use super::aggregate::{Aggregate, AggregateSpec};
 use super::select::Select;
+use crate::error::EngineError;
 use crate::interp::{Interpreter, Lack, WalkEnd};
 use crate::ledger::{PacketCounters, TupleCounters};
 use crate::memory::Memory;
-use crate::packet::Packet;
+use crate::packet::{Packet, PacketBatch};
 use crate::setup::SetupError;
 use crate::tuple::Message;
 
@@ -73,22 +74,9 @@ impl Query {
         fixed_hash: bool,
         memory: &mut Memory,
     ) -> Result<Self, SetupError> {
-        let action = match &query.action {
-            LftaAction::Select { outputs, ordered } => {
-                Action::Select(Select::new(outputs, ordered))
-            }
-            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, real_time } => {
-                let is_bytes = |node: &NodeId| exprs.nodes[node.0 as usize].ty.is_bytes();
-                let spec = AggregateSpec {
-                    keys,
-                    ordered,
-                    aggs,
-                    slots: *slots,
-                    tolerance: *tolerance,
-                    real_time: *real_time,
-                    holds_bytes: keys.iter().any(is_bytes) || aggs.iter().any(|a| a.ty.is_bytes()),
-                    fixed_hash,
-                };
+        let action = match AggregateSpec::of(query, exprs, fixed_hash) {
+            None => Action::Select(Select::new(&query.action)),
+            Some(spec) => {
                 memory.charge(&query.name, spec.bytes_max())?;
                 Action::Aggregate(Box::new(Aggregate::new(&spec)))
             }
@@ -163,8 +151,9 @@ impl Query {
     }
 }
 
-impl LftaBackend for ReferenceLfta {
-    fn packet(&mut self, packet: &Packet<'_>, ordinal: u64, out: &mut dyn FnMut(u32, Message)) {
+impl ReferenceLfta {
+    /// Takes the next packet.
+    pub fn packet(&mut self, packet: &Packet<'_>, ordinal: u64, out: &mut dyn FnMut(u32, Message)) {
         self.packets.packets += 1;
         match self.interpreter.begin(packet) {
             WalkEnd::Complete => {}
@@ -180,6 +169,21 @@ impl LftaBackend for ReferenceLfta {
             let mut send = |message| out(i as u32, message);
             query.packet(&mut self.interpreter, packet, ordinal, wanted, &mut send);
         }
+    }
+}
+
+impl LftaBackend for ReferenceLfta {
+    fn batch(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        _memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<(), EngineError> {
+        for (record, ordinal) in batch.records.iter().zip(ordinal..) {
+            self.packet(&batch.packet(record), ordinal, out);
+        }
+        Ok(())
     }
 
     fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message)) {

@@ -1,7 +1,6 @@
 //! Selection next to the interface: one tuple per qualified packet, in packet order. Late tuples pass unchanged.
 
-use wt_catalog::Value;
-use wt_plan::ir::{NodeId, OrderedColumn};
+use wt_plan::ir::{LftaAction, NodeId, OrderedColumn};
 
 use crate::interp::{Interpreter, Lack};
 use crate::packet::Packet;
@@ -14,8 +13,14 @@ pub(super) struct Select {
 }
 
 impl Select {
-    pub(super) fn new(outputs: &[NodeId], ordered: &[OrderedColumn]) -> Self {
-        Self { outputs: outputs.to_vec(), ordered: ordered.to_vec() }
+    /// The selection that an action is; one of no columns when it is none.
+    pub(super) fn new(action: &LftaAction) -> Self {
+        match action {
+            LftaAction::Select { outputs, ordered } => {
+                Self { outputs: outputs.clone(), ordered: ordered.clone() }
+            }
+            LftaAction::Aggregate { .. } => Self { outputs: Vec::new(), ordered: Vec::new() },
+        }
     }
 
     /// The tuple of a packet that has qualified.
@@ -35,15 +40,6 @@ impl Select {
 
     /// What a lower bound of the packets' times says about the ordered columns.
     pub(super) fn bound(&self, interpreter: &mut Interpreter, time_ns: u64) -> Option<Message> {
-        let mut bounds = Vec::new();
-        for column in self.ordered.iter().filter(|column| column.from_time) {
-            let node = self.outputs[column.column as usize];
-            let Ok(value) = interpreter.eval_at(time_ns, node) else { continue };
-            let by = Value::Uint(column.band);
-            if let Some(value) = window::retreat(value, &by, column.decreasing) {
-                bounds.push((column.column, value));
-            }
-        }
-        (!bounds.is_empty()).then_some(Message::Punctuation(bounds))
+        window::bounds_at(interpreter, &self.outputs, &self.ordered, time_ns)
     }
 }

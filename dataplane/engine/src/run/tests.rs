@@ -367,7 +367,8 @@ fn a_reader_that_goes_away_ends_the_run() {
     };
     let mut rows = Rows { rows_max: Some(10), ..Default::default() };
     let sources = vec![source("a", &packets(&data))];
-    let report = run(&plan, sources, &RunOptions::default(), &mut rows).unwrap();
+    let options = RunOptions { batch_packets_max: Some(1), ..Default::default() };
+    let report = run(&plan, sources, &options, &mut rows).unwrap();
     assert_eq!(report.end, RunEnd::SinkClosed { output: 0 });
     assert_eq!(report.ledger.check(), Ok(()));
     assert_eq!((rows.rows.len(), report.ledger.records()), (10, 11));
@@ -386,13 +387,13 @@ fn a_cancelled_run_closes_what_is_open() {
         cancel.store(true, std::sync::atomic::Ordering::Relaxed);
     };
     let options =
-        RunOptions { progress: Some(&progress), cancel: Some(&cancel), memory_bytes_max: None };
+        RunOptions { progress: Some(&progress), cancel: Some(&cancel), ..RunOptions::default() };
     let mut rows = Rows::default();
     let plan = grouping(&["a"], 16, 0);
     let report = run(&plan, vec![source("a", &packets(&data))], &options, &mut rows).unwrap();
     assert_eq!(report.end, RunEnd::Cancelled);
     assert_eq!(report.ledger.check(), Ok(()));
-    assert_eq!((rows.rows.len(), report.ledger.records()), (7, PACKETS_PER_LOOK));
+    assert_eq!((rows.rows.len(), report.ledger.records()), (7, BATCH_PACKETS_MAX as u64));
     assert_eq!(calls.get(), 2);
 }
 

@@ -4,6 +4,7 @@ mod aggregate;
 mod combine;
 mod compact;
 mod cost;
+mod demand;
 mod memory;
 mod prefilter;
 mod program;

@@ -3,6 +3,7 @@
 use wt_catalog::ProtocolId;
 
 use super::cost::{class, cost_ns};
+use super::demand::demanded;
 use super::report::LftaNote;
 use super::snap::{Packets, Snap};
 use super::{Planned, failed};
@@ -195,8 +196,13 @@ impl<'a> ProgramBuilder<'a> {
         }
         let (exprs, layers) =
             super::compact::compact(exprs, layers, &mut self.queries, &mut prefilter);
-        let program =
-            LftaProgram { parse: parse.clone(), layers, exprs, prefilter, queries: self.queries };
+        let program = LftaProgram {
+            parse: demanded(parse, &layers, &exprs),
+            layers,
+            exprs,
+            prefilter,
+            queries: self.queries,
+        };
         (program, self.notes)
     }
 }

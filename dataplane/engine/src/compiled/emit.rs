@@ -1,0 +1,329 @@
+//! Building blocks of emitted code: values, lacks, memory.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I8, I64};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, SigRef, Signature, Value as V};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+use wt_catalog::Type;
+
+use super::frame::{self, FrameLayout};
+use super::host::{self, Host};
+use super::sys;
+
+/// Something that this backend has no code for; the reference interpreter takes the program then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsupported(pub(super) &'static str);
+
+/// A value in registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Parts {
+    /// A truth value, 8 bits wide.
+    Flag(V),
+    /// One word.
+    Word(V),
+    /// The halves of an IPV6.
+    Ipv6(V, V),
+    /// Family and halves of an INET.
+    Inet(V, V, V),
+    /// Address and length.
+    Bytes(V, V),
+    /// Number of a value that the host keeps.
+    Kept(V),
+    /// A constant that only the host reads.
+    HostConst,
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Truth {
+    Always,
+    Never,
+    When(V),
+}
+
+/// What a node came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Val {
+    pub(super) parts: Parts,
+    /// A word: 0, or why there is no value. `None`: there always is one.
+    pub(super) lack: Option<V>,
+}
+
+/// A function under construction.
+pub(super) struct Emitter<'f, 'h> {
+    pub(super) b: FunctionBuilder<'f>,
+    pub(super) host: &'h mut Host,
+    pub(super) layout: &'h mut FrameLayout,
+    pub(super) frame: V,
+    pub(super) zeros: V,
+    /// Address behind the last captured byte of the packet at hand.
+    pub(super) end: V,
+    /// Address of its first byte.
+    pub(super) start: V,
+    pub(super) timestamp_ns: V,
+    pub(super) len: V,
+    pub(super) caplen: V,
+    pub(super) direction: V,
+    pub(super) link_type: u16,
+    evaluate: SigRef,
+    keep: SigRef,
+}
+
+/// Flags of accesses to the frame.
+pub(super) const FRAME: MemFlagsData = MemFlagsData::trusted();
+
+/// Flags of loads from packets: any alignment, never written.
+pub(super) fn packet_flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_readonly()
+}
+
+impl<'f, 'h> Emitter<'f, 'h> {
+    /// Starts a function whose current block has the parameters of an entry; the packet comes with [`Self::packet`].
+    pub(super) fn new(
+        mut b: FunctionBuilder<'f>,
+        host: &'h mut Host,
+        layout: &'h mut FrameLayout,
+        frame: V,
+        call_conv: CallConv,
+        link_type: u16,
+    ) -> Self {
+        let zeros = b.ins().load(I64, FRAME, frame, 8 * frame::ZEROS as i32);
+        let mut signature = |parameters: usize| {
+            let mut signature = Signature::new(call_conv);
+            signature.params.extend((0..parameters).map(|_| AbiParam::new(I64)));
+            signature.returns.push(AbiParam::new(I64));
+            b.import_signature(signature)
+        };
+        let (evaluate, keep) = (signature(4), signature(3));
+        let none = zeros;
+        Self {
+            b,
+            host,
+            layout,
+            frame,
+            zeros,
+            end: none,
+            start: none,
+            timestamp_ns: none,
+            len: none,
+            caplen: none,
+            direction: none,
+            link_type,
+            evaluate,
+            keep,
+        }
+    }
+
+    pub(super) fn word(&mut self, value: u64) -> V {
+        self.b.ins().iconst(I64, value as i64)
+    }
+
+    pub(super) fn flag(&mut self, value: bool) -> V {
+        self.b.ins().iconst(I8, i64::from(value))
+    }
+
+    pub(super) fn load_frame(&mut self, at: usize) -> V {
+        self.b.ins().load(I64, FRAME, self.frame, 8 * at as i32)
+    }
+
+    pub(super) fn store_frame(&mut self, at: usize, value: V) {
+        self.b.ins().store(FRAME, value, self.frame, 8 * at as i32);
+    }
+
+    /// Adds a word to a counter of the frame.
+    pub(super) fn count(&mut self, at: usize, by: V) {
+        let old = self.load_frame(at);
+        let new = self.b.ins().iadd(old, by);
+        self.store_frame(at, new);
+    }
+
+    pub(super) fn count_one(&mut self, at: usize) {
+        let one = self.word(1);
+        self.count(at, one);
+    }
+
+    /// A truth value as a word.
+    pub(super) fn widen(&mut self, flag: V) -> V {
+        self.b.ins().uextend(I64, flag)
+    }
+
+    pub(super) fn icmp(&mut self, cc: IntCC, a: V, b: V) -> V {
+        self.b.ins().icmp(cc, a, b)
+    }
+
+    pub(super) fn icmp_const(&mut self, cc: IntCC, a: V, b: u64) -> V {
+        let b = self.word(b);
+        self.b.ins().icmp(cc, a, b)
+    }
+
+    /// TRUE where a flag is FALSE.
+    pub(super) fn icmp_flag_false(&mut self, flag: V) -> V {
+        let off = self.flag(false);
+        self.b.ins().icmp(IntCC::Equal, flag, off)
+    }
+
+    pub(super) fn add_const(&mut self, a: V, by: u64) -> V {
+        if by == 0 {
+            return a;
+        }
+        let by = self.word(by);
+        self.b.ins().iadd(a, by)
+    }
+
+    pub(super) fn and_const(&mut self, a: V, mask: u64) -> V {
+        let mask = self.word(mask);
+        self.b.ins().band(a, mask)
+    }
+
+    pub(super) fn select(&mut self, cond: V, a: V, b: V) -> V {
+        if a == b { a } else { self.b.ins().select(cond, a, b) }
+    }
+
+    /// Both hold.
+    pub(super) fn both(&mut self, a: Truth, b: Truth) -> Truth {
+        match (a, b) {
+            (Truth::Never, _) | (_, Truth::Never) => Truth::Never,
+            (Truth::Always, other) | (other, Truth::Always) => other,
+            (Truth::When(a), Truth::When(b)) => Truth::When(self.b.ins().band(a, b)),
+        }
+    }
+
+    /// The lack of what is absent unless `present`.
+    pub(super) fn absent_unless(&mut self, present: Truth) -> Option<V> {
+        self.lack_unless(present, host::ABSENT)
+    }
+
+    pub(super) fn lack_unless(&mut self, holds: Truth, lack: u64) -> Option<V> {
+        match holds {
+            Truth::Always => None,
+            Truth::Never => Some(self.word(lack)),
+            Truth::When(flag) => {
+                let (none, lack) = (self.word(host::NONE), self.word(lack));
+                Some(self.b.ins().select(flag, none, lack))
+            }
+        }
+    }
+
+    /// The first lack of two operands.
+    pub(super) fn first_lack(&mut self, a: Option<V>, b: Option<V>) -> Option<V> {
+        match (a, b) {
+            (None, lack) | (lack, None) => lack,
+            (Some(a), Some(b)) if a == b => Some(a),
+            (Some(a), Some(b)) => Some(self.b.ins().select(a, a, b)),
+        }
+    }
+
+    /// A flag that is TRUE when there is no lack.
+    pub(super) fn has_value(&mut self, lack: Option<V>) -> Truth {
+        match lack {
+            None => Truth::Always,
+            Some(lack) => Truth::When(self.icmp_const(IntCC::Equal, lack, host::NONE)),
+        }
+    }
+
+    /// The words of a value; `None` for constants that only the host reads.
+    pub(super) fn words(&mut self, parts: Parts) -> Option<([V; 3], usize)> {
+        Some(match parts {
+            Parts::Flag(flag) => {
+                let word = self.widen(flag);
+                ([word; 3], 1)
+            }
+            Parts::Word(word) | Parts::Kept(word) => ([word; 3], 1),
+            Parts::Ipv6(a, b) | Parts::Bytes(a, b) => ([a, b, b], 2),
+            Parts::Inet(a, b, c) => ([a, b, c], 3),
+            Parts::HostConst => return None,
+        })
+    }
+
+    /// The value as one word; types of one word only.
+    pub(super) fn as_word(&mut self, parts: Parts) -> Result<V, Unsupported> {
+        match parts {
+            Parts::Flag(flag) => Ok(self.widen(flag)),
+            Parts::Word(word) => Ok(word),
+            _ => Err(Unsupported("a number is expected")),
+        }
+    }
+
+    pub(super) fn as_flag(&mut self, parts: Parts) -> Result<V, Unsupported> {
+        match parts {
+            Parts::Flag(flag) => Ok(flag),
+            Parts::Word(word) => Ok(self.icmp_const(IntCC::NotEqual, word, 0)),
+            _ => Err(Unsupported("a truth value is expected")),
+        }
+    }
+
+    /// A value of a type from its words.
+    pub(super) fn parts(&mut self, ty: Type, words: [V; 3]) -> Parts {
+        use super::words::Class;
+        match Class::of(ty) {
+            Class::Word if ty == Type::Bool => {
+                Parts::Flag(self.icmp_const(IntCC::NotEqual, words[0], 0))
+            }
+            Class::Word => Parts::Word(words[0]),
+            Class::Ipv6 => Parts::Ipv6(words[0], words[1]),
+            Class::Inet => Parts::Inet(words[0], words[1], words[2]),
+            Class::Bytes => Parts::Bytes(words[0], words[1]),
+            Class::Kept => Parts::Kept(words[0]),
+        }
+    }
+
+    /// `cond ? a : b`, both of one type.
+    pub(super) fn select_parts(
+        &mut self,
+        cond: V,
+        a: Parts,
+        b: Parts,
+    ) -> Result<Parts, Unsupported> {
+        Ok(match (a, b) {
+            (Parts::Flag(a), Parts::Flag(b)) => Parts::Flag(self.select(cond, a, b)),
+            (Parts::Word(a), Parts::Word(b)) => Parts::Word(self.select(cond, a, b)),
+            (Parts::Ipv6(a, b), Parts::Ipv6(c, d)) => {
+                Parts::Ipv6(self.select(cond, a, c), self.select(cond, b, d))
+            }
+            (Parts::Inet(a, b, c), Parts::Inet(d, e, f)) => Parts::Inet(
+                self.select(cond, a, d),
+                self.select(cond, b, e),
+                self.select(cond, c, f),
+            ),
+            (Parts::Bytes(a, b), Parts::Bytes(c, d)) => {
+                Parts::Bytes(self.select(cond, a, c), self.select(cond, b, d))
+            }
+            (Parts::Kept(a), Parts::Kept(b)) => Parts::Kept(self.select(cond, a, b)),
+            _ => return Err(Unsupported("both arms of a condition hold their values alike")),
+        })
+    }
+
+    /// Calls the host for a node; the lack that it returns.
+    pub(super) fn call_evaluate(&mut self, node: usize) -> V {
+        let callee = self.word(sys::evaluate_address());
+        let host = self.load_frame(frame::HOST);
+        let words = self.load_frame(frame::WORDS);
+        let node = self.word(node as u64);
+        let call =
+            self.b.ins().call_indirect(self.evaluate, callee, &[host, self.frame, words, node]);
+        self.b.inst_results(call)[0]
+    }
+
+    /// Has the host keep bytes until the batch ends; their number.
+    pub(super) fn call_keep(&mut self, address: V, len: V) -> V {
+        let callee = self.word(sys::keep_address());
+        let host = self.load_frame(frame::HOST);
+        let call = self.b.ins().call_indirect(self.keep, callee, &[host, address, len]);
+        self.b.inst_results(call)[0]
+    }
+
+    /// Cuts a pattern to the width of a type, unless its significant bits are known to be few enough.
+    pub(super) fn wrap(&mut self, word: V, ty: Type, bits: u32) -> V {
+        match ty {
+            Type::Ushort if bits > 16 => self.and_const(word, 0xffff),
+            Type::Uint | Type::Ip if bits > 32 => self.and_const(word, 0xffff_ffff),
+            Type::Mac if bits > 48 => self.and_const(word, 0xffff_ffff_ffff),
+            Type::Int if bits > 31 => {
+                let low = self.b.ins().ireduce(cranelift_codegen::ir::types::I32, word);
+                self.b.ins().sextend(I64, low)
+            }
+            _ => word,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What compiled code leaves to the host: function calls, and operators on values that are not words. They compute what
+//! the reference interpreter computes, by the same definitions.
+
+use std::sync::Arc;
+
+use wt_catalog::{Type, Value, arith};
+use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
+
+use super::sys;
+use super::words::{Class, value_of, words_of};
+use crate::functions::{Handle, ScalarFn};
+use crate::interp::eval::is_member;
+
+/// No lack, as compiled code counts them.
+pub(super) const NONE: u64 = 0;
+/// [`crate::interp::Lack::Absent`].
+pub(super) const ABSENT: u64 = 1;
+/// [`crate::interp::Lack::Failed`].
+pub(super) const FAILED: u64 = 2;
+
+/// Evaluates nodes for compiled code.
+pub(super) struct Host {
+    nodes: Vec<HostNode>,
+    handles: Arc<[Handle]>,
+    /// Constants that compiled code points at.
+    constants: Vec<Value>,
+    /// Values that live until the batch ends, by number.
+    kept: Vec<Value>,
+}
+
+/// A node for the host.
+pub(super) struct HostNode {
+    pub(super) op: HostOp,
+    pub(super) ty: Type,
+    pub(super) args: Vec<HostArg>,
+    /// Frame word of the result.
+    pub(super) result_at: usize,
+}
+
+/// What the host computes.
+pub(super) enum HostOp {
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    Compare(CmpOp),
+    In(Vec<Value>),
+    Cast,
+    Call {
+        call: Option<ScalarFn>,
+        handle: Option<usize>,
+    },
+    /// A pattern on bytes: needs no copy of them.
+    Matches {
+        handle: usize,
+    },
+}
+
+/// An operand.
+pub(super) enum HostArg {
+    Const(Value),
+    /// Words of the frame from `at` on.
+    Words {
+        ty: Type,
+        at: usize,
+    },
+}
+
+impl Host {
+    pub(super) fn new(handles: Arc<[Handle]>) -> Self {
+        Self { nodes: Vec::new(), handles, constants: Vec::new(), kept: Vec::new() }
+    }
+
+    /// Adds a node and returns its number.
+    pub(super) fn add(&mut self, node: HostNode) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Whether a handle is a pattern.
+    pub(super) fn is_pattern(&self, handle: usize) -> bool {
+        matches!(self.handles.get(handle), Some(Handle::Regex(_)))
+    }
+
+    /// Keeps a constant and returns the address and length of its bytes.
+    pub(super) fn constant(&mut self, value: &Value) -> Option<(u64, u64)> {
+        let Value::Bytes(bytes) = value else { return None };
+        let place = (bytes.as_ptr() as u64, bytes.len() as u64);
+        self.constants.push(value.clone());
+        Some(place)
+    }
+
+    /// Keeps bytes until the batch ends.
+    pub(super) fn keep(&mut self, bytes: &[u8]) -> u64 {
+        self.kept.push(Value::bytes(bytes));
+        self.kept.len() as u64 - 1
+    }
+
+    /// Values kept since the batch began.
+    pub(super) fn kept(&self) -> &[Value] {
+        &self.kept
+    }
+
+    /// Ends a batch.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
+    /// Evaluates a node; its lack, or [`NONE`] and the result is in the frame.
+    pub(super) fn evaluate(&mut self, frame: &mut [u64], node: usize) -> u64 {
+        let HostNode { op, ty, args, result_at } = &self.nodes[node];
+        if let HostOp::Matches { handle } = op {
+            let (Handle::Regex(regex), HostArg::Words { at, .. }) =
+                (&self.handles[*handle], &args[0])
+            else {
+                return FAILED;
+            };
+            frame[*result_at] = u64::from(regex.is_match(sys::bytes(&frame[*at], frame[*at + 1])));
+            return NONE;
+        }
+        let values: Vec<Value> = args.iter().map(|arg| self.value(arg, frame)).collect();
+        let result = match op {
+            HostOp::Unary(op) => arith::unary(*op, &values[0], *ty),
+            HostOp::Binary(op) => arith::binary(*op, &values[0], &values[1], *ty),
+            HostOp::Compare(op) => Some(Value::Bool(arith::compare(*op, &values[0], &values[1]))),
+            HostOp::In(members) => {
+                Some(Value::Bool(members.iter().any(|member| is_member(&values[0], member))))
+            }
+            HostOp::Cast => arith::cast(&values[0], *ty),
+            HostOp::Call { call, handle } => {
+                call.and_then(|call| call(&values, handle.map(|h| &self.handles[h])))
+            }
+            HostOp::Matches { .. } => None,
+        };
+        let Some(value) = result else { return FAILED };
+        let result_at = *result_at;
+        match Class::of(*ty) {
+            Class::Bytes => {
+                let Value::Bytes(bytes) = &value else { return FAILED };
+                frame[result_at] = bytes.as_ptr() as u64;
+                frame[result_at + 1] = bytes.len() as u64;
+                self.kept.push(value);
+            }
+            Class::Kept => {
+                frame[result_at] = self.kept.len() as u64;
+                self.kept.push(value);
+            }
+            class => match words_of(&value) {
+                Some(words) => {
+                    let count = class.words();
+                    frame[result_at..result_at + count].copy_from_slice(&words[..count]);
+                }
+                None => return FAILED,
+            },
+        }
+        NONE
+    }
+
+    fn value(&self, arg: &HostArg, frame: &[u64]) -> Value {
+        match arg {
+            HostArg::Const(value) => value.clone(),
+            HostArg::Words { ty, at } => match Class::of(*ty) {
+                Class::Bytes => Value::bytes(sys::bytes(&frame[*at], frame[*at + 1])),
+                Class::Kept => self.kept[frame[*at] as usize].clone(),
+                _ => value_of(*ty, &frame[*at..]).unwrap_or_else(|| Value::default_of(*ty)),
+            },
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The compiled backend: the LFTA program of a batch of queries as one piece of machine code, made by Cranelift.
+//!
+//! ```text
+//! LftaProgram ─ plan ─▶ what each query writes, and where ┐
+//!             ─ paths ─▶ which headers can come in a path  ├─ walk, lower, query ─▶ CLIF ─ Cranelift ─▶ code
+//!             ─ width ─▶ how many bits values have         ┘
+//! records of a batch ─ code ─▶ totals in the frame, rows ─ groups, tuples ─▶ messages
+//! ```
+//!
+//! The code runs over all records of a batch: it walks the headers of each once, evaluates what queries share once and
+//! without branches, and adds to totals or writes a row of words per qualified tuple. Rows are then taken into the groups,
+//! which lets their memory be prefetched. Functions, and operators on values that are not words, call the host, which computes what
+//! the interpreter would. Code is made per link type, when the first packet of it comes.
+//!
+//! **Invariant:** code reads captured bytes of the batch, zeros, constants and its frame, nothing else. A load is inside its packet by
+//! construction (the walk has compared the header's length with what is captured) or behind a comparison of its own.
+//!
+//! What this backend has no code for ([`Unsupported`]) is left to the reference interpreter as a whole.
+
+mod arith;
+mod compare;
+mod emit;
+mod frame;
+mod groups;
+mod host;
+mod load;
+mod lower;
+mod paths;
+mod plan;
+mod query;
+mod seek;
+mod sys;
+mod table;
+mod unit;
+mod walk;
+mod width;
+mod words;
+
+use std::sync::Arc;
+
+use wt_catalog::Value;
+use wt_plan::ir::{HandleArg, LftaAction, LftaProgram, LftaQuery, OrderedColumn};
+
+use self::emit::Unsupported;
+use self::frame::{Frame, FrameLayout};
+use self::groups::{RowBatch, WordGroups};
+use self::host::Host;
+use self::plan::{Body, QueryPlan, Rows, Totals, Use};
+use self::unit::Unit;
+use crate::error::EngineError;
+use crate::functions::{self, Handle};
+use crate::interp::Interpreter;
+use crate::ledger::{PacketCounters, TupleCounters};
+use crate::lfta::LftaBackend;
+use crate::lfta::aggregate::{Aggregate, AggregateSpec};
+use crate::memory::{Memory, MemoryExceeded};
+use crate::packet::PacketBatch;
+use crate::setup::SetupError;
+use crate::tuple::{Message, Tuple};
+use crate::window;
+
+/// Records that code runs over at a time. Their rows stay in the second-level cache.
+const RECORDS_MAX: usize = 1024;
+
+/// Compiled code as a backend.
+pub struct CompiledLfta {
+    program: LftaProgram,
+    params: Vec<Value>,
+    plans: Vec<QueryPlan>,
+    handles: Arc<[Handle]>,
+    layout: FrameLayout,
+    frame: Frame,
+    /// By link type that has come: its code.
+    units: Vec<(u16, Unit)>,
+    queries: Vec<Query>,
+    packets: PacketCounters,
+    /// Evaluates bounds of times.
+    bounds: Option<Interpreter>,
+}
+
+struct Query {
+    counters: TupleCounters,
+    /// Rows that code writes.
+    rows: Vec<u64>,
+    sink: Sink,
+}
+
+enum Sink {
+    Totals,
+    Select,
+    Groups(WordGroups),
+    Values(Box<Aggregate>),
+}
+
+/// What made a program go to another backend.
+#[derive(Debug)]
+pub enum NotCompiled {
+    /// There is no code for something in it, or no code can be made for this machine.
+    Unsupported(&'static str),
+    /// It cannot be set up at all.
+    Setup(SetupError),
+}
+
+impl From<Unsupported> for NotCompiled {
+    fn from(Unsupported(what): Unsupported) -> Self {
+        NotCompiled::Unsupported(what)
+    }
+}
+
+impl CompiledLfta {
+    /// Prepares a program that has been found sound by [`crate::check`], and compiles it for packets that begin as `link_type`
+    /// says. Parameters as for [`crate::ReferenceLfta::new`].
+    ///
+    /// # Errors
+    /// Something that there is no code for; a handle that cannot be registered, tables beyond the memory limit.
+    pub fn new(
+        program: &LftaProgram,
+        params: &[Value],
+        fixed_hash: &[bool],
+        link_type: u16,
+        memory: &mut Memory,
+    ) -> Result<Self, NotCompiled> {
+        let mut layout = FrameLayout::new();
+        let plans = plan::plan(program, params, &mut layout, fixed_hash)?;
+        let handles = handles(program, params).map_err(NotCompiled::Setup)?;
+        let mut compiled = Self {
+            program: program.clone(),
+            params: params.to_vec(),
+            plans,
+            handles,
+            layout,
+            frame: Frame::new(),
+            units: Vec::new(),
+            queries: Vec::new(),
+            packets: PacketCounters::default(),
+            bounds: None,
+        };
+        compiled.compile(link_type)?;
+        for (index, (query, plan)) in program.queries.iter().zip(&compiled.plans).enumerate() {
+            let fixed = fixed_hash.get(index).copied().unwrap_or(false);
+            let query = Query::new(program, query, plan, fixed, memory);
+            compiled.queries.push(query.map_err(NotCompiled::Setup)?);
+        }
+        for plan in &compiled.plans {
+            if let Body::Totals(totals) = &plan.body {
+                compiled.frame.words[totals.first] = u64::MAX;
+            }
+        }
+        Ok(compiled)
+    }
+
+    /// The index of the code for a link type, compiled when it is the first packet of it.
+    fn compile(&mut self, link_type: u16) -> Result<usize, Unsupported> {
+        if let Some(index) = self.units.iter().position(|(known, _)| *known == link_type) {
+            return Ok(index);
+        }
+        let host = Host::new(self.handles.clone());
+        let unit = unit::compile(
+            &self.program,
+            &self.plans,
+            &self.params,
+            link_type,
+            host,
+            &mut self.layout,
+            false,
+        )?;
+        self.frame.fit(&self.layout);
+        self.units.push((link_type, unit));
+        Ok(self.units.len() - 1)
+    }
+
+    /// Runs code over records of one batch and takes what it has written.
+    fn run(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<(), EngineError> {
+        let link_type = batch.link_type;
+        let unit = self
+            .compile(link_type)
+            .map_err(|Unsupported(what)| EngineError::NoCode { link_type, what })?;
+        let (_, unit) = &mut self.units[unit];
+        let frame = &mut self.frame;
+        frame.words[frame::ORDINAL] = ordinal;
+        frame.words[frame::IFINDEX] = u64::from(batch.ifindex);
+        let name = batch.interface.as_bytes().unwrap_or_default();
+        frame.words[frame::INTERFACE] = name.as_ptr() as u64;
+        frame.words[frame::INTERFACE + 1] = name.len() as u64;
+        for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
+            if let Body::Rows(rows) = &plan.body {
+                frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
+            }
+        }
+        unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host);
+
+        let count = batch.records.len() as u64;
+        self.packets.packets += count;
+        self.packets.malformed += frame.take(frame::MALFORMED);
+        self.packets.too_deep += frame.take(frame::TOO_DEEP);
+        if !self.program.parse.start.iter().any(|(known, _)| *known == batch.link_type) {
+            self.packets.unknown_link_type += count;
+        }
+        let several = self.queries.len() > 1;
+        let mut sent: Vec<(u64, u32, Message)> = Vec::new();
+        for (number, (query, plan)) in self.queries.iter_mut().zip(&self.plans).enumerate() {
+            let number = number as u32;
+            let mut send = |record: u64, message: Message| {
+                // Messages leave in the order of the packets they follow, then of queries.
+                if several { sent.push((record, number, message)) } else { out(number, message) }
+            };
+            query.after(plan, frame, count, ordinal, unit.host.kept(), memory, &mut send)?;
+        }
+        sent.sort_by_key(|(record, ..)| *record);
+        sent.into_iter().for_each(|(_, query, message)| out(query, message));
+        unit.host.forget();
+        Ok(())
+    }
+}
+
+/// Registers the handles of a program.
+fn handles(program: &LftaProgram, params: &[Value]) -> Result<Arc<[Handle]>, SetupError> {
+    let prepare = |spec: &wt_plan::ir::HandleSpec| {
+        let argument = match &spec.argument {
+            HandleArg::Const(value) => value,
+            HandleArg::Param(param) => &params[param.0 as usize],
+        };
+        functions::prepare(spec.symbol, argument)
+            .map_err(|source| SetupError::Handle { function: spec.symbol, source })
+    };
+    program.exprs.handles.iter().map(prepare).collect()
+}
+
+/// The query that a stream of partial groups belongs to.
+fn query_of(stream: &str) -> &str {
+    stream.strip_prefix("_fta_").unwrap_or(stream)
+}
+
+impl Query {
+    fn new(
+        program: &LftaProgram,
+        query: &LftaQuery,
+        plan: &QueryPlan,
+        fixed_hash: bool,
+        memory: &mut Memory,
+    ) -> Result<Self, SetupError> {
+        let mut rows = Vec::new();
+        let sink = match &plan.body {
+            Body::Totals(_) => Sink::Totals,
+            Body::Rows(plan) => {
+                rows = vec![0; RECORDS_MAX * plan.stride];
+                match &plan.use_ {
+                    Use::Select => Sink::Select,
+                    Use::Groups(groups) => {
+                        Sink::Groups(WordGroups::new(query_of(&query.name), groups))
+                    }
+                    Use::Values { .. } => {
+                        let Some(spec) = AggregateSpec::of(query, &program.exprs, fixed_hash)
+                        else {
+                            return Ok(Self {
+                                counters: TupleCounters::default(),
+                                rows,
+                                sink: Sink::Select,
+                            });
+                        };
+                        memory.charge(&query.name, spec.bytes_max())?;
+                        Sink::Values(Box::new(Aggregate::new(&spec)))
+                    }
+                }
+            }
+        };
+        Ok(Self { counters: TupleCounters::default(), rows, sink })
+    }
+
+    /// Takes what code has written for the query.
+    fn after(
+        &mut self,
+        plan: &QueryPlan,
+        frame: &mut Frame,
+        records: u64,
+        ordinal: u64,
+        kept: &[Value],
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u64, Message),
+    ) -> Result<(), MemoryExceeded> {
+        let counters = &mut self.counters;
+        counters.offered += records;
+        counters.absent += frame.take(plan.absent);
+        counters.failed += frame.take(plan.failed);
+        match &plan.body {
+            Body::Totals(totals) => counters.matched = frame.words[totals.matched],
+            Body::Rows(plan) => {
+                let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
+                let rows = &self.rows[..bytes as usize / 8];
+                let batch = RowBatch { rows, stride: plan.stride, ordinal };
+                match &mut self.sink {
+                    Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
+                    Sink::Values(aggregate) => {
+                        take_values(aggregate, plan, batch, kept, counters, out);
+                    }
+                    Sink::Select | Sink::Totals => select(plan, batch, kept, counters, out),
+                }
+            }
+        }
+        // Everything else was filtered.
+        counters.filtered =
+            counters.offered - counters.matched - counters.absent - counters.failed - counters.late;
+        Ok(())
+    }
+}
+
+/// Sends a tuple per row.
+fn select(
+    plan: &Rows,
+    batch: RowBatch<'_>,
+    kept: &[Value],
+    counters: &mut TupleCounters,
+    out: &mut dyn FnMut(u64, Message),
+) {
+    for row in batch.rows.chunks_exact(batch.stride) {
+        let values = plan.columns.iter().map(|(_, column)| column.value(row, kept)).collect();
+        counters.matched += 1;
+        counters.output += 1;
+        out(row[0], Message::Tuple(Tuple { ordinal: batch.ordinal + row[0], values }));
+    }
+}
+
+fn take_values(
+    aggregate: &mut Aggregate,
+    plan: &Rows,
+    batch: RowBatch<'_>,
+    kept: &[Value],
+    counters: &mut TupleCounters,
+    out: &mut dyn FnMut(u64, Message),
+) {
+    let Use::Values { keys } = plan.use_ else { return };
+    for row in batch.rows.chunks_exact(batch.stride) {
+        let value = |(_, column): &(_, words::Column)| column.value(row, kept);
+        let (keys, args) = plan.columns.split_at(keys);
+        let ordinal = batch.ordinal + row[0];
+        let mut send = |message| out(row[0], message);
+        aggregate.take_values(
+            keys.iter().map(value),
+            args.iter().map(value),
+            ordinal,
+            counters,
+            &mut send,
+        );
+    }
+}
+
+/// The partial group of an aggregation without keys; nothing when no tuple came.
+fn total(totals: &Totals, frame: &Frame) -> Option<Tuple> {
+    let matched = frame.words[totals.matched];
+    let values = totals.states.iter().map(|state| {
+        let is_count = state.kind == wt_plan::ir::AggKind::Count;
+        let word = if is_count { matched } else { frame.words[state.at] };
+        words::value_of(state.ty, &[word, 0]).unwrap_or_else(|| Value::default_of(state.ty))
+    });
+    (matched > 0).then(|| Tuple { ordinal: frame.words[totals.first], values: values.collect() })
+}
+
+impl LftaBackend for CompiledLfta {
+    fn batch(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<(), EngineError> {
+        let mut ordinal = ordinal;
+        for records in batch.records.chunks(RECORDS_MAX) {
+            self.run(&PacketBatch { records, ..*batch }, ordinal, memory, out)?;
+            ordinal += records.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message)) {
+        if self.bounds.is_none() {
+            self.bounds = Interpreter::new(&self.program, &self.params).ok();
+        }
+        let Some(interpreter) = &mut self.bounds else { return };
+        let index = query as usize;
+        let (Some(plan), Some(state)) =
+            (self.program.queries.get(index), self.queries.get_mut(index))
+        else {
+            return;
+        };
+        let from_time =
+            |ordered: &[OrderedColumn]| ordered.first().cloned().filter(|c| c.from_time);
+        match (&mut state.sink, &plan.action) {
+            (Sink::Values(aggregate), _) => {
+                let mut send = |message| out(query, message);
+                aggregate.bound(interpreter, time_ns, &mut state.counters, &mut send);
+            }
+            (Sink::Groups(groups), LftaAction::Aggregate { keys, ordered, .. }) => {
+                let mut send = |_, message| out(query, message);
+                let value = from_time(ordered)
+                    .and_then(|c| interpreter.eval_at(time_ns, keys[c.column as usize]).ok());
+                groups.advance_to(value, &mut state.counters, &mut send);
+            }
+            (Sink::Select, LftaAction::Select { outputs, ordered }) => {
+                if let Some(message) = window::bounds_at(interpreter, outputs, ordered, time_ns) {
+                    out(query, message);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, out: &mut dyn FnMut(u32, Message)) {
+        for (i, (query, plan)) in self.queries.iter_mut().zip(&self.plans).enumerate() {
+            let number = i as u32;
+            let counters = &mut query.counters;
+            match (&mut query.sink, &plan.body) {
+                (Sink::Groups(groups), _) => {
+                    groups.finish(counters, &mut |_, message| out(number, message));
+                }
+                (Sink::Values(aggregate), _) => {
+                    aggregate.finish(counters, &mut |message| out(number, message));
+                }
+                (Sink::Totals, Body::Totals(totals)) => {
+                    if let Some(tuple) = total(totals, &self.frame) {
+                        counters.merged = counters.matched - 1;
+                        counters.output += 1;
+                        out(number, Message::Tuple(tuple));
+                    }
+                }
+                _ => {}
+            }
+            out(number, Message::End);
+        }
+    }
+
+    fn packets(&self) -> PacketCounters {
+        self.packets
+    }
+
+    fn tuples(&self, query: u32) -> TupleCounters {
+        let Some(Query { counters, sink, .. }) = self.queries.get(query as usize) else {
+            return TupleCounters::default();
+        };
+        let mut counters = *counters;
+        match sink {
+            Sink::Select => {}
+            Sink::Groups(groups) => counters.held = groups.held(),
+            Sink::Values(aggregate) => counters.held = aggregate.held(),
+            // Until it has been sent, the one group holds all but what was merged into it.
+            Sink::Totals if counters.output == 0 && counters.matched > 0 => {
+                counters.held = 1;
+                counters.merged = counters.matched - 1;
+            }
+            Sink::Totals => {}
+        }
+        counters
+    }
+}

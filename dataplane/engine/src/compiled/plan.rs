@@ -1,0 +1,255 @@
+//! What compiled code writes for each query, and where: decided before code is emitted, the same for every link type.
+
+use wt_catalog::{Type, Value};
+use wt_plan::ir::{
+    AggKind, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, OrderedColumn, SLOTS_DEFAULT,
+};
+
+use super::emit::Unsupported;
+use super::frame::FrameLayout;
+use super::width::significant_bits;
+use super::words::{Class, Column, Packer};
+
+/// Frame words of a query and what becomes of its tuples.
+pub(super) struct QueryPlan {
+    /// Counter of tuples rejected for an absent field.
+    pub(super) absent: usize,
+    /// Counter of tuples rejected for a failure.
+    pub(super) failed: usize,
+    pub(super) body: Body,
+}
+
+/// What code does with a qualified tuple.
+pub(super) enum Body {
+    /// Adds it to totals in the frame: an aggregation without keys.
+    Totals(Totals),
+    /// Writes a row.
+    Rows(Rows),
+}
+
+/// Totals in the frame.
+pub(super) struct Totals {
+    /// Tuples so far.
+    pub(super) matched: usize,
+    /// Ordinal of the first one.
+    pub(super) first: usize,
+    pub(super) states: Vec<TotalState>,
+}
+
+pub(super) struct TotalState {
+    pub(super) at: usize,
+    pub(super) kind: AggKind,
+    /// The operand.
+    pub(super) arg: Option<NodeId>,
+    pub(super) ty: Type,
+}
+
+/// Rows: the record's number in the batch, then columns.
+pub(super) struct Rows {
+    /// Frame word of the address that the next row goes to.
+    pub(super) cursor: usize,
+    /// Words of a row.
+    pub(super) stride: usize,
+    pub(super) columns: Vec<(NodeId, Column)>,
+    pub(super) use_: Use,
+}
+
+/// Who reads rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Use {
+    /// A selection: every row is a tuple.
+    Select,
+    /// Groups over words.
+    Groups(GroupPlan),
+    /// Groups over values: the first columns are keys, the others operands.
+    Values { keys: usize },
+}
+
+/// Groups whose key and states are words.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GroupPlan {
+    /// The window: its column and how it advances.
+    pub(super) window: Option<(Column, OrderedColumn, u64)>,
+    /// First word of the key in a row, and one behind its last.
+    pub(super) key: (usize, usize),
+    /// By aggregate: the word of its operand in a row.
+    pub(super) states: Vec<WordState>,
+    /// Columns of the tuples sent: keys in order. The window's is `None`.
+    pub(super) keys: Vec<Option<Column>>,
+}
+
+/// An aggregate over words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct WordState {
+    pub(super) kind: AggKind,
+    pub(super) ty: Type,
+    /// Word of the operand in a row; the count has none.
+    pub(super) arg: Option<usize>,
+}
+
+/// Plans every query of a program. `grouped[i]` tells whether the partial groups of query `i` may be cut as this backend likes.
+pub(super) fn plan(
+    program: &LftaProgram,
+    params: &[Value],
+    layout: &mut FrameLayout,
+    fixed_hash: &[bool],
+) -> Result<Vec<QueryPlan>, Unsupported> {
+    let bits = significant_bits(&program.exprs, params);
+    let ty = |node: NodeId| program.exprs.nodes[node.0 as usize].ty;
+    let planner = Planner { bits: &bits, ty: &ty };
+    let mut plans = Vec::with_capacity(program.queries.len());
+    for (index, query) in program.queries.iter().enumerate() {
+        let fixed = fixed_hash.get(index).copied().unwrap_or(false);
+        plans.push(planner.query(query, layout, fixed)?);
+    }
+    Ok(plans)
+}
+
+struct Planner<'a> {
+    bits: &'a [u32],
+    ty: &'a dyn Fn(NodeId) -> Type,
+}
+
+impl Planner<'_> {
+    fn query(
+        &self,
+        query: &LftaQuery,
+        layout: &mut FrameLayout,
+        fixed: bool,
+    ) -> Result<QueryPlan, Unsupported> {
+        let (absent, failed) = (layout.take(1), layout.take(1));
+        let body = match &query.action {
+            LftaAction::Select { outputs, .. } => {
+                Body::Rows(self.rows(layout, outputs.iter().copied(), Use::Select))
+            }
+            LftaAction::Aggregate { real_time: true, .. } => {
+                return Err(Unsupported("a window that filtered tuples advance"));
+            }
+            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, .. } => {
+                let is_words = aggs.iter().all(|agg| self.is_word_state(agg));
+                if keys.is_empty() && is_words {
+                    Body::Totals(self.totals(layout, aggs))
+                } else if is_words
+                    && !fixed
+                    && *slots == SLOTS_DEFAULT
+                    && self.are_word_keys(keys, ordered)
+                {
+                    Body::Rows(self.groups(layout, keys, ordered, aggs, *tolerance))
+                } else {
+                    let args = aggs.iter().filter_map(|agg| agg.arg);
+                    let columns = keys.iter().copied().chain(args);
+                    Body::Rows(self.rows(layout, columns, Use::Values { keys: keys.len() }))
+                }
+            }
+        };
+        Ok(QueryPlan { absent, failed, body })
+    }
+
+    /// Whether an aggregate's state is one word that words update.
+    fn is_word_state(&self, agg: &LftaAgg) -> bool {
+        let Some(arg) = agg.arg else { return agg.ty.is_integer() };
+        let from = (self.ty)(arg);
+        let is_integer = |ty: Type| ty.is_integer();
+        match agg.kind {
+            AggKind::Count => agg.ty.is_integer(),
+            AggKind::Sum => is_integer(from) && is_integer(agg.ty),
+            AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor => {
+                is_integer(from) && from == agg.ty
+            }
+            AggKind::Min | AggKind::Max => {
+                let widens = is_integer(from)
+                    && is_integer(agg.ty)
+                    && from.is_signed() == agg.ty.is_signed()
+                    && from.bits() <= agg.ty.bits();
+                widens
+                    || from == agg.ty
+                        && matches!(from, Type::Ip | Type::Time | Type::TimeVal | Type::Duration)
+            }
+        }
+    }
+
+    /// Whether a group key consists of words, at most one of them a window.
+    fn are_word_keys(&self, keys: &[NodeId], ordered: &[OrderedColumn]) -> bool {
+        let are_words = keys.iter().all(|key| {
+            let ty = (self.ty)(*key);
+            ty != Type::Float && !matches!(Class::of(ty), Class::Bytes | Class::Kept)
+        });
+        let is_number = |column: &OrderedColumn| {
+            let ty = (self.ty)(keys[column.column as usize]);
+            ty.is_integer() || matches!(ty, Type::Time | Type::TimeVal | Type::Duration)
+        };
+        are_words && ordered.len() <= 1 && ordered.iter().all(is_number)
+    }
+
+    fn totals(&self, layout: &mut FrameLayout, aggs: &[LftaAgg]) -> Totals {
+        let (matched, first) = (layout.take(1), layout.take(1));
+        let states = aggs.iter().map(|agg| TotalState {
+            at: layout.take(1),
+            kind: agg.kind,
+            arg: agg.arg,
+            ty: agg.ty,
+        });
+        Totals { matched, first, states: states.collect() }
+    }
+
+    fn rows(
+        &self,
+        layout: &mut FrameLayout,
+        nodes: impl Iterator<Item = NodeId>,
+        use_: Use,
+    ) -> Rows {
+        let mut packer = Packer::new(1);
+        let columns = nodes.map(|node| (node, packer.place_whole((self.ty)(node)))).collect();
+        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_ }
+    }
+
+    fn groups(
+        &self,
+        layout: &mut FrameLayout,
+        keys: &[NodeId],
+        ordered: &[OrderedColumn],
+        aggs: &[LftaAgg],
+        tolerance: u64,
+    ) -> Rows {
+        let mut columns = Vec::new();
+        let window_key = ordered.first().map(|column| column.column as usize);
+        let mut packer = Packer::new(1);
+        let window = ordered.first().map(|column| {
+            let node = keys[column.column as usize];
+            let place = packer.place_whole((self.ty)(node));
+            columns.push((column.column as usize, node, place));
+            (place, column.clone(), tolerance.saturating_add(column.band))
+        });
+        let first = packer.end();
+        let mut packer = Packer::new(first);
+        let mut sent = vec![None; keys.len()];
+        // Wide columns first, so that the small ones share what is left.
+        let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
+        order.sort_by_key(|i| Class::of((self.ty)(keys[*i])) == Class::Word);
+        for i in order {
+            let node = keys[i];
+            let column = packer.place((self.ty)(node), self.bits[node.0 as usize]);
+            columns.push((i, node, column));
+            sent[i] = Some(column);
+        }
+        let last = packer.end();
+        let mut packer = Packer::new(last);
+        let mut states = Vec::new();
+        for agg in aggs {
+            let arg = match agg.kind {
+                AggKind::Count => None,
+                _ => agg.arg.map(|node| {
+                    let word = packer.end();
+                    columns.push((usize::MAX, node, packer.place_whole((self.ty)(node))));
+                    word
+                }),
+            };
+            states.push(WordState { kind: agg.kind, ty: agg.ty, arg });
+        }
+        // Evaluated in the order of the query, whatever the layout: the first absent field counts.
+        columns.sort_by_key(|(order, ..)| *order);
+        let columns = columns.into_iter().map(|(_, node, column)| (node, column)).collect();
+        let plan = GroupPlan { window, key: (first, last), states, keys: sent };
+        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_: Use::Groups(plan) }
+    }
+}

@@ -1,0 +1,303 @@
+//! Queries as code: quals in order, then totals or a row.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
+use wt_catalog::Type;
+use wt_plan::ir::{AggKind, LftaQuery, NodeId};
+
+use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
+use super::host;
+use super::lower::Scope;
+use super::plan::{Body, QueryPlan, Rows, TotalState, Totals};
+use super::words::{Column, Place};
+
+const NO_ARGS: &[BlockArg] = &[];
+
+/// The tuple at hand, on its way through the quals.
+struct Passage {
+    /// It has passed so far.
+    pass: Truth,
+    /// Why it was rejected, if a field was lacking.
+    rejected: Option<V>,
+}
+
+impl Emitter<'_, '_> {
+    /// Emits a query; `ordinal` is the packet's, `index` its place in the batch. With `branch_free`, totals are updated without a
+    /// branch, which pays for few queries.
+    pub(super) fn query(
+        &mut self,
+        scope: &mut Scope<'_>,
+        query: &LftaQuery,
+        plan: &QueryPlan,
+        (ordinal, index): (V, V),
+        branch_free: bool,
+    ) -> Result<(), Unsupported> {
+        let next = self.b.create_block();
+        let mut pass = Truth::Always;
+        for layer in &query.requires {
+            let present = scope.layers[layer.0 as usize].present;
+            pass = self.both(pass, present);
+        }
+        let mut passage = Passage { pass, rejected: None };
+        let mut mark = None;
+        for qual in &query.quals {
+            if scope.is_costly[qual.node.0 as usize] {
+                self.enter(&mut passage, plan, next);
+                mark = mark.or(Some(scope.mark()));
+            }
+            let val = self.node(scope, qual.node)?;
+            self.qual(&mut passage, val)?;
+        }
+        let args: Vec<NodeId> = match &plan.body {
+            Body::Totals(totals) => totals.states.iter().filter_map(|state| state.arg).collect(),
+            Body::Rows(_) => Vec::new(),
+        };
+        let are_cheap = args.iter().all(|node| !scope.is_costly[node.0 as usize]);
+        if let (Body::Totals(totals), None, true, true) =
+            (&plan.body, passage.rejected, branch_free, are_cheap)
+        {
+            let vals: Result<Vec<Val>, _> =
+                args.iter().map(|node| self.node(scope, *node)).collect();
+            if vals?.iter().all(|val| val.lack.is_none()) {
+                self.totals(scope, totals, passage.pass, ordinal)?;
+                if let Some(mark) = mark {
+                    scope.forget(mark);
+                }
+                self.b.ins().jump(next, NO_ARGS);
+                self.b.switch_to_block(next);
+                return Ok(());
+            }
+        }
+        self.enter(&mut passage, plan, next);
+        let mark = mark.unwrap_or_else(|| scope.mark());
+        match &plan.body {
+            Body::Totals(totals) => {
+                let mut rejected = None;
+                for node in &args {
+                    let val = self.node(scope, *node)?;
+                    rejected = self.first_lack(rejected, val.lack);
+                }
+                self.reject(rejected, plan, next);
+                self.totals(scope, totals, Truth::Always, ordinal)?;
+            }
+            Body::Rows(rows) => self.row(scope, rows, plan, index, next)?,
+        }
+        self.b.ins().jump(next, NO_ARGS);
+        scope.forget(mark);
+        self.b.switch_to_block(next);
+        Ok(())
+    }
+
+    /// Takes one more qual, without a branch.
+    fn qual(&mut self, passage: &mut Passage, val: Val) -> Result<(), Unsupported> {
+        if let Some(lack) = val.lack {
+            let here = match passage.pass {
+                Truth::Always => lack,
+                Truth::Never => self.word(host::NONE),
+                Truth::When(pass) => {
+                    let none = self.word(host::NONE);
+                    self.select(pass, lack, none)
+                }
+            };
+            passage.rejected = self.first_lack(passage.rejected, Some(here));
+        }
+        let flag = self.as_flag(val.parts)?;
+        let known = self.has_value(val.lack);
+        let holds = self.both(Truth::When(flag), known);
+        passage.pass = self.both(passage.pass, holds);
+        Ok(())
+    }
+
+    /// Goes on only for tuples that have passed so far.
+    fn enter(&mut self, passage: &mut Passage, plan: &QueryPlan, next: Block) {
+        self.reject(passage.rejected.take(), plan, next);
+        match std::mem::replace(&mut passage.pass, Truth::Always) {
+            Truth::Always => {}
+            Truth::When(pass) => {
+                let body = self.b.create_block();
+                self.b.ins().brif(pass, body, NO_ARGS, next, NO_ARGS);
+                self.b.switch_to_block(body);
+            }
+            Truth::Never => {
+                let body = self.b.create_block();
+                let never = self.flag(false);
+                self.b.ins().brif(never, body, NO_ARGS, next, NO_ARGS);
+                self.b.switch_to_block(body);
+            }
+        }
+    }
+
+    /// Counts a tuple that is rejected for a lack, and leaves.
+    fn reject(&mut self, rejected: Option<V>, plan: &QueryPlan, next: Block) {
+        let Some(lack) = rejected else { return };
+        let (count, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(count);
+        self.b.ins().brif(lack, count, NO_ARGS, go_on, NO_ARGS);
+        self.b.switch_to_block(count);
+        let is_absent = self.icmp_const(IntCC::Equal, lack, host::ABSENT);
+        let absent = self.widen(is_absent);
+        self.count(plan.absent, absent);
+        let one = self.word(1);
+        let failed = self.b.ins().isub(one, absent);
+        self.count(plan.failed, failed);
+        self.b.ins().jump(next, NO_ARGS);
+        self.b.switch_to_block(go_on);
+    }
+
+    fn totals(
+        &mut self,
+        scope: &mut Scope<'_>,
+        totals: &Totals,
+        pass: Truth,
+        ordinal: V,
+    ) -> Result<(), Unsupported> {
+        let matched = self.load_frame(totals.matched);
+        for state in &totals.states {
+            self.total(scope, state, matched, pass)?;
+        }
+        let first = self.load_frame(totals.first);
+        let candidate = match pass {
+            Truth::When(pass) => self.select(pass, ordinal, first),
+            Truth::Always => ordinal,
+            Truth::Never => first,
+        };
+        let first = self.b.ins().umin(first, candidate);
+        self.store_frame(totals.first, first);
+        let by = match pass {
+            Truth::When(pass) => self.widen(pass),
+            Truth::Always => self.word(1),
+            Truth::Never => self.word(0),
+        };
+        let matched = self.b.ins().iadd(matched, by);
+        self.store_frame(totals.matched, matched);
+        Ok(())
+    }
+
+    fn total(
+        &mut self,
+        scope: &mut Scope<'_>,
+        state: &TotalState,
+        matched: V,
+        pass: Truth,
+    ) -> Result<(), Unsupported> {
+        // Their number is known without a state of their own.
+        let Some(arg) = state.arg.filter(|_| state.kind != AggKind::Count) else { return Ok(()) };
+        let val = self.node(scope, arg)?;
+        let arg = self.as_word(val.parts)?;
+        let old = self.load_frame(state.at);
+        let new = if state.kind == AggKind::Sum {
+            self.b.ins().iadd(old, arg)
+        } else {
+            let folded = self.fold(state.kind, state.ty, old, arg);
+            let is_first = self.icmp_const(IntCC::Equal, matched, 0);
+            self.select(is_first, arg, folded)
+        };
+        let new = match pass {
+            Truth::When(pass) => self.select(pass, new, old),
+            Truth::Always => new,
+            Truth::Never => old,
+        };
+        self.store_frame(state.at, new);
+        Ok(())
+    }
+
+    fn fold(&mut self, kind: AggKind, ty: Type, old: V, arg: V) -> V {
+        let signed = ty.is_signed() || ty == Type::Duration;
+        match (kind, signed) {
+            (AggKind::Count | AggKind::Sum, _) => self.b.ins().iadd(old, arg),
+            (AggKind::Min, false) => self.b.ins().umin(old, arg),
+            (AggKind::Max, false) => self.b.ins().umax(old, arg),
+            (AggKind::Min, true) => self.b.ins().smin(old, arg),
+            (AggKind::Max, true) => self.b.ins().smax(old, arg),
+            (AggKind::BitAnd, _) => self.b.ins().band(old, arg),
+            (AggKind::BitOr, _) => self.b.ins().bor(old, arg),
+            (AggKind::BitXor, _) => self.b.ins().bxor(old, arg),
+        }
+    }
+
+    /// Writes a row, unless a column lacks its value.
+    fn row(
+        &mut self,
+        scope: &mut Scope<'_>,
+        rows: &Rows,
+        plan: &QueryPlan,
+        index: V,
+        next: Block,
+    ) -> Result<(), Unsupported> {
+        let mut vals = Vec::with_capacity(rows.columns.len());
+        // The first lack counts, in the order of evaluation.
+        let mut lack = None;
+        for (node, column) in &rows.columns {
+            let val = self.node(scope, *node)?;
+            lack = self.first_lack(lack, val.lack);
+            vals.push((val, *column));
+        }
+        self.reject(lack, plan, next);
+        let mut words: Vec<Option<V>> = vec![None; rows.stride];
+        words[0] = Some(index);
+        for (val, column) in vals {
+            self.column(val.parts, column, &mut words)?;
+        }
+        let cursor = self.load_frame(rows.cursor);
+        for (i, word) in words.into_iter().enumerate() {
+            if let Some(word) = word {
+                self.b.ins().store(FRAME, word, cursor, 8 * i as i32);
+            }
+        }
+        let cursor = self.add_const(cursor, 8 * rows.stride as u64);
+        self.store_frame(rows.cursor, cursor);
+        Ok(())
+    }
+
+    /// Puts a value into the words of its row.
+    fn column(
+        &mut self,
+        parts: Parts,
+        column: Column,
+        words: &mut [Option<V>],
+    ) -> Result<(), Unsupported> {
+        match column.place {
+            Place::Field { word, shift, .. } => {
+                let field = self.as_word(parts)?;
+                self.merge(words, word, field, shift);
+            }
+            Place::Words { word } => {
+                let (parts, count) = self.words(parts).ok_or(Unsupported("a host constant"))?;
+                for (i, part) in parts.into_iter().take(count).enumerate() {
+                    words[word + i] = Some(part);
+                }
+            }
+            Place::Inet { word, family_word, family_shift } => {
+                let Parts::Inet(family, high, low) = parts else {
+                    return Err(Unsupported("an INET is expected"));
+                };
+                (words[word], words[word + 1]) = (Some(high), Some(low));
+                let is_v6 = self.icmp_const(IntCC::Equal, family, 6);
+                let bit = self.widen(is_v6);
+                self.merge(words, family_word, bit, family_shift);
+            }
+            Place::Kept { word } => {
+                words[word] = Some(match parts {
+                    Parts::Bytes(address, len) => self.call_keep(address, len),
+                    Parts::Kept(number) => number,
+                    _ => return Err(Unsupported("a value that the host keeps")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a field into a word that it shares.
+    fn merge(&mut self, words: &mut [Option<V>], word: usize, field: V, shift: u32) {
+        let field = if shift == 0 {
+            field
+        } else {
+            let shift = self.word(u64::from(shift));
+            self.b.ins().ishl(field, shift)
+        };
+        words[word] = Some(match words[word] {
+            None => field,
+            Some(others) => self.b.ins().bor(others, field),
+        });
+    }
+}

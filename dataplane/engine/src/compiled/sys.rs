@@ -1,0 +1,102 @@
+//! The border to compiled code: entering it, what it asks of the host, and hints to the memory system.
+#![expect(
+    unsafe_code,
+    reason = "machine code made at run time is called, and calls back, through raw pointers"
+)]
+
+use wt_wire::RecordRef;
+
+use super::host::Host;
+
+/// Signature of compiled code: the frame, the bytes of the batch, its records, and how many there are.
+type Entry = unsafe extern "C" fn(*mut u64, *const u8, *const RecordRef, u64);
+
+/// Code ready to run, with the memory that holds it.
+pub(super) struct Code {
+    /// Keeps the pages of `entry` mapped.
+    module: Option<cranelift_jit::JITModule>,
+    entry: Entry,
+}
+
+impl Code {
+    /// Code that a module has finished; `entry` is its address.
+    pub(super) fn new(module: cranelift_jit::JITModule, entry: *const u8) -> Self {
+        // SAFETY: `entry` is the finished function of `module`, compiled with the parameters of `Entry` and the host's C calling convention.
+        let entry = unsafe { std::mem::transmute::<*const u8, Entry>(entry) };
+        Self { module: Some(module), entry }
+    }
+
+    /// Runs the code over the records of a batch. Their bytes must lie in `data`; that is checked here.
+    pub(super) fn run(
+        &self,
+        frame: &mut [u64],
+        data: &[u8],
+        records: &[RecordRef],
+        host: &mut Host,
+    ) {
+        let inside = |r: &RecordRef| u64::from(r.at) + u64::from(r.caplen) <= data.len() as u64;
+        assert!(records.iter().all(inside), "a record lies outside its batch");
+        frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
+        // SAFETY: the frame has the length the code was compiled for (`Frame::words`), records lie in `data` (checked above), and both live until the call returns.
+        unsafe {
+            (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records.as_ptr(), records.len() as u64);
+        }
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: nothing calls `entry` any more: it is private to this value, which is going away.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+/// Address of [`evaluate`] for compiled code.
+pub(super) fn evaluate_address() -> u64 {
+    evaluate as *const () as u64
+}
+
+/// Address of [`keep`] for compiled code.
+pub(super) fn keep_address() -> u64 {
+    keep as *const () as u64
+}
+
+/// Evaluates a node that only the host can: operands are in the frame, and so is the result. Returns a lack, 0 for none.
+extern "C" fn evaluate(host: *mut Host, frame: *mut u64, frame_words: u64, node: u64) -> u64 {
+    // SAFETY: compiled code passes the pointer that `Code::run` put into the frame, where the host outlives the call.
+    let host = unsafe { &mut *host };
+    // SAFETY: compiled code passes its own frame and that frame's length; nothing else uses it meanwhile.
+    let frame = unsafe { std::slice::from_raw_parts_mut(frame, frame_words as usize) };
+    host.evaluate(frame, node as usize)
+}
+
+/// Keeps a copy of bytes until the batch ends, and returns its number.
+extern "C" fn keep(host: *mut Host, address: u64, len: u64) -> u64 {
+    // SAFETY: as in `evaluate`.
+    let host = unsafe { &mut *host };
+    host.keep(bytes(&address, len))
+}
+
+/// Bytes that compiled code points at. They live at least as long as the call it is making.
+pub(super) fn bytes(address: &u64, len: u64) -> &[u8] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: compiled code only forms addresses of captured bytes of the batch (checked against their end) and of values that the host keeps.
+    unsafe { std::slice::from_raw_parts(*address as *const u8, len as usize) }
+}
+
+/// Asks for the cache line of an element that will be read soon.
+#[inline]
+pub(super) fn prefetch<T>(slice: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(element) = slice.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect but on caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slice, index);
+}

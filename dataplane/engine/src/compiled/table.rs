@@ -1,0 +1,194 @@
+//! A hash table of groups over words, which grows: open addressing over an index of tags, groups in order of arrival.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::sys;
+
+/// Smallest index.
+const SLOTS_MIN: usize = 1 << 8;
+
+/// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
+pub(super) struct WordTable {
+    key_words: usize,
+    entry_words: usize,
+    entries: Vec<u64>,
+    /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
+    slots: Vec<u64>,
+    len: usize,
+}
+
+/// Hashes key words, differently in every process: nobody can choose colliding groups.
+#[derive(Clone, Copy)]
+pub(super) struct WordHasher {
+    seeds: [u64; 2],
+}
+
+impl WordHasher {
+    pub(super) fn new() -> Self {
+        let state = RandomState::new();
+        Self { seeds: [state.hash_one(1u8) | 1, state.hash_one(2u8)] }
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u64]) -> u64 {
+        // Folded multiplication: both halves of the product keep every bit of the key in play.
+        let mut hash = self.seeds[1];
+        for &word in key {
+            let product = u128::from(word ^ hash).wrapping_mul(u128::from(self.seeds[0]) << 1 | 1);
+            hash = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
+        }
+        let product = u128::from(hash ^ self.seeds[1]) * 0x9e37_79b9_7f4a_7c15;
+        (product as u64) ^ (product >> 64) as u64
+    }
+}
+
+impl WordTable {
+    pub(super) fn new(key_words: usize, state_words: usize) -> Self {
+        Self {
+            key_words,
+            entry_words: 1 + key_words + state_words,
+            entries: Vec::new(),
+            slots: vec![0; SLOTS_MIN],
+            len: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Memory, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        8 * (self.entries.capacity() + self.slots.len()) as u64
+    }
+
+    /// The words of every entry, in order of arrival.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &[u64]> {
+        self.entries.chunks_exact(self.entry_words)
+    }
+
+    /// Forgets the groups and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.slots.fill(0);
+        self.len = 0;
+    }
+
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        // SLOTS_MIN keeps the shift below 64.
+        (hash >> (64 - self.slots.len().trailing_zeros())) as usize
+    }
+
+    /// Asks for the slot of a hash.
+    #[inline]
+    pub(super) fn prefetch_slot(&self, hash: u64) {
+        sys::prefetch(&self.slots, self.place(hash));
+    }
+
+    /// Asks for the entry that the slot of a hash names.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        let slot = self.slots[self.place(hash)];
+        if slot != 0 {
+            sys::prefetch(&self.entries, (slot as u32 as usize - 1) * self.entry_words);
+        }
+    }
+
+    /// The states of a key's group, and whether it is new: its states are 0 then. `index` is the number of its entry.
+    #[inline]
+    pub(super) fn find(&mut self, hash: u64, key: &[u64], ordinal: u64) -> (usize, bool) {
+        let mask = self.slots.len() - 1;
+        let tag = hash & !0xffff_ffff;
+        let mut place = self.place(hash);
+        loop {
+            let slot = self.slots[place];
+            if slot == 0 {
+                break;
+            }
+            if slot & !0xffff_ffff == tag {
+                let index = slot as u32 as usize - 1;
+                let at = index * self.entry_words + 1;
+                if self.entries[at..at + self.key_words] == *key {
+                    return (index, false);
+                }
+            }
+            place = (place + 1) & mask;
+        }
+        (self.insert(place, tag, key, ordinal), true)
+    }
+
+    fn insert(&mut self, place: usize, tag: u64, key: &[u64], ordinal: u64) -> usize {
+        let index = self.len;
+        self.len += 1;
+        self.slots[place] = tag | self.len as u64;
+        self.entries.push(ordinal);
+        self.entries.extend_from_slice(key);
+        self.entries.resize(self.len * self.entry_words, 0);
+        if self.len * 8 > self.slots.len() * 5 {
+            self.grow();
+        }
+        index
+    }
+
+    /// Doubles the index. Slots keep their order, so both sides are walked from front to back.
+    #[cold]
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![0; old.len() * 2];
+        let mask = self.slots.len() - 1;
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            let mut place = self.place(slot);
+            while self.slots[place] != 0 {
+                place = (place + 1) & mask;
+            }
+            self.slots[place] = slot;
+        }
+    }
+
+    /// The states of an entry.
+    #[inline]
+    pub(super) fn states(&mut self, index: usize) -> &mut [u64] {
+        let at = index * self.entry_words;
+        &mut self.entries[at + 1 + self.key_words..at + self.entry_words]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_again_while_the_table_grows() {
+        let hasher = WordHasher::new();
+        let mut table = WordTable::new(2, 1);
+        for round in 0..3u64 {
+            for i in 0..10_000u64 {
+                let key = [i % 97, i];
+                let (index, is_new) = table.find(hasher.hash(&key), &key, i);
+                assert_eq!((index, is_new), (i as usize, round == 0));
+                table.states(index)[0] += round + 1;
+            }
+        }
+        assert_eq!(table.len(), 10_000);
+        for (i, entry) in table.entries().enumerate() {
+            let i = i as u64;
+            assert_eq!(entry, [i, i % 97, i, 6]);
+        }
+        table.clear();
+        assert_eq!((table.len(), table.entries().count()), (0, 0));
+        assert!(table.find(hasher.hash(&[1, 1]), &[1, 1], 7).1);
+    }
+
+    #[test]
+    fn hashes_spread_sequences_over_the_upper_bits() {
+        let hasher = WordHasher::new();
+        for shift in [0, 16, 40] {
+            let mut seen = vec![0u32; 1024];
+            for i in 0..10_240u64 {
+                seen[(hasher.hash(&[i << shift, 0]) >> 54) as usize] += 1;
+            }
+            assert!(seen.iter().all(|n| *n < 60), "shift {shift}: {:?}", seen.iter().max());
+        }
+    }
+}

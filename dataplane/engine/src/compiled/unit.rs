@@ -1,0 +1,182 @@
+//! A unit of compiled code: a program for one link type.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, MemFlagsData};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Linkage, Module};
+use wt_catalog::Value;
+use wt_plan::ir::LftaProgram;
+use wt_wire::RecordRef;
+
+use super::emit::{Emitter, Truth, Unsupported};
+use super::frame::{self, FrameLayout};
+use super::host::Host;
+use super::lower::Scope;
+use super::paths::Paths;
+use super::plan::QueryPlan;
+use super::sys::Code;
+use super::walk::Walk;
+
+/// Queries up to which totals are updated without branches.
+const BRANCH_FREE_QUERIES_MAX: usize = 4;
+
+/// Compiled code and the host that it calls.
+pub(super) struct Unit {
+    pub(super) code: Code,
+    pub(super) host: Host,
+    /// The code before it was compiled, as text.
+    pub(super) listing: Option<String>,
+}
+
+/// Compiles a program for packets that begin as `link_type` says.
+pub(super) fn compile(
+    program: &LftaProgram,
+    plans: &[QueryPlan],
+    params: &[Value],
+    link_type: u16,
+    mut host: Host,
+    layout: &mut FrameLayout,
+    wants_listing: bool,
+) -> Result<Unit, Unsupported> {
+    let mut module = module()?;
+    let mut context = module.make_context();
+    context.func.signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
+    let mut builder_context = FunctionBuilderContext::new();
+    let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
+    let batch = Batch { program, plans, params, link_type };
+    batch.emit(builder, &mut host, layout, &module)?;
+    let listing = wants_listing.then(|| context.func.display().to_string());
+    let failed = |_| Unsupported("code that Cranelift does not take");
+    let id = module
+        .declare_function("batch", Linkage::Local, &context.func.signature)
+        .map_err(failed)?;
+    module.define_function(id, &mut context).map_err(failed)?;
+    module.finalize_definitions().map_err(failed)?;
+    let entry = module.get_finalized_function(id);
+    Ok(Unit { code: Code::new(module, entry), host, listing })
+}
+
+fn module() -> Result<JITModule, Unsupported> {
+    let mut flags = settings::builder();
+    let set = [
+        ("opt_level", "speed"),
+        ("use_colocated_libcalls", "false"),
+        ("is_pic", "false"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("unwind_info", "false"),
+        ("enable_probestack", "false"),
+    ];
+    for (name, value) in set {
+        flags.set(name, value).map_err(|_| Unsupported("a setting of Cranelift"))?;
+    }
+    let isa = cranelift_native::builder().map_err(Unsupported)?;
+    let isa = isa.finish(settings::Flags::new(flags)).map_err(|_| Unsupported("this processor"))?;
+    Ok(JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names())))
+}
+
+struct Batch<'a> {
+    program: &'a LftaProgram,
+    plans: &'a [QueryPlan],
+    params: &'a [Value],
+    link_type: u16,
+}
+
+impl Batch<'_> {
+    /// The loop over the records of a batch.
+    fn emit(
+        &self,
+        mut b: FunctionBuilder<'_>,
+        host: &mut Host,
+        layout: &mut FrameLayout,
+        module: &JITModule,
+    ) -> Result<(), Unsupported> {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let parameters = b.block_params(entry).to_vec();
+        let (frame, data, records, count) =
+            (parameters[0], parameters[1], parameters[2], parameters[3]);
+        let call_conv = module.isa().default_call_conv();
+        let mut e = Emitter::new(b, host, layout, frame, call_conv, self.link_type);
+
+        let (head, body, exit) = (e.b.create_block(), e.b.create_block(), e.b.create_block());
+        let size = e.word(size_of::<RecordRef>() as u64);
+        let bytes = e.b.ins().imul(count, size);
+        let last = e.b.ins().iadd(records, bytes);
+        let ordinal = e.load_frame(frame::ORDINAL);
+        let zero = e.word(0);
+        e.b.append_block_param(head, I64);
+        e.b.append_block_param(head, I64);
+        let first: [BlockArg; 2] = [records.into(), zero.into()];
+        e.b.ins().jump(head, &first);
+
+        e.b.switch_to_block(head);
+        let (record, index) = (e.b.block_params(head)[0], e.b.block_params(head)[1]);
+        let more = e.icmp(IntCC::UnsignedLessThan, record, last);
+        e.b.ins().brif(more, body, &[] as &[BlockArg], exit, &[] as &[BlockArg]);
+
+        e.b.switch_to_block(body);
+        let flags = MemFlagsData::trusted().with_readonly();
+        let at = std::mem::offset_of!(RecordRef, at) as i32;
+        e.timestamp_ns = e.b.ins().load(I64, flags, record, 0);
+        let at = e.b.ins().uload32(flags, record, at);
+        e.caplen = e.b.ins().uload32(flags, record, std::mem::offset_of!(RecordRef, caplen) as i32);
+        e.len = e.b.ins().uload32(flags, record, std::mem::offset_of!(RecordRef, len) as i32);
+        let direction = std::mem::offset_of!(RecordRef, direction) as i32;
+        e.direction = e.b.ins().uload32(flags, record, direction);
+        e.start = e.b.ins().iadd(data, at);
+        e.end = e.b.ins().iadd(e.start, e.caplen);
+        let ordinal = e.b.ins().iadd(ordinal, index);
+
+        let next = e.b.create_block();
+        self.packet(&mut e, ordinal, index, next)?;
+        e.b.ins().jump(next, &[] as &[BlockArg]);
+        e.b.switch_to_block(next);
+        let record = e.add_const(record, size_of::<RecordRef>() as u64);
+        let index = e.add_const(index, 1);
+        let again: [BlockArg; 2] = [record.into(), index.into()];
+        e.b.ins().jump(head, &again);
+
+        e.b.switch_to_block(exit);
+        e.b.ins().return_(&[]);
+        e.b.seal_all_blocks();
+        e.b.finalize(module.target_config());
+        Ok(())
+    }
+
+    /// One packet: its headers, the prefilter, every query.
+    fn packet(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        ordinal: cranelift_codegen::ir::Value,
+        index: cranelift_codegen::ir::Value,
+        next: cranelift_codegen::ir::Block,
+    ) -> Result<(), Unsupported> {
+        let program = self.program;
+        let paths = Paths::new(&program.parse, self.link_type, &program.layers);
+        let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
+        walk.emit(e)?;
+        let mut scope = Scope::new(&program.exprs, self.params, 0);
+        walk.found(e, &mut scope);
+        if let Some(prefilter) = program.prefilter {
+            let val = e.node(&mut scope, prefilter)?;
+            let holds = e.as_flag(val.parts)?;
+            let refuses = e.icmp_flag_false(holds);
+            let known = e.has_value(val.lack);
+            if let Truth::When(refuses) = e.both(Truth::When(refuses), known) {
+                let wanted = e.b.create_block();
+                let none: &[BlockArg] = &[];
+                e.b.ins().brif(refuses, next, none, wanted, none);
+                e.b.switch_to_block(wanted);
+            }
+        }
+        let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
+        for (query, plan) in program.queries.iter().zip(self.plans) {
+            e.query(&mut scope, query, plan, (ordinal, index), branch_free)?;
+        }
+        Ok(())
+    }
+}

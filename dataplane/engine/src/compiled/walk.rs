@@ -1,0 +1,292 @@
+//! The header walk as code: a block per protocol, and the layers that nodes read in variables.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
+use cranelift_frontend::Variable;
+use wt_catalog::{ProtocolId, Value};
+use wt_plan::ir::{Exprs, HeaderProgram, LayerId, LayerSel, Op};
+
+use super::emit::{Emitter, Truth, Unsupported};
+use super::frame;
+use super::lower::{LayerVal, Scope};
+use super::paths::Paths;
+use super::seek::Seekers;
+use crate::interp::PATH_HEADERS_MAX;
+
+const NO_ARGS: &[BlockArg] = &[];
+
+/// The state of a walk: variables that blocks of protocols read and write.
+pub(super) struct Walk<'p> {
+    paths: Paths<'p>,
+    selectors: &'p [LayerSel],
+    params: &'p [Value],
+    seekers: Seekers,
+    /// What [`Op::Depth`] counts; its targets come behind the layers.
+    counts: Vec<(ProtocolId, Option<LayerId>)>,
+    /// By protocol that may come again: headers of it so far.
+    repeats: Vec<(ProtocolId, Variable)>,
+    /// Headers so far, when paths can be long.
+    headers: Option<Variable>,
+    /// Address of the header to look at.
+    at: Variable,
+}
+
+impl<'p> Walk<'p> {
+    pub(super) fn new(
+        e: &mut Emitter<'_, '_>,
+        paths: Paths<'p>,
+        selectors: &'p [LayerSel],
+        exprs: &'p Exprs,
+        params: &'p [Value],
+    ) -> Result<Self, Unsupported> {
+        let mut counts = Vec::new();
+        for node in &exprs.nodes {
+            if let Op::Depth { protocol, run_below } = node.op
+                && !counts.contains(&(protocol, run_below))
+            {
+                counts.push((protocol, run_below));
+            }
+        }
+        let seekers = Seekers::new(e, &paths, selectors, &counts)?;
+        let mut word = |ty| e.b.declare_var(ty);
+        let repeated = paths.reached.iter().filter(|id| paths.repeats(**id));
+        let repeats = repeated.map(|id| (*id, word(I64))).collect();
+        let headers = paths.has_cycles().then(|| word(I64));
+        let at = word(I64);
+        Ok(Self { selectors, params, seekers, counts, repeats, headers, at, paths })
+    }
+
+    /// Emits the walk of the packet at hand; what follows it is emitted at the current block afterwards.
+    pub(super) fn emit(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
+        self.begin(e);
+        let Some(start) = self.paths.start else { return Ok(()) };
+        let reached = &self.paths.reached;
+        let blocks: Vec<Block> = reached.iter().map(|_| e.b.create_block()).collect();
+        let (malformed, too_deep, done) =
+            (e.b.create_block(), e.b.create_block(), e.b.create_block());
+        let block_of = |id: ProtocolId| {
+            reached.iter().position(|r| *r == id).map_or(done, |index| blocks[index])
+        };
+        e.b.def_var(self.at, e.start);
+        e.b.ins().jump(block_of(start), NO_ARGS);
+        for (id, block) in reached.iter().zip(&blocks) {
+            e.b.switch_to_block(*block);
+            let header = self.paths.header(*id).ok_or(Unsupported("a protocol without header"))?;
+            self.header(e, *id, header, Ends { malformed, too_deep, done }, &block_of)?;
+        }
+        for (block, counter) in [(malformed, frame::MALFORMED), (too_deep, frame::TOO_DEEP)] {
+            e.b.switch_to_block(block);
+            e.b.set_cold_block(block);
+            e.count_one(counter);
+            e.b.ins().jump(done, NO_ARGS);
+        }
+        e.b.switch_to_block(done);
+        Ok(())
+    }
+
+    /// Nothing has been found yet.
+    fn begin(&self, e: &mut Emitter<'_, '_>) {
+        self.seekers.begin(e);
+        let zero = e.word(0);
+        for (_, count) in &self.repeats {
+            e.b.def_var(*count, zero);
+        }
+        if let Some(headers) = self.headers {
+            e.b.def_var(headers, zero);
+        }
+    }
+
+    /// The block of one protocol.
+    fn header(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        id: ProtocolId,
+        header: &HeaderProgram,
+        ends: Ends,
+        block_of: &dyn Fn(ProtocolId) -> Block,
+    ) -> Result<(), Unsupported> {
+        if let Some((_, count)) = self.repeats.iter().find(|(p, _)| *p == id) {
+            let before = e.b.use_var(*count);
+            let over =
+                e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, u64::from(header.repeat));
+            self.leave_if(e, over, ends.too_deep);
+            let after = e.add_const(before, 1);
+            e.b.def_var(*count, after);
+        }
+        if let Some(headers) = self.headers {
+            let before = e.b.use_var(headers);
+            let over =
+                e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, PATH_HEADERS_MAX as u64);
+            self.leave_if(e, over, ends.too_deep);
+            let after = e.add_const(before, 1);
+            e.b.def_var(headers, after);
+        }
+        let at = e.b.use_var(self.at);
+        let available = e.b.ins().isub(e.end, at);
+        if header.min > 0 {
+            let short = e.icmp_const(IntCC::UnsignedLessThan, available, u64::from(header.min));
+            self.leave_if(e, short, ends.malformed);
+        }
+        let mut scope = Scope::new(&header.exprs, self.params, 0);
+        if !header.exprs.handles.is_empty() {
+            return Err(Unsupported("a handle in a protocol declaration"));
+        }
+        for selector in &header.layers {
+            let layer = self.header_layer(e, selector, at, header)?;
+            scope.layers.push(layer);
+        }
+        let len = self.length(e, &mut scope, header, available, ends)?;
+        for check in &header.checks {
+            let val = e.node(&mut scope, *check)?;
+            let holds = e.as_flag(val.parts)?;
+            let known = e.has_value(val.lack);
+            match e.both(Truth::When(holds), known) {
+                Truth::When(holds) => {
+                    let fails = e.icmp_flag_false(holds);
+                    self.leave_if(e, fails, ends.malformed);
+                }
+                Truth::Always => {}
+                Truth::Never => {
+                    let always = e.flag(true);
+                    self.leave_if(e, always, ends.malformed);
+                }
+            }
+        }
+        self.seekers.push(e, &self.paths, id, at)?;
+        let next = e.b.ins().iadd(at, len);
+        e.b.def_var(self.at, next);
+        for (child, when) in self.paths.children_in_order(header) {
+            let target = block_of(child);
+            let Some(when) = when else {
+                e.b.ins().jump(target, NO_ARGS);
+                return Ok(());
+            };
+            let val = e.node(&mut scope, when)?;
+            let holds = e.as_flag(val.parts)?;
+            let known = e.has_value(val.lack);
+            let rest = e.b.create_block();
+            match e.both(Truth::When(holds), known) {
+                Truth::When(follows) => e.b.ins().brif(follows, target, NO_ARGS, rest, NO_ARGS),
+                Truth::Always => e.b.ins().jump(target, NO_ARGS),
+                Truth::Never => e.b.ins().jump(rest, NO_ARGS),
+            };
+            e.b.switch_to_block(rest);
+        }
+        e.b.ins().jump(ends.done, NO_ARGS);
+        Ok(())
+    }
+
+    /// The length of a header that is well-formed and captured whole.
+    fn length(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        scope: &mut Scope<'_>,
+        header: &HeaderProgram,
+        available: V,
+        ends: Ends,
+    ) -> Result<V, Unsupported> {
+        if let Some(len) = scope.constant(header.length).and_then(Value::as_u64) {
+            // A constant between the bounds; when it is the least one, that many bytes are there.
+            if len < u64::from(header.min) || len > u64::from(header.max) {
+                let always = e.flag(true);
+                self.leave_if(e, always, ends.malformed);
+            }
+            if len > u64::from(header.min) {
+                let long = e.icmp_const(IntCC::UnsignedLessThan, available, len);
+                self.leave_if(e, long, ends.malformed);
+            }
+            return Ok(e.word(len));
+        }
+        let val = e.node(scope, header.length)?;
+        let len = e.as_word(val.parts)?;
+        if let Truth::When(known) = e.has_value(val.lack) {
+            let lacks = e.icmp_flag_false(known);
+            self.leave_if(e, lacks, ends.malformed);
+        }
+        if header.min > 0 {
+            let short = e.icmp_const(IntCC::UnsignedLessThan, len, u64::from(header.min));
+            self.leave_if(e, short, ends.malformed);
+        }
+        if header.max < u32::MAX || scope.bits(header.length) > 32 {
+            let long = e.icmp_const(IntCC::UnsignedGreaterThan, len, u64::from(header.max));
+            self.leave_if(e, long, ends.malformed);
+        }
+        let long = e.icmp(IntCC::UnsignedGreaterThan, len, available);
+        self.leave_if(e, long, ends.malformed);
+        Ok(len)
+    }
+
+    fn leave_if(&self, e: &mut Emitter<'_, '_>, cond: V, target: Block) {
+        let stay = e.b.create_block();
+        e.b.ins().brif(cond, target, NO_ARGS, stay, NO_ARGS);
+        e.b.switch_to_block(stay);
+    }
+
+    /// A layer that the expressions of a header read.
+    fn header_layer(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        selector: &LayerSel,
+        at: V,
+        header: &HeaderProgram,
+    ) -> Result<LayerVal, Unsupported> {
+        match *selector {
+            LayerSel::This => Ok(LayerVal {
+                address: at,
+                present: Truth::Always,
+                protocol: None,
+                captured_bytes: header.min,
+            }),
+            LayerSel::Above(LayerId(0), kind) => {
+                let newest = self.seekers.newest(kind).ok_or(Unsupported("a header above"))?;
+                let address = e.b.use_var(newest.address);
+                let there = e.icmp(IntCC::NotEqual, address, e.zeros);
+                let captured_bytes = self.paths.captured_bytes(kind);
+                let present = Truth::When(there);
+                Ok(LayerVal { address, present, protocol: None, captured_bytes })
+            }
+            _ => Err(Unsupported("a layer of a protocol declaration")),
+        }
+    }
+
+    /// Gives a scope the layers and counts that the walk has found.
+    pub(super) fn found(&self, e: &mut Emitter<'_, '_>, scope: &mut Scope<'_>) {
+        scope.layers.clear();
+        for (index, selector) in self.selectors.iter().enumerate() {
+            let slot = self.seekers.layer(index);
+            let address = e.b.use_var(slot.address);
+            let kind = match *selector {
+                LayerSel::Packet | LayerSel::This => None,
+                LayerSel::First(kind)
+                | LayerSel::Nth(kind, _)
+                | LayerSel::Last(kind)
+                | LayerSel::Below(_, kind)
+                | LayerSel::Above(_, kind)
+                | LayerSel::RunLast(_, kind)
+                | LayerSel::RunNth(_, kind, _) => Some(kind),
+            };
+            let present = match kind {
+                None => Truth::Always,
+                Some(_) if self.paths.start.is_none() => Truth::Never,
+                Some(_) => Truth::When(e.icmp(IntCC::NotEqual, address, e.zeros)),
+            };
+            let protocol = kind.map(|_| e.b.use_var(slot.protocol));
+            let captured_bytes = kind.map_or(0, |kind| self.paths.captured_bytes(kind));
+            scope.layers.push(LayerVal { address, present, protocol, captured_bytes });
+        }
+        let first = self.selectors.len();
+        let count = |(i, key): (usize, &(ProtocolId, Option<LayerId>))| {
+            (*key, e.b.use_var(self.seekers.layer(first + i).count))
+        };
+        scope.depths = self.counts.iter().enumerate().map(count).collect();
+    }
+}
+
+/// Where a path can end.
+#[derive(Clone, Copy)]
+struct Ends {
+    malformed: Block,
+    too_deep: Block,
+    done: Block,
+}
