@@ -5,11 +5,17 @@ use std::io::{self, Cursor, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wt_wire::{CAPLEN_MAX, CaptureError, CaptureReader, InterfaceInfo, PcapLayout};
 
+use crate::mapped::Tuning;
 use crate::reader::TraceReader;
+use crate::resync;
+use crate::sys::Mapping;
+
+/// Bytes in which a record start is looked for.
+const RESYNC_LEN: usize = 1 << 20;
 
 /// What opening a capture gave.
 #[derive(Debug)]
@@ -25,6 +31,7 @@ pub enum Opened {
 #[derive(Debug, Clone)]
 pub struct TraceFile {
     shared: Arc<Shared>,
+    tuning: Tuning,
 }
 
 #[derive(Debug)]
@@ -36,6 +43,8 @@ struct Shared {
     layout: PcapLayout,
     interface: InterfaceInfo,
     len: u64,
+    /// Made when a reader wants it first; nothing where the system does not map the file.
+    mapping: OnceLock<Option<Mapping>>,
 }
 
 impl TraceFile {
@@ -64,8 +73,14 @@ impl TraceFile {
         let [interface] = capture.interfaces() else { return Ok(Opened::Other(Box::new(capture))) };
         let interface = interface.clone();
         let (name, header) = (name.into(), header.into());
-        let shared = Shared { name, file: kept, header, layout, interface, len };
-        Ok(Opened::Plain(Self { shared: Arc::new(shared) }))
+        let mapping = OnceLock::new();
+        let shared = Shared { name, file: kept, header, layout, interface, len, mapping };
+        Ok(Opened::Plain(Self { shared: Arc::new(shared), tuning: Tuning::default() }))
+    }
+
+    /// The same file, to be read in another way; the records stay the same.
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
     }
 
     /// A reader of all records.
@@ -76,8 +91,46 @@ impl TraceFile {
     /// A reader of the records that begin in a range of bytes. A record must begin at its start:
     /// at [`PcapLayout::records_at`], or where another reader of this file ended
     /// ([`TraceReader::position`]).
+    ///
+    /// When the reader has ended without damage and its position is the start of the next range,
+    /// then a record begins there.
     pub fn reader_of(&self, range: Range<u64>) -> TraceReader {
-        TraceReader::new(self.clone(), range)
+        TraceReader::new(self.clone(), range, self.tuning)
+    }
+
+    /// Cuts the file into at most `count` ranges of about the same length that together hold all
+    /// records. The first one begins with the first record; the starts of the others are *guesses*
+    /// from the bytes. A range counts when all before it do and the reader of the one before ended,
+    /// without damage, with its [`TraceReader::position`] at the start of this one. If it does not,
+    /// read the range again with [`Self::reader_of`] from that position on; after damage there are
+    /// no further records.
+    pub fn split(&self, count: usize) -> Vec<Range<u64>> {
+        let first = self.shared.layout.records_at;
+        let step = self.shared.len.saturating_sub(first) / count.max(1) as u64;
+        let hints = (1..count as u64).map(|number| first + number * step);
+        let mut starts = vec![first];
+        starts.extend(hints.filter_map(|hint| self.guess(hint)));
+        starts.dedup();
+        let ends = starts.iter().skip(1).copied().chain([u64::MAX]);
+        starts
+            .iter()
+            .zip(ends)
+            .map(|(&start, end)| start..end)
+            .filter(|r| r.start < r.end)
+            .collect()
+    }
+
+    /// Where a record seems to begin, from an offset on.
+    fn guess(&self, hint: u64) -> Option<u64> {
+        let mut bytes = vec![0; RESYNC_LEN];
+        let mut len = 0;
+        while len < bytes.len() {
+            match self.read_at(&mut bytes[len..], hint + len as u64) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => len += count,
+            }
+        }
+        resync::chain(self.shared.layout, &bytes[..len], 0).map(|at| hint + at as u64)
     }
 
     /// Name as given.
@@ -103,6 +156,22 @@ impl TraceFile {
     /// Its one interface.
     pub fn interface(&self) -> &InterfaceInfo {
         &self.shared.interface
+    }
+
+    /// The file mapped to its length when opened, if that can be.
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        let map = || Mapping::new(&self.shared.file, usize::try_from(self.shared.len).ok()?).ok();
+        self.shared.mapping.get_or_init(map).as_ref()
+    }
+
+    /// Whether mapped bytes were asked for that the file had lost.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.shared.mapping.get().and_then(Option::as_ref).is_some_and(Mapping::is_damaged)
+    }
+
+    /// Whether bytes before an offset are gone by now.
+    pub(crate) fn is_shorter_than(&self, offset: u64) -> bool {
+        self.shared.file.metadata().is_ok_and(|metadata| metadata.len() < offset)
     }
 
     /// Reads at an offset, again when interrupted; 0 is the end.

@@ -22,8 +22,13 @@
 //! ```
 
 mod file;
+mod mapped;
 mod reader;
+mod resync;
+mod sys;
+mod walk;
 mod window;
 
 pub use file::{Opened, TraceFile};
+pub use mapped::{MapFile, Tuning};
 pub use reader::TraceReader;

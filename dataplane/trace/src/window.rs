@@ -1,20 +1,19 @@
-//! A piece of a file in memory.
-//!
-//! Read, not mapped. On the machine where this was measured (Zen 3, virtual, ext4, warm page cache,
-//! 358 bytes per record) reading costs 45 ns per record, mapping windows and populating them 75 to
-//! 160 ns: the page tables cost more than the copy. What is read also cannot be cut off under our
-//! hands when another process truncates the file. `examples/scan.rs` measures.
+//! A piece of a file in memory, read.
 
 use std::io;
+
+use wt_wire::PcapLayout;
 
 use crate::file::TraceFile;
 
 /// Bytes that are read at once.
-pub(crate) const WINDOW_LEN: usize = 512 * 1024;
+pub(crate) const WINDOW_LEN: usize = 256 * 1024;
 /// The unit in which source and destination of a copy should agree.
 const PAGE_LEN: usize = 4096;
-/// Room for what the window before left over: less than one record and two pages.
-const KEPT_LEN_MAX: usize = wt_wire::CAPLEN_MAX as usize + 16 + 2 * PAGE_LEN;
+/// Bytes of the largest record.
+const RECORD_LEN_MAX: usize = wt_wire::CAPLEN_MAX as usize + PcapLayout::RECORD_HEADER_LEN;
+/// Room for a window, for what the one before left over, and for both to begin within a page.
+const STORAGE_LEN: usize = RECORD_LEN_MAX + WINDOW_LEN + 3 * PAGE_LEN;
 
 /// Bytes of a file from the first one still needed.
 ///
@@ -35,7 +34,7 @@ pub(crate) struct Window {
 impl Window {
     /// An empty window at an offset.
     pub(crate) fn new(offset: u64) -> Self {
-        let storage = vec![0; KEPT_LEN_MAX + WINDOW_LEN + 2 * PAGE_LEN];
+        let storage = vec![0; STORAGE_LEN];
         let base = storage.as_ptr().align_offset(PAGE_LEN).min(PAGE_LEN);
         let start = base + (offset % PAGE_LEN as u64) as usize;
         Self { storage, base, start, end: start, offset }
@@ -51,10 +50,22 @@ impl Window {
         self.offset
     }
 
-    /// Drops the first `count` bytes.
-    pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
-        self.offset += count as u64;
+    /// Begins at an offset; keeps what is at hand from there.
+    pub(crate) fn go_to(&mut self, offset: u64) {
+        let len = (self.end - self.start) as u64;
+        match offset.checked_sub(self.offset).filter(|count| *count <= len) {
+            Some(count) => self.start += count as usize,
+            None => {
+                self.start = self.base + (offset % PAGE_LEN as u64) as usize;
+                self.end = self.start;
+            }
+        }
+        self.offset = offset;
+    }
+
+    /// Whether as much is at hand as the largest record takes.
+    pub(crate) fn holds_any_record(&self) -> bool {
+        self.end - self.start >= RECORD_LEN_MAX
     }
 
     /// Reads on behind the bytes at hand; says whether anything came.

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each suite uses its part")]
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use wt_trace::{Opened, TraceFile, TraceReader};
+use wt_trace::{MapFile, Opened, TraceFile, TraceReader, Tuning};
 use wt_wire::{CaptureReader, Damage, LinkType, Record};
 
 /// A record with its own bytes.
@@ -96,9 +97,14 @@ pub fn check(path: &Path, what: &str) {
     match (capture, trace) {
         (Ok(mut capture), Ok(Opened::Plain(trace))) => {
             let told = one_by_one(&mut capture);
-            let batched = in_batches(&mut trace.reader());
-            assert_eq!(batched.1, told.1, "{what}");
-            assert!(batched.0 == told.0, "{what}: the records differ");
+            for tuning in tunings() {
+                let batched = in_batches(&mut trace.clone().tuned(tuning).reader());
+                assert_same(&batched, &told, &format!("{what}, {tuning:?}"));
+            }
+            for count in [2, 3, 9] {
+                let joined = in_ranges(&trace, &trace.split(count));
+                assert_same(&joined, &told, &format!("{what}, in {count} ranges"));
+            }
         }
         (Ok(mut capture), Ok(Opened::Other(mut other))) => {
             assert_eq!(one_by_one(&mut other), one_by_one(&mut capture), "{what}");
@@ -106,6 +112,51 @@ pub fn check(path: &Path, what: &str) {
         (Err(capture), Err(trace)) => assert_eq!(trace.to_string(), capture.to_string(), "{what}"),
         (capture, trace) => panic!("{what}: {capture:?} but {trace:?}"),
     }
+}
+
+#[track_caller]
+pub fn assert_same(found: &Story, told: &Story, what: &str) {
+    assert_eq!(found.1, told.1, "{what}");
+    assert_eq!(found.0.len(), told.0.len(), "{what}");
+    let differs = found.0.iter().zip(&told.0).find(|(found, told)| found != told);
+    assert_eq!(differs, None, "{what}");
+}
+
+/// Ways to read that must not matter.
+pub fn tunings() -> Vec<Tuning> {
+    let mapped =
+        |chains, batch_len| Tuning { map: MapFile::Always, chains, batch_len, ..Tuning::default() };
+    vec![
+        Tuning::default(),
+        Tuning { read_batch_len: 100, ..Tuning::default() },
+        mapped(1, 1000),
+        mapped(2, 300),
+        mapped(7, 5000),
+        mapped(16, 1 << 16),
+        mapped(32, 512 << 10),
+    ]
+}
+
+/// What the ranges give, put together as their readers must be: a start that the range before does
+/// not end at was guessed wrongly.
+pub fn in_ranges(trace: &TraceFile, ranges: &[Range<u64>]) -> Story {
+    let mut story = Story::default();
+    let mut position = ranges[0].start;
+    for range in ranges {
+        let mut reader = trace.reader_of(range.clone());
+        let mut part = in_batches(&mut reader);
+        if range.start != position {
+            reader = trace.reader_of(position..range.end);
+            part = in_batches(&mut reader);
+        }
+        story.0.append(&mut part.0);
+        story.1 = part.1;
+        position = reader.position();
+        if story.1.is_some() {
+            break;
+        }
+    }
+    story
 }
 
 /// A little-endian microsecond pcap of records that are given with second, microsecond and data.
