@@ -9,10 +9,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wt-lang", &[]),
     ("wt-catalog", &["wt-lang"]),
     ("wt-wire", &[]),
+    ("wt-trace", &["wt-wire"]),
     ("wt-plan", &["wt-catalog", "wt-lang"]),
-    ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-wire"]),
-    ("wiretable", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-wire"]),
-    ("wt-tests", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-wire"]),
+    ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    ("wiretable", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    ("wt-tests", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
 ];
 
 fn root() -> PathBuf {

@@ -213,6 +213,13 @@ pub enum DamageKind {
         /// What the operating system said.
         message: Box<str>,
     },
+    /// Another process cut the file off while it was mapped: what was read from the offset on may
+    /// have been zeroes in the place of bytes that were gone.
+    #[error("the file of {len} bytes was cut off by another process while it was read")]
+    TruncatedWhileRead {
+        /// Length when it was opened, bytes.
+        len: u64,
+    },
 }
 
 impl DamageKind {
@@ -237,6 +244,7 @@ impl DamageKind {
             Self::TooManyInterfaces { .. } => "too_many_interfaces",
             Self::Decompression { .. } => "decompression",
             Self::Read { .. } => "read",
+            Self::TruncatedWhileRead { .. } => "truncated_while_read",
         }
     }
 
@@ -266,6 +274,9 @@ impl DamageKind {
             Self::TooManyInterfaces { .. } => "Split the file by section first.",
             Self::Decompression { .. } => {
                 "The file is corrupt, incomplete or needs over 128 MiB to decompress; what precedes is good."
+            }
+            Self::TruncatedWhileRead { .. } => {
+                "Read the file again when nothing writes to it; what precedes is good."
             }
             Self::Read { .. } => "The device or pipe failed; try to read the file again.",
         }

@@ -12,7 +12,7 @@ pub enum ByteOrder {
 }
 
 impl ByteOrder {
-    /// Reads two bytes. Indexing past the slice is the caller's bug: check the length once before.
+    /// Reads two bytes; as [`Self::u32`].
     #[inline]
     pub(crate) fn u16(self, bytes: &[u8], at: usize) -> u16 {
         let raw = [bytes[at], bytes[at + 1]];
@@ -22,9 +22,9 @@ impl ByteOrder {
         }
     }
 
-    /// Reads four bytes; as [`Self::u16`].
+    /// Reads four bytes. Indexing past the slice is the caller's bug: check the length once before.
     #[inline]
-    pub(crate) fn u32(self, bytes: &[u8], at: usize) -> u32 {
+    pub fn u32(self, bytes: &[u8], at: usize) -> u32 {
         let raw = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         match self {
             Self::Little => u32::from_le_bytes(raw),

@@ -1,0 +1,209 @@
+//! A capture file that can be read by several readers at once.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use wt_wire::{CAPLEN_MAX, CaptureError, CaptureReader, InterfaceInfo, PcapLayout};
+
+use crate::mapped::Tuning;
+use crate::reader::TraceReader;
+use crate::resync;
+use crate::sys::Mapping;
+
+/// Bytes in which a record start is looked for.
+const RESYNC_LEN: usize = 1 << 20;
+
+/// What opening a capture gave.
+#[derive(Debug)]
+pub enum Opened {
+    /// A plain classic pcap in a regular file.
+    Plain(TraceFile),
+    /// Any other capture, with no record read yet.
+    Other(Box<CaptureReader>),
+}
+
+/// A regular file that holds a plain classic pcap. Clones share the open file; readers of it keep
+/// their own positions.
+#[derive(Debug, Clone)]
+pub struct TraceFile {
+    shared: Arc<Shared>,
+    tuning: Tuning,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: Box<str>,
+    file: File,
+    /// The file header, with which a reader of the remainder begins.
+    header: Box<[u8]>,
+    layout: PcapLayout,
+    interface: InterfaceInfo,
+    len: u64,
+    /// Made when a reader wants it first; nothing where the system does not map the file.
+    mapping: OnceLock<Option<Mapping>>,
+}
+
+impl TraceFile {
+    /// Opens a capture.
+    ///
+    /// # Errors
+    /// As [`CaptureReader::open`].
+    pub fn open(path: &Path) -> Result<Opened, CaptureError> {
+        let name = path.to_string_lossy();
+        let refused = |source| CaptureError::Open { name: name.as_ref().into(), source };
+        let file = File::open(path).map_err(refused)?;
+        // The clone shares the position, which nothing here uses: readers say where they read.
+        let kept = file.try_clone().map_err(refused)?;
+        let capture = CaptureReader::from_file(&name, file)?;
+        let (Some(layout), Some(len)) = (capture.pcap_layout(), capture.size_hint()) else {
+            return Ok(Opened::Other(Box::new(capture)));
+        };
+        // A few link types have records that no window of fixed size holds.
+        if layout.caplen_max > CAPLEN_MAX {
+            return Ok(Opened::Other(Box::new(capture)));
+        }
+        let mut header = vec![0; layout.records_at as usize];
+        if kept.read_exact_at(&mut header, 0).is_err() {
+            return Ok(Opened::Other(Box::new(capture)));
+        }
+        let [interface] = capture.interfaces() else { return Ok(Opened::Other(Box::new(capture))) };
+        let interface = interface.clone();
+        let (name, header) = (name.into(), header.into());
+        let mapping = OnceLock::new();
+        let shared = Shared { name, file: kept, header, layout, interface, len, mapping };
+        Ok(Opened::Plain(Self { shared: Arc::new(shared), tuning: Tuning::default() }))
+    }
+
+    /// The same file, to be read in another way; the records stay the same.
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
+    }
+
+    /// A reader of all records.
+    pub fn reader(&self) -> TraceReader {
+        self.reader_of(self.shared.layout.records_at..u64::MAX)
+    }
+
+    /// A reader of the records that begin in a range of bytes. A record must begin at its start:
+    /// at [`PcapLayout::records_at`], or where another reader of this file ended
+    /// ([`TraceReader::position`]).
+    ///
+    /// When the reader has ended without damage and its position is the start of the next range,
+    /// then a record begins there.
+    pub fn reader_of(&self, range: Range<u64>) -> TraceReader {
+        TraceReader::new(self.clone(), range, self.tuning)
+    }
+
+    /// Cuts the file into at most `count` ranges of about the same length that together hold all
+    /// records. The first one begins with the first record; the starts of the others are *guesses*
+    /// from the bytes. A range counts when all before it do and the reader of the one before ended,
+    /// without damage, with its [`TraceReader::position`] at the start of this one. If it does not,
+    /// read the range again with [`Self::reader_of`] from that position on; after damage there are
+    /// no further records.
+    pub fn split(&self, count: usize) -> Vec<Range<u64>> {
+        let first = self.shared.layout.records_at;
+        let step = self.shared.len.saturating_sub(first) / count.max(1) as u64;
+        let hints = (1..count as u64).map(|number| first + number * step);
+        let mut starts = vec![first];
+        starts.extend(hints.filter_map(|hint| self.guess(hint)));
+        starts.dedup();
+        let ends = starts.iter().skip(1).copied().chain([u64::MAX]);
+        starts
+            .iter()
+            .zip(ends)
+            .map(|(&start, end)| start..end)
+            .filter(|r| r.start < r.end)
+            .collect()
+    }
+
+    /// Where a record seems to begin, from an offset on.
+    fn guess(&self, hint: u64) -> Option<u64> {
+        let mut bytes = vec![0; RESYNC_LEN];
+        let mut len = 0;
+        while len < bytes.len() {
+            match self.read_at(&mut bytes[len..], hint + len as u64) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => len += count,
+            }
+        }
+        resync::chain(self.shared.layout, &bytes[..len], 0).map(|at| hint + at as u64)
+    }
+
+    /// Name as given.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Length when it was opened, bytes.
+    pub fn len(&self) -> u64 {
+        self.shared.len
+    }
+
+    /// Whether it had no byte beyond its header when it was opened.
+    pub fn is_empty(&self) -> bool {
+        self.shared.len <= self.shared.layout.records_at
+    }
+
+    /// How its records lie in it.
+    pub fn layout(&self) -> PcapLayout {
+        self.shared.layout
+    }
+
+    /// Its one interface.
+    pub fn interface(&self) -> &InterfaceInfo {
+        &self.shared.interface
+    }
+
+    /// The file mapped to its length when opened, if that can be.
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        let map = || Mapping::new(&self.shared.file, usize::try_from(self.shared.len).ok()?).ok();
+        self.shared.mapping.get_or_init(map).as_ref()
+    }
+
+    /// Whether mapped bytes were asked for that the file had lost.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.shared.mapping.get().and_then(Option::as_ref).is_some_and(Mapping::is_damaged)
+    }
+
+    /// Whether bytes before an offset are gone by now.
+    pub(crate) fn is_shorter_than(&self, offset: u64) -> bool {
+        self.shared.file.metadata().is_ok_and(|metadata| metadata.len() < offset)
+    }
+
+    /// Reads at an offset, again when interrupted; 0 is the end.
+    pub(crate) fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match self.shared.file.read_at(out, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The reader of everything, set to go on at the start of a record.
+    pub(crate) fn sequential(&self, offset: u64) -> Result<CaptureReader, CaptureError> {
+        let header = Cursor::new(self.shared.header.clone());
+        let mut reader = CaptureReader::from_reader(&self.shared.name, header)?;
+        let continued = reader.continue_at(offset, Bytes { file: self.clone(), offset });
+        assert!(continued, "the layout was taken from the same header");
+        Ok(reader)
+    }
+}
+
+/// The bytes of a file from an offset on.
+struct Bytes {
+    file: TraceFile,
+    offset: u64,
+}
+
+impl Read for Bytes {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.shared.file.read_at(out, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}

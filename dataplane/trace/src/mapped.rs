@@ -1,0 +1,156 @@
+//! The mapped part of a reader: which bytes are at hand, and whether mapping pays.
+//!
+//! It depends on how the page cache holds the file, which nobody can ask for and which changes.
+//! Measured with `examples/scan.rs` (Zen 3, virtual, ext4, all in the cache, 358 bytes per record,
+//! least and median of nine rounds, a consumer that reads 60 bytes of each packet):
+//!
+//! | | ns per record |
+//! |---|---|
+//! | only the copy, reads of 256 KiB | 36, 39 |
+//! | one cursor over reads of 256 KiB | 43, 48 |
+//! | mapped huge pages (populating takes 5 ns per 4 KiB), one chain | 101, 109 |
+//! | the same, 8 chains | 38, 43 |
+//! | the same, 16 chains | 33, 41 |
+//! | mapped small pages (populating takes 230 to 450 ns), 16 chains | 92, 100 |
+//!
+//! Files written or first read in large pieces lie in huge pages, others do not. So the time that
+//! populating takes decides, piece by piece.
+
+use std::time::{Duration, Instant};
+
+use wt_wire::CAPLEN_MAX;
+
+use crate::file::TraceFile;
+use crate::walk::Cut;
+
+/// Files below this are read: a mapping costs more than the copy.
+const FILE_LEN_MIN: u64 = 4 << 20;
+/// Bytes that are made accessible at once.
+const POPULATE_LEN: u64 = 2 << 20;
+/// Bytes of a try.
+const TRY_LEN: u64 = 512 << 10;
+/// Bytes that are read before the next try: few when the last ones went well, as any pause looks
+/// like slowness, then twice as many each time.
+const TRY_AGAIN_AFTER_MIN: u64 = 4 << 20;
+const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
+/// Populating pays up to this per page of 4 KiB: a page costs 110 ns less to walk in place, with
+/// several chains, than to copy and walk, and unmapping it takes half of what populating takes.
+const POPULATE_NS_PER_PAGE_MAX: u32 = 60;
+/// Room behind the start of a record in which it ends.
+const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + 16;
+
+/// How a reader goes about its file. It changes the speed, never the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Whether files may be mapped.
+    pub map: MapFile,
+    /// Chains that are walked at once in a mapped file, at most 16.
+    pub chains: usize,
+    /// Bytes of a batch of a mapped file, which `chains` share.
+    pub batch_len: usize,
+    /// Bytes of a batch of a file that is read.
+    pub read_batch_len: usize,
+}
+
+/// Whether files are mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapFile {
+    /// Where trying shows that it is cheap.
+    WhereItPays,
+    /// Wherever the system allows it.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl Tuning {
+    pub(crate) fn cut(self) -> Cut {
+        Cut { chains: self.chains, segment_len: self.batch_len / self.chains.max(1) }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            map: MapFile::WhereItPays,
+            chains: 16,
+            batch_len: 512 << 10,
+            read_batch_len: 64 << 10,
+        }
+    }
+}
+
+/// The bytes at hand of a mapped file.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// File offset of the first byte at hand.
+    offset: u64,
+    /// Bytes that are accessible end here.
+    populated: u64,
+    /// Before this offset mapping is not tried.
+    not_before: u64,
+    /// Bytes that are read before the next try.
+    try_again_after: u64,
+}
+
+impl Mapped {
+    pub(crate) fn new(offset: u64) -> Self {
+        let try_again_after = TRY_AGAIN_AFTER_MIN;
+        Self { offset, populated: offset, not_before: 0, try_again_after }
+    }
+
+    /// Puts the bytes from `position` at hand, if mapping pays there.
+    pub(crate) fn advance(&mut self, file: &TraceFile, position: u64, tuning: Tuning) -> bool {
+        let is_wanted = match tuning.map {
+            MapFile::Always => true,
+            MapFile::Never => false,
+            MapFile::WhereItPays => file.len() >= FILE_LEN_MIN && position >= self.not_before,
+        };
+        if !is_wanted || position >= file.len() {
+            return false;
+        }
+        let Some(mapping) = file.mapping() else { return false };
+        // After a stretch that was read, or at first, a small piece tells.
+        let is_try = position >= self.populated;
+        let needed = (position + tuning.batch_len as u64 + RECORD_LEN_MAX).min(file.len());
+        self.populated = self.populated.max(position);
+        while self.populated < needed {
+            let at = self.populated;
+            let len = match is_try && at == position {
+                true => TRY_LEN,
+                false => POPULATE_LEN - at % POPULATE_LEN,
+            };
+            let begun = Instant::now();
+            if mapping.populate(at as usize, len as usize).is_err() {
+                // What is wrong is found by reading.
+                self.not_before = u64::MAX;
+                return false;
+            }
+            let limit = POPULATE_NS_PER_PAGE_MAX * len.div_ceil(4096) as u32;
+            let is_slow = begun.elapsed() > Duration::from_nanos(u64::from(limit));
+            self.populated = at + len;
+            if is_slow && tuning.map == MapFile::WhereItPays {
+                self.not_before = position + self.try_again_after;
+                self.try_again_after = (self.try_again_after * 2).min(TRY_AGAIN_AFTER_MAX);
+                return false;
+            }
+            if len == POPULATE_LEN && !is_slow {
+                self.try_again_after = TRY_AGAIN_AFTER_MIN;
+            }
+        }
+        self.offset = position;
+        true
+    }
+
+    /// The bytes at hand: those of a batch, and behind them room for the end of its last record.
+    pub(crate) fn bytes<'a>(&self, file: &'a TraceFile) -> &'a [u8] {
+        let bytes = file.mapping().map(|mapping| mapping.bytes()).unwrap_or_default();
+        let end = self.populated.min(bytes.len() as u64) as usize;
+        bytes.get(self.offset as usize..end).unwrap_or_default()
+    }
+
+    /// File offset of [`Self::bytes`].
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+}

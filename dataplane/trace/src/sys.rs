@@ -1,0 +1,229 @@
+//! What only the machine can do: mapping files, surviving their truncation, prefetching.
+#![expect(unsafe_code, reason = "mappings, a signal handler and prefetches have no safe interface")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Mappings start at a multiple of this, so that the kernel can map huge pages as such.
+const HUGE_PAGE_LEN: usize = 2 << 20;
+/// Smallest unit of a mapping.
+const PAGE_LEN: usize = 4096;
+/// Mappings that can be guarded at a time; further files are read instead.
+const GUARDS_MAX: usize = 64;
+
+/// Asks for the cache line at an index, which may lie outside.
+#[inline(always)]
+pub(crate) fn prefetch(bytes: &[u8], at: usize) {
+    let place = bytes.as_ptr().wrapping_add(at);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// A file mapped for reading, from its start.
+///
+/// Where the file is truncated while it is mapped, its bytes become zeroes and
+/// [`Self::is_damaged`] says so; the process goes on.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    /// Address space taken, of which the mapping is a part.
+    reserved: usize,
+    reserved_len: usize,
+    base: usize,
+    len: usize,
+    guard: &'static Guard,
+}
+
+/// A range of addresses that the handler of SIGBUS knows.
+#[derive(Debug)]
+struct Guard {
+    taken: AtomicBool,
+    base: AtomicUsize,
+    /// 0 while the range is not valid.
+    len: AtomicUsize,
+    damaged: AtomicBool,
+}
+
+static GUARDS: [Guard; GUARDS_MAX] = [const {
+    Guard {
+        taken: AtomicBool::new(false),
+        base: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        damaged: AtomicBool::new(false),
+    }
+}; GUARDS_MAX];
+
+/// What handled SIGBUS before.
+static PREVIOUS: OnceLock<Previous> = OnceLock::new();
+
+struct Previous(libc::sigaction);
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file.
+    pub(crate) fn new(file: &File, len: usize) -> io::Result<Self> {
+        install_handler()?;
+        let free = |guard: &&Guard| {
+            let swap = (Ordering::AcqRel, Ordering::Relaxed);
+            guard.taken.compare_exchange(false, true, swap.0, swap.1).is_ok()
+        };
+        let guard = GUARDS.iter().find(free).ok_or(io::ErrorKind::QuotaExceeded)?;
+        let mapped = Self::map(file, len, guard);
+        if mapped.is_err() {
+            guard.taken.store(false, Ordering::Release);
+        }
+        mapped
+    }
+
+    fn map(file: &File, len: usize, guard: &'static Guard) -> io::Result<Self> {
+        let whole_len = len.next_multiple_of(PAGE_LEN);
+        let reserved_len = whole_len + HUGE_PAGE_LEN;
+        let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: the kernel picks addresses that nothing uses.
+        let reserved =
+            unsafe { libc::mmap(ptr::null_mut(), reserved_len, libc::PROT_NONE, reserve, -1, 0) };
+        if reserved == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = (reserved as usize).next_multiple_of(HUGE_PAGE_LEN);
+        guard.damaged.store(false, Ordering::Relaxed);
+        guard.base.store(base, Ordering::Relaxed);
+        // From here on, dropping gives the addresses and the guard back.
+        let mapping = Self { reserved: reserved as usize, reserved_len, base, len, guard };
+        let (place, fixed) = (base as *mut libc::c_void, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: the range lies in the one just reserved, which nothing else uses.
+        let mapped =
+            unsafe { libc::mmap(place, whole_len, libc::PROT_READ, fixed, file.as_raw_fd(), 0) };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        guard.len.store(whole_len, Ordering::Release);
+        mapping.advise(0, whole_len, libc::MADV_SEQUENTIAL)?;
+        Ok(mapping)
+    }
+
+    /// The bytes of the file. Other processes may change them: what decides about memory must be
+    /// copied before it is checked.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the range stays mapped and readable as long as `self` lives, also past the end
+        // of a truncated file, where the handler puts zeroes.
+        unsafe { std::slice::from_raw_parts(self.base as *const u8, self.len) }
+    }
+
+    /// Makes bytes of the file accessible without faults, and fails where the file has no such
+    /// bytes any more.
+    pub(crate) fn populate(&self, at: usize, len: usize) -> io::Result<()> {
+        self.advise(at, len, libc::MADV_POPULATE_READ)
+    }
+
+    /// Whether bytes were asked for that the file had lost.
+    #[inline]
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.guard.damaged.load(Ordering::Acquire)
+    }
+
+    fn advise(&self, at: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
+        let end = (at + len).next_multiple_of(PAGE_LEN).min(self.len.next_multiple_of(PAGE_LEN));
+        let at = at / PAGE_LEN * PAGE_LEN;
+        let Some(len) = end.checked_sub(at).filter(|len| *len > 0) else { return Ok(()) };
+        // SAFETY: the range lies within the mapping; neither advice changes what it holds.
+        let done = unsafe { libc::madvise((self.base + at) as *mut libc::c_void, len, advice) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.guard.len.store(0, Ordering::Release);
+        // SAFETY: the range was reserved by this value, and no borrow of it is left.
+        unsafe { libc::munmap(self.reserved as *mut libc::c_void, self.reserved_len) };
+        self.guard.taken.store(false, Ordering::Release);
+    }
+}
+
+/// Installs the handler of SIGBUS, once.
+fn install_handler() -> io::Result<()> {
+    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
+        // SAFETY: all zeroes is a value of this C structure.
+        let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointers are null or valid; this only asks.
+        let asked = unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) };
+        if asked != 0 {
+            return Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
+        }
+        // Known before the handler runs for the first time.
+        let _ = PREVIOUS.set(Previous(previous));
+        let mut action = previous;
+        action.sa_sigaction = on_bus_error as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for, and does only what is
+        // safe in a handler.
+        let set = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+        if set != 0 {
+            return Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
+        }
+        Ok(())
+    });
+    (*installed).map_err(io::Error::from_raw_os_error)
+}
+
+/// Puts zeroes where a guarded file has lost its bytes; anything else goes where it went before.
+extern "C" fn on_bus_error(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel passes a valid structure, which for SIGBUS has an address.
+    let address = unsafe { (*info).si_addr() } as usize;
+    for guard in &GUARDS {
+        let len = guard.len.load(Ordering::Acquire);
+        let base = guard.base.load(Ordering::Relaxed);
+        if !(base..base + len).contains(&address) {
+            continue;
+        }
+        // The file ends before this page, so nothing behind it is there either.
+        let page = address / PAGE_LEN * PAGE_LEN;
+        let zeroes =
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let (place, len) = (page as *mut libc::c_void, base + len - page);
+        // SAFETY: the range lies within a live mapping of ours that is only read; the call is a
+        // plain system call and safe in a handler.
+        let put = unsafe { libc::mmap(place, len, libc::PROT_READ, zeroes, -1, 0) };
+        if put != libc::MAP_FAILED {
+            guard.damaged.store(true, Ordering::Release);
+            return;
+        }
+    }
+    pass_on(signal, info, context);
+}
+
+fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let Some(Previous(previous)) = PREVIOUS.get() else { return };
+    match previous.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // The instruction runs again and ends the process as it would have without us.
+            // SAFETY: the structure was filled in by the kernel.
+            unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: with SA_SIGINFO the address is that of such a function.
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: without SA_SIGINFO the address is that of such a function.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What the suites share: what a reader tells, and files to read.
+#![allow(dead_code, reason = "each suite uses its part")]
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use wt_trace::{MapFile, Opened, TraceFile, TraceReader, Tuning};
+use wt_wire::{CaptureReader, Damage, LinkType, Record};
+
+/// A record with its own bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    pub offset: u64,
+    pub timestamp_ns: u64,
+    pub len: u32,
+    pub link_type: LinkType,
+    pub data: Vec<u8>,
+}
+
+impl From<Record<'_>> for Owned {
+    fn from(record: Record<'_>) -> Self {
+        let Record { offset, timestamp_ns, len, link_type, .. } = record;
+        Self { offset, timestamp_ns, len, link_type, data: record.data.to_vec() }
+    }
+}
+
+/// All that a capture gives: its records, then the damage.
+pub type Story = (Vec<Owned>, Option<Damage>);
+
+/// The definition: record by record.
+pub fn one_by_one(reader: &mut CaptureReader) -> Story {
+    let mut story = Story::default();
+    loop {
+        match reader.next() {
+            Ok(Some(record)) => story.0.push(Owned::from(record)),
+            Ok(None) => return story,
+            Err(error) => story.1 = error.damage().cloned(),
+        }
+    }
+}
+
+/// Everything that a trace reader gives; checks its position on the way.
+pub fn in_batches(reader: &mut TraceReader) -> Story {
+    let mut story = Story::default();
+    loop {
+        match reader.next_batch() {
+            Ok(Some(batch)) => {
+                assert!(!batch.records.is_empty());
+                story.0.extend(batch.iter().map(Owned::from));
+                let last = story.0.last().expect("a record");
+                assert_eq!(reader.position(), last.offset + 16 + last.data.len() as u64);
+            }
+            Ok(None) => break,
+            Err(error) => {
+                assert!(story.1.is_none(), "damage is told once");
+                story.1 = error.damage().cloned();
+            }
+        }
+    }
+    assert!(matches!(reader.next_batch(), Ok(None)));
+    story
+}
+
+/// A file of these bytes, under a name of its own.
+pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).expect("writes a file");
+    path
+}
+
+/// The plain pcap at a path, if it is one.
+pub fn plain(path: &Path) -> Option<TraceFile> {
+    match TraceFile::open(path) {
+        Ok(Opened::Plain(trace)) => Some(trace),
+        Ok(Opened::Other(_)) | Err(_) => None,
+    }
+}
+
+/// Captures of the tree, all kinds.
+pub fn captures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/captures");
+    let mut paths = Vec::new();
+    for directory in [root.clone(), root.join("damaged"), root.join("generated")] {
+        let entries = fs::read_dir(directory).expect("captures").flatten();
+        paths.extend(entries.map(|entry| entry.path()).filter(|path| path.is_file()));
+    }
+    assert!(paths.len() > 40);
+    paths
+}
+
+/// Compares a file with what record by record gives.
+#[track_caller]
+pub fn check(path: &Path, what: &str) {
+    let capture = CaptureReader::open(path);
+    let trace = TraceFile::open(path);
+    match (capture, trace) {
+        (Ok(mut capture), Ok(Opened::Plain(trace))) => {
+            let told = one_by_one(&mut capture);
+            for tuning in tunings() {
+                let batched = in_batches(&mut trace.clone().tuned(tuning).reader());
+                assert_same(&batched, &told, &format!("{what}, {tuning:?}"));
+            }
+            for count in [2, 3, 9] {
+                let joined = in_ranges(&trace, &trace.split(count));
+                assert_same(&joined, &told, &format!("{what}, in {count} ranges"));
+            }
+        }
+        (Ok(mut capture), Ok(Opened::Other(mut other))) => {
+            assert_eq!(one_by_one(&mut other), one_by_one(&mut capture), "{what}");
+        }
+        (Err(capture), Err(trace)) => assert_eq!(trace.to_string(), capture.to_string(), "{what}"),
+        (capture, trace) => panic!("{what}: {capture:?} but {trace:?}"),
+    }
+}
+
+#[track_caller]
+pub fn assert_same(found: &Story, told: &Story, what: &str) {
+    assert_eq!(found.1, told.1, "{what}");
+    assert_eq!(found.0.len(), told.0.len(), "{what}");
+    let differs = found.0.iter().zip(&told.0).find(|(found, told)| found != told);
+    assert_eq!(differs, None, "{what}");
+}
+
+/// Ways to read that must not matter.
+pub fn tunings() -> Vec<Tuning> {
+    let mapped =
+        |chains, batch_len| Tuning { map: MapFile::Always, chains, batch_len, ..Tuning::default() };
+    vec![
+        Tuning::default(),
+        Tuning { read_batch_len: 100, ..Tuning::default() },
+        mapped(1, 1000),
+        mapped(2, 300),
+        mapped(7, 5000),
+        mapped(16, 1 << 16),
+        mapped(32, 512 << 10),
+    ]
+}
+
+/// What the ranges give, put together as their readers must be: a start that the range before does
+/// not end at was guessed wrongly.
+pub fn in_ranges(trace: &TraceFile, ranges: &[Range<u64>]) -> Story {
+    let mut story = Story::default();
+    let mut position = ranges[0].start;
+    for range in ranges {
+        let mut reader = trace.reader_of(range.clone());
+        let mut part = in_batches(&mut reader);
+        if range.start != position {
+            reader = trace.reader_of(position..range.end);
+            part = in_batches(&mut reader);
+        }
+        story.0.append(&mut part.0);
+        story.1 = part.1;
+        position = reader.position();
+        if story.1.is_some() {
+            break;
+        }
+    }
+    story
+}
+
+/// A little-endian microsecond pcap of records that are given with second, microsecond and data.
+pub fn pcap(records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1] {
+        bytes.extend_from_slice(&u32::to_le_bytes(word));
+    }
+    for (second, fraction, data) in records {
+        let len = data.len() as u32;
+        for word in [*second, *fraction, len, len] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(data);
+    }
+    bytes
+}
