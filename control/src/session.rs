@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use wt_catalog::Catalog;
-use wt_engine::Source;
+use wt_engine::{Captures, Source};
 use wt_lang::Diagnostic;
 use wt_plan::{CompileInput, Compiled, InterfaceInfo};
+use wt_trace::{Opened as OpenedTrace, TraceFile};
 use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
 use crate::cli::TextArgs;
@@ -86,14 +87,20 @@ pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
     let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new() };
     for traces in all {
         let mut readers = Vec::new();
+        let mut plain = None;
         for file in &traces.files {
-            let reader = if file.as_os_str() == "-" {
+            let trace = if file.as_os_str() == "-" {
                 CaptureReader::from_reader("-", std::io::stdin())
+                    .map(Box::new)
+                    .map(OpenedTrace::Other)
+            } else if traces.files.len() == 1 {
+                TraceFile::open(file)
             } else {
-                CaptureReader::open(file)
+                CaptureReader::open(file).map(Box::new).map(OpenedTrace::Other)
             };
-            match reader {
-                Ok(reader) => readers.push(reader),
+            match trace {
+                Ok(OpenedTrace::Plain(trace)) => plain = Some(trace),
+                Ok(OpenedTrace::Other(reader)) => readers.push(*reader),
                 Err(error @ CaptureError::Open { .. }) => {
                     return Err(Failure::Environment(error.to_string()));
                 }
@@ -103,7 +110,10 @@ pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
                 }
             }
         }
-        let captures = MergedCaptures::new(readers);
+        let captures = match plain {
+            Some(trace) => Captures::Plain(trace),
+            None => MergedCaptures::new(readers).into(),
+        };
         opened.sources.push(Source { interface: traces.interface.clone(), captures });
     }
     Ok(opened)

@@ -117,8 +117,10 @@ pub fn run_bytes(plan: &PhysicalPlan, name: &str, bytes: Vec<u8>) -> Ending {
         Ok(reader) => reader,
         Err(error) => return Ending::NoCapture(error),
     };
-    let source =
-        Source { interface: "default".to_owned(), captures: MergedCaptures::new(vec![reader]) };
+    let source = Source {
+        interface: "default".to_owned(),
+        captures: MergedCaptures::new(vec![reader]).into(),
+    };
     let mut sink = ValueSink::new(plan);
     match wt_engine::run(plan, vec![source], &RunOptions::default(), &mut sink) {
         Ok(report) => Ending::Answered(Box::new(sink.into_answers(plan, report))),

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use wt_catalog::Catalog;
-use wt_engine::{RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
+use wt_engine::{Captures, RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
 use wt_plan::explain::ExplainOptions;
 use wt_plan::{CompileInput, Compiled, InterfaceInfo};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_trace::{Opened, TraceFile};
+use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
 use crate::slt::{Item, Kind, Record, Suite};
 
@@ -45,6 +46,17 @@ impl Backend {
 }
 
 impl Backend {
+    /// Files as it reads them: one plain file in mapped windows, but for the interpreter.
+    fn captures(self, files: &[PathBuf]) -> Result<Captures, CaptureError> {
+        if let ([file], true) = (files, self != Backend::Interpreter)
+            && let Opened::Plain(trace) = TraceFile::open(file)?
+        {
+            return Ok(Captures::Plain(trace));
+        }
+        let readers: Result<Vec<_>, _> = files.iter().map(|f| CaptureReader::open(f)).collect();
+        Ok(MergedCaptures::new(readers?).into())
+    }
+
     /// How the engine runs it.
     pub fn options(self) -> RunOptions<'static> {
         let (backend, batch_packets_max) = match self {
@@ -163,8 +175,7 @@ impl Setup {
     ) -> Result<RunReport, String> {
         let mut sources = Vec::new();
         for (interface, files) in &self.traces {
-            let readers: Result<Vec<_>, _> = files.iter().map(|f| CaptureReader::open(f)).collect();
-            let captures = MergedCaptures::new(readers.map_err(|e| e.to_string())?);
+            let captures = backend.captures(files).map_err(|e| e.to_string())?;
             sources.push(Source { interface: interface.clone(), captures });
         }
         let options = backend.options();

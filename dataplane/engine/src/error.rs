@@ -1,5 +1,7 @@
 //! Why a run could not start or go on.
 
+use wt_wire::CaptureError;
+
 use crate::memory::MemoryExceeded;
 use crate::setup::SetupError;
 
@@ -19,6 +21,15 @@ pub enum EngineError {
     TwoSources {
         /// The interface.
         interface: String,
+    },
+    /// A capture could not be read again.
+    #[error("the capture of interface `{interface}`: {source}")]
+    Source {
+        /// The interface.
+        interface: String,
+        /// What the reader said.
+        #[source]
+        source: CaptureError,
     },
     /// The plan could not be started.
     #[error(transparent)]
@@ -55,6 +66,7 @@ impl EngineError {
             Self::Setup(SetupError::Handle { .. }) => {
                 "Patterns are POSIX extended regular expressions; tables are files with one entry per line."
             }
+            Self::Source { source, .. } => return Some(source.hint()),
             Self::NoCode { .. } => "Run it with --backend interpreter.",
             Self::Sink { .. } => "Check that the target can be written and has room.",
             Self::Setup(SetupError::Plan(_)) => return None,

@@ -39,5 +39,5 @@ pub use packet::{Packet, PacketBatch};
 pub use run::{Backend, Progress, RunEnd, RunOptions, RunReport, run};
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
-pub use source::Source;
+pub use source::{Captures, Source};
 pub use tuple::{Message, Tuple};

@@ -100,10 +100,10 @@ pub fn run(
     sink: &mut dyn RowSink,
 ) -> Result<RunReport, EngineError> {
     check::check(plan).map_err(SetupError::from)?;
-    let mut feeds = feeds(plan, sources)?;
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     let mut memory = Memory::new(options.memory_bytes_max);
     let graph = Graph::new(plan, &params)?;
+    let mut feeds = feeds(plan, sources, graph.may_ask())?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
     let mut not_compiled = Vec::new();
     for (index, interface) in plan.interfaces.iter().enumerate() {
@@ -125,7 +125,11 @@ pub fn run(
 }
 
 /// The sources in the order of the plan's interfaces.
-fn feeds(plan: &PhysicalPlan, sources: Vec<Source>) -> Result<Vec<Feed>, EngineError> {
+fn feeds(
+    plan: &PhysicalPlan,
+    sources: Vec<Source>,
+    may_ask: bool,
+) -> Result<Vec<Feed>, EngineError> {
     let known: Vec<String> = sources.iter().map(|source| source.interface.clone()).collect();
     for (i, interface) in known.iter().enumerate() {
         if known[..i].contains(interface) {
@@ -133,6 +137,7 @@ fn feeds(plan: &PhysicalPlan, sources: Vec<Source>) -> Result<Vec<Feed>, EngineE
         }
     }
     let mut sources: Vec<Option<Source>> = sources.into_iter().map(Some).collect();
+    let alone = plan.interfaces.len() == 1 && !may_ask;
     let mut feeds = Vec::with_capacity(plan.interfaces.len());
     for (number, interface) in plan.interfaces.iter().enumerate() {
         let wanted = |source: &&mut Option<Source>| {
@@ -142,7 +147,7 @@ fn feeds(plan: &PhysicalPlan, sources: Vec<Source>) -> Result<Vec<Feed>, EngineE
             let interface = interface.name.clone();
             return Err(EngineError::NoSource { interface, known });
         };
-        feeds.push(Feed::new(number, source));
+        feeds.push(Feed::new(number, source, alone)?);
     }
     Ok(feeds)
 }

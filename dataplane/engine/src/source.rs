@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use wt_catalog::Value;
-use wt_wire::{Batch, CaptureError, MergedCaptures, RecordRef};
+use wt_trace::{TraceFile, TraceReader};
+use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
 
+use crate::error::EngineError;
 use crate::ledger::{CaptureDamage, InterfaceLedger};
 use crate::packet::PacketBatch;
 
@@ -14,7 +16,41 @@ pub struct Source {
     /// Interface name, as the plan knows it.
     pub interface: String,
     /// Its captures.
-    pub captures: MergedCaptures,
+    pub captures: Captures,
+}
+
+/// Captures of one interface.
+#[derive(Debug)]
+pub enum Captures {
+    /// Any captures, merged by time.
+    Merged(MergedCaptures),
+    /// One plain pcap file, read as fast as the machine allows when it is the only source.
+    Plain(TraceFile),
+}
+
+impl From<MergedCaptures> for Captures {
+    fn from(captures: MergedCaptures) -> Self {
+        Self::Merged(captures)
+    }
+}
+
+impl Captures {
+    /// The same captures, one record at a time. A file that cannot be read again is left out, and why is said.
+    fn merged(self) -> (MergedCaptures, Option<CaptureError>) {
+        match self {
+            Self::Merged(captures) => (captures, None),
+            Self::Plain(trace) => match trace.capture() {
+                Ok(reader) => (MergedCaptures::new(vec![reader]), None),
+                Err(error) => (MergedCaptures::new(Vec::new()), Some(error)),
+            },
+        }
+    }
+}
+
+/// What packets come from.
+enum Input {
+    Merged { captures: MergedCaptures, records: Vec<RecordRef> },
+    Plain(TraceReader),
 }
 
 /// Indices of interfaces by order of first appearance, over all sources of a run.
@@ -40,35 +76,45 @@ struct Label {
 /// A source at work.
 pub(crate) struct Feed {
     number: usize,
-    captures: MergedCaptures,
+    input: Input,
     /// Name for packets of captures that give none.
     name: Value,
     /// By capture, then interface within it.
     labels: Vec<Vec<Option<Label>>>,
-    records: Vec<RecordRef>,
     ledger: InterfaceLedger,
 }
 
 impl Feed {
-    pub(crate) fn new(number: usize, source: Source) -> Self {
+    /// `alone` tells that no other source is read, and that nobody asks for the time of what comes next.
+    pub(crate) fn new(number: usize, source: Source, alone: bool) -> Result<Self, EngineError> {
         let Source { interface, captures } = source;
-        Self {
+        let (input, count) = match captures {
+            Captures::Plain(trace) if alone => (Input::Plain(trace.reader()), 1),
+            captures => {
+                let (captures, error) = captures.merged();
+                if let Some(source) = error {
+                    return Err(EngineError::Source { interface, source });
+                }
+                let count = captures.len();
+                (Input::Merged { captures, records: Vec::new() }, count)
+            }
+        };
+        Ok(Self {
             number,
             name: Value::bytes(&interface),
-            labels: vec![Vec::new(); captures.len()],
-            captures,
-            records: Vec::new(),
+            labels: vec![Vec::new(); count],
+            input,
             ledger: InterfaceLedger { name: interface, ..Default::default() },
-        }
+        })
     }
 
     /// Time of the packet that comes next; nothing when all captures have ended.
     pub(crate) fn head_timestamp_ns(&mut self) -> Option<u64> {
-        while let Err(error) = self.captures.prime() {
+        let Input::Merged { captures, .. } = &mut self.input else { return None };
+        while let Err(error) = captures.prime() {
             note(&mut self.ledger, &error);
         }
-        let heads = (0..self.captures.len()).filter_map(|i| self.captures.head_timestamp_ns(i));
-        heads.min()
+        (0..captures.len()).filter_map(|i| captures.head_timestamp_ns(i)).min()
     }
 
     /// Gives the next packets to `take`, at most `max` and all of one interface; says how many there were, none at the end.
@@ -78,25 +124,24 @@ impl Feed {
         max: usize,
         take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let mut records = std::mem::take(&mut self.records);
-        let taken = self.next_into(indices, &mut records, max, take);
-        self.records = records;
-        taken
-    }
-
-    fn next_into<E>(
-        &mut self,
-        indices: &mut InterfaceIndices,
-        records: &mut Vec<RecordRef>,
-        max: usize,
-        take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
-    ) -> Result<u64, E> {
-        // Damage is noted here, so that what follows cannot meet any.
-        while let Err(error) = self.captures.prime() {
-            note(&mut self.ledger, &error);
-        }
-        let Ok(Some(sourced)) = self.captures.next_batch(records, max) else { return Ok(0) };
-        let (capture, batch) = (sourced.source, sourced.batch);
+        let (capture, batch) = match &mut self.input {
+            Input::Merged { captures, records } => {
+                // Damage is noted here, so that what follows cannot meet any.
+                while let Err(error) = captures.prime() {
+                    note(&mut self.ledger, &error);
+                }
+                let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
+                (sourced.source, sourced.batch)
+            }
+            Input::Plain(reader) => match reader.next_batch() {
+                Ok(Some(batch)) => (0, batch),
+                Ok(None) => return Ok(0),
+                Err(error) => {
+                    note(&mut self.ledger, &error);
+                    return Ok(0);
+                }
+            },
+        };
         self.ledger.add(batch.records);
         let count = batch.records.len() as u64;
         let known = self.labels[capture].get(batch.interface as usize);
@@ -122,13 +167,22 @@ impl Feed {
     /// What the first packets begin with.
     pub(crate) fn first_link_type(&mut self) -> Option<u16> {
         self.head_timestamp_ns();
-        self.captures.readers().find_map(|reader| Some(reader.interfaces().first()?.link_type.0))
+        let of = |reader: &CaptureReader| Some(reader.interfaces().first()?.link_type.0);
+        match &self.input {
+            Input::Merged { captures, .. } => captures.readers().find_map(of),
+            Input::Plain(reader) => Some(reader.file().interface().link_type.0),
+        }
     }
 
     /// Looks up an interface that has not been seen before.
     fn label(&mut self, indices: &mut InterfaceIndices, capture: usize, interface: u32) -> Label {
-        let info = self.captures.reader(capture);
-        let info = info.and_then(|reader| reader.interfaces().get(interface as usize));
+        let info = match &self.input {
+            Input::Merged { captures, .. } => {
+                captures.reader(capture).map(CaptureReader::interfaces)
+            }
+            Input::Plain(reader) => Some(std::slice::from_ref(reader.file().interface())),
+        };
+        let info = info.and_then(|interfaces| interfaces.get(interface as usize));
         let name = info.and_then(|info| info.name.clone());
         let label = Label {
             name: name.as_ref().map_or_else(|| self.name.clone(), |n| Value::bytes(n.as_bytes())),
@@ -149,9 +203,13 @@ impl Feed {
 
     /// Bytes of the files read so far, and their sizes where all are known.
     pub(crate) fn bytes(&self) -> (u64, Option<u64>) {
-        let read = self.captures.readers().map(|reader| reader.bytes_read()).sum();
-        let total = self.captures.readers().map(|reader| reader.size_hint()).sum();
-        (read, total)
+        match &self.input {
+            Input::Merged { captures, .. } => {
+                let read = captures.readers().map(|reader| reader.bytes_read()).sum();
+                (read, captures.readers().map(|reader| reader.size_hint()).sum())
+            }
+            Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
+        }
     }
 
     /// Records read so far.

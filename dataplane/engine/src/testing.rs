@@ -189,7 +189,7 @@ pub(crate) fn packet(timestamp_ns: u64, data: &[u8]) -> Packet<'_> {
 pub(crate) fn source(interface: &str, packets: &[(u64, Vec<u8>)]) -> Source {
     Source {
         interface: interface.to_owned(),
-        captures: MergedCaptures::new(vec![capture(packets)]),
+        captures: MergedCaptures::new(vec![capture(packets)]).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A capture file that can be read by several readers at once.
 
 use std::fs::File;
+use std::io::Seek;
 use std::io::{self, Cursor, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -76,6 +77,19 @@ impl TraceFile {
         let mapping = OnceLock::new();
         let shared = Shared { name, file: kept, header, layout, interface, len, mapping };
         Ok(Opened::Plain(Self { shared: Arc::new(shared), tuning: Tuning::default() }))
+    }
+
+    /// The file as a capture among others, read record by record.
+    ///
+    /// # Errors
+    /// As [`CaptureReader::open`].
+    pub fn capture(&self) -> Result<CaptureReader, CaptureError> {
+        let Shared { name, file, .. } = &*self.shared;
+        let refused = |source| CaptureError::Open { name: name.clone(), source };
+        let mut file = file.try_clone().map_err(refused)?;
+        // Readers of ranges say where they read: the position they share is free.
+        file.rewind().map_err(refused)?;
+        CaptureReader::from_file(name, file)
     }
 
     /// The same file, to be read in another way; the records stay the same.

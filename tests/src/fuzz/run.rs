@@ -24,8 +24,10 @@ pub(super) fn run(data: &[u8]) -> bool {
     let Ok(reader) = CaptureReader::from_reader("input", Cursor::new(capture.to_vec())) else {
         return false;
     };
-    let source =
-        Source { interface: "default".to_owned(), captures: MergedCaptures::new(vec![reader]) };
+    let source = Source {
+        interface: "default".to_owned(),
+        captures: MergedCaptures::new(vec![reader]).into(),
+    };
     let mut sink = ValueSink::new(&compiled.physical);
     let options = RunOptions { memory_bytes_max: Some(MEMORY_BYTES_MAX), ..RunOptions::default() };
     match wt_engine::run(&compiled.physical, vec![source], &options, &mut sink) {

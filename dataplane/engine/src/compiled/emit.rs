@@ -61,10 +61,8 @@ pub(super) struct Emitter<'f, 'h> {
     pub(super) end: V,
     /// Address of its first byte.
     pub(super) start: V,
-    pub(super) timestamp_ns: V,
-    pub(super) len: V,
-    pub(super) caplen: V,
-    pub(super) direction: V,
+    /// Address of its record.
+    pub(super) record: V,
     pub(super) link_type: u16,
     evaluate: SigRef,
     keep: SigRef,
@@ -72,6 +70,9 @@ pub(super) struct Emitter<'f, 'h> {
 
 /// Flags of accesses to the frame.
 pub(super) const FRAME: MemFlagsData = MemFlagsData::trusted();
+
+/// Flags of loads from records.
+const RECORD: MemFlagsData = MemFlagsData::trusted().with_readonly();
 
 /// Flags of loads from packets: any alignment, never written.
 pub(super) fn packet_flags() -> MemFlagsData {
@@ -105,10 +106,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
             zeros,
             end: none,
             start: none,
-            timestamp_ns: none,
-            len: none,
-            caplen: none,
-            direction: none,
+            record: none,
             link_type,
             evaluate,
             keep,
@@ -129,6 +127,16 @@ impl<'f, 'h> Emitter<'f, 'h> {
 
     pub(super) fn store_frame(&mut self, at: usize, value: V) {
         self.b.ins().store(FRAME, value, self.frame, 8 * at as i32);
+    }
+
+    /// A field of the record at hand, 4 bytes wide. Read where it is used: it would only take a register before.
+    pub(super) fn record_u32(&mut self, offset: usize) -> V {
+        self.b.ins().uload32(RECORD, self.record, offset as i32)
+    }
+
+    /// A field of the record at hand, 8 bytes wide.
+    pub(super) fn record_u64(&mut self, offset: usize) -> V {
+        self.b.ins().load(I64, RECORD, self.record, offset as i32)
     }
 
     /// Adds a word to a counter of the frame.

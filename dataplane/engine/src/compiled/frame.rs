@@ -14,10 +14,8 @@ pub(super) const INTERFACE: usize = 4;
 pub(super) const MALFORMED: usize = 6;
 /// Records whose path ended at a depth limit.
 pub(super) const TOO_DEEP: usize = 7;
-/// Ordinal of the first record of the batch.
-pub(super) const ORDINAL: usize = 8;
 /// First word free for the program.
-const FREE: usize = 9;
+const FREE: usize = 8;
 
 /// Bytes of zeros behind [`ZEROS`]; loads of an absent header at a constant offset stay inside.
 pub(super) const ZERO_BYTES: usize = 4096;

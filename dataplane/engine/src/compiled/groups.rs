@@ -2,6 +2,7 @@
 
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
+use wt_wire::RecordRef;
 
 use super::plan::{GroupPlan, WordState};
 use super::table::{WordHasher, WordTable};
@@ -39,8 +40,18 @@ struct Window {
 pub(super) struct RowBatch<'a> {
     pub(super) rows: &'a [u64],
     pub(super) stride: usize,
-    /// Ordinal of record 0 of the batch.
+    /// Ordinal of the first record of the batch.
     pub(super) ordinal: u64,
+    /// Its address.
+    pub(super) first_record: u64,
+}
+
+impl RowBatch<'_> {
+    /// The place of a row's record in the batch.
+    #[inline]
+    pub(super) fn index(&self, row: &[u64]) -> u64 {
+        (row[0] - self.first_record) / size_of::<RecordRef>() as u64
+    }
 }
 
 impl WordGroups {
@@ -105,7 +116,7 @@ impl WordGroups {
                 rank(column.ty, ordered.decreasing, word)
             });
             if self.windows.get(at).is_none_or(|window| window.rank != rank) {
-                match self.open(rank, row[0], counters, out) {
+                match self.open(rank, batch.index(row), counters, out) {
                     Some(index) => at = index,
                     None => {
                         counters.late += 1;
@@ -114,7 +125,8 @@ impl WordGroups {
                 }
             }
             let table = &mut self.windows[at].table;
-            let (index, is_new) = table.find(*hash, &row[first..last], batch.ordinal + row[0]);
+            let (index, is_new) =
+                table.find(*hash, &row[first..last], batch.ordinal + batch.index(row));
             counters.matched += 1;
             counters.merged += u64::from(!is_new);
             update(&self.plan.states, table.states(index), row, is_new);

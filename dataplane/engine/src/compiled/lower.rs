@@ -1,12 +1,15 @@
 //! Nodes of the IR to code. Cheap nodes are emitted without branches, once for all queries; nodes that call the host are
 //! emitted where a query needs them.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value as V};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
+use wt_wire::RecordRef;
 
 use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
@@ -342,13 +345,14 @@ impl Emitter<'_, '_> {
         let word = match meta {
             Meta::Time => {
                 let ns = self.word(NS_PER_S);
-                let seconds = self.b.ins().udiv(self.timestamp_ns, ns);
+                let timestamp_ns = self.record_u64(offset_of!(RecordRef, timestamp_ns));
+                let seconds = self.b.ins().udiv(timestamp_ns, ns);
                 return Parts::Word(self.wrap(seconds, ty, 34));
             }
-            Meta::Timestamp => self.timestamp_ns,
-            Meta::Len => self.len,
-            Meta::CapLen => self.caplen,
-            Meta::Direction => self.direction,
+            Meta::Timestamp => self.record_u64(offset_of!(RecordRef, timestamp_ns)),
+            Meta::Len => self.record_u32(offset_of!(RecordRef, len)),
+            Meta::CapLen => self.record_u32(offset_of!(RecordRef, caplen)),
+            Meta::Direction => self.record_u32(offset_of!(RecordRef, direction)),
             Meta::LinkType => self.word(u64::from(self.link_type)),
             Meta::IfIndex => self.load_frame(frame::IFINDEX),
             Meta::Interface => {

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use wt_catalog::Value;
 use wt_plan::ir::{HandleArg, LftaAction, LftaProgram, LftaQuery, OrderedColumn};
+use wt_wire::RecordRef;
 
 use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
@@ -82,7 +83,19 @@ struct Query {
     counters: TupleCounters,
     /// Rows that code writes.
     rows: Vec<u64>,
+    /// Ordinal of the first tuple of totals.
+    first_ordinal: Option<u64>,
     sink: Sink,
+}
+
+/// What code has run over.
+#[derive(Clone, Copy)]
+struct Taken<'a> {
+    records: &'a [RecordRef],
+    /// Ordinal of the first of them.
+    ordinal: u64,
+    /// Values that the host has kept for rows.
+    kept: &'a [Value],
 }
 
 enum Sink {
@@ -141,11 +154,6 @@ impl CompiledLfta {
             let query = Query::new(program, query, plan, fixed, memory);
             compiled.queries.push(query.map_err(NotCompiled::Setup)?);
         }
-        for plan in &compiled.plans {
-            if let Body::Totals(totals) = &plan.body {
-                compiled.frame.words[totals.first] = u64::MAX;
-            }
-        }
         Ok(compiled)
     }
 
@@ -162,8 +170,11 @@ impl CompiledLfta {
             link_type,
             host,
             &mut self.layout,
-            false,
+            std::env::var_os("WT_ASM").is_some(),
         )?;
+        if let Some(l) = &unit.listing {
+            eprintln!("{l}");
+        }
         self.frame.fit(&self.layout);
         self.units.push((link_type, unit));
         Ok(self.units.len() - 1)
@@ -183,14 +194,14 @@ impl CompiledLfta {
             .map_err(|Unsupported(what)| EngineError::NoCode { link_type, what })?;
         let (_, unit) = &mut self.units[unit];
         let frame = &mut self.frame;
-        frame.words[frame::ORDINAL] = ordinal;
         frame.words[frame::IFINDEX] = u64::from(batch.ifindex);
         let name = batch.interface.as_bytes().unwrap_or_default();
         frame.words[frame::INTERFACE] = name.as_ptr() as u64;
         frame.words[frame::INTERFACE + 1] = name.len() as u64;
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
-            if let Body::Rows(rows) = &plan.body {
-                frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
+            match &plan.body {
+                Body::Rows(rows) => frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64,
+                Body::Totals(totals) => frame.words[totals.first] = u64::MAX,
             }
         }
         unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host);
@@ -210,7 +221,8 @@ impl CompiledLfta {
                 // Messages leave in the order of the packets they follow, then of queries.
                 if several { sent.push((record, number, message)) } else { out(number, message) }
             };
-            query.after(plan, frame, count, ordinal, unit.host.kept(), memory, &mut send)?;
+            let taken = Taken { records: batch.records, ordinal, kept: unit.host.kept() };
+            query.after(plan, frame, &taken, memory, &mut send)?;
         }
         sent.sort_by_key(|(record, ..)| *record);
         sent.into_iter().for_each(|(_, query, message)| out(query, message));
@@ -258,11 +270,7 @@ impl Query {
                     Use::Values { .. } => {
                         let Some(spec) = AggregateSpec::of(query, &program.exprs, fixed_hash)
                         else {
-                            return Ok(Self {
-                                counters: TupleCounters::default(),
-                                rows,
-                                sink: Sink::Select,
-                            });
+                            return Ok(Self::with(rows, Sink::Select));
                         };
                         memory.charge(&query.name, spec.bytes_max())?;
                         Sink::Values(Box::new(Aggregate::new(&spec)))
@@ -270,7 +278,11 @@ impl Query {
                 }
             }
         };
-        Ok(Self { counters: TupleCounters::default(), rows, sink })
+        Ok(Self::with(rows, sink))
+    }
+
+    fn with(rows: Vec<u64>, sink: Sink) -> Self {
+        Self { counters: TupleCounters::default(), rows, first_ordinal: None, sink }
     }
 
     /// Takes what code has written for the query.
@@ -278,22 +290,29 @@ impl Query {
         &mut self,
         plan: &QueryPlan,
         frame: &mut Frame,
-        records: u64,
-        ordinal: u64,
-        kept: &[Value],
+        taken: &Taken<'_>,
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
+        let Taken { records, ordinal, kept } = *taken;
+        let first_record = records.as_ptr() as u64;
         let counters = &mut self.counters;
-        counters.offered += records;
+        counters.offered += records.len() as u64;
         counters.absent += frame.take(plan.absent);
         counters.failed += frame.take(plan.failed);
         match &plan.body {
-            Body::Totals(totals) => counters.matched = frame.words[totals.matched],
+            Body::Totals(totals) => {
+                counters.matched = frame.words[totals.matched];
+                let first = frame.words[totals.first];
+                if first != u64::MAX && self.first_ordinal.is_none() {
+                    let index = (first - first_record) / size_of::<RecordRef>() as u64;
+                    self.first_ordinal = Some(ordinal + index);
+                }
+            }
             Body::Rows(plan) => {
                 let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
                 let rows = &self.rows[..bytes as usize / 8];
-                let batch = RowBatch { rows, stride: plan.stride, ordinal };
+                let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
                 match &mut self.sink {
                     Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
                     Sink::Values(aggregate) => {
@@ -322,7 +341,8 @@ fn select(
         let values = plan.columns.iter().map(|(_, column)| column.value(row, kept)).collect();
         counters.matched += 1;
         counters.output += 1;
-        out(row[0], Message::Tuple(Tuple { ordinal: batch.ordinal + row[0], values }));
+        let index = batch.index(row);
+        out(index, Message::Tuple(Tuple { ordinal: batch.ordinal + index, values }));
     }
 }
 
@@ -338,8 +358,9 @@ fn take_values(
     for row in batch.rows.chunks_exact(batch.stride) {
         let value = |(_, column): &(_, words::Column)| column.value(row, kept);
         let (keys, args) = plan.columns.split_at(keys);
-        let ordinal = batch.ordinal + row[0];
-        let mut send = |message| out(row[0], message);
+        let index = batch.index(row);
+        let ordinal = batch.ordinal + index;
+        let mut send = |message| out(index, message);
         aggregate.take_values(
             keys.iter().map(value),
             args.iter().map(value),
@@ -351,14 +372,14 @@ fn take_values(
 }
 
 /// The partial group of an aggregation without keys; nothing when no tuple came.
-fn total(totals: &Totals, frame: &Frame) -> Option<Tuple> {
+fn total(totals: &Totals, frame: &Frame, ordinal: Option<u64>) -> Option<Tuple> {
     let matched = frame.words[totals.matched];
     let values = totals.states.iter().map(|state| {
         let is_count = state.kind == wt_plan::ir::AggKind::Count;
         let word = if is_count { matched } else { frame.words[state.at] };
         words::value_of(state.ty, &[word, 0]).unwrap_or_else(|| Value::default_of(state.ty))
     });
-    (matched > 0).then(|| Tuple { ordinal: frame.words[totals.first], values: values.collect() })
+    Some(Tuple { ordinal: ordinal?, values: values.collect() })
 }
 
 impl LftaBackend for CompiledLfta {
@@ -422,7 +443,7 @@ impl LftaBackend for CompiledLfta {
                     aggregate.finish(counters, &mut |message| out(number, message));
                 }
                 (Sink::Totals, Body::Totals(totals)) => {
-                    if let Some(tuple) = total(totals, &self.frame) {
+                    if let Some(tuple) = total(totals, &self.frame, query.first_ordinal) {
                         counters.merged = counters.matched - 1;
                         counters.output += 1;
                         out(number, Message::Tuple(tuple));

@@ -5,6 +5,16 @@ use wt_catalog::ProtocolId;
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HeaderProgram, LayerSel, NodeId, Op, ParseSpec};
 
+/// Most steps of likely paths: each is code of its own.
+const LIKELY_MAX: usize = 12;
+
+/// A header on a likely path.
+pub(super) struct Step {
+    pub(super) id: ProtocolId,
+    /// Children that are likely too, with the index of their step.
+    pub(super) next: Vec<(ProtocolId, usize)>,
+}
+
 /// The headers of one link type.
 pub(super) struct Paths<'p> {
     parse: &'p ParseSpec,
@@ -105,6 +115,25 @@ impl<'p> Paths<'p> {
         self.repeats.iter().any(|repeats| *repeats)
     }
 
+    /// Likely paths from the first header on, as a tree: each step goes nearer to a header that is looked for, and has no protocol twice.
+    pub(super) fn likely(&self, start: ProtocolId) -> Vec<Step> {
+        let mut steps = vec![Step { id: start, next: Vec::new() }];
+        let mut index = 0;
+        while index < steps.len() {
+            let id = steps[index].id;
+            let distance = self.distance[id.0 as usize];
+            for child in self.children(id) {
+                if self.distance[child.0 as usize] < distance && steps.len() < LIKELY_MAX {
+                    let next = steps.len();
+                    steps[index].next.push((child, next));
+                    steps.push(Step { id: child, next: Vec::new() });
+                }
+            }
+            index += 1;
+        }
+        steps
+    }
+
     /// Bytes from the first of a layer of `kind` that are captured whenever it is there.
     pub(super) fn captured_bytes(&self, kind: ProtocolId) -> u32 {
         let headers = self.reached.iter().filter(|id| self.is(**id, kind));
@@ -129,7 +158,7 @@ impl<'p> Paths<'p> {
             while end < children.len()
                 && let (Some((node, _)), Some((other, more))) = (&tests[first], &tests[end])
                 && node == other
-                && !more.iter().any(|value| values.contains(value))
+                && !more.iter().any(|more| values.iter().any(|have| overlap(*more, *have)))
             {
                 values.extend(more);
                 end += 1;
@@ -141,18 +170,36 @@ impl<'p> Paths<'p> {
     }
 }
 
-/// The node that a condition compares with constants, and those: the condition is FALSE for all others.
-fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<u64>)> {
+/// Values from the first to the last.
+type Range = (u64, u64);
+
+fn overlap(a: Range, b: Range) -> bool {
+    a.0 <= b.1 && b.0 <= a.1
+}
+
+/// The unsigned node that a condition compares with constants, and those: the condition is FALSE for all others.
+fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Range>)> {
     let op = |node: NodeId| &exprs.nodes[node.0 as usize].op;
     let constant = |node: NodeId| match op(node) {
         Op::Const(value) => value.as_u64(),
         _ => None,
     };
+    let is_unsigned = |node: NodeId| !exprs.nodes[node.0 as usize].ty.is_signed();
     match op(condition) {
-        Op::Compare(CmpOp::Eq, a, b) => Some((*a, vec![constant(*b)?])),
-        Op::In(a, members) => {
-            let values: Option<Vec<u64>> = members.iter().map(|m| m.as_u64()).collect();
-            Some((*a, values?))
+        Op::Compare(cmp, a, b) if is_unsigned(*a) => {
+            let value = constant(*b)?;
+            let range = match cmp {
+                CmpOp::Eq => (value, value),
+                CmpOp::Le => (0, value),
+                CmpOp::Ge => (value, u64::MAX),
+                _ => return None,
+            };
+            Some((*a, vec![range]))
+        }
+        Op::In(a, members) if is_unsigned(*a) => {
+            let ranges: Option<Vec<Range>> =
+                members.iter().map(|m| m.as_u64().map(|value| (value, value))).collect();
+            Some((*a, ranges?))
         }
         Op::Select { cond, otherwise, .. } if constant(*otherwise) == Some(0) => {
             test_of(exprs, *cond)

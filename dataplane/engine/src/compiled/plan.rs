@@ -31,7 +31,7 @@ pub(super) enum Body {
 pub(super) struct Totals {
     /// Tuples so far.
     pub(super) matched: usize,
-    /// Ordinal of the first one.
+    /// Address of the record of the first one in the batch at hand.
     pub(super) first: usize,
     pub(super) states: Vec<TotalState>,
 }
@@ -44,7 +44,7 @@ pub(super) struct TotalState {
     pub(super) ty: Type,
 }
 
-/// Rows: the record's number in the batch, then columns.
+/// Rows: the address of the record, then columns.
 pub(super) struct Rows {
     /// Frame word of the address that the next row goes to.
     pub(super) cursor: usize,

@@ -22,14 +22,12 @@ struct Passage {
 }
 
 impl Emitter<'_, '_> {
-    /// Emits a query; `ordinal` is the packet's, `index` its place in the batch. With `branch_free`, totals are updated without a
-    /// branch, which pays for few queries.
+    /// Emits a query. With `branch_free`, totals are updated without a branch, which pays for few queries.
     pub(super) fn query(
         &mut self,
         scope: &mut Scope<'_>,
         query: &LftaQuery,
         plan: &QueryPlan,
-        (ordinal, index): (V, V),
         branch_free: bool,
     ) -> Result<(), Unsupported> {
         let next = self.b.create_block();
@@ -59,7 +57,7 @@ impl Emitter<'_, '_> {
             let vals: Result<Vec<Val>, _> =
                 args.iter().map(|node| self.node(scope, *node)).collect();
             if vals?.iter().all(|val| val.lack.is_none()) {
-                self.totals(scope, totals, passage.pass, ordinal)?;
+                self.totals(scope, totals, passage.pass)?;
                 if let Some(mark) = mark {
                     scope.forget(mark);
                 }
@@ -78,9 +76,9 @@ impl Emitter<'_, '_> {
                     rejected = self.first_lack(rejected, val.lack);
                 }
                 self.reject(rejected, plan, next);
-                self.totals(scope, totals, Truth::Always, ordinal)?;
+                self.totals(scope, totals, Truth::Always)?;
             }
-            Body::Rows(rows) => self.row(scope, rows, plan, index, next)?,
+            Body::Rows(rows) => self.row(scope, rows, plan, next)?,
         }
         self.b.ins().jump(next, NO_ARGS);
         scope.forget(mark);
@@ -149,7 +147,6 @@ impl Emitter<'_, '_> {
         scope: &mut Scope<'_>,
         totals: &Totals,
         pass: Truth,
-        ordinal: V,
     ) -> Result<(), Unsupported> {
         let matched = self.load_frame(totals.matched);
         for state in &totals.states {
@@ -157,8 +154,8 @@ impl Emitter<'_, '_> {
         }
         let first = self.load_frame(totals.first);
         let candidate = match pass {
-            Truth::When(pass) => self.select(pass, ordinal, first),
-            Truth::Always => ordinal,
+            Truth::When(pass) => self.select(pass, self.record, first),
+            Truth::Always => self.record,
             Truth::Never => first,
         };
         let first = self.b.ins().umin(first, candidate);
@@ -221,7 +218,6 @@ impl Emitter<'_, '_> {
         scope: &mut Scope<'_>,
         rows: &Rows,
         plan: &QueryPlan,
-        index: V,
         next: Block,
     ) -> Result<(), Unsupported> {
         let mut vals = Vec::with_capacity(rows.columns.len());
@@ -234,7 +230,7 @@ impl Emitter<'_, '_> {
         }
         self.reject(lack, plan, next);
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
-        words[0] = Some(index);
+        words[0] = Some(self.record);
         for (val, column) in vals {
             self.column(val.parts, column, &mut words)?;
         }

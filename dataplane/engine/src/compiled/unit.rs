@@ -1,8 +1,10 @@
 //! A unit of compiled code: a program for one link type.
 
+use std::mem::offset_of;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, MemFlagsData};
+use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -12,7 +14,7 @@ use wt_plan::ir::LftaProgram;
 use wt_wire::RecordRef;
 
 use super::emit::{Emitter, Truth, Unsupported};
-use super::frame::{self, FrameLayout};
+use super::frame::FrameLayout;
 use super::host::Host;
 use super::lower::Scope;
 use super::paths::Paths;
@@ -27,7 +29,7 @@ const BRANCH_FREE_QUERIES_MAX: usize = 4;
 pub(super) struct Unit {
     pub(super) code: Code,
     pub(super) host: Host,
-    /// The code before it was compiled, as text.
+    /// The machine code as text, when it was asked for.
     pub(super) listing: Option<String>,
 }
 
@@ -48,12 +50,16 @@ pub(super) fn compile(
     let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
     let batch = Batch { program, plans, params, link_type };
     batch.emit(builder, &mut host, layout, &module)?;
-    let listing = wants_listing.then(|| context.func.display().to_string());
+    context.set_disasm(wants_listing);
     let failed = |_| Unsupported("code that Cranelift does not take");
     let id = module
         .declare_function("batch", Linkage::Local, &context.func.signature)
         .map_err(failed)?;
     module.define_function(id, &mut context).map_err(failed)?;
+    if wants_listing {
+        std::fs::write("/tmp/code.bin", context.compiled_code().unwrap().code_buffer()).unwrap();
+    }
+    let listing = context.compiled_code().and_then(|code| code.vcode.clone());
     module.finalize_definitions().map_err(failed)?;
     let entry = module.get_finalized_function(id);
     Ok(Unit { code: Code::new(module, entry), host, listing })
@@ -106,38 +112,27 @@ impl Batch<'_> {
         let size = e.word(size_of::<RecordRef>() as u64);
         let bytes = e.b.ins().imul(count, size);
         let last = e.b.ins().iadd(records, bytes);
-        let ordinal = e.load_frame(frame::ORDINAL);
-        let zero = e.word(0);
         e.b.append_block_param(head, I64);
-        e.b.append_block_param(head, I64);
-        let first: [BlockArg; 2] = [records.into(), zero.into()];
+        let first: [BlockArg; 1] = [records.into()];
         e.b.ins().jump(head, &first);
 
         e.b.switch_to_block(head);
-        let (record, index) = (e.b.block_params(head)[0], e.b.block_params(head)[1]);
-        let more = e.icmp(IntCC::UnsignedLessThan, record, last);
+        e.record = e.b.block_params(head)[0];
+        let more = e.icmp(IntCC::UnsignedLessThan, e.record, last);
         e.b.ins().brif(more, body, &[] as &[BlockArg], exit, &[] as &[BlockArg]);
 
         e.b.switch_to_block(body);
-        let flags = MemFlagsData::trusted().with_readonly();
-        let at = std::mem::offset_of!(RecordRef, at) as i32;
-        e.timestamp_ns = e.b.ins().load(I64, flags, record, 0);
-        let at = e.b.ins().uload32(flags, record, at);
-        e.caplen = e.b.ins().uload32(flags, record, std::mem::offset_of!(RecordRef, caplen) as i32);
-        e.len = e.b.ins().uload32(flags, record, std::mem::offset_of!(RecordRef, len) as i32);
-        let direction = std::mem::offset_of!(RecordRef, direction) as i32;
-        e.direction = e.b.ins().uload32(flags, record, direction);
+        let at = e.record_u32(offset_of!(RecordRef, at));
+        let caplen = e.record_u32(offset_of!(RecordRef, caplen));
         e.start = e.b.ins().iadd(data, at);
-        e.end = e.b.ins().iadd(e.start, e.caplen);
-        let ordinal = e.b.ins().iadd(ordinal, index);
+        e.end = e.b.ins().iadd(e.start, caplen);
 
         let next = e.b.create_block();
-        self.packet(&mut e, ordinal, index, next)?;
+        self.packet(&mut e, next)?;
         e.b.ins().jump(next, &[] as &[BlockArg]);
         e.b.switch_to_block(next);
-        let record = e.add_const(record, size_of::<RecordRef>() as u64);
-        let index = e.add_const(index, 1);
-        let again: [BlockArg; 2] = [record.into(), index.into()];
+        let record = e.add_const(e.record, size_of::<RecordRef>() as u64);
+        let again: [BlockArg; 1] = [record.into()];
         e.b.ins().jump(head, &again);
 
         e.b.switch_to_block(exit);
@@ -151,8 +146,6 @@ impl Batch<'_> {
     fn packet(
         &self,
         e: &mut Emitter<'_, '_>,
-        ordinal: cranelift_codegen::ir::Value,
-        index: cranelift_codegen::ir::Value,
         next: cranelift_codegen::ir::Block,
     ) -> Result<(), Unsupported> {
         let program = self.program;
@@ -175,7 +168,7 @@ impl Batch<'_> {
         }
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
         for (query, plan) in program.queries.iter().zip(self.plans) {
-            e.query(&mut scope, query, plan, (ordinal, index), branch_free)?;
+            e.query(&mut scope, query, plan, branch_free)?;
         }
         Ok(())
     }

@@ -16,6 +16,10 @@ use crate::interp::PATH_HEADERS_MAX;
 
 const NO_ARGS: &[BlockArg] = &[];
 
+/// Numbers of headers in a word.
+const REPEATS_PER_WORD: usize = 8;
+const _: () = assert!(PATH_HEADERS_MAX < 256);
+
 /// The state of a walk: variables that blocks of protocols read and write.
 pub(super) struct Walk<'p> {
     paths: Paths<'p>,
@@ -24,8 +28,9 @@ pub(super) struct Walk<'p> {
     seekers: Seekers,
     /// What [`Op::Depth`] counts; its targets come behind the layers.
     counts: Vec<(ProtocolId, Option<LayerId>)>,
-    /// By protocol that may come again: headers of it so far.
-    repeats: Vec<(ProtocolId, Variable)>,
+    /// Protocols that may come again, and words of their numbers so far: eight to a word, since a path has at most 64 headers.
+    repeats: Vec<ProtocolId>,
+    repeat_words: Vec<Variable>,
     /// Headers so far, when paths can be long.
     headers: Option<Variable>,
     /// Address of the header to look at.
@@ -51,29 +56,41 @@ impl<'p> Walk<'p> {
         let seekers = Seekers::new(e, &paths, selectors, &counts)?;
         let mut word = |ty| e.b.declare_var(ty);
         let repeated = paths.reached.iter().filter(|id| paths.repeats(**id));
-        let repeats = repeated.map(|id| (*id, word(I64))).collect();
+        let repeats: Vec<ProtocolId> = repeated.copied().collect();
+        let repeat_words = (0..repeats.len().div_ceil(REPEATS_PER_WORD)).map(|_| word(I64));
+        let repeat_words = repeat_words.collect();
         let headers = paths.has_cycles().then(|| word(I64));
         let at = word(I64);
-        Ok(Self { selectors, params, seekers, counts, repeats, headers, at, paths })
+        Ok(Self { selectors, params, seekers, counts, repeats, repeat_words, headers, at, paths })
     }
 
     /// Emits the walk of the packet at hand; what follows it is emitted at the current block afterwards.
     pub(super) fn emit(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
         self.begin(e);
         let Some(start) = self.paths.start else { return Ok(()) };
-        let reached = &self.paths.reached;
-        let blocks: Vec<Block> = reached.iter().map(|_| e.b.create_block()).collect();
         let (malformed, too_deep, done) =
             (e.b.create_block(), e.b.create_block(), e.b.create_block());
-        let block_of = |id: ProtocolId| {
-            reached.iter().position(|r| *r == id).map_or(done, |index| blocks[index])
-        };
+        let ends = Ends { malformed, too_deep, done };
+        // Likely paths have blocks of their own, in which what has been found so far is known while code is made; all others
+        // share one block per protocol, made when something leads there.
+        let likely = self.paths.likely(start);
+        let blocks: Vec<Block> = likely.iter().map(|_| e.b.create_block()).collect();
+        let mut shared: Vec<(ProtocolId, Block)> = Vec::new();
         e.b.def_var(self.at, e.start);
-        e.b.ins().jump(block_of(start), NO_ARGS);
-        for (id, block) in reached.iter().zip(&blocks) {
+        e.b.ins().jump(blocks[0], NO_ARGS);
+        for (step, block) in likely.iter().zip(&blocks) {
             e.b.switch_to_block(*block);
-            let header = self.paths.header(*id).ok_or(Unsupported("a protocol without header"))?;
-            self.header(e, *id, header, Ends { malformed, too_deep, done }, &block_of)?;
+            let own = |child| {
+                let found = step.next.iter().find(|(id, _)| *id == child);
+                found.map(|(_, index)| blocks[*index])
+            };
+            self.header(e, step.id, Visit::First, ends, &own, &mut shared)?;
+        }
+        let mut next = 0;
+        while let Some((id, block)) = shared.get(next).copied() {
+            e.b.switch_to_block(block);
+            self.header(e, id, Visit::Any, ends, &|_| None, &mut shared)?;
+            next += 1;
         }
         for (block, counter) in [(malformed, frame::MALFORMED), (too_deep, frame::TOO_DEEP)] {
             e.b.switch_to_block(block);
@@ -89,8 +106,8 @@ impl<'p> Walk<'p> {
     fn begin(&self, e: &mut Emitter<'_, '_>) {
         self.seekers.begin(e);
         let zero = e.word(0);
-        for (_, count) in &self.repeats {
-            e.b.def_var(*count, zero);
+        for word in &self.repeat_words {
+            e.b.def_var(*word, zero);
         }
         if let Some(headers) = self.headers {
             e.b.def_var(headers, zero);
@@ -102,23 +119,32 @@ impl<'p> Walk<'p> {
         &self,
         e: &mut Emitter<'_, '_>,
         id: ProtocolId,
-        header: &HeaderProgram,
+        visit: Visit,
         ends: Ends,
-        block_of: &dyn Fn(ProtocolId) -> Block,
+        own: &dyn Fn(ProtocolId) -> Option<Block>,
+        shared: &mut Vec<(ProtocolId, Block)>,
     ) -> Result<(), Unsupported> {
-        if let Some((_, count)) = self.repeats.iter().find(|(p, _)| *p == id) {
-            let before = e.b.use_var(*count);
-            let over =
-                e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, u64::from(header.repeat));
-            self.leave_if(e, over, ends.too_deep);
-            let after = e.add_const(before, 1);
-            e.b.def_var(*count, after);
+        let header = self.paths.header(id).ok_or(Unsupported("a protocol without header"))?;
+        if let Some(place) = self.repeats.iter().position(|p| *p == id) {
+            let word = self.repeat_words[place / REPEATS_PER_WORD];
+            let shift = 8 * (place % REPEATS_PER_WORD) as u32;
+            let before = e.b.use_var(word);
+            if visit == Visit::Any {
+                let mask = e.and_const(before, 0xff << shift);
+                let most = u64::from(header.repeat.min(PATH_HEADERS_MAX as u32)) << shift;
+                let over = e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, mask, most);
+                self.leave_if(e, over, ends.too_deep);
+            }
+            let after = e.add_const(before, 1 << shift);
+            e.b.def_var(word, after);
         }
         if let Some(headers) = self.headers {
             let before = e.b.use_var(headers);
-            let over =
-                e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, PATH_HEADERS_MAX as u64);
-            self.leave_if(e, over, ends.too_deep);
+            if visit == Visit::Any {
+                let most = PATH_HEADERS_MAX as u64;
+                let over = e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, most);
+                self.leave_if(e, over, ends.too_deep);
+            }
             let after = e.add_const(before, 1);
             e.b.def_var(headers, after);
         }
@@ -157,7 +183,11 @@ impl<'p> Walk<'p> {
         let next = e.b.ins().iadd(at, len);
         e.b.def_var(self.at, next);
         for (child, when) in self.paths.children_in_order(header) {
-            let target = block_of(child);
+            let target = match own(child) {
+                Some(block) => block,
+                None if self.paths.header(child).is_none() => ends.done,
+                None => shared_block(e, shared, child),
+            };
             let Some(when) = when else {
                 e.b.ins().jump(target, NO_ARGS);
                 return Ok(());
@@ -281,6 +311,29 @@ impl<'p> Walk<'p> {
         };
         scope.depths = self.counts.iter().enumerate().map(count).collect();
     }
+}
+
+/// How a header may have come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    /// As the first of its protocol, on one known path.
+    First,
+    /// In any way.
+    Any,
+}
+
+/// The block that all but the likely paths share for a protocol.
+fn shared_block(
+    e: &mut Emitter<'_, '_>,
+    shared: &mut Vec<(ProtocolId, Block)>,
+    id: ProtocolId,
+) -> Block {
+    if let Some((_, block)) = shared.iter().find(|(known, _)| *known == id) {
+        return *block;
+    }
+    let block = e.b.create_block();
+    shared.push((id, block));
+    block
 }
 
 /// Where a path can end.

@@ -255,7 +255,7 @@ proptest! {
             bytes[at] ^= 0x40;
         }
         if let Ok(capture) = capture_of_bytes(&bytes) {
-            let captures = MergedCaptures::new(vec![capture]);
+            let captures = MergedCaptures::new(vec![capture]).into();
             let plan = grouping(&["a"], 4, 0);
             run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
         }
@@ -268,7 +268,7 @@ fn damage_ends_a_capture_and_everything_before_it_counts() {
     let mut bytes = capture_bytes(&packets(&data));
     bytes.truncate(bytes.len() - 1);
     let captures = vec![capture_of_bytes(&bytes).unwrap(), capture(&packets(&[[1, 1, 9]]))];
-    let captures = MergedCaptures::new(captures);
+    let captures = MergedCaptures::new(captures).into();
     let plan = grouping(&["a"], 16, 0);
     let (rows, report) = run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
     assert_eq!(rows.of(0), [uints(&[1, 1, 3, 12, 1, 9, 0, 11, 10])]);
@@ -485,7 +485,7 @@ fn packets_carry_the_name_and_index_of_their_interface() {
     }
     let captures =
         vec![capture_of_bytes(&writer.into_inner()).unwrap(), capture(&packets(&[[0; 3]]))];
-    let captures = MergedCaptures::new(captures);
+    let captures = MergedCaptures::new(captures).into();
     let (rows, _) = run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
     let row = |name: &str, index| vec![Value::bytes(name), Value::Uint(index)];
     assert_eq!(rows.of(0), [row("a", 0), row("a", 1), row("wlan0", 2), row("a", 1)]);
