@@ -36,6 +36,8 @@ const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
 /// Populating pays up to this per page of 4 KiB: a page costs 110 ns less to walk in place, with
 /// several chains, than to copy and walk, and unmapping it takes half of what populating takes.
 const POPULATE_NS_PER_PAGE_MAX: u32 = 60;
+/// Bytes that are given back at once, so that the process does not look as large as the file.
+const RELEASE_LEN: u64 = 32 << 20;
 /// Room behind the start of a record in which it ends.
 const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + 16;
 
@@ -87,6 +89,8 @@ pub(crate) struct Mapped {
     offset: u64,
     /// Bytes that are accessible end here.
     populated: u64,
+    /// Bytes before here have been given back.
+    released: u64,
     /// Before this offset mapping is not tried.
     not_before: u64,
     /// Bytes that are read before the next try.
@@ -96,7 +100,8 @@ pub(crate) struct Mapped {
 impl Mapped {
     pub(crate) fn new(offset: u64) -> Self {
         let try_again_after = TRY_AGAIN_AFTER_MIN;
-        Self { offset, populated: offset, not_before: 0, try_again_after }
+        let released = offset.next_multiple_of(POPULATE_LEN);
+        Self { offset, populated: offset, released, not_before: 0, try_again_after }
     }
 
     /// Puts the bytes from `position` at hand, if mapping pays there.
@@ -110,6 +115,12 @@ impl Mapped {
             return false;
         }
         let Some(mapping) = file.mapping() else { return false };
+        let done = position / POPULATE_LEN * POPULATE_LEN;
+        if let Some(len) = done.checked_sub(self.released).filter(|len| *len >= RELEASE_LEN) {
+            // Failing would only leave more of the file in the size of the process.
+            let _ = mapping.release(self.released as usize, len as usize);
+            self.released = done;
+        }
         // After a stretch that was read, or at first, a small piece tells.
         let is_try = position >= self.populated;
         let needed = (position + tuning.batch_len as u64 + RECORD_LEN_MAX).min(file.len());

@@ -124,6 +124,11 @@ impl Mapping {
         self.advise(at, len, libc::MADV_POPULATE_READ)
     }
 
+    /// Gives page tables back; the bytes stay readable.
+    pub(crate) fn release(&self, at: usize, len: usize) -> io::Result<()> {
+        self.advise(at, len, libc::MADV_DONTNEED)
+    }
+
     /// Whether bytes were asked for that the file had lost.
     #[inline]
     pub(crate) fn is_damaged(&self) -> bool {
@@ -134,7 +139,7 @@ impl Mapping {
         let end = (at + len).next_multiple_of(PAGE_LEN).min(self.len.next_multiple_of(PAGE_LEN));
         let at = at / PAGE_LEN * PAGE_LEN;
         let Some(len) = end.checked_sub(at).filter(|len| *len > 0) else { return Ok(()) };
-        // SAFETY: the range lies within the mapping; neither advice changes what it holds.
+        // SAFETY: the range lies within the mapping; no advice in use changes what a mapped file holds.
         let done = unsafe { libc::madvise((self.base + at) as *mut libc::c_void, len, advice) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
