@@ -16,26 +16,29 @@
 //! Files written or first read in large pieces lie in huge pages, others do not. So the time that
 //! populating takes decides, piece by piece.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wt_wire::CAPLEN_MAX;
 
 use crate::file::TraceFile;
+use crate::sys::thread_time;
 use crate::walk::Cut;
 
 /// Files below this are read: a mapping costs more than the copy.
 const FILE_LEN_MIN: u64 = 4 << 20;
 /// Bytes that are made accessible at once.
 const POPULATE_LEN: u64 = 2 << 20;
-/// Bytes of a try.
-const TRY_LEN: u64 = 512 << 10;
 /// Bytes that are read before the next try: few when the last ones went well, as any pause looks
 /// like slowness, then twice as many each time.
 const TRY_AGAIN_AFTER_MIN: u64 = 4 << 20;
 const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
 /// Populating pays up to this per page of 4 KiB: a page costs 110 ns less to walk in place, with
 /// several chains, than to copy and walk, and unmapping it takes half of what populating takes.
-const POPULATE_NS_PER_PAGE_MAX: u32 = 60;
+const POPULATE_NS_PER_PAGE_MAX: u64 = 60;
+/// What a call takes at times whatever it populates.
+const POPULATE_CALL_NS: u64 = 20_000;
+/// Bytes that are given back at once, so that the process does not look as large as the file.
+const RELEASE_LEN: u64 = 32 << 20;
 /// Room behind the start of a record in which it ends.
 const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + 16;
 
@@ -87,6 +90,8 @@ pub(crate) struct Mapped {
     offset: u64,
     /// Bytes that are accessible end here.
     populated: u64,
+    /// Bytes before here have been given back.
+    released: u64,
     /// Before this offset mapping is not tried.
     not_before: u64,
     /// Bytes that are read before the next try.
@@ -96,7 +101,8 @@ pub(crate) struct Mapped {
 impl Mapped {
     pub(crate) fn new(offset: u64) -> Self {
         let try_again_after = TRY_AGAIN_AFTER_MIN;
-        Self { offset, populated: offset, not_before: 0, try_again_after }
+        let released = offset.next_multiple_of(POPULATE_LEN);
+        Self { offset, populated: offset, released, not_before: 0, try_again_after }
     }
 
     /// Puts the bytes from `position` at hand, if mapping pays there.
@@ -110,24 +116,25 @@ impl Mapped {
             return false;
         }
         let Some(mapping) = file.mapping() else { return false };
-        // After a stretch that was read, or at first, a small piece tells.
-        let is_try = position >= self.populated;
+        let done = position / POPULATE_LEN * POPULATE_LEN;
+        if let Some(len) = done.checked_sub(self.released).filter(|len| *len >= RELEASE_LEN) {
+            // Failing would only leave more of the file in the size of the process.
+            let _ = mapping.release(self.released as usize, len as usize);
+            self.released = done;
+        }
         let needed = (position + tuning.batch_len as u64 + RECORD_LEN_MAX).min(file.len());
         self.populated = self.populated.max(position);
         while self.populated < needed {
             let at = self.populated;
-            let len = match is_try && at == position {
-                true => TRY_LEN,
-                false => POPULATE_LEN - at % POPULATE_LEN,
-            };
-            let begun = Instant::now();
+            let len = POPULATE_LEN - at % POPULATE_LEN;
+            let begun = thread_time();
             if mapping.populate(at as usize, len as usize).is_err() {
                 // What is wrong is found by reading.
                 self.not_before = u64::MAX;
                 return false;
             }
-            let limit = POPULATE_NS_PER_PAGE_MAX * len.div_ceil(4096) as u32;
-            let is_slow = begun.elapsed() > Duration::from_nanos(u64::from(limit));
+            let limit_ns = POPULATE_CALL_NS + POPULATE_NS_PER_PAGE_MAX * len.div_ceil(4096);
+            let is_slow = thread_time().saturating_sub(begun) > Duration::from_nanos(limit_ns);
             self.populated = at + len;
             if is_slow && tuning.map == MapFile::WhereItPays {
                 self.not_before = position + self.try_again_after;

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Mappings start at a multiple of this, so that the kernel can map huge pages as such.
 const HUGE_PAGE_LEN: usize = 2 << 20;
@@ -26,6 +27,15 @@ pub(crate) fn prefetch(bytes: &[u8], at: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
+}
+
+/// Processor time that this thread has used: unlike the time of day it does not count what other
+/// processes do meanwhile.
+pub(crate) fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a value of the right type. A clock that is not there leaves it 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// A file mapped for reading, from its start.
@@ -124,6 +134,11 @@ impl Mapping {
         self.advise(at, len, libc::MADV_POPULATE_READ)
     }
 
+    /// Gives page tables back; the bytes stay readable.
+    pub(crate) fn release(&self, at: usize, len: usize) -> io::Result<()> {
+        self.advise(at, len, libc::MADV_DONTNEED)
+    }
+
     /// Whether bytes were asked for that the file had lost.
     #[inline]
     pub(crate) fn is_damaged(&self) -> bool {
@@ -134,7 +149,7 @@ impl Mapping {
         let end = (at + len).next_multiple_of(PAGE_LEN).min(self.len.next_multiple_of(PAGE_LEN));
         let at = at / PAGE_LEN * PAGE_LEN;
         let Some(len) = end.checked_sub(at).filter(|len| *len > 0) else { return Ok(()) };
-        // SAFETY: the range lies within the mapping; neither advice changes what it holds.
+        // SAFETY: the range lies within the mapping; no advice in use changes what a mapped file holds.
         let done = unsafe { libc::madvise((self.base + at) as *mut libc::c_void, len, advice) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
