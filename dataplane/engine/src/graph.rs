@@ -8,6 +8,7 @@ use wt_plan::physical::{PhysicalPlan, StreamRef};
 use crate::error::EngineError;
 use crate::hfta::{self, Context, Operator};
 use crate::ledger::{OperatorLedger, OutputLedger};
+use crate::lfta::AheadCounters;
 use crate::memory::Memory;
 use crate::setup::SetupError;
 use crate::sink::{RowSink, SinkError};
@@ -42,6 +43,8 @@ struct Node {
     /// By input: the interfaces and queries that its tuples stem from.
     origins: Vec<Vec<(usize, u32)>>,
     output: Stream,
+    /// Tuples judged in its place.
+    ahead: AheadCounters,
 }
 
 /// A stream's readers, and how many tuples it has carried.
@@ -63,7 +66,13 @@ impl Graph {
     ///
     /// # Errors
     /// A handle that cannot be registered.
-    pub(crate) fn new(plan: &PhysicalPlan, params: &[Value]) -> Result<Self, SetupError> {
+    ///
+    /// `sends_whole_groups` tells of an interface and query whether each of its groups leaves once per window, in order.
+    pub(crate) fn new(
+        plan: &PhysicalPlan,
+        params: &[Value],
+        sends_whole_groups: &dyn Fn(usize, u32) -> bool,
+    ) -> Result<Self, SetupError> {
         let lftas = plan
             .interfaces
             .iter()
@@ -77,13 +86,20 @@ impl Graph {
             closed: None,
         };
         for (index, node) in plan.nodes.iter().enumerate() {
+            let whole = match node.inputs[..] {
+                [StreamRef::Lfta { interface, query }] => {
+                    sends_whole_groups(interface as usize, query)
+                }
+                _ => false,
+            };
             let origins = node.inputs.iter().map(|input| graph.origins(*input)).collect();
             graph.nodes.push(Node {
                 name: node.name.clone(),
-                operator: hfta::operator(node, params)?,
+                operator: hfta::operator(node, params, whole)?,
                 inputs: node.inputs.clone(),
                 origins,
                 output: Stream::default(),
+                ahead: AheadCounters::default(),
             });
             for (port, input) in node.inputs.iter().enumerate() {
                 graph.stream(*input).readers.push(Reader::Operator { node: index, port });
@@ -223,6 +239,15 @@ impl Graph {
         self.outputs.iter().map(|output| output.rows).sum()
     }
 
+    /// Enters tuples that were judged ahead of the one operator that reads a query.
+    pub(crate) fn judged_ahead(&mut self, interface: usize, query: u32, counts: AheadCounters) {
+        let stream = &mut self.lftas[interface][query as usize];
+        stream.tuples += counts.total();
+        if let [Reader::Operator { node, .. }] = stream.readers[..] {
+            self.nodes[node].ahead = counts;
+        }
+    }
+
     fn carried(&self, stream: StreamRef) -> u64 {
         match stream {
             StreamRef::Lfta { interface, query } => {
@@ -238,7 +263,7 @@ impl Graph {
             name: node.name.clone(),
             kind: node.operator.kind(),
             fed: node.inputs.iter().map(|input| self.carried(*input)).sum(),
-            tuples: node.operator.counters(),
+            tuples: node.operator.counters().with_ahead(node.ahead),
         };
         self.nodes.iter().map(of).collect()
     }

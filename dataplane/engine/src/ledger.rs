@@ -15,6 +15,8 @@ pub use balance::Imbalance;
 
 use wt_wire::Damage;
 
+use crate::lfta::AheadCounters;
+
 /// What a backend counts of an interface's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketCounters {
@@ -76,6 +78,19 @@ pub struct OperatorCounters {
     pub failed: u64,
     /// Beyond the LIMIT of their window.
     pub limited: u64,
+}
+
+impl OperatorCounters {
+    /// With tuples that a backend has judged in the operator's place.
+    pub(crate) fn with_ahead(self, ahead: AheadCounters) -> Self {
+        Self {
+            input: self.input + ahead.total(),
+            filtered: self.filtered + ahead.filtered,
+            absent: self.absent + ahead.absent,
+            failed: self.failed + ahead.failed,
+            ..self
+        }
+    }
 }
 
 /// Packets of one interface.

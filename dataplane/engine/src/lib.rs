@@ -33,7 +33,7 @@ pub use compiled::{CompiledLfta, NotCompiled};
 pub use error::EngineError;
 pub use interp::{PATH_HEADERS_MAX, WalkEnd};
 pub use ledger::{CaptureDamage, Imbalance, Ledger};
-pub use lfta::{LftaBackend, ReferenceLfta};
+pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
 pub use run::{Backend, Progress, RunEnd, RunOptions, RunReport, run};

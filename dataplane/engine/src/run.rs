@@ -11,7 +11,7 @@ use crate::compiled::{CompiledLfta, NotCompiled};
 use crate::error::EngineError;
 use crate::graph::Graph;
 use crate::ledger::{Ledger, QueryLedger};
-use crate::lfta::{LftaBackend, ReferenceLfta};
+use crate::lfta::{Ahead, LftaBackend, ReferenceLfta};
 use crate::memory::Memory;
 use crate::setup::SetupError;
 use crate::sink::{RowSink, SinkError};
@@ -102,22 +102,35 @@ pub fn run(
     check::check(plan).map_err(SetupError::from)?;
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     let mut memory = Memory::new(options.memory_bytes_max);
-    let graph = Graph::new(plan, &params)?;
-    let mut feeds = feeds(plan, sources, graph.may_ask())?;
+    let may_ask = plan.nodes.iter().any(|node| node.inputs.len() > 1);
+    let mut feeds = feeds(plan, sources, may_ask)?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
     let mut not_compiled = Vec::new();
     for (index, interface) in plan.interfaces.iter().enumerate() {
         let fixed = fixed_hash(plan, index);
         let link_type = feeds[index].first_link_type();
-        let setup = BackendSetup { program: &interface.program, params: &params, fixed: &fixed };
+        let ahead = ahead(plan, index);
+        let setup = BackendSetup {
+            program: &interface.program,
+            params: &params,
+            fixed: &fixed,
+            ahead: &ahead,
+        };
         let (backend, why) = setup.start(options.backend, link_type, &mut memory)?;
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         lftas.push(Lfta { backend, ended: false });
     }
+    let whole = |interface: usize, query: u32| lftas[interface].backend.sends_whole_groups(query);
+    let graph = Graph::new(plan, &params, &whole)?;
     let mut run = Run { lftas, graph, memory, sink };
     let end = run.packets(&mut feeds, options)?;
     if let Some(progress) = options.progress {
         progress(&run.progress(&feeds));
+    }
+    for (interface, lfta) in run.lftas.iter().enumerate() {
+        for query in 0..plan.interfaces[interface].program.queries.len() as u32 {
+            run.graph.judged_ahead(interface, query, lfta.backend.ahead(query));
+        }
     }
     let ledger = run.ledger(plan, &feeds);
     debug_assert_eq!(ledger.check(), Ok(()));
@@ -169,11 +182,32 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
     plan.interfaces[interface].program.queries.iter().enumerate().map(of).collect()
 }
 
+/// By query of an interface: the quals of the one operator that reads it, when it does nothing with tuples that fail them.
+fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
+    let of = |query: usize| {
+        let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
+        let mut readers = plan.nodes.iter().filter(|node| node.inputs.contains(&stream));
+        let (reader, None) = (readers.next()?, readers.next()) else { return None };
+        let is_output = plan.outputs.iter().any(|output| output.stream == stream);
+        let (exprs, quals) = match &reader.op {
+            HftaOp::Select { exprs, quals, .. } => (exprs, quals),
+            HftaOp::Aggregate(aggregate) if !aggregate.real_time => {
+                (&aggregate.exprs, &aggregate.quals)
+            }
+            _ => return None,
+        };
+        let wanted = !is_output && reader.inputs == [stream] && !quals.is_empty();
+        wanted.then_some(Ahead { exprs, quals })
+    };
+    (0..plan.interfaces[interface].program.queries.len()).map(of).collect()
+}
+
 /// What a backend is made of.
 struct BackendSetup<'a> {
     program: &'a LftaProgram,
     params: &'a [Value],
     fixed: &'a [bool],
+    ahead: &'a [Option<Ahead<'a>>],
 }
 
 impl BackendSetup<'_> {
@@ -184,10 +218,10 @@ impl BackendSetup<'_> {
         link_type: Option<u16>,
         memory: &mut Memory,
     ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
-        let Self { program, params, fixed } = *self;
+        let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
         if let (Backend::Auto, Some(link_type)) = (backend, link_type) {
-            match CompiledLfta::new(program, params, fixed, link_type, memory) {
+            match CompiledLfta::new(program, params, fixed, ahead, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),
                 Err(NotCompiled::Unsupported(what)) => why = Some(what),

@@ -14,6 +14,9 @@ use crate::tuple::{Message, Tuple};
 /// Rows that are hashed and prefetched together before any is looked up.
 const ROWS_AHEAD: usize = 32;
 
+/// Most words of a key: there is code for each width.
+pub(super) const KEY_WORDS_MAX: usize = 12;
+
 /// The groups of one query.
 pub(super) struct WordGroups {
     name: String,
@@ -82,11 +85,36 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
         let (first, last) = self.plan.key;
+        match last - first {
+            0 => self.rows::<0>(batch, counters, out),
+            1 => self.rows::<1>(batch, counters, out),
+            2 => self.rows::<2>(batch, counters, out),
+            3 => self.rows::<3>(batch, counters, out),
+            4 => self.rows::<4>(batch, counters, out),
+            5 => self.rows::<5>(batch, counters, out),
+            6 => self.rows::<6>(batch, counters, out),
+            7 => self.rows::<7>(batch, counters, out),
+            8 => self.rows::<8>(batch, counters, out),
+            9 => self.rows::<9>(batch, counters, out),
+            10 => self.rows::<10>(batch, counters, out),
+            11 => self.rows::<11>(batch, counters, out),
+            _ => self.rows::<KEY_WORDS_MAX>(batch, counters, out),
+        }
+        self.charge(memory)
+    }
+
+    /// Rows whose key has `K` words.
+    fn rows<const K: usize>(
+        &mut self,
+        batch: RowBatch<'_>,
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(u64, Message),
+    ) {
         let mut hashes = [0u64; ROWS_AHEAD];
         for rows in batch.rows.chunks(ROWS_AHEAD * batch.stride) {
             let table = self.windows.last().map(|window| &window.table);
             for (row, hash) in rows.chunks_exact(batch.stride).zip(&mut hashes) {
-                *hash = self.hasher.hash(&row[first..last]);
+                *hash = self.hasher.hash(self.plan.key_of::<K>(row));
                 if let Some(table) = table {
                     table.prefetch_slot(*hash);
                 }
@@ -95,12 +123,11 @@ impl WordGroups {
                 let count = rows.len() / batch.stride;
                 hashes[..count].iter().for_each(|hash| table.prefetch_entry(*hash));
             }
-            self.chunk(rows, &hashes, batch, counters, out);
+            self.chunk::<K>(rows, &hashes, batch, counters, out);
         }
-        self.charge(memory)
     }
 
-    fn chunk(
+    fn chunk<const K: usize>(
         &mut self,
         rows: &[u64],
         hashes: &[u64],
@@ -108,7 +135,6 @@ impl WordGroups {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
-        let (first, last) = self.plan.key;
         let mut at = self.windows.len().wrapping_sub(1);
         for (row, hash) in rows.chunks_exact(batch.stride).zip(hashes) {
             let rank = self.plan.window.as_ref().map_or(0, |(column, ordered, _)| {
@@ -125,8 +151,8 @@ impl WordGroups {
                 }
             }
             let table = &mut self.windows[at].table;
-            let (index, is_new) =
-                table.find(*hash, &row[first..last], batch.ordinal + batch.index(row));
+            let key = self.plan.key_of::<K>(row);
+            let (index, is_new) = table.find(*hash, key, batch.ordinal + batch.index(row));
             counters.matched += 1;
             counters.merged += u64::from(!is_new);
             update(&self.plan.states, table.states(index), row, is_new);
@@ -250,6 +276,15 @@ impl WordGroups {
         }
         self.charged_bytes = bytes;
         Ok(())
+    }
+}
+
+impl GroupPlan {
+    /// The key of a row.
+    #[inline]
+    fn key_of<'a, const K: usize>(&self, row: &'a [u64]) -> &'a [u64; K] {
+        // The first `K` words from the key's place on: rows are as wide as the plan says.
+        row[self.key.0..].first_chunk().unwrap_or(const { &[0; K] })
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Scope<'p> {
     pub(super) exprs: &'p Exprs,
     pub(super) params: &'p [Value],
     pub(super) layers: Vec<LayerVal>,
+    /// Columns of the input tuple.
+    pub(super) inputs: Vec<Val>,
     /// By [`Op::Depth`]: counts that the walk keeps.
     pub(super) depths: Vec<((ProtocolId, Option<LayerId>), V)>,
     pub(super) bits: Vec<u32>,
@@ -59,6 +61,7 @@ impl<'p> Scope<'p> {
             exprs,
             params,
             layers: Vec::new(),
+            inputs: Vec::new(),
             depths: Vec::new(),
             bits: significant_bits(exprs, params),
             is_costly,
@@ -175,7 +178,10 @@ impl Emitter<'_, '_> {
                 let value = scope.constant(id).ok_or(Unsupported("a constant"))?;
                 always(self.constant_parts(value, ty))
             }
-            Op::Input(_) => return Err(Unsupported("input columns")),
+            Op::Input(column) => {
+                let input = scope.inputs.get(*column as usize).copied();
+                input.ok_or(Unsupported("an input column"))?
+            }
             Op::Meta(meta) => always(self.meta(*meta, ty)),
             Op::Load { layer, at, byte, bit, bits, little } => {
                 let layer = scope.layers[layer.0 as usize];

@@ -39,7 +39,9 @@ mod words;
 use std::sync::Arc;
 
 use wt_catalog::Value;
-use wt_plan::ir::{HandleArg, LftaAction, LftaProgram, LftaQuery, OrderedColumn};
+use wt_plan::ir::{
+    Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
+};
 use wt_wire::RecordRef;
 
 use self::emit::Unsupported;
@@ -47,13 +49,14 @@ use self::frame::{Frame, FrameLayout};
 use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
 use self::plan::{Body, QueryPlan, Rows, Totals, Use};
+use self::query::Reader;
 use self::unit::Unit;
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::lfta::LftaBackend;
 use crate::lfta::aggregate::{Aggregate, AggregateSpec};
+use crate::lfta::{Ahead, AheadCounters, LftaBackend};
 use crate::memory::{Memory, MemoryExceeded};
 use crate::packet::PacketBatch;
 use crate::setup::SetupError;
@@ -68,6 +71,8 @@ pub struct CompiledLfta {
     program: LftaProgram,
     params: Vec<Value>,
     plans: Vec<QueryPlan>,
+    /// By query: what reads it, where its quals are applied ahead.
+    readers: Vec<Option<OwnedReader>>,
     handles: Arc<[Handle]>,
     layout: FrameLayout,
     frame: Frame,
@@ -79,7 +84,22 @@ pub struct CompiledLfta {
     bounds: Option<Interpreter>,
 }
 
+/// What reads the tuples of a selection.
+struct OwnedReader {
+    exprs: Exprs,
+    quals: Vec<Qual>,
+    handles: usize,
+}
+
+impl OwnedReader {
+    fn reader(&self) -> Reader<'_> {
+        let ahead = Ahead { exprs: &self.exprs, quals: &self.quals };
+        Reader { ahead, handles: self.handles }
+    }
+}
+
 struct Query {
+    ahead: AheadCounters,
     counters: TupleCounters,
     /// Rows that code writes.
     rows: Vec<u64>,
@@ -130,17 +150,32 @@ impl CompiledLfta {
         program: &LftaProgram,
         params: &[Value],
         fixed_hash: &[bool],
+        ahead: &[Option<Ahead<'_>>],
         link_type: u16,
         memory: &mut Memory,
     ) -> Result<Self, NotCompiled> {
         let mut layout = FrameLayout::new();
-        let plans = plan::plan(program, params, &mut layout, fixed_hash)?;
-        let handles = handles(program, params).map_err(NotCompiled::Setup)?;
+        let plans = plan::plan(program, params, &mut layout, fixed_hash, ahead)?;
+        let mut handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
+        let mut readers = Vec::with_capacity(plans.len());
+        for index in 0..plans.len() {
+            let ahead = ahead.get(index).copied().flatten();
+            readers.push(ahead.map(|ahead| OwnedReader {
+                exprs: ahead.exprs.clone(),
+                quals: ahead.quals.to_vec(),
+                handles: handles.len(),
+            }));
+            if let Some(ahead) = ahead {
+                let more = self::handles(&ahead.exprs.handles, params);
+                handles.extend(more.map_err(NotCompiled::Setup)?);
+            }
+        }
         let mut compiled = Self {
             program: program.clone(),
             params: params.to_vec(),
             plans,
-            handles,
+            readers,
+            handles: handles.into(),
             layout,
             frame: Frame::new(),
             units: Vec::new(),
@@ -163,18 +198,18 @@ impl CompiledLfta {
             return Ok(index);
         }
         let host = Host::new(self.handles.clone());
+        let readers: Vec<Option<Reader<'_>>> =
+            self.readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
         let unit = unit::compile(
             &self.program,
             &self.plans,
+            &readers,
             &self.params,
             link_type,
             host,
             &mut self.layout,
-            std::env::var_os("WT_ASM").is_some(),
+            false,
         )?;
-        if let Some(l) = &unit.listing {
-            eprintln!("{l}");
-        }
         self.frame.fit(&self.layout);
         self.units.push((link_type, unit));
         Ok(self.units.len() - 1)
@@ -231,9 +266,9 @@ impl CompiledLfta {
     }
 }
 
-/// Registers the handles of a program.
-fn handles(program: &LftaProgram, params: &[Value]) -> Result<Arc<[Handle]>, SetupError> {
-    let prepare = |spec: &wt_plan::ir::HandleSpec| {
+/// Registers handles.
+fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupError> {
+    let prepare = |spec: &HandleSpec| {
         let argument = match &spec.argument {
             HandleArg::Const(value) => value,
             HandleArg::Param(param) => &params[param.0 as usize],
@@ -241,7 +276,7 @@ fn handles(program: &LftaProgram, params: &[Value]) -> Result<Arc<[Handle]>, Set
         functions::prepare(spec.symbol, argument)
             .map_err(|source| SetupError::Handle { function: spec.symbol, source })
     };
-    program.exprs.handles.iter().map(prepare).collect()
+    specs.iter().map(prepare).collect()
 }
 
 /// The query that a stream of partial groups belongs to.
@@ -282,7 +317,13 @@ impl Query {
     }
 
     fn with(rows: Vec<u64>, sink: Sink) -> Self {
-        Self { counters: TupleCounters::default(), rows, first_ordinal: None, sink }
+        Self {
+            ahead: AheadCounters::default(),
+            counters: TupleCounters::default(),
+            rows,
+            first_ordinal: None,
+            sink,
+        }
     }
 
     /// Takes what code has written for the query.
@@ -312,6 +353,18 @@ impl Query {
             Body::Rows(plan) => {
                 let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
                 let rows = &self.rows[..bytes as usize / 8];
+                if let Some(ahead) = plan.ahead {
+                    let counts = AheadCounters {
+                        filtered: frame.take(ahead.filtered),
+                        absent: frame.take(ahead.absent),
+                        failed: frame.take(ahead.failed),
+                    };
+                    counters.matched += counts.total();
+                    counters.output += counts.total();
+                    self.ahead.filtered += counts.filtered;
+                    self.ahead.absent += counts.absent;
+                    self.ahead.failed += counts.failed;
+                }
                 let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
                 match &mut self.sink {
                     Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
@@ -453,6 +506,15 @@ impl LftaBackend for CompiledLfta {
             }
             out(number, Message::End);
         }
+    }
+
+    fn ahead(&self, query: u32) -> AheadCounters {
+        self.queries.get(query as usize).map(|query| query.ahead).unwrap_or_default()
+    }
+
+    fn sends_whole_groups(&self, query: u32) -> bool {
+        let sink = self.queries.get(query as usize).map(|query| &query.sink);
+        matches!(sink, Some(Sink::Totals | Sink::Groups(_)))
     }
 
     fn packets(&self) -> PacketCounters {

@@ -7,8 +7,10 @@ use wt_plan::ir::{
 
 use super::emit::Unsupported;
 use super::frame::FrameLayout;
+use super::groups::KEY_WORDS_MAX;
 use super::width::significant_bits;
 use super::words::{Class, Column, Packer};
+use crate::lfta::Ahead;
 
 /// Frame words of a query and what becomes of its tuples.
 pub(super) struct QueryPlan {
@@ -17,6 +19,13 @@ pub(super) struct QueryPlan {
     /// Counter of tuples rejected for a failure.
     pub(super) failed: usize,
     pub(super) body: Body,
+}
+
+impl QueryPlan {
+    /// Its counters of rejected tuples: absent, failed.
+    pub(super) fn lacks(&self) -> (usize, usize) {
+        (self.absent, self.failed)
+    }
 }
 
 /// What code does with a qualified tuple.
@@ -52,6 +61,16 @@ pub(super) struct Rows {
     pub(super) stride: usize,
     pub(super) columns: Vec<(NodeId, Column)>,
     pub(super) use_: Use,
+    /// Counters of tuples that the reader's quals reject, when they are applied ahead.
+    pub(super) ahead: Option<AheadPlan>,
+}
+
+/// Frame words that count what the quals of the reader reject.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AheadPlan {
+    pub(super) filtered: usize,
+    pub(super) absent: usize,
+    pub(super) failed: usize,
 }
 
 /// Who reads rows.
@@ -93,6 +112,7 @@ pub(super) fn plan(
     params: &[Value],
     layout: &mut FrameLayout,
     fixed_hash: &[bool],
+    ahead: &[Option<Ahead<'_>>],
 ) -> Result<Vec<QueryPlan>, Unsupported> {
     let bits = significant_bits(&program.exprs, params);
     let ty = |node: NodeId| program.exprs.nodes[node.0 as usize].ty;
@@ -100,7 +120,14 @@ pub(super) fn plan(
     let mut plans = Vec::with_capacity(program.queries.len());
     for (index, query) in program.queries.iter().enumerate() {
         let fixed = fixed_hash.get(index).copied().unwrap_or(false);
-        plans.push(planner.query(query, layout, fixed)?);
+        let mut plan = planner.query(query, layout, fixed)?;
+        if let (Body::Rows(rows), Some(Some(_))) = (&mut plan.body, ahead.get(index))
+            && rows.use_ == Use::Select
+        {
+            let (filtered, absent, failed) = (layout.take(1), layout.take(1), layout.take(1));
+            rows.ahead = Some(AheadPlan { filtered, absent, failed });
+        }
+        plans.push(plan);
     }
     Ok(plans)
 }
@@ -178,7 +205,8 @@ impl Planner<'_> {
             let ty = (self.ty)(keys[column.column as usize]);
             ty.is_integer() || matches!(ty, Type::Time | Type::TimeVal | Type::Duration)
         };
-        are_words && ordered.len() <= 1 && ordered.iter().all(is_number)
+        let words: usize = keys.iter().map(|key| Class::of((self.ty)(*key)).words()).sum();
+        are_words && words <= KEY_WORDS_MAX && ordered.len() <= 1 && ordered.iter().all(is_number)
     }
 
     fn totals(&self, layout: &mut FrameLayout, aggs: &[LftaAgg]) -> Totals {
@@ -200,7 +228,7 @@ impl Planner<'_> {
     ) -> Rows {
         let mut packer = Packer::new(1);
         let columns = nodes.map(|node| (node, packer.place_whole((self.ty)(node)))).collect();
-        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_ }
+        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_, ahead: None }
     }
 
     fn groups(
@@ -250,6 +278,12 @@ impl Planner<'_> {
         columns.sort_by_key(|(order, ..)| *order);
         let columns = columns.into_iter().map(|(_, node, column)| (node, column)).collect();
         let plan = GroupPlan { window, key: (first, last), states, keys: sent };
-        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_: Use::Groups(plan) }
+        Rows {
+            cursor: layout.take(1),
+            stride: packer.end(),
+            columns,
+            use_: Use::Groups(plan),
+            ahead: None,
+        }
     }
 }

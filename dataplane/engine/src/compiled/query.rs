@@ -3,15 +3,24 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use wt_catalog::Type;
-use wt_plan::ir::{AggKind, LftaQuery, NodeId};
+use wt_plan::ir::{AggKind, LftaQuery, NodeId, Qual};
 
 use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::host;
 use super::lower::Scope;
-use super::plan::{Body, QueryPlan, Rows, TotalState, Totals};
+use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
 use super::words::{Column, Place};
+use crate::lfta::Ahead;
 
 const NO_ARGS: &[BlockArg] = &[];
+
+/// What reads the tuples of a selection.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) ahead: Ahead<'a>,
+    /// Its first handle among the host's.
+    pub(super) handles: usize,
+}
 
 /// The tuple at hand, on its way through the quals.
 struct Passage {
@@ -28,6 +37,7 @@ impl Emitter<'_, '_> {
         scope: &mut Scope<'_>,
         query: &LftaQuery,
         plan: &QueryPlan,
+        reader: Option<Reader<'_>>,
         branch_free: bool,
     ) -> Result<(), Unsupported> {
         let next = self.b.create_block();
@@ -75,10 +85,10 @@ impl Emitter<'_, '_> {
                     let val = self.node(scope, *node)?;
                     rejected = self.first_lack(rejected, val.lack);
                 }
-                self.reject(rejected, plan, next);
+                self.reject(rejected, plan.lacks(), next);
                 self.totals(scope, totals, Truth::Always)?;
             }
-            Body::Rows(rows) => self.row(scope, rows, plan, next)?,
+            Body::Rows(rows) => self.row(scope, rows, plan, reader, next)?,
         }
         self.b.ins().jump(next, NO_ARGS);
         scope.forget(mark);
@@ -108,7 +118,7 @@ impl Emitter<'_, '_> {
 
     /// Goes on only for tuples that have passed so far.
     fn enter(&mut self, passage: &mut Passage, plan: &QueryPlan, next: Block) {
-        self.reject(passage.rejected.take(), plan, next);
+        self.reject(passage.rejected.take(), plan.lacks(), next);
         match std::mem::replace(&mut passage.pass, Truth::Always) {
             Truth::Always => {}
             Truth::When(pass) => {
@@ -126,7 +136,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Counts a tuple that is rejected for a lack, and leaves.
-    fn reject(&mut self, rejected: Option<V>, plan: &QueryPlan, next: Block) {
+    fn reject(&mut self, rejected: Option<V>, (absent_at, failed_at): (usize, usize), next: Block) {
         let Some(lack) = rejected else { return };
         let (count, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(count);
@@ -134,10 +144,10 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(count);
         let is_absent = self.icmp_const(IntCC::Equal, lack, host::ABSENT);
         let absent = self.widen(is_absent);
-        self.count(plan.absent, absent);
+        self.count(absent_at, absent);
         let one = self.word(1);
         let failed = self.b.ins().isub(one, absent);
-        self.count(plan.failed, failed);
+        self.count(failed_at, failed);
         self.b.ins().jump(next, NO_ARGS);
         self.b.switch_to_block(go_on);
     }
@@ -218,6 +228,7 @@ impl Emitter<'_, '_> {
         scope: &mut Scope<'_>,
         rows: &Rows,
         plan: &QueryPlan,
+        reader: Option<Reader<'_>>,
         next: Block,
     ) -> Result<(), Unsupported> {
         let mut vals = Vec::with_capacity(rows.columns.len());
@@ -228,7 +239,12 @@ impl Emitter<'_, '_> {
             lack = self.first_lack(lack, val.lack);
             vals.push((val, *column));
         }
-        self.reject(lack, plan, next);
+        self.reject(lack, plan.lacks(), next);
+        if let (Some(counters), Some(reader)) = (rows.ahead, reader) {
+            let mut above = Scope::new(reader.ahead.exprs, scope.params, reader.handles);
+            above.inputs = vals.iter().map(|(val, _)| Val { lack: None, ..*val }).collect();
+            self.quals_ahead(&mut above, reader.ahead.quals, counters, next)?;
+        }
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
         words[0] = Some(self.record);
         for (val, column) in vals {
@@ -242,6 +258,28 @@ impl Emitter<'_, '_> {
         }
         let cursor = self.add_const(cursor, 8 * rows.stride as u64);
         self.store_frame(rows.cursor, cursor);
+        Ok(())
+    }
+
+    /// Applies the quals of the reader, one after the other.
+    fn quals_ahead(
+        &mut self,
+        scope: &mut Scope<'_>,
+        quals: &[Qual],
+        counters: AheadPlan,
+        next: Block,
+    ) -> Result<(), Unsupported> {
+        for qual in quals {
+            let val = self.node(scope, qual.node)?;
+            self.reject(val.lack, (counters.absent, counters.failed), next);
+            let holds = self.as_flag(val.parts)?;
+            let (go_on, filtered) = (self.b.create_block(), self.b.create_block());
+            self.b.ins().brif(holds, go_on, NO_ARGS, filtered, NO_ARGS);
+            self.b.switch_to_block(filtered);
+            self.count_one(counters.filtered);
+            self.b.ins().jump(next, NO_ARGS);
+            self.b.switch_to_block(go_on);
+        }
         Ok(())
     }
 

@@ -30,10 +30,10 @@ impl WordHasher {
     }
 
     #[inline]
-    pub(super) fn hash(&self, key: &[u64]) -> u64 {
+    pub(super) fn hash<const K: usize>(&self, key: &[u64; K]) -> u64 {
         // Folded multiplication: both halves of the product keep every bit of the key in play.
         let mut hash = self.seeds[1];
-        for &word in key {
+        for word in *key {
             let product = u128::from(word ^ hash).wrapping_mul(u128::from(self.seeds[0]) << 1 | 1);
             hash = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
         }
@@ -97,7 +97,13 @@ impl WordTable {
 
     /// The states of a key's group, and whether it is new: its states are 0 then. `index` is the number of its entry.
     #[inline]
-    pub(super) fn find(&mut self, hash: u64, key: &[u64], ordinal: u64) -> (usize, bool) {
+    pub(super) fn find<const K: usize>(
+        &mut self,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: u64,
+    ) -> (usize, bool) {
+        debug_assert_eq!(K, self.key_words);
         let mask = self.slots.len() - 1;
         let tag = hash & !0xffff_ffff;
         let mut place = self.place(hash);
@@ -109,7 +115,8 @@ impl WordTable {
             if slot & !0xffff_ffff == tag {
                 let index = slot as u32 as usize - 1;
                 let at = index * self.entry_words + 1;
-                if self.entries[at..at + self.key_words] == *key {
+                // Word by word: for keys this short a call to compare memory costs more.
+                if self.entries[at..at + K].iter().zip(key).all(|(a, b)| a == b) {
                     return (index, false);
                 }
             }

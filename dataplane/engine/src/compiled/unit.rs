@@ -19,6 +19,7 @@ use super::host::Host;
 use super::lower::Scope;
 use super::paths::Paths;
 use super::plan::QueryPlan;
+use super::query::Reader;
 use super::sys::Code;
 use super::walk::Walk;
 
@@ -37,6 +38,7 @@ pub(super) struct Unit {
 pub(super) fn compile(
     program: &LftaProgram,
     plans: &[QueryPlan],
+    readers: &[Option<Reader<'_>>],
     params: &[Value],
     link_type: u16,
     mut host: Host,
@@ -48,7 +50,7 @@ pub(super) fn compile(
     context.func.signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
     let mut builder_context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
-    let batch = Batch { program, plans, params, link_type };
+    let batch = Batch { program, plans, readers, params, link_type };
     batch.emit(builder, &mut host, layout, &module)?;
     context.set_disasm(wants_listing);
     let failed = |_| Unsupported("code that Cranelift does not take");
@@ -56,9 +58,6 @@ pub(super) fn compile(
         .declare_function("batch", Linkage::Local, &context.func.signature)
         .map_err(failed)?;
     module.define_function(id, &mut context).map_err(failed)?;
-    if wants_listing {
-        std::fs::write("/tmp/code.bin", context.compiled_code().unwrap().code_buffer()).unwrap();
-    }
     let listing = context.compiled_code().and_then(|code| code.vcode.clone());
     module.finalize_definitions().map_err(failed)?;
     let entry = module.get_finalized_function(id);
@@ -86,6 +85,7 @@ fn module() -> Result<JITModule, Unsupported> {
 struct Batch<'a> {
     program: &'a LftaProgram,
     plans: &'a [QueryPlan],
+    readers: &'a [Option<Reader<'a>>],
     params: &'a [Value],
     link_type: u16,
 }
@@ -167,8 +167,8 @@ impl Batch<'_> {
             }
         }
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
-        for (query, plan) in program.queries.iter().zip(self.plans) {
-            e.query(&mut scope, query, plan, branch_free)?;
+        for ((query, plan), reader) in program.queries.iter().zip(self.plans).zip(self.readers) {
+            e.query(&mut scope, query, plan, *reader, branch_free)?;
         }
         Ok(())
     }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta;
 use regex_automata::nfa::thompson;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::Hir;
+use regex_syntax::hir::{Hir, HirKind};
 use wt_catalog::Value;
 
 use super::args::{bytes, index, integer};
@@ -53,6 +54,8 @@ pub struct Regex {
     search: Option<meta::Regex>,
     /// How far: all matches from a known start.
     longest: Option<Longest>,
+    /// Bytes that every match contains. Most subjects lack them, and a search for them is many times faster.
+    required: Option<memmem::Finder<'static>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl Regex {
     /// [`HandleError::Pattern`] with the position, or [`HandleError::PatternTooLarge`].
     pub fn new(pattern: &[u8]) -> Result<Self, HandleError> {
         if pattern.is_empty() {
-            return Ok(Regex { search: None, longest: None });
+            return Ok(Regex { search: None, longest: None, required: None });
         }
         let hir = parse(pattern)?;
         Self::from_hir(&hir).ok_or_else(|| too_large(pattern))
@@ -81,7 +84,7 @@ impl Regex {
     fn any_of<'a>(patterns: impl Iterator<Item = &'a [u8]>) -> Result<Self, HandleError> {
         let hirs = patterns.map(parse).collect::<Result<Vec<_>, _>>()?;
         if hirs.is_empty() {
-            return Ok(Regex { search: None, longest: None });
+            return Ok(Regex { search: None, longest: None, required: None });
         }
         Self::from_hir(&Hir::alternation(hirs)).ok_or_else(|| too_large(b"the patterns together"))
     }
@@ -113,17 +116,24 @@ impl Regex {
         let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
         let for_cache = dfa.clone();
         let caches = Pool::new(Box::new(move || for_cache.create_cache()) as Box<_>);
-        Some(Regex { search: Some(search), longest: Some(Longest { dfa, caches }) })
+        let required = required(hir).map(|bytes| memmem::Finder::new(&bytes).into_owned());
+        Some(Regex { search: Some(search), longest: Some(Longest { dfa, caches }), required })
     }
 
     /// Whether the pattern occurs.
     pub fn is_match(&self, subject: &[u8]) -> bool {
-        !subject.is_empty() && self.search.as_ref().is_some_and(|search| search.is_match(subject))
+        !subject.is_empty()
+            && self.has_required(subject)
+            && self.search.as_ref().is_some_and(|search| search.is_match(subject))
+    }
+
+    fn has_required(&self, subject: &[u8]) -> bool {
+        self.required.as_ref().is_none_or(|required| required.find(subject).is_some())
     }
 
     /// The leftmost-longest occurrence.
     pub fn find<'a>(&self, subject: &'a [u8]) -> Option<&'a [u8]> {
-        if subject.is_empty() {
+        if subject.is_empty() || !self.has_required(subject) {
             return None;
         }
         // The leftmost start is the same under any rule of preference; only the end differs.
@@ -204,6 +214,17 @@ fn too_large(pattern: &[u8]) -> HandleError {
     HandleError::PatternTooLarge {
         pattern: String::from_utf8_lossy(pattern).into_owned(),
         limit_bytes: AUTOMATON_BYTES_MAX,
+    }
+}
+
+/// The longest run of bytes that every match of a pattern contains, where the pattern shows one.
+fn required(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(literal.0.to_vec()),
+        HirKind::Capture(capture) => required(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub),
+        HirKind::Concat(parts) => parts.iter().filter_map(required).max_by_key(Vec::len),
+        _ => None,
     }
 }
 
@@ -345,6 +366,20 @@ mod tests {
         ] {
             let expected = expected.map(str::as_bytes);
             assert_eq!(find(pattern, subject.as_bytes()), expected, "{pattern} on {subject:?}");
+        }
+    }
+
+    #[test]
+    fn what_every_match_contains_is_looked_for_first() {
+        for (pattern, expected) in [
+            ("^[^\n]*HTTP/1.*", Some("HTTP/1")),
+            ("(GET|POST) /x+yz", Some("yz")),
+            ("a(bc)+d", Some("bc")),
+            ("(abc)*|d", None),
+            ("[ab]c?", None),
+        ] {
+            let required = required(&parse(pattern.as_bytes()).unwrap());
+            assert_eq!(required.as_deref(), expected.map(str::as_bytes), "{pattern}");
         }
     }
 

@@ -9,13 +9,14 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use hashbrown::HashTable;
 use wt_catalog::{Type, Value};
-use wt_plan::ir::{NodeId, OrderedColumn};
-use wt_plan::physical;
+use wt_plan::ir::{AggKind, NodeId, Op, OrderedColumn};
+use wt_plan::physical::{self, HftaAggFunction};
 
 use super::state::{State, StateSpec};
 use super::windows::Windows;
 use super::{Context, Operator};
 use crate::check::{Defect, PlanDefect};
+use crate::interp::env::Env;
 use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
@@ -44,6 +45,9 @@ pub(super) struct Aggregate {
     real_time: bool,
     over_partials: bool,
     emit_empty: bool,
+    /// Its input sends each group of a window once, in order: every tuple is a group already. Kinds of its aggregates, by which the
+    /// results follow from the columns.
+    whole_groups: Option<Vec<AggKind>>,
     /// Some group has been there.
     has_grouped: bool,
 
@@ -53,6 +57,10 @@ pub(super) struct Aggregate {
     /// Key and operands of the tuple at hand.
     key_values: Vec<Value>,
     arg_values: Vec<Vec<Value>>,
+    /// Keys and results of the group at hand.
+    columns_at_hand: Vec<Result<Value, Lack>>,
+    /// By output: the column that it is, when nothing is computed.
+    output_columns: Vec<Option<u32>>,
     counters: OperatorCounters,
 }
 
@@ -98,6 +106,7 @@ impl Aggregate {
         plan: &physical::Aggregate,
         inputs: usize,
         params: &[Value],
+        gets_whole_groups: bool,
     ) -> Result<Self, SetupError> {
         let columns = WindowColumns::new(&plan.ordered, plan.tolerance);
         let mut specs = Vec::with_capacity(plan.aggs.len());
@@ -127,6 +136,7 @@ impl Aggregate {
             real_time: plan.real_time,
             over_partials: plan.over_partials,
             emit_empty: plan.emit_empty,
+            whole_groups: gets_whole_groups.then(|| Self::kinds_over_columns(plan)).flatten(),
             has_grouped: false,
             inputs: (0..inputs).map(|_| input()).collect(),
             columns,
@@ -134,8 +144,55 @@ impl Aggregate {
             hasher: RandomState::new(),
             key_values: Vec::new(),
             arg_values: vec![Vec::new(); plan.aggs.len()],
+            columns_at_hand: Vec::new(),
+            output_columns: plan
+                .outputs
+                .iter()
+                .map(|node| match plan.post.nodes[node.0 as usize].op {
+                    Op::Input(column) => Some(column),
+                    _ => None,
+                })
+                .collect(),
             counters: OperatorCounters::default(),
         })
+    }
+
+    /// The kinds of the aggregates when a tuple of partial results is a group: keys and operands are its columns in order.
+    fn kinds_over_columns(plan: &physical::Aggregate) -> Option<Vec<AggKind>> {
+        let is_column = |node: &NodeId, column: usize| {
+            plan.exprs.nodes[node.0 as usize].op == Op::Input(column as u32)
+        };
+        let keys = plan.keys.iter().enumerate().all(|(i, node)| is_column(node, i));
+        let mut kinds = Vec::with_capacity(plan.aggs.len());
+        for (i, agg) in plan.aggs.iter().enumerate() {
+            let HftaAggFunction::Basic(kind) = agg.function else { return None };
+            let column = plan.keys.len() + i;
+            if agg.distinct || !matches!(&agg.args[..], [node] if is_column(node, column)) {
+                return None;
+            }
+            kinds.push(kind);
+        }
+        let all_on = u64::MAX.checked_shr(64 - plan.keys.len() as u32).unwrap_or(0);
+        let plain = plan.patterns == [all_on] && plan.quals.is_empty() && !plan.real_time;
+        (keys && plain && plan.over_partials).then_some(kinds)
+    }
+
+    /// Takes a tuple that is a whole group: its row follows at once.
+    fn whole_group(&mut self, tuple: Tuple, cx: &mut Context<'_>) {
+        self.counters.input += 1;
+        self.has_grouped = true;
+        let kinds = self.whole_groups.as_deref().unwrap_or_default();
+        let keys = self.keys.len();
+        let mut columns = std::mem::take(&mut self.columns_at_hand);
+        columns.clear();
+        for (i, value) in tuple.values.into_iter().enumerate() {
+            columns.push(Ok(match i.checked_sub(keys) {
+                None => value,
+                Some(agg) => self.specs[agg].initial(kinds[agg], &value),
+            }));
+        }
+        self.send_row(tuple.ordinal, &columns, cx);
+        self.columns_at_hand = columns;
     }
 
     fn tuple(
@@ -345,8 +402,11 @@ impl Aggregate {
             }
         }
         let mut values = Vec::with_capacity(self.outputs.len());
-        for node in &self.outputs {
-            values.push(self.post.eval(*node, &env)?.clone());
+        for (node, column) in self.outputs.iter().zip(&self.output_columns) {
+            values.push(match column {
+                Some(column) => env.input(*column)?.clone(),
+                None => self.post.eval(*node, &env)?.clone(),
+            });
         }
         Ok(values.into())
     }
@@ -401,6 +461,7 @@ impl Operator for Aggregate {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded> {
         match message {
+            Message::Tuple(tuple) if self.whole_groups.is_some() => self.whole_group(tuple, cx),
             Message::Tuple(tuple) => self.tuple(port, &tuple, cx)?,
             Message::Punctuation(bounds) => {
                 self.evaluator.begin();

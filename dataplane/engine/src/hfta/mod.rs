@@ -40,7 +40,7 @@ pub(crate) trait Operator {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded>;
 
-    /// What became of its tuples so far.
+    /// What became of its tuples so far, without those that were judged ahead.
     fn counters(&self) -> OperatorCounters;
 
     /// Its kind, for the books.
@@ -60,18 +60,27 @@ pub(crate) trait Operator {
     }
 }
 
-/// Makes the operator of a node that [`crate::check`] has found sound.
+/// Makes the operator of a node that [`crate::check`] has found sound. `gets_whole_groups` tells that its one input sends each group
+/// of a window once, in order.
 ///
 /// # Errors
 /// A handle that cannot be registered.
-pub(crate) fn operator(node: &HftaNode, params: &[Value]) -> Result<Box<dyn Operator>, SetupError> {
+pub(crate) fn operator(
+    node: &HftaNode,
+    params: &[Value],
+    gets_whole_groups: bool,
+) -> Result<Box<dyn Operator>, SetupError> {
     Ok(match &node.op {
         HftaOp::Select { exprs, quals, outputs, ordered } => {
             Box::new(select::Select::new(exprs, quals, outputs, ordered, params)?)
         }
-        HftaOp::Aggregate(plan) => {
-            Box::new(aggregate::Aggregate::new(&node.name, plan, node.inputs.len(), params)?)
-        }
+        HftaOp::Aggregate(plan) => Box::new(aggregate::Aggregate::new(
+            &node.name,
+            plan,
+            node.inputs.len(),
+            params,
+            gets_whole_groups,
+        )?),
         HftaOp::Merge { column, slack, queue_tuples_max } => Box::new(merge::Merge::new(
             &node.name,
             node.inputs.len(),

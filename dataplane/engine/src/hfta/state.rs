@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use wt_catalog::{Type, Value};
+use wt_plan::ir::AggKind;
 use wt_plan::physical::{HftaAgg, HftaAggFunction};
 
 use crate::functions::{self, Aggregator, basic};
@@ -101,6 +102,11 @@ impl StateSpec {
             State::Host(aggregator) => aggregator.output().ok_or(Lack::Failed),
             State::Distinct(distinct) => self.output(&distinct.state),
         }
+    }
+
+    /// The result of an aggregate of a kind that every backend has over one partial result.
+    pub(super) fn initial(&self, kind: AggKind, partial: &Value) -> Value {
+        basic::init(kind, self.ty, Some(partial))
     }
 
     /// The result over no tuples: what a fresh state gives, else the default of the type.

@@ -30,7 +30,7 @@ impl Bench {
             schema: Schema::default(),
             memory: MemoryBound::default(),
         };
-        let operator = operator(&node, &[]).unwrap();
+        let operator = operator(&node, &[], false).unwrap();
         Self { operator, memory: Memory::new(None), ordinal: 0 }
     }
 

@@ -11,10 +11,40 @@ mod tests;
 pub use reference::ReferenceLfta;
 
 use crate::error::EngineError;
+use wt_plan::ir::{Exprs, Qual};
+
 use crate::ledger::{PacketCounters, TupleCounters};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::tuple::Message;
+
+/// The quals of the one operator that reads a selection. A backend may apply them before it makes tuples; the operator applies them
+/// again to what passes, which changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead<'a> {
+    /// Over the columns of the selection.
+    pub exprs: &'a Exprs,
+    /// In order.
+    pub quals: &'a [Qual],
+}
+
+/// Tuples that a backend has judged in the place of an operator: each counts as sent, and as taken in by the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AheadCounters {
+    /// A qual was false.
+    pub filtered: u64,
+    /// A referenced value is not there.
+    pub absent: u64,
+    /// A partial operation failed.
+    pub failed: u64,
+}
+
+impl AheadCounters {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.filtered + self.absent + self.failed
+    }
+}
 
 /// A running LFTA program: one interface, all queries of the batch.
 ///
@@ -40,6 +70,17 @@ pub trait LftaBackend {
 
     /// No more packets: ejects what is held and ends every query's stream.
     fn finish(&mut self, out: &mut dyn FnMut(u32, Message));
+
+    /// Whether a query that aggregates sends each group of a window once, in the order of first packets, when the window closes: no
+    /// table ejects.
+    fn sends_whole_groups(&self, _query: u32) -> bool {
+        false
+    }
+
+    /// What became of the tuples of a query that met the quals of its reader already ([`Ahead`]).
+    fn ahead(&self, _query: u32) -> AheadCounters {
+        AheadCounters::default()
+    }
 
     /// What became of the packets.
     fn packets(&self) -> PacketCounters;
