@@ -136,8 +136,10 @@ pub struct ReportArgs {
 /// What runs LFTA programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum BackendArg {
-    /// Machine code made for the batch, where this processor has it
+    /// Machine code made for the batch, unless the traces are so small that making it takes longer
     Auto,
+    /// Machine code, however small the traces
+    Compiled,
     /// The reference interpreter: slow, and what every backend must agree with
     Interpreter,
 }
@@ -146,6 +148,7 @@ impl From<BackendArg> for wt_engine::Backend {
     fn from(arg: BackendArg) -> Self {
         match arg {
             BackendArg::Auto => Self::Auto,
+            BackendArg::Compiled => Self::Compiled,
             BackendArg::Interpreter => Self::Interpreter,
         }
     }
@@ -180,7 +183,8 @@ pub struct RunArgs {
 Examples:
   wiretable explain 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb'
   wiretable explain --verbose -f queries.gsql -i eth0 -i eth1
-  wiretable explain --code \"SELECT count(*) FROM packet WHERE pcap_filter('udp port 53')\"")]
+  wiretable explain --code \"SELECT count(*) FROM packet WHERE pcap_filter('udp port 53')\"
+  wiretable explain --code=machine 'SELECT count(*) FROM tcp WHERE destPort = 443'")]
 pub struct ExplainArgs {
     /// Text and parameters.
     #[command(flatten)]
@@ -194,9 +198,18 @@ pub struct ExplainArgs {
     /// Print each rewrite, and every header the programs read
     #[arg(long)]
     pub verbose: bool,
-    /// Print the LFTA programs in the intermediate representation
-    #[arg(long)]
-    pub code: bool,
+    /// Print the LFTA programs: in the intermediate representation, or as the machine code made of it for Ethernet
+    #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "ir")]
+    pub code: Option<CodeArg>,
+}
+
+/// A form of an LFTA program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CodeArg {
+    /// The intermediate representation that every backend takes
+    Ir,
+    /// The instructions of this processor
+    Machine,
 }
 
 /// `wiretable schema`.

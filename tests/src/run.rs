@@ -61,9 +61,9 @@ impl Backend {
     pub fn options(self) -> RunOptions<'static> {
         let (backend, batch_packets_max) = match self {
             Backend::Interpreter => (wt_engine::Backend::Interpreter, None),
-            Backend::Compiled => (wt_engine::Backend::Auto, None),
-            Backend::CompiledInSevens => (wt_engine::Backend::Auto, Some(7)),
-            Backend::CompiledOneByOne => (wt_engine::Backend::Auto, Some(1)),
+            Backend::Compiled => (wt_engine::Backend::Compiled, None),
+            Backend::CompiledInSevens => (wt_engine::Backend::Compiled, Some(7)),
+            Backend::CompiledOneByOne => (wt_engine::Backend::Compiled, Some(1)),
         };
         RunOptions { backend, batch_packets_max, ..RunOptions::default() }
     }

@@ -438,6 +438,9 @@ fn explain_needs_no_trace() {
     run(["explain", "SELECT nope FROM tcp"]).expect_status(1).expect_no_output().expect_said("^");
     // An endless stream needs a window.
     run(["explain", "--live", "SELECT count(*) AS n FROM tcp"]).expect_status(1).expect_no_output();
+    let machine = run(["explain", "--code=machine", text]).expect_status(0).stdout;
+    assert!(machine.contains("machine code default, for Ethernet"), "{machine}");
+    assert!(machine.contains("block0"), "{machine}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! `wiretable explain`.
 
+use wt_catalog::Value;
+use wt_engine::NotCompiled;
 use wt_plan::explain::ExplainOptions;
+use wt_plan::ir::LftaProgram;
+use wt_wire::LinkType;
 
 use crate::blame;
-use crate::cli::ExplainArgs;
+use crate::cli::{CodeArg, ExplainArgs};
 use crate::commands::shell::print;
 use crate::failure::Failure;
 use crate::session::{self, CompileOptions, NamedText, Traces};
@@ -33,6 +37,24 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     if let Some(diagnostic) = blame::of_plan(&compiled) {
         return Err(Failure::Query(session::render(&[diagnostic], &text.name, &text.text)));
     }
-    let options = ExplainOptions { verbose: args.verbose, code: args.code };
-    print(wt_plan::explain::explain(&compiled, &catalog, options).as_bytes())
+    let options = ExplainOptions { verbose: args.verbose, code: args.code == Some(CodeArg::Ir) };
+    let mut text = wt_plan::explain::explain(&compiled, &catalog, options);
+    if args.code == Some(CodeArg::Machine) {
+        let params: Vec<_> = compiled.physical.params.iter().map(|p| p.value.clone()).collect();
+        for interface in &compiled.physical.interfaces {
+            text += &format!("\nmachine code {}, for Ethernet\n", interface.name);
+            text += &machine_code(&interface.program, &params)?;
+        }
+    }
+    print(text.as_bytes())
+}
+
+fn machine_code(program: &LftaProgram, params: &[Value]) -> Result<String, Failure> {
+    match wt_engine::machine_code(program, params, LinkType::ETHERNET.0) {
+        Ok(listing) => Ok(listing),
+        Err(NotCompiled::Unsupported(what)) => {
+            Ok(format!("  none: there is no code for {what}; the interpreter runs it\n"))
+        }
+        Err(NotCompiled::Setup(error)) => Err(Failure::Query(error.to_string())),
+    }
 }

@@ -21,12 +21,17 @@ use crate::tuple::Message;
 /// Most packets that a backend is given at once, and so between two looks at progress and cancellation.
 const BATCH_PACKETS_MAX: usize = 4096;
 
+/// Bytes of captures from which on code is compiled: a few thousand packets, which the interpreter takes in the 10 ms that compiling takes.
+const COMPILED_BYTES_MIN: u64 = 2 << 20;
+
 /// What runs LFTA programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// Compiled code where there is code for all of the program and this processor, else the interpreter.
+    /// Compiled code, as [`Backend::Compiled`], but the interpreter for captures that are read before code would be ready.
     #[default]
     Auto,
+    /// Compiled code where there is code for all of the program and this processor, else the interpreter.
+    Compiled,
     /// The reference interpreter.
     Interpreter,
 }
@@ -116,7 +121,8 @@ pub fn run(
             fixed: &fixed,
             ahead: &ahead,
         };
-        let (backend, why) = setup.start(options.backend, link_type, &mut memory)?;
+        let (_, input_bytes) = feeds[index].bytes();
+        let (backend, why) = setup.start(options.backend, link_type, input_bytes, &mut memory)?;
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         lftas.push(Lfta { backend, ended: false });
     }
@@ -211,16 +217,23 @@ struct BackendSetup<'a> {
 }
 
 impl BackendSetup<'_> {
-    /// A backend, and why it is not the one wanted. `link_type` is what the first packet begins with, when there is one.
+    /// A backend, and why it is not the one wanted. `link_type` is what the first packet begins with, when there is one;
+    /// `input_bytes` how much there is to read, when that is known.
     fn start(
         &self,
         backend: Backend,
         link_type: Option<u16>,
+        input_bytes: Option<u64>,
         memory: &mut Memory,
     ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
         let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
-        if let (Backend::Auto, Some(link_type)) = (backend, link_type) {
+        let wanted = match backend {
+            Backend::Interpreter => false,
+            Backend::Compiled => true,
+            Backend::Auto => input_bytes.is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN),
+        };
+        if let (true, Some(link_type)) = (wanted, link_type) {
             match CompiledLfta::new(program, params, fixed, ahead, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),

@@ -121,7 +121,7 @@ struct Taken<'a> {
 enum Sink {
     Totals,
     Select,
-    Groups(WordGroups),
+    Groups(Box<WordGroups>),
     Values(Box<Aggregate>),
 }
 
@@ -200,16 +200,14 @@ impl CompiledLfta {
         let host = Host::new(self.handles.clone());
         let readers: Vec<Option<Reader<'_>>> =
             self.readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
-        let unit = unit::compile(
-            &self.program,
-            &self.plans,
-            &readers,
-            &self.params,
+        let source = unit::Source {
+            program: &self.program,
+            plans: &self.plans,
+            readers: &readers,
+            params: &self.params,
             link_type,
-            host,
-            &mut self.layout,
-            false,
-        )?;
+        };
+        let unit = source.compile(host, &mut self.layout)?;
         self.frame.fit(&self.layout);
         self.units.push((link_type, unit));
         Ok(self.units.len() - 1)
@@ -266,6 +264,24 @@ impl CompiledLfta {
     }
 }
 
+/// The machine code of a program for packets that begin as `link_type` says, as text.
+///
+/// # Errors
+/// As [`CompiledLfta::new`].
+pub fn machine_code(
+    program: &LftaProgram,
+    params: &[Value],
+    link_type: u16,
+) -> Result<String, NotCompiled> {
+    let mut layout = FrameLayout::new();
+    let plans = plan::plan(program, params, &mut layout, &[], &[])?;
+    let handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
+    let mut host = Host::new(handles.into());
+    let readers = vec![None; plans.len()];
+    let source = unit::Source { program, plans: &plans, readers: &readers, params, link_type };
+    Ok(source.listing(&mut host, &mut layout)?)
+}
+
 /// Registers handles.
 fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupError> {
     let prepare = |spec: &HandleSpec| {
@@ -300,7 +316,7 @@ impl Query {
                 match &plan.use_ {
                     Use::Select => Sink::Select,
                     Use::Groups(groups) => {
-                        Sink::Groups(WordGroups::new(query_of(&query.name), groups))
+                        Sink::Groups(Box::new(WordGroups::new(query_of(&query.name), groups)))
                     }
                     Use::Values { .. } => {
                         let Some(spec) = AggregateSpec::of(query, &program.exprs, fixed_hash)

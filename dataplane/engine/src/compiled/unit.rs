@@ -2,6 +2,8 @@
 
 use std::mem::offset_of;
 
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder};
@@ -30,38 +32,17 @@ const BRANCH_FREE_QUERIES_MAX: usize = 4;
 pub(super) struct Unit {
     pub(super) code: Code,
     pub(super) host: Host,
-    /// The machine code as text, when it was asked for.
-    pub(super) listing: Option<String>,
 }
 
-/// Compiles a program for packets that begin as `link_type` says.
-pub(super) fn compile(
-    program: &LftaProgram,
-    plans: &[QueryPlan],
-    readers: &[Option<Reader<'_>>],
-    params: &[Value],
-    link_type: u16,
-    mut host: Host,
-    layout: &mut FrameLayout,
-    wants_listing: bool,
-) -> Result<Unit, Unsupported> {
-    let mut module = module()?;
-    let mut context = module.make_context();
-    context.func.signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
-    let mut builder_context = FunctionBuilderContext::new();
-    let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
-    let batch = Batch { program, plans, readers, params, link_type };
-    batch.emit(builder, &mut host, layout, &module)?;
-    context.set_disasm(wants_listing);
-    let failed = |_| Unsupported("code that Cranelift does not take");
-    let id = module
-        .declare_function("batch", Linkage::Local, &context.func.signature)
-        .map_err(failed)?;
-    module.define_function(id, &mut context).map_err(failed)?;
-    let listing = context.compiled_code().and_then(|code| code.vcode.clone());
-    module.finalize_definitions().map_err(failed)?;
-    let entry = module.get_finalized_function(id);
-    Ok(Unit { code: Code::new(module, entry), host, listing })
+/// What a unit is made of.
+pub(super) struct Source<'a> {
+    pub(super) program: &'a LftaProgram,
+    pub(super) plans: &'a [QueryPlan],
+    /// By query: what reads it, where its quals are applied ahead.
+    pub(super) readers: &'a [Option<Reader<'a>>],
+    pub(super) params: &'a [Value],
+    /// What packets begin with.
+    pub(super) link_type: u16,
 }
 
 fn module() -> Result<JITModule, Unsupported> {
@@ -82,15 +63,53 @@ fn module() -> Result<JITModule, Unsupported> {
     Ok(JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names())))
 }
 
-struct Batch<'a> {
-    program: &'a LftaProgram,
-    plans: &'a [QueryPlan],
-    readers: &'a [Option<Reader<'a>>],
-    params: &'a [Value],
-    link_type: u16,
-}
+impl Source<'_> {
+    /// Machine code.
+    pub(super) fn compile(
+        &self,
+        mut host: Host,
+        layout: &mut FrameLayout,
+    ) -> Result<Unit, Unsupported> {
+        let mut module = module()?;
+        let mut context = self.define(&mut host, layout, &module)?;
+        let failed = |_| Unsupported("code that Cranelift does not take");
+        let id = module
+            .declare_function("batch", Linkage::Local, &context.func.signature)
+            .map_err(failed)?;
+        module.define_function(id, &mut context).map_err(failed)?;
+        module.finalize_definitions().map_err(failed)?;
+        let entry = module.get_finalized_function(id);
+        Ok(Unit { code: Code::new(module, entry), host })
+    }
 
-impl Batch<'_> {
+    /// Machine code as text.
+    pub(super) fn listing(
+        &self,
+        host: &mut Host,
+        layout: &mut FrameLayout,
+    ) -> Result<String, Unsupported> {
+        let module = module()?;
+        let mut context = self.define(host, layout, &module)?;
+        context.set_disasm(true);
+        let failed = Unsupported("code that Cranelift does not take");
+        let code = context.compile(module.isa(), &mut ControlPlane::default());
+        code.map_err(|_| failed)?.vcode.clone().ok_or(failed)
+    }
+
+    fn define(
+        &self,
+        host: &mut Host,
+        layout: &mut FrameLayout,
+        module: &JITModule,
+    ) -> Result<Context, Unsupported> {
+        let mut context = module.make_context();
+        context.func.signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
+        let mut builder_context = FunctionBuilderContext::new();
+        let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
+        self.emit(builder, host, layout, module)?;
+        Ok(context)
+    }
+
     /// The loop over the records of a batch.
     fn emit(
         &self,
