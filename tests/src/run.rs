@@ -23,6 +23,8 @@ pub enum Backend {
     CompiledInSevens,
     /// Compiled code, packet by packet.
     CompiledOneByOne,
+    /// Compiled code for likely header paths only.
+    Tiered,
 }
 
 /// Every backend that a suite runs on.
@@ -31,6 +33,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend::Compiled,
     Backend::CompiledInSevens,
     Backend::CompiledOneByOne,
+    Backend::Tiered,
 ];
 
 impl Backend {
@@ -41,6 +44,7 @@ impl Backend {
             Backend::Compiled => "compiled",
             Backend::CompiledInSevens => "compiled_7",
             Backend::CompiledOneByOne => "compiled_1",
+            Backend::Tiered => "tiered",
         }
     }
 }
@@ -64,6 +68,7 @@ impl Backend {
             Backend::Compiled => (wt_engine::Backend::Compiled, None),
             Backend::CompiledInSevens => (wt_engine::Backend::Compiled, Some(7)),
             Backend::CompiledOneByOne => (wt_engine::Backend::Compiled, Some(1)),
+            Backend::Tiered => (wt_engine::Backend::Tiered, None),
         };
         RunOptions { backend, batch_packets_max, ..RunOptions::default() }
     }

@@ -29,7 +29,7 @@ mod window;
 #[cfg(test)]
 mod testing;
 
-pub use compiled::{CompiledLfta, NotCompiled, machine_code};
+pub use compiled::{CompiledLfta, NotCompiled, PathsWanted, machine_code};
 pub use error::EngineError;
 pub use interp::{PATH_HEADERS_MAX, WalkEnd};
 pub use ledger::{CaptureDamage, Imbalance, Ledger};

@@ -7,7 +7,7 @@ use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
 
 use crate::check;
-use crate::compiled::{CompiledLfta, NotCompiled};
+use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted};
 use crate::error::EngineError;
 use crate::graph::Graph;
 use crate::ledger::{Ledger, QueryLedger};
@@ -27,10 +27,12 @@ const COMPILED_BYTES_MIN: u64 = 2 << 20;
 /// What runs LFTA programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// Compiled code, as [`Backend::Compiled`], but the interpreter for captures that are read before code would be ready.
+    /// As [`Backend::Tiered`], but the interpreter for captures that are read before code would be ready.
     #[default]
     Auto,
-    /// Compiled code where there is code for all of the program and this processor, else the interpreter.
+    /// Compiled code for likely header paths, and for all when many packets take others.
+    Tiered,
+    /// Compiled code for all header paths where there is code for all of the program and this processor, else the interpreter.
     Compiled,
     /// The reference interpreter.
     Interpreter,
@@ -228,13 +230,15 @@ impl BackendSetup<'_> {
     ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
         let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
-        let wanted = match backend {
-            Backend::Interpreter => false,
-            Backend::Compiled => true,
-            Backend::Auto => input_bytes.is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN),
+        let is_large = || input_bytes.is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
+        let paths = match backend {
+            Backend::Interpreter => None,
+            Backend::Compiled => Some(PathsWanted::All),
+            Backend::Tiered => Some(PathsWanted::Likely),
+            Backend::Auto => is_large().then_some(PathsWanted::Likely),
         };
-        if let (true, Some(link_type)) = (wanted, link_type) {
-            match CompiledLfta::new(program, params, fixed, ahead, link_type, memory) {
+        if let (Some(paths), Some(link_type)) = (paths, link_type) {
+            match CompiledLfta::new(program, params, fixed, ahead, paths, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),
                 Err(NotCompiled::Unsupported(what)) => why = Some(what),

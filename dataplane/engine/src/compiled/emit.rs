@@ -66,6 +66,7 @@ pub(super) struct Emitter<'f, 'h> {
     pub(super) link_type: u16,
     evaluate: SigRef,
     keep: SigRef,
+    walk: SigRef,
 }
 
 /// Flags of accesses to the frame.
@@ -96,7 +97,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
             signature.returns.push(AbiParam::new(I64));
             b.import_signature(signature)
         };
-        let (evaluate, keep) = (signature(4), signature(3));
+        let (evaluate, keep, walk) = (signature(4), signature(3), signature(6));
         let none = zeros;
         Self {
             b,
@@ -110,6 +111,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
             link_type,
             evaluate,
             keep,
+            walk,
         }
     }
 
@@ -310,6 +312,17 @@ impl<'f, 'h> Emitter<'f, 'h> {
         let node = self.word(node as u64);
         let call =
             self.b.ins().call_indirect(self.evaluate, callee, &[host, self.frame, words, node]);
+        self.b.inst_results(call)[0]
+    }
+
+    /// Has the host walk the packet at hand; what it finds goes into the frame from `at` on. How the path ended.
+    pub(super) fn call_walk(&mut self, at: usize) -> V {
+        let callee = self.word(sys::walk_address());
+        let host = self.load_frame(frame::HOST);
+        let words = self.load_frame(frame::WORDS);
+        let at = self.word(at as u64);
+        let arguments = [host, self.frame, words, self.record, self.start, at];
+        let call = self.b.ins().call_indirect(self.walk, callee, &arguments);
         self.b.inst_results(call)[0]
     }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use wt_catalog::{Type, Value, arith};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
+use wt_wire::RecordRef;
 
+use super::rare::RareWalk;
 use super::sys;
 use super::words::{Class, value_of, words_of};
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
+use crate::packet::PacketBatch;
 
 /// No lack, as compiled code counts them.
 pub(super) const NONE: u64 = 0;
@@ -26,6 +29,17 @@ pub(super) struct Host {
     constants: Vec<Value>,
     /// Values that live until the batch ends, by number.
     kept: Vec<Value>,
+    /// What packets of the batch at hand have in common.
+    batch: BatchFacts,
+    rare: Option<RareWalk>,
+}
+
+/// What packets of a batch have in common.
+#[derive(Clone, Debug)]
+pub(super) struct BatchFacts {
+    pub(super) link_type: u16,
+    pub(super) interface: Value,
+    pub(super) ifindex: u32,
 }
 
 /// A node for the host.
@@ -66,7 +80,57 @@ pub(super) enum HostArg {
 
 impl Host {
     pub(super) fn new(handles: Arc<[Handle]>) -> Self {
-        Self { nodes: Vec::new(), handles, constants: Vec::new(), kept: Vec::new() }
+        let batch = BatchFacts { link_type: 0, interface: Value::Bool(false), ifindex: 0 };
+        let (nodes, constants, kept) = (Vec::new(), Vec::new(), Vec::new());
+        Self { nodes, handles, constants, kept, batch, rare: None }
+    }
+
+    /// A host that also walks packets on paths without code.
+    pub(super) fn with_rare(self, rare: RareWalk) -> Self {
+        Self { rare: Some(rare), ..self }
+    }
+
+    /// Packets that took paths without code.
+    pub(super) fn rare_packets(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.packets)
+    }
+
+    /// Forgets how many they were.
+    pub(super) fn count_rare_anew(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.packets = 0;
+        }
+    }
+
+    /// Begins a batch.
+    pub(super) fn begin(&mut self, batch: &PacketBatch<'_>) {
+        self.batch.link_type = batch.link_type;
+        self.batch.ifindex = batch.ifindex;
+        if self.batch.interface != *batch.interface {
+            self.batch.interface = batch.interface.clone();
+        }
+    }
+
+    /// Walks the headers of a packet on a path without code; what it finds goes into the frame from `at` on.
+    pub(super) fn walk(
+        &mut self,
+        frame: &mut [u64],
+        record: &RecordRef,
+        data: &[u8],
+        at: usize,
+    ) -> u64 {
+        let Some(rare) = &mut self.rare else { return super::rare::COMPLETE };
+        let facts = &self.batch;
+        let batch = PacketBatch {
+            data,
+            records: &[],
+            link_type: facts.link_type,
+            interface: &facts.interface,
+            ifindex: facts.ifindex,
+        };
+        let packet = batch.packet(&RecordRef { at: 0, ..*record });
+        let zeros = frame[super::frame::ZEROS];
+        rare.walk(&packet, data.as_ptr() as u64, zeros, &mut frame[at..])
     }
 
     /// Adds a node and returns its number.

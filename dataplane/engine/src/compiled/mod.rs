@@ -28,6 +28,7 @@ mod lower;
 mod paths;
 mod plan;
 mod query;
+mod rare;
 mod seek;
 mod sys;
 mod table;
@@ -50,7 +51,9 @@ use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
 use self::plan::{Body, QueryPlan, Rows, Totals, Use};
 use self::query::Reader;
+use self::rare::RareWalk;
 use self::unit::Unit;
+pub use self::walk::PathsWanted;
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
@@ -66,6 +69,10 @@ use crate::window;
 /// Records that code runs over at a time. Their rows stay in the second-level cache.
 const RECORDS_MAX: usize = 1024;
 
+/// Packets that the host walks, as they take paths without code, before code is made for all paths: about as many as it walks in
+/// the time that takes.
+const RARE_PACKETS_MAX: u64 = 1 << 14;
+
 /// Compiled code as a backend.
 pub struct CompiledLfta {
     program: LftaProgram,
@@ -78,6 +85,8 @@ pub struct CompiledLfta {
     frame: Frame,
     /// By link type that has come: its code.
     units: Vec<(u16, Unit)>,
+    /// What code is made for when packets of another link type come.
+    paths: PathsWanted,
     queries: Vec<Query>,
     packets: PacketCounters,
     /// Evaluates bounds of times.
@@ -151,6 +160,7 @@ impl CompiledLfta {
         params: &[Value],
         fixed_hash: &[bool],
         ahead: &[Option<Ahead<'_>>],
+        paths: PathsWanted,
         link_type: u16,
         memory: &mut Memory,
     ) -> Result<Self, NotCompiled> {
@@ -179,6 +189,7 @@ impl CompiledLfta {
             layout,
             frame: Frame::new(),
             units: Vec::new(),
+            paths,
             queries: Vec::new(),
             packets: PacketCounters::default(),
             bounds: None,
@@ -197,7 +208,18 @@ impl CompiledLfta {
         if let Some(index) = self.units.iter().position(|(known, _)| *known == link_type) {
             return Ok(index);
         }
-        let host = Host::new(self.handles.clone());
+        let unit = self.unit(link_type, self.paths)?;
+        self.units.push((link_type, unit));
+        Ok(self.units.len() - 1)
+    }
+
+    /// Compiles code for a link type.
+    fn unit(&mut self, link_type: u16, paths: PathsWanted) -> Result<Unit, Unsupported> {
+        let mut host = Host::new(self.handles.clone());
+        if paths == PathsWanted::Likely {
+            let rare = RareWalk::new(&self.program, &self.params);
+            host = host.with_rare(rare.map_err(|_| Unsupported("a protocol declaration"))?);
+        }
         let readers: Vec<Option<Reader<'_>>> =
             self.readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
         let source = unit::Source {
@@ -206,11 +228,26 @@ impl CompiledLfta {
             readers: &readers,
             params: &self.params,
             link_type,
+            paths,
         };
         let unit = source.compile(host, &mut self.layout)?;
         self.frame.fit(&self.layout);
-        self.units.push((link_type, unit));
-        Ok(self.units.len() - 1)
+        Ok(unit)
+    }
+
+    /// Makes code for all paths of a link type, when many packets have taken such that have none.
+    fn widen(&mut self, unit: usize) {
+        let (link_type, known) = &self.units[unit];
+        if known.host.rare_packets() < RARE_PACKETS_MAX {
+            return;
+        }
+        let link_type = *link_type;
+        // Where there is no code for some path, the host goes on walking it.
+        if let Ok(wider) = self.unit(link_type, PathsWanted::All) {
+            self.units[unit].1 = wider;
+        } else {
+            self.units[unit].1.host.count_rare_anew();
+        }
     }
 
     /// Runs code over records of one batch and takes what it has written.
@@ -225,7 +262,9 @@ impl CompiledLfta {
         let unit = self
             .compile(link_type)
             .map_err(|Unsupported(what)| EngineError::NoCode { link_type, what })?;
+        self.widen(unit);
         let (_, unit) = &mut self.units[unit];
+        unit.host.begin(batch);
         let frame = &mut self.frame;
         frame.words[frame::IFINDEX] = u64::from(batch.ifindex);
         let name = batch.interface.as_bytes().unwrap_or_default();
@@ -278,7 +317,9 @@ pub fn machine_code(
     let handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
     let readers = vec![None; plans.len()];
-    let source = unit::Source { program, plans: &plans, readers: &readers, params, link_type };
+    let paths = PathsWanted::All;
+    let source =
+        unit::Source { program, plans: &plans, readers: &readers, params, link_type, paths };
     Ok(source.listing(&mut host, &mut layout)?)
 }
 

@@ -6,11 +6,12 @@ use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HeaderProgram, LayerSel, NodeId, Op, ParseSpec};
 
 /// Most steps of likely paths: each is code of its own.
-const LIKELY_MAX: usize = 12;
+const LIKELY_MAX: usize = 20;
 
 /// A header on a likely path.
 pub(super) struct Step {
     pub(super) id: ProtocolId,
+    parent: Option<usize>,
     /// Children that are likely too, with the index of their step.
     pub(super) next: Vec<(ProtocolId, usize)>,
 }
@@ -115,18 +116,23 @@ impl<'p> Paths<'p> {
         self.repeats.iter().any(|repeats| *repeats)
     }
 
-    /// Likely paths from the first header on, as a tree: each step goes nearer to a header that is looked for, and has no protocol twice.
+    /// Likely paths from the first header on, as a tree. They go the nearest way to a header that is looked for; and beside that header they
+    /// take in what else follows its parent (UDP where TCP is looked for), with which most other packets end. None has a protocol twice.
     pub(super) fn likely(&self, start: ProtocolId) -> Vec<Step> {
-        let mut steps = vec![Step { id: start, next: Vec::new() }];
+        let distance = |id: ProtocolId| self.distance[id.0 as usize];
+        let mut steps = vec![Step { id: start, parent: None, next: Vec::new() }];
         let mut index = 0;
         while index < steps.len() {
-            let id = steps[index].id;
-            let distance = self.distance[id.0 as usize];
-            for child in self.children(id) {
-                if self.distance[child.0 as usize] < distance && steps.len() < LIKELY_MAX {
+            let Step { id, parent, .. } = steps[index];
+            let is_aside = parent.is_some_and(|p: usize| distance(steps[p].id) <= distance(id));
+            let children = if is_aside { Vec::new() } else { self.children(id) };
+            for child in children {
+                let is_nearer = distance(child) < distance(id);
+                let is_beside = distance(id) == 1 && !on_path(&steps, index, child);
+                if (is_nearer || is_beside) && steps.len() < LIKELY_MAX {
                     let next = steps.len();
                     steps[index].next.push((child, next));
-                    steps.push(Step { id: child, next: Vec::new() });
+                    steps.push(Step { id: child, parent: Some(index), next: Vec::new() });
                 }
             }
             index += 1;
@@ -168,6 +174,18 @@ impl<'p> Paths<'p> {
         }
         children
     }
+}
+
+/// Whether a protocol is on the path to a step, or is its own.
+fn on_path(steps: &[Step], step: usize, protocol: ProtocolId) -> bool {
+    let mut at = Some(step);
+    while let Some(index) = at {
+        if steps[index].id == protocol {
+            return true;
+        }
+        at = steps[index].parent;
+    }
+    false
 }
 
 /// Values from the first to the last.

@@ -13,6 +13,7 @@ use wt_plan::ir::{LayerId, LayerSel};
 
 use super::emit::{Emitter, Truth, Unsupported};
 use super::paths::Paths;
+use super::rare::TARGET_WORDS;
 
 /// What is looked for from a header on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +237,22 @@ impl Seekers {
         let zero = e.word(0);
         for (_, count) in &self.numbered {
             e.b.def_var(*count, zero);
+        }
+    }
+
+    /// Layers and counts.
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Takes what the host has found from the frame.
+    pub(super) fn take(&self, e: &mut Emitter<'_, '_>, at: usize) {
+        for (index, target) in self.targets.iter().enumerate() {
+            let at = at + index * TARGET_WORDS;
+            let (address, protocol) = (e.load_frame(at), e.load_frame(at + 1));
+            let count = e.load_frame(at + 2);
+            let open = e.flag(false);
+            target.slot.set(e, State { address, protocol, open, count });
         }
     }
 

@@ -79,6 +79,29 @@ extern "C" fn keep(host: *mut Host, address: u64, len: u64) -> u64 {
     host.keep(bytes(&address, len))
 }
 
+/// Address of [`walk`] for compiled code.
+pub(super) fn walk_address() -> u64 {
+    walk as *const () as u64
+}
+
+/// Walks the headers of a packet on a path without code; how the path ended.
+extern "C" fn walk(
+    host: *mut Host,
+    frame: *mut u64,
+    frame_words: u64,
+    record: *const RecordRef,
+    start: u64,
+    at: u64,
+) -> u64 {
+    // SAFETY: as in `evaluate`.
+    let host = unsafe { &mut *host };
+    // SAFETY: as in `evaluate`.
+    let frame = unsafe { std::slice::from_raw_parts_mut(frame, frame_words as usize) };
+    // SAFETY: compiled code passes the record that it is at, one of those given to `Code::run`.
+    let record = unsafe { &*record };
+    host.walk(frame, record, bytes(&start, u64::from(record.caplen)), at as usize)
+}
+
 /// Bytes that compiled code points at. They live at least as long as the call it is making.
 pub(super) fn bytes(address: &u64, len: u64) -> &[u8] {
     if len == 0 {

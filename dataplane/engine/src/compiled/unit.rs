@@ -23,7 +23,7 @@ use super::paths::Paths;
 use super::plan::QueryPlan;
 use super::query::Reader;
 use super::sys::Code;
-use super::walk::Walk;
+use super::walk::{PathsWanted, Walk};
 
 /// Queries up to which totals are updated without branches.
 const BRANCH_FREE_QUERIES_MAX: usize = 4;
@@ -43,6 +43,7 @@ pub(super) struct Source<'a> {
     pub(super) params: &'a [Value],
     /// What packets begin with.
     pub(super) link_type: u16,
+    pub(super) paths: PathsWanted,
 }
 
 fn module() -> Result<JITModule, Unsupported> {
@@ -170,7 +171,7 @@ impl Source<'_> {
         let program = self.program;
         let paths = Paths::new(&program.parse, self.link_type, &program.layers);
         let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
-        walk.emit(e)?;
+        walk.emit(e, self.paths)?;
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
         if let Some(prefilter) = program.prefilter {

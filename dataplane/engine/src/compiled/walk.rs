@@ -11,6 +11,7 @@ use super::emit::{Emitter, Truth, Unsupported};
 use super::frame;
 use super::lower::{LayerVal, Scope};
 use super::paths::Paths;
+use super::rare::{self, TARGET_WORDS};
 use super::seek::Seekers;
 use crate::interp::PATH_HEADERS_MAX;
 
@@ -45,14 +46,7 @@ impl<'p> Walk<'p> {
         exprs: &'p Exprs,
         params: &'p [Value],
     ) -> Result<Self, Unsupported> {
-        let mut counts = Vec::new();
-        for node in &exprs.nodes {
-            if let Op::Depth { protocol, run_below } = node.op
-                && !counts.contains(&(protocol, run_below))
-            {
-                counts.push((protocol, run_below));
-            }
-        }
+        let counts = counted(exprs);
         let seekers = Seekers::new(e, &paths, selectors, &counts)?;
         let mut word = |ty| e.b.declare_var(ty);
         let repeated = paths.reached.iter().filter(|id| paths.repeats(**id));
@@ -65,12 +59,17 @@ impl<'p> Walk<'p> {
     }
 
     /// Emits the walk of the packet at hand; what follows it is emitted at the current block afterwards.
-    pub(super) fn emit(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
+    pub(super) fn emit(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        wanted: PathsWanted,
+    ) -> Result<(), Unsupported> {
         self.begin(e);
         let Some(start) = self.paths.start else { return Ok(()) };
         let (malformed, too_deep, done) =
             (e.b.create_block(), e.b.create_block(), e.b.create_block());
-        let ends = Ends { malformed, too_deep, done };
+        let rare = (wanted == PathsWanted::Likely).then(|| e.b.create_block());
+        let ends = Ends { malformed, too_deep, done, rare };
         // Likely paths have blocks of their own, in which what has been found so far is known while code is made; all others
         // share one block per protocol, made when something leads there.
         let likely = self.paths.likely(start);
@@ -91,6 +90,21 @@ impl<'p> Walk<'p> {
             e.b.switch_to_block(block);
             self.header(e, id, Visit::Any, ends, &|_| None, &mut shared)?;
             next += 1;
+        }
+        if let Some(rare) = rare {
+            e.b.switch_to_block(rare);
+            e.b.set_cold_block(rare);
+            let at = e.layout.take(self.seekers.len() * TARGET_WORDS);
+            let end = e.call_walk(at);
+            for (code, counter) in
+                [(rare::MALFORMED, frame::MALFORMED), (rare::TOO_DEEP, frame::TOO_DEEP)]
+            {
+                let is = e.icmp_const(IntCC::Equal, end, code);
+                let by = e.widen(is);
+                e.count(counter, by);
+            }
+            self.seekers.take(e, at);
+            e.b.ins().jump(done, NO_ARGS);
         }
         for (block, counter) in [(malformed, frame::MALFORMED), (too_deep, frame::TOO_DEEP)] {
             e.b.switch_to_block(block);
@@ -186,7 +200,10 @@ impl<'p> Walk<'p> {
             let target = match own(child) {
                 Some(block) => block,
                 None if self.paths.header(child).is_none() => ends.done,
-                None => shared_block(e, shared, child),
+                None => match ends.rare {
+                    Some(rare) => rare,
+                    None => shared_block(e, shared, child),
+                },
             };
             let Some(when) = when else {
                 e.b.ins().jump(target, NO_ARGS);
@@ -342,4 +359,28 @@ struct Ends {
     malformed: Block,
     too_deep: Block,
     done: Block,
+    /// Paths without code, where there are such.
+    rare: Option<Block>,
+}
+
+/// The paths that code is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathsWanted {
+    /// Likely ones; the host walks the others.
+    Likely,
+    /// All.
+    All,
+}
+
+/// What [`Op::Depth`] counts in a program, each once.
+pub(super) fn counted(exprs: &Exprs) -> Vec<(ProtocolId, Option<LayerId>)> {
+    let mut counts = Vec::new();
+    for node in &exprs.nodes {
+        if let Op::Depth { protocol, run_below } = node.op
+            && !counts.contains(&(protocol, run_below))
+        {
+            counts.push((protocol, run_below));
+        }
+    }
+    counts
 }

@@ -7,10 +7,10 @@
 pub(crate) mod bits;
 pub(crate) mod env;
 pub(crate) mod eval;
-mod layers;
+pub(crate) mod layers;
 mod operands;
 mod saturating;
-mod walk;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;

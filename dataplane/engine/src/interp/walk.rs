@@ -27,7 +27,7 @@ pub enum WalkEnd {
 }
 
 /// The walker of one parse specification.
-pub(super) struct HeaderWalk {
+pub(crate) struct HeaderWalk {
     protocols: Vec<Option<Prepared>>,
     start: Vec<(u16, ProtocolId)>,
     kinds: Kinds,
@@ -40,7 +40,7 @@ struct Prepared {
 }
 
 impl HeaderWalk {
-    pub(super) fn new(spec: &ParseSpec, params: &[Value]) -> Result<Self, SetupError> {
+    pub(crate) fn new(spec: &ParseSpec, params: &[Value]) -> Result<Self, SetupError> {
         let prepare = |program: &HeaderProgram| -> Result<Prepared, SetupError> {
             let evaluator = Evaluator::new(&program.exprs, params)?;
             Ok(Prepared { program: program.clone(), evaluator })
@@ -54,12 +54,12 @@ impl HeaderWalk {
         })
     }
 
-    pub(super) fn kinds(&self) -> &Kinds {
+    pub(crate) fn kinds(&self) -> &Kinds {
         &self.kinds
     }
 
     /// Puts the packet's headers into `path`, outermost first.
-    pub(super) fn walk(&mut self, packet: &Packet<'_>, path: &mut Vec<Header>) -> WalkEnd {
+    pub(crate) fn walk(&mut self, packet: &Packet<'_>, path: &mut Vec<Header>) -> WalkEnd {
         path.clear();
         let start = self.start.iter().find(|(link_type, _)| *link_type == packet.link_type);
         let Some(&(_, mut protocol)) = start else { return WalkEnd::UnknownLinkType };
