@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wt-plan", &["wt-catalog", "wt-lang"]),
     ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
     ("wiretable", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    ("wt-bench", &["wt-wire"]),
     ("wt-tests", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
 ];
 

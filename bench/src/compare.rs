@@ -1,0 +1,251 @@
+//! One task on one trace: who takes part, whether they agree, and how long each takes, in turns.
+
+use std::path::{Path, PathBuf};
+
+use crate::agree::{Disagreement, Facts, compare};
+use crate::bound::{Method, TaskName};
+use crate::peers::{self, Peer};
+use crate::program::{self, Measured, Program, ProgramError};
+use crate::statistics::Sample;
+use crate::sys;
+use crate::task;
+use crate::trace::Trace;
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// This program, for the hand-written programs.
+    pub this: PathBuf,
+    /// The command that is measured.
+    pub wiretable: Option<PathBuf>,
+    /// Whether it takes `--cores`.
+    pub wiretable_cores: bool,
+    /// Further arguments of wiretable.
+    pub wiretable_arguments: Vec<String>,
+    /// Whether the loop of libpcap takes part. Its filters do not look behind VLAN tags.
+    pub libpcap: bool,
+    /// Tools that take part.
+    pub peers: Vec<Peer>,
+    /// The core of everything that uses one.
+    pub core: usize,
+    /// The cores of programs that use two; none to leave them out.
+    pub two: Option<[usize; 2]>,
+    /// Measurements of each program.
+    pub repeat: u32,
+    /// A folder for what tools must write.
+    pub scratch: PathBuf,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// A program failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Answers differ.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+}
+
+/// Measurements of one program.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which.
+    pub name: String,
+    /// Wall time, seconds.
+    pub wall: Sample,
+    /// Processor time, seconds.
+    pub cpu: Sample,
+    /// Largest resident set of any run, bytes.
+    pub resident_bytes_max: u64,
+    /// Whether it is one of those that define the ratio 1.0.
+    pub is_bound: bool,
+}
+
+/// Measurements of a task on a trace.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Task.
+    pub task: TaskName,
+    /// In the order of a report.
+    pub rows: Vec<Row>,
+    /// Tools that were asked for and could not take part, and why.
+    pub absent: Vec<String>,
+}
+
+impl Outcome {
+    /// Wall and processor time of the better single-cursor program, which has the ratio 1.0.
+    pub fn bound(&self) -> (f64, f64) {
+        self.rows
+            .iter()
+            .filter(|row| row.is_bound)
+            .map(|row| (row.wall.median(), row.cpu.median()))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .unwrap_or((f64::NAN, f64::NAN))
+    }
+}
+
+/// A program and how its answer is judged.
+struct Entry {
+    program: Program,
+    judge: Judge,
+    is_bound: bool,
+}
+
+enum Judge {
+    /// The rows of the reference.
+    Rows,
+    /// What a tool's numbers mean.
+    Peer(Peer),
+    /// It has no answer.
+    None,
+}
+
+impl Setting {
+    /// What the hand-written programs find in a trace; peers are held to it.
+    ///
+    /// # Errors
+    /// [`CompareError`].
+    pub fn facts(&self, trace: &Trace) -> Result<Facts, CompareError> {
+        let mut facts = Facts::default();
+        for task in [TaskName::T1, TaskName::T2, TaskName::T4, TaskName::T5, TaskName::T8] {
+            let program = self.bound(task, Method::Read, &trace.path);
+            facts.learn(task, &program.answer()?.output);
+        }
+        Ok(facts)
+    }
+
+    /// Compares the answers of all programs, then, with `repeat` above 0, their times.
+    ///
+    /// # Errors
+    /// [`CompareError::Disagreement`] shows both answers.
+    pub fn compare(
+        &self,
+        task: TaskName,
+        trace: &Trace,
+        facts: &Facts,
+    ) -> Result<Outcome, CompareError> {
+        let (entries, absent) = self.entries(task, trace, facts);
+        self.agree(task, trace, facts, &entries)?;
+        sys::forget_peak();
+        let mut rows: Vec<Row> = entries
+            .iter()
+            .map(|entry| Row {
+                name: entry.program.name.clone(),
+                wall: Sample::default(),
+                cpu: Sample::default(),
+                resident_bytes_max: 0,
+                is_bound: entry.is_bound,
+            })
+            .collect();
+        // In turns, so that a noisy moment hits all programs alike.
+        for _ in 0..self.repeat {
+            for (entry, row) in entries.iter().zip(&mut rows) {
+                let Measured { wall, cpu, resident_bytes_max } = entry.program.measure()?;
+                row.wall.push(wall.as_secs_f64());
+                row.cpu.push(cpu.as_secs_f64());
+                row.resident_bytes_max = row.resident_bytes_max.max(resident_bytes_max);
+            }
+        }
+        Ok(Outcome { task, rows, absent })
+    }
+
+    fn bound(&self, task: TaskName, method: Method, trace: &Path) -> Program {
+        program::bound(&self.this, task, method, &[self.core], trace)
+    }
+
+    fn entries(&self, task: TaskName, trace: &Trace, facts: &Facts) -> (Vec<Entry>, Vec<String>) {
+        let rows = |program| Entry { program, judge: Judge::Rows, is_bound: false };
+        let mut entries = Vec::new();
+        for method in [Method::Read, Method::Mmap] {
+            let program = self.bound(task, method, &trace.path);
+            entries.push(Entry { program, judge: Judge::Rows, is_bound: true });
+        }
+        entries.push(rows(self.bound(task, Method::Cursors, &trace.path)));
+        if self.libpcap {
+            entries.push(rows(self.bound(task, Method::Pcap, &trace.path)));
+        }
+        if task == TaskName::T1 {
+            let program = program::dd(&[self.core], &trace.path);
+            entries.push(Entry { program, judge: Judge::None, is_bound: false });
+        }
+        let path = trace.path.display().to_string();
+        if let Some(wiretable) = &self.wiretable {
+            let query = task::query(task);
+            let more: Vec<&str> = self.wiretable_arguments.iter().map(String::as_str).collect();
+            entries.push(rows(program::wiretable(wiretable, &query, &[self.core], &path, &more)));
+            if let Some(two) = self.two.filter(|_| self.wiretable_cores) {
+                let more = [&more[..], &["--cores", "2"]].concat();
+                entries.push(rows(program::wiretable(wiretable, &query, &two, &path, &more)));
+            }
+        }
+        if let Some(two) = self.two {
+            for method in [Method::Read, Method::Cursors] {
+                entries.push(rows(program::bound(&self.this, task, method, &two, &trace.path)));
+            }
+        }
+        let mut absent = Vec::new();
+        for peer in &self.peers {
+            let Some(steps) = peer.steps(task, &trace.path, &self.scratch) else { continue };
+            if !peer.is_available() {
+                absent.push(format!("{}: not available (package {})", peer.name, peer.package));
+            } else if facts.packets > peer.packets_max {
+                absent.push(format!("{}: {}", peer.name, peer.note));
+            } else {
+                let program = Program { name: peer.name.to_owned(), steps, cores: vec![self.core] };
+                entries.push(Entry { program, judge: Judge::Peer(*peer), is_bound: false });
+            }
+        }
+        (entries, absent)
+    }
+
+    /// Every answer against that of the first program. This reads the trace too, so that it is in the page cache when times are taken.
+    fn agree(
+        &self,
+        task: TaskName,
+        trace: &Trace,
+        facts: &Facts,
+        entries: &[Entry],
+    ) -> Result<(), CompareError> {
+        let Some((first, others)) = entries.split_first() else { return Ok(()) };
+        let reference = first.program.answer()?.output;
+        for entry in others {
+            let said = entry.program.answer()?;
+            let result = match &entry.judge {
+                Judge::Rows => compare(task, &reference, &said.output),
+                Judge::Peer(peer) => peer.check(task, &said, facts),
+                Judge::None => Ok(()),
+            };
+            result.map_err(|differences| Disagreement {
+                task: task::short(task),
+                trace: trace.name.clone(),
+                reference: first.program.name.clone(),
+                other: entry.program.name.clone(),
+                differences,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The name by which the loop of libpcap is chosen among the tools.
+pub const LIBPCAP: &str = "libpcap";
+
+/// The tools of these names; all for `all`, none for `none`.
+///
+/// # Errors
+/// The first name that no tool has.
+pub fn select_peers(names: &[String]) -> Result<Vec<Peer>, String> {
+    let mut selected = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "all" => selected.extend(peers::ALL),
+            "none" | LIBPCAP => {}
+            name => {
+                let fits = |peer: &&Peer| peer.programs.contains(&name) || peer.name == name;
+                selected.push(*peers::ALL.iter().find(fits).ok_or_else(|| name.to_owned())?);
+            }
+        }
+    }
+    Ok(selected)
+}

@@ -1,0 +1,20 @@
+//! Measuring Wiretable: traces, hand-written programs that set the ratio 1.0, peers, and the runs that compare them.
+//!
+//! The `wiretable` command is run as its users run it, as a child process; nothing here links its engine.
+
+pub mod agree;
+pub mod amount;
+pub mod bound;
+pub mod compare;
+pub mod filters;
+pub mod generate;
+pub mod machine;
+pub mod peers;
+pub mod program;
+pub mod report;
+pub mod special;
+pub mod statistics;
+pub mod svg;
+pub mod sys;
+pub mod task;
+pub mod trace;
