@@ -88,6 +88,8 @@ pub struct CompiledLfta {
     /// What code is made for when packets of another link type come.
     paths: PathsWanted,
     queries: Vec<Query>,
+    /// Queries with totals that no tuple has come for.
+    unmatched: Vec<usize>,
     packets: PacketCounters,
     /// Evaluates bounds of times.
     bounds: Option<Interpreter>,
@@ -191,6 +193,7 @@ impl CompiledLfta {
             units: Vec::new(),
             paths,
             queries: Vec::new(),
+            unmatched: (0..program.queries.len()).collect(),
             packets: PacketCounters::default(),
             bounds: None,
         };
@@ -263,7 +266,8 @@ impl CompiledLfta {
             .compile(link_type)
             .map_err(|Unsupported(what)| EngineError::NoCode { link_type, what })?;
         self.widen(unit);
-        let (_, unit) = &mut self.units[unit];
+        let unit_index = unit;
+        let (_, unit) = &mut self.units[unit_index];
         unit.host.begin(batch);
         let frame = &mut self.frame;
         frame.words[frame::IFINDEX] = u64::from(batch.ifindex);
@@ -271,9 +275,8 @@ impl CompiledLfta {
         frame.words[frame::INTERFACE] = name.as_ptr() as u64;
         frame.words[frame::INTERFACE + 1] = name.len() as u64;
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
-            match &plan.body {
-                Body::Rows(rows) => frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64,
-                Body::Totals(totals) => frame.words[totals.first] = u64::MAX,
+            if let Body::Rows(rows) = &plan.body {
+                frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
             }
         }
         unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host);
@@ -293,13 +296,58 @@ impl CompiledLfta {
                 // Messages leave in the order of the packets they follow, then of queries.
                 if several { sent.push((record, number, message)) } else { out(number, message) }
             };
-            let taken = Taken { records: batch.records, ordinal, kept: unit.host.kept() };
-            query.after(plan, frame, &taken, memory, &mut send)?;
+            if let Body::Rows(rows) = &plan.body {
+                let taken = Taken { records: batch.records, ordinal, kept: unit.host.kept() };
+                query.after(rows, plan.lacks(), frame, &taken, memory, &mut send)?;
+            }
         }
         sent.sort_by_key(|(record, ..)| *record);
         sent.into_iter().for_each(|(_, query, message)| out(query, message));
+        self.note_first_ordinals(batch, unit_index, ordinal);
+        let (_, unit) = &mut self.units[unit_index];
         unit.host.forget();
         Ok(())
+    }
+
+    /// Finds the first tuples of totals that had none before the batch. It happens once per query: the code runs over the batch again,
+    /// record by record, with a frame of its own, so that it need not keep track of it.
+    fn note_first_ordinals(&mut self, batch: &PacketBatch<'_>, unit: usize, ordinal: u64) {
+        let frame = &self.frame.words;
+        let matched = |plan: &QueryPlan| match &plan.body {
+            Body::Totals(totals) => Some(totals.matched),
+            Body::Rows(_) => None,
+        };
+        let mut sought: Vec<(usize, usize)> = Vec::new();
+        self.unmatched.retain(|&index| {
+            let Some(at) = matched(&self.plans[index]) else { return false };
+            if frame[at] > 0 {
+                sought.push((index, at));
+            }
+            frame[at] == 0
+        });
+        if sought.is_empty() {
+            return;
+        }
+        let mut frame = frame.clone();
+        sought.iter().for_each(|(_, at)| frame[*at] = 0);
+        let (_, unit) = &mut self.units[unit];
+        for (record, ordinal) in batch.records.iter().zip(ordinal..) {
+            for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
+                if let Body::Rows(rows) = &plan.body {
+                    frame[rows.cursor] = query.rows.as_mut_ptr() as u64;
+                }
+            }
+            unit.code.run(&mut frame, batch.data, std::slice::from_ref(record), &mut unit.host);
+            sought.retain(|(index, at)| {
+                if frame[*at] > 0 {
+                    self.queries[*index].first_ordinal = Some(ordinal);
+                }
+                frame[*at] == 0
+            });
+            if sought.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -386,55 +434,38 @@ impl Query {
     /// Takes what code has written for the query.
     fn after(
         &mut self,
-        plan: &QueryPlan,
+        plan: &Rows,
+        (absent, failed): (usize, usize),
         frame: &mut Frame,
         taken: &Taken<'_>,
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
         let Taken { records, ordinal, kept } = *taken;
-        let first_record = records.as_ptr() as u64;
         let counters = &mut self.counters;
-        counters.offered += records.len() as u64;
-        counters.absent += frame.take(plan.absent);
-        counters.failed += frame.take(plan.failed);
-        match &plan.body {
-            Body::Totals(totals) => {
-                counters.matched = frame.words[totals.matched];
-                let first = frame.words[totals.first];
-                if first != u64::MAX && self.first_ordinal.is_none() {
-                    let index = (first - first_record) / size_of::<RecordRef>() as u64;
-                    self.first_ordinal = Some(ordinal + index);
-                }
-            }
-            Body::Rows(plan) => {
-                let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
-                let rows = &self.rows[..bytes as usize / 8];
-                if let Some(ahead) = plan.ahead {
-                    let counts = AheadCounters {
-                        filtered: frame.take(ahead.filtered),
-                        absent: frame.take(ahead.absent),
-                        failed: frame.take(ahead.failed),
-                    };
-                    counters.matched += counts.total();
-                    counters.output += counts.total();
-                    self.ahead.filtered += counts.filtered;
-                    self.ahead.absent += counts.absent;
-                    self.ahead.failed += counts.failed;
-                }
-                let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
-                match &mut self.sink {
-                    Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
-                    Sink::Values(aggregate) => {
-                        take_values(aggregate, plan, batch, kept, counters, out);
-                    }
-                    Sink::Select | Sink::Totals => select(plan, batch, kept, counters, out),
-                }
-            }
+        counters.absent += frame.take(absent);
+        counters.failed += frame.take(failed);
+        let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
+        let rows = &self.rows[..bytes as usize / 8];
+        if let Some(ahead) = plan.ahead {
+            let counts = AheadCounters {
+                filtered: frame.take(ahead.filtered),
+                absent: frame.take(ahead.absent),
+                failed: frame.take(ahead.failed),
+            };
+            counters.matched += counts.total();
+            counters.output += counts.total();
+            self.ahead.filtered += counts.filtered;
+            self.ahead.absent += counts.absent;
+            self.ahead.failed += counts.failed;
         }
-        // Everything else was filtered.
-        counters.filtered =
-            counters.offered - counters.matched - counters.absent - counters.failed - counters.late;
+        let first_record = records.as_ptr() as u64;
+        let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
+        match &mut self.sink {
+            Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
+            Sink::Values(aggregate) => take_values(aggregate, plan, batch, kept, counters, out),
+            Sink::Select | Sink::Totals => select(plan, batch, kept, counters, out),
+        }
         Ok(())
     }
 }
@@ -554,7 +585,6 @@ impl LftaBackend for CompiledLfta {
                 }
                 (Sink::Totals, Body::Totals(totals)) => {
                     if let Some(tuple) = total(totals, &self.frame, query.first_ordinal) {
-                        counters.merged = counters.matched - 1;
                         counters.output += 1;
                         out(number, Message::Tuple(tuple));
                     }
@@ -579,21 +609,30 @@ impl LftaBackend for CompiledLfta {
     }
 
     fn tuples(&self, query: u32) -> TupleCounters {
-        let Some(Query { counters, sink, .. }) = self.queries.get(query as usize) else {
+        let index = query as usize;
+        let Some(Query { counters, sink, .. }) = self.queries.get(index) else {
             return TupleCounters::default();
         };
         let mut counters = *counters;
-        match sink {
-            Sink::Select => {}
-            Sink::Groups(groups) => counters.held = groups.held(),
-            Sink::Values(aggregate) => counters.held = aggregate.held(),
-            // Until it has been sent, the one group holds all but what was merged into it.
-            Sink::Totals if counters.output == 0 && counters.matched > 0 => {
-                counters.held = 1;
-                counters.merged = counters.matched - 1;
+        counters.offered = self.packets.packets;
+        let plan = &self.plans[index];
+        match (sink, &plan.body) {
+            (Sink::Groups(groups), _) => counters.held = groups.held(),
+            (Sink::Values(aggregate), _) => counters.held = aggregate.held(),
+            (_, Body::Totals(totals)) => {
+                let frame = &self.frame.words;
+                counters.matched = frame[totals.matched];
+                counters.absent = frame[plan.absent];
+                counters.failed = frame[plan.failed];
+                // One group, which holds all but what was merged into it until it is sent.
+                counters.merged = counters.matched.saturating_sub(1);
+                counters.held = u64::from(counters.matched > 0) - counters.output;
             }
-            Sink::Totals => {}
+            _ => {}
         }
+        // Everything else was filtered.
+        counters.filtered =
+            counters.offered - counters.matched - counters.absent - counters.failed - counters.late;
         counters
     }
 }

@@ -40,8 +40,6 @@ pub(super) enum Body {
 pub(super) struct Totals {
     /// Tuples so far.
     pub(super) matched: usize,
-    /// Address of the record of the first one in the batch at hand.
-    pub(super) first: usize,
     pub(super) states: Vec<TotalState>,
 }
 
@@ -210,14 +208,14 @@ impl Planner<'_> {
     }
 
     fn totals(&self, layout: &mut FrameLayout, aggs: &[LftaAgg]) -> Totals {
-        let (matched, first) = (layout.take(1), layout.take(1));
+        let matched = layout.take(1);
         let states = aggs.iter().map(|agg| TotalState {
             at: layout.take(1),
             kind: agg.kind,
             arg: agg.arg,
             ty: agg.ty,
         });
-        Totals { matched, first, states: states.collect() }
+        Totals { matched, states: states.collect() }
     }
 
     fn rows(

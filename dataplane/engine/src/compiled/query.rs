@@ -31,7 +31,7 @@ struct Passage {
 }
 
 impl Emitter<'_, '_> {
-    /// Emits a query. With `branch_free`, totals are updated without a branch, which pays for few queries.
+    /// Emits a query for packets that have the layers it requires. With `branch_free`, totals are updated without a branch, which pays for few queries.
     pub(super) fn query(
         &mut self,
         scope: &mut Scope<'_>,
@@ -41,12 +41,7 @@ impl Emitter<'_, '_> {
         branch_free: bool,
     ) -> Result<(), Unsupported> {
         let next = self.b.create_block();
-        let mut pass = Truth::Always;
-        for layer in &query.requires {
-            let present = scope.layers[layer.0 as usize].present;
-            pass = self.both(pass, present);
-        }
-        let mut passage = Passage { pass, rejected: None };
+        let mut passage = Passage { pass: Truth::Always, rejected: None };
         let mut mark = None;
         for qual in &query.quals {
             if scope.is_costly[qual.node.0 as usize] {
@@ -162,14 +157,6 @@ impl Emitter<'_, '_> {
         for state in &totals.states {
             self.total(scope, state, matched, pass)?;
         }
-        let first = self.load_frame(totals.first);
-        let candidate = match pass {
-            Truth::When(pass) => self.select(pass, self.record, first),
-            Truth::Always => self.record,
-            Truth::Never => first,
-        };
-        let first = self.b.ins().umin(first, candidate);
-        self.store_frame(totals.first, first);
         let by = match pass {
             Truth::When(pass) => self.widen(pass),
             Truth::Always => self.word(1),
@@ -192,6 +179,14 @@ impl Emitter<'_, '_> {
         let val = self.node(scope, arg)?;
         let arg = self.as_word(val.parts)?;
         let old = self.load_frame(state.at);
+        if let (AggKind::Sum, Truth::When(pass)) = (state.kind, pass) {
+            // Nothing is added where it does not pass: shorter than a choice between two sums.
+            let zero = self.word(0);
+            let by = self.select(pass, arg, zero);
+            let new = self.b.ins().iadd(old, by);
+            self.store_frame(state.at, new);
+            return Ok(());
+        }
         let new = if state.kind == AggKind::Sum {
             self.b.ins().iadd(old, arg)
         } else {

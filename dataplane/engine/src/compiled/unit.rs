@@ -12,7 +12,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module};
 use wt_catalog::Value;
-use wt_plan::ir::LftaProgram;
+use wt_plan::ir::{LayerId, LftaProgram};
 use wt_wire::RecordRef;
 
 use super::emit::{Emitter, Truth, Unsupported};
@@ -26,7 +26,7 @@ use super::sys::Code;
 use super::walk::{PathsWanted, Walk};
 
 /// Queries up to which totals are updated without branches.
-const BRANCH_FREE_QUERIES_MAX: usize = 4;
+const BRANCH_FREE_QUERIES_MAX: usize = 32;
 
 /// Compiled code and the host that it calls.
 pub(super) struct Unit {
@@ -187,9 +187,42 @@ impl Source<'_> {
             }
         }
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
-        for ((query, plan), reader) in program.queries.iter().zip(self.plans).zip(self.readers) {
-            e.query(&mut scope, query, plan, *reader, branch_free)?;
+        for (requires, queries) in self.by_requirements() {
+            // Packets without the headers that a run of queries requires pass all of it by.
+            let after = e.b.create_block();
+            let mut present = Truth::Always;
+            for layer in requires {
+                present = e.both(present, scope.layers[layer.0 as usize].present);
+            }
+            let there = e.b.create_block();
+            let none: &[BlockArg] = &[];
+            match present {
+                Truth::Always => e.b.ins().jump(there, none),
+                Truth::Never => e.b.ins().jump(after, none),
+                Truth::When(flag) => e.b.ins().brif(flag, there, none, after, none),
+            };
+            e.b.switch_to_block(there);
+            let mark = scope.mark();
+            for index in queries {
+                let (query, plan) = (&program.queries[index], &self.plans[index]);
+                e.query(&mut scope, query, plan, self.readers[index], branch_free)?;
+            }
+            scope.forget(mark);
+            e.b.ins().jump(after, none);
+            e.b.switch_to_block(after);
         }
         Ok(())
+    }
+
+    /// Queries by the layers that they require, in order of the first that does. What a query writes does not depend on its place.
+    fn by_requirements(&self) -> Vec<(&[LayerId], Vec<usize>)> {
+        let mut groups: Vec<(&[LayerId], Vec<usize>)> = Vec::new();
+        for (index, query) in self.program.queries.iter().enumerate() {
+            match groups.iter_mut().find(|(requires, _)| *requires == query.requires) {
+                Some((_, queries)) => queries.push(index),
+                None => groups.push((&query.requires, vec![index])),
+            }
+        }
+        groups
     }
 }
