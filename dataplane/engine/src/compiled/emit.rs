@@ -326,6 +326,14 @@ impl<'f, 'h> Emitter<'f, 'h> {
         self.b.inst_results(call)[0]
     }
 
+    /// Has the host settle the counters of the packet at hand.
+    pub(super) fn call_settle(&mut self, counts: V) {
+        let callee = self.word(sys::settle_address());
+        let host = self.load_frame(frame::HOST);
+        let words = self.load_frame(frame::WORDS);
+        self.b.ins().call_indirect(self.evaluate, callee, &[host, self.frame, words, counts]);
+    }
+
     /// Has the host keep bytes until the batch ends; their number.
     pub(super) fn call_keep(&mut self, address: V, len: V) -> V {
         let callee = self.word(sys::keep_address());

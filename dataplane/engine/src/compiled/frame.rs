@@ -14,8 +14,10 @@ pub(super) const INTERFACE: usize = 4;
 pub(super) const MALFORMED: usize = 6;
 /// Records whose path ended at a depth limit.
 pub(super) const TOO_DEEP: usize = 7;
+/// Not 0 when a query has rejected the packet at hand for a lack.
+pub(super) const LACKED: usize = 8;
 /// First word free for the program.
-const FREE: usize = 8;
+const FREE: usize = 9;
 
 /// Bytes of zeros behind [`ZEROS`]; loads of an absent header at a constant offset stay inside.
 pub(super) const ZERO_BYTES: usize = 4096;

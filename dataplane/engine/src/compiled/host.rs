@@ -32,6 +32,8 @@ pub(super) struct Host {
     /// What packets of the batch at hand have in common.
     batch: BatchFacts,
     rare: Option<RareWalk>,
+    /// Counters of the packet at hand, and those they are added to.
+    pending: Vec<(usize, usize)>,
 }
 
 /// What packets of a batch have in common.
@@ -82,12 +84,25 @@ impl Host {
     pub(super) fn new(handles: Arc<[Handle]>) -> Self {
         let batch = BatchFacts { link_type: 0, interface: Value::Bool(false), ifindex: 0 };
         let (nodes, constants, kept) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nodes, handles, constants, kept, batch, rare: None }
+        Self { nodes, handles, constants, kept, batch, rare: None, pending: Vec::new() }
     }
 
     /// A host that also walks packets on paths without code.
     pub(super) fn with_rare(self, rare: RareWalk) -> Self {
         Self { rare: Some(rare), ..self }
+    }
+
+    /// A host that settles counters of the packet at hand.
+    pub(super) fn with_pending(self, pending: Vec<(usize, usize)>) -> Self {
+        Self { pending, ..self }
+    }
+
+    /// Adds the counters of the packet at hand to those that last, or forgets them.
+    pub(super) fn settle(&self, frame: &mut [u64], counts: bool) {
+        for &(pending, lasting) in &self.pending {
+            let count = std::mem::take(&mut frame[pending]);
+            frame[lasting] += if counts { count } else { 0 };
+        }
     }
 
     /// Packets that took paths without code.

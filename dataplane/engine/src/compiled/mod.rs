@@ -218,7 +218,10 @@ impl CompiledLfta {
 
     /// Compiles code for a link type.
     fn unit(&mut self, link_type: u16, paths: PathsWanted) -> Result<Unit, Unsupported> {
-        let mut host = Host::new(self.handles.clone());
+        let pending = self.plans.iter().filter_map(|plan| Some((plan.pending?, plan)));
+        let pending = pending
+            .flat_map(|((absent, failed), plan)| [(absent, plan.absent), (failed, plan.failed)]);
+        let mut host = Host::new(self.handles.clone()).with_pending(pending.collect());
         if paths == PathsWanted::Likely {
             let rare = RareWalk::new(&self.program, &self.params);
             host = host.with_rare(rare.map_err(|_| Unsupported("a protocol declaration"))?);
@@ -298,7 +301,7 @@ impl CompiledLfta {
             };
             if let Body::Rows(rows) = &plan.body {
                 let taken = Taken { records: batch.records, ordinal, kept: unit.host.kept() };
-                query.after(rows, plan.lacks(), frame, &taken, memory, &mut send)?;
+                query.after(rows, (plan.absent, plan.failed), frame, &taken, memory, &mut send)?;
             }
         }
         sent.sort_by_key(|(record, ..)| *record);

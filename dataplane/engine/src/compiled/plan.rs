@@ -18,13 +18,15 @@ pub(super) struct QueryPlan {
     pub(super) absent: usize,
     /// Counter of tuples rejected for a failure.
     pub(super) failed: usize,
+    /// The same of the packet at hand, where a prefilter may still say that no query wants it: absent, failed.
+    pub(super) pending: Option<(usize, usize)>,
     pub(super) body: Body,
 }
 
 impl QueryPlan {
-    /// Its counters of rejected tuples: absent, failed.
+    /// Where rejected tuples are counted first: absent, failed.
     pub(super) fn lacks(&self) -> (usize, usize) {
-        (self.absent, self.failed)
+        self.pending.unwrap_or((self.absent, self.failed))
     }
 }
 
@@ -119,6 +121,7 @@ pub(super) fn plan(
     for (index, query) in program.queries.iter().enumerate() {
         let fixed = fixed_hash.get(index).copied().unwrap_or(false);
         let mut plan = planner.query(query, layout, fixed)?;
+        plan.pending = program.prefilter.map(|_| (layout.take(1), layout.take(1)));
         if let (Body::Rows(rows), Some(Some(_))) = (&mut plan.body, ahead.get(index))
             && rows.use_ == Use::Select
         {
@@ -167,7 +170,7 @@ impl Planner<'_> {
                 }
             }
         };
-        Ok(QueryPlan { absent, failed, body })
+        Ok(QueryPlan { absent, failed, pending: None, body })
     }
 
     /// Whether an aggregate's state is one word that words update.

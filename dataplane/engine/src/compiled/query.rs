@@ -6,6 +6,7 @@ use wt_catalog::Type;
 use wt_plan::ir::{AggKind, LftaQuery, NodeId, Qual};
 
 use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
+use super::frame;
 use super::host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
@@ -143,6 +144,7 @@ impl Emitter<'_, '_> {
         let one = self.word(1);
         let failed = self.b.ins().isub(one, absent);
         self.count(failed_at, failed);
+        self.store_frame(frame::LACKED, one);
         self.b.ins().jump(next, NO_ARGS);
         self.b.switch_to_block(go_on);
     }

@@ -79,6 +79,21 @@ extern "C" fn keep(host: *mut Host, address: u64, len: u64) -> u64 {
     host.keep(bytes(&address, len))
 }
 
+/// Address of [`settle`] for compiled code.
+pub(super) fn settle_address() -> u64 {
+    settle as *const () as u64
+}
+
+/// Settles the counters of the packet at hand: they count unless `counts` is 0.
+extern "C" fn settle(host: *mut Host, frame: *mut u64, frame_words: u64, counts: u64) -> u64 {
+    // SAFETY: as in `evaluate`.
+    let host = unsafe { &*host };
+    // SAFETY: as in `evaluate`.
+    let frame = unsafe { std::slice::from_raw_parts_mut(frame, frame_words as usize) };
+    host.settle(frame, counts != 0);
+    0
+}
+
 /// Address of [`walk`] for compiled code.
 pub(super) fn walk_address() -> u64 {
     walk as *const () as u64

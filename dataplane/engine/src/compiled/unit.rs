@@ -16,7 +16,7 @@ use wt_plan::ir::{LayerId, LftaProgram};
 use wt_wire::RecordRef;
 
 use super::emit::{Emitter, Truth, Unsupported};
-use super::frame::FrameLayout;
+use super::frame::{self, FrameLayout};
 use super::host::Host;
 use super::lower::Scope;
 use super::paths::Paths;
@@ -148,7 +148,7 @@ impl Source<'_> {
         e.end = e.b.ins().iadd(e.start, caplen);
 
         let next = e.b.create_block();
-        self.packet(&mut e, next)?;
+        self.packet(&mut e)?;
         e.b.ins().jump(next, &[] as &[BlockArg]);
         e.b.switch_to_block(next);
         let record = e.add_const(e.record, size_of::<RecordRef>() as u64);
@@ -162,30 +162,14 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// One packet: its headers, the prefilter, every query.
-    fn packet(
-        &self,
-        e: &mut Emitter<'_, '_>,
-        next: cranelift_codegen::ir::Block,
-    ) -> Result<(), Unsupported> {
+    /// One packet: its headers, every query, the prefilter.
+    fn packet(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
         let program = self.program;
         let paths = Paths::new(&program.parse, self.link_type, &program.layers);
         let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
         walk.emit(e, self.paths)?;
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
-        if let Some(prefilter) = program.prefilter {
-            let val = e.node(&mut scope, prefilter)?;
-            let holds = e.as_flag(val.parts)?;
-            let refuses = e.icmp_flag_false(holds);
-            let known = e.has_value(val.lack);
-            if let Truth::When(refuses) = e.both(Truth::When(refuses), known) {
-                let wanted = e.b.create_block();
-                let none: &[BlockArg] = &[];
-                e.b.ins().brif(refuses, next, none, wanted, none);
-                e.b.switch_to_block(wanted);
-            }
-        }
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
         for (requires, queries) in self.by_requirements() {
             // Packets without the headers that a run of queries requires pass all of it by.
@@ -203,14 +187,49 @@ impl Source<'_> {
             };
             e.b.switch_to_block(there);
             let mark = scope.mark();
+            let layers = scope.layers.clone();
+            for layer in requires {
+                scope.layers[layer.0 as usize].present = Truth::Always;
+            }
             for index in queries {
                 let (query, plan) = (&program.queries[index], &self.plans[index]);
                 e.query(&mut scope, query, plan, self.readers[index], branch_free)?;
             }
             scope.forget(mark);
+            scope.layers = layers;
             e.b.ins().jump(after, none);
             e.b.switch_to_block(after);
         }
+        self.prefilter(e, &mut scope)
+    }
+
+    /// The prefilter. It is implied by what any query wants, so it changes nothing but how packets that lack a field are counted: those
+    /// that no query can want are filtered, not rejected. So it is asked for such packets only.
+    fn prefilter(&self, e: &mut Emitter<'_, '_>, scope: &mut Scope<'_>) -> Result<(), Unsupported> {
+        let Some(prefilter) = self.program.prefilter else { return Ok(()) };
+        let (lacked, done) = (e.b.create_block(), e.b.create_block());
+        e.b.set_cold_block(lacked);
+        let flag = e.load_frame(frame::LACKED);
+        let none: &[BlockArg] = &[];
+        e.b.ins().brif(flag, lacked, none, done, none);
+        e.b.switch_to_block(lacked);
+        let zero = e.word(0);
+        e.store_frame(frame::LACKED, zero);
+        let val = e.node(scope, prefilter)?;
+        let holds = e.as_flag(val.parts)?;
+        let counts = match e.has_value(val.lack) {
+            Truth::Always => holds,
+            Truth::Never => e.flag(true),
+            // Absent counts as wanted.
+            Truth::When(known) => {
+                let wanted = e.flag(true);
+                e.select(known, holds, wanted)
+            }
+        };
+        let counts = e.widen(counts);
+        e.call_settle(counts);
+        e.b.ins().jump(done, none);
+        e.b.switch_to_block(done);
         Ok(())
     }
 
