@@ -178,6 +178,7 @@ impl Run<'_> {
                 backend.packet(packet, ordinal, &mut send);
             });
             if !taken {
+                self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
                 self.end_interface(current)?;
                 continue;
             }
@@ -186,6 +187,7 @@ impl Run<'_> {
             if let Some(head) = heads.get_mut(current) {
                 *head = feeds[current].head_timestamp_ns();
                 if head.is_none() {
+                    self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
                     self.end_interface(current)?;
                 }
             }

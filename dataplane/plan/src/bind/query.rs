@@ -65,6 +65,13 @@ pub(crate) fn bind_file(
                     reads.push(source);
                 }
             });
+            walk::each_watchlist(&entries[i].query.body, &mut |name| {
+                if let Some(list) = watchlist_of(&entries, entries[i].unit, &name.text)
+                    && !reads.contains(&list)
+                {
+                    reads.push(list);
+                }
+            });
             reads
         })
         .collect();
@@ -80,11 +87,18 @@ pub(crate) fn bind_file(
             states: vec![State::Unknown; entries.len()],
             queries: Vec::new(),
         };
-        let watchlists = entries.iter().map(watchlist_keys).collect::<Vec<_>>();
-        let watchlists: Vec<Watchlist> = watchlists.into_iter().flatten().collect();
+        let watchlists: Vec<Vec<Watchlist>> = (0..units.len())
+            .map(|u| {
+                entries
+                    .iter()
+                    .filter(|e| e.unit == u)
+                    .filter_map(super::watchlist::key_of)
+                    .collect()
+            })
+            .collect();
         for i in order {
             if in_use[i] {
-                binder.entry(i, &watchlists);
+                binder.entry(i, watchlists.get(entries[i].unit).map_or(&[], Vec::as_slice));
             }
         }
         binder.queries
@@ -115,13 +129,11 @@ fn reachable(entries: &[Entry<'_>], reads: &[Vec<usize>]) -> Vec<bool> {
     used
 }
 
-/// What IN needs to know of a watchlist.
-fn watchlist_keys(entry: &Entry<'_>) -> Option<Watchlist> {
-    let QueryBody::Watchlist(list) = &entry.query.body else { return None };
-    let is_key = |f: &&ast::WatchField| f.attrs.iter().any(super::watchlist::is_key);
-    let keys = list.fields.iter().filter(is_key);
-    let types = keys.filter_map(|f| wt_catalog::Type::parse(&f.ty.text)).collect();
-    Some(Watchlist { name: entry.local.clone(), keys: types })
+/// The watchlist of that name in a file.
+fn watchlist_of(entries: &[Entry<'_>], unit: usize, name: &str) -> Option<usize> {
+    entries.iter().position(|e| {
+        e.unit == unit && e.local == name && matches!(e.query.body, QueryBody::Watchlist(_))
+    })
 }
 
 impl<'b> Binder<'b> {
