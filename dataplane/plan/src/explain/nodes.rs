@@ -330,18 +330,22 @@ fn where_(quals: &[Qual], indent: usize, lines: &mut Lines) {
 }
 
 fn memory(bound: &MemoryBound) -> String {
+    let fixed = match bound.fixed_bytes {
+        0 => String::new(),
+        n => format!("{} fixed, ", bytes(n)),
+    };
     match (bound.per_entry_bytes, total_bytes(bound)) {
         (0, _) if bound.fixed_bytes == 0 => format!("none: {}", bound.entries),
         (0, _) => format!("{} fixed: {}", bytes(bound.fixed_bytes), bound.entries),
         (per, Some(total)) => format!(
-            "at most {}: {} per {}, at most {} of them",
+            "at most {}: {fixed}{} per {}, at most {} of them",
             bytes(total),
             bytes(per),
             bound.entries,
             bound.entries_max.unwrap_or(0)
         ),
         (per, None) => {
-            format!("{} per {}; --memory bounds their number", bytes(per), bound.entries)
+            format!("{fixed}{} per {}; --memory bounds their number", bytes(per), bound.entries)
         }
     }
 }
