@@ -103,6 +103,7 @@ pub(crate) fn bind_file(
         }
         binder.queries
     };
+    lists_alone(&entries, &sh);
     let (params, rewrites, diags) = sh.finish();
     let (mut errors, warnings) = diags.finish();
     if errors.is_empty() {
@@ -127,6 +128,24 @@ fn reachable(entries: &[Entry<'_>], reads: &[Vec<usize>]) -> Vec<bool> {
         }
     }
     used
+}
+
+/// A file of nothing but watchlists has nothing to run.
+fn lists_alone(entries: &[Entry<'_>], sh: &Shared<'_>) {
+    let is_list = |e: &Entry<'_>| matches!(e.query.body, QueryBody::Watchlist(_));
+    if let Some(first) = entries.first().filter(|_| entries.iter().all(is_list)) {
+        sh.diags.report(
+            Diagnostic::error(
+                "no-query",
+                body_span(&first.query.body),
+                format!("no query reads the watchlist `{}`", first.local),
+            )
+            .hint(format!(
+                "Write one behind it: ; SELECT time, srcIP FROM ip WHERE srcIP IN {}",
+                first.local
+            )),
+        );
+    }
 }
 
 /// The watchlist of that name in a file.
