@@ -1,12 +1,12 @@
-//! Where in the query text an argument stands that cannot be registered at start: a bad regular expression, a table that
-//! cannot be read.
+//! Where in the query text an argument stands that cannot be registered at start: a bad regular expression, a table or
+//! watchlist that cannot be read.
 
 use wt_catalog::function::PassBy;
 use wt_engine::SetupError;
 use wt_engine::functions::HandleError;
 use wt_lang::{Diagnostic, Span};
 use wt_plan::Compiled;
-use wt_plan::logical::{Expr, ExprKind};
+use wt_plan::logical::{Expr, ExprKind, IN_WATCHLIST};
 use wt_plan::walk;
 
 /// A failed start as a diagnostic at the argument that caused it; `None` when it failed for another reason.
@@ -33,6 +33,13 @@ fn diagnostic(span: Span, error: &HandleError) -> Diagnostic {
 fn first_bad(compiled: &Compiled, wanted: impl Fn(&str) -> bool) -> Option<(Span, HandleError)> {
     let mut found = None;
     let mut look = |e: &Expr| {
+        if let ExprKind::InWatchlist(_, list) = &e.kind
+            && found.is_none()
+            && wanted(IN_WATCHLIST)
+            && let Err(error) = wt_engine::functions::prepare(IN_WATCHLIST, &list.argument)
+        {
+            found = Some((e.span, error));
+        }
         let ExprKind::Call { function, args } = &e.kind else { return };
         if found.is_some() || !wanted(function.symbol) {
             return;

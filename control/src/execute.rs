@@ -109,8 +109,16 @@ fn finish(
 /// Late tuples change an answer silently, so they are said even without `--ledger`.
 fn late_warning(report: &RunReport) -> Option<String> {
     let late = report.ledger.late();
+    let sessions = report.ledger.operators.iter().filter(|operator| operator.kind == "session");
+    let of_sessions: u64 = sessions.map(|operator| operator.tuples.late).sum();
     (late > 0).then(|| {
         let (noun, were) = if late == 1 { ("tuple", "was") } else { ("tuples", "were") };
+        if of_sessions == late {
+            return format!(
+                "{late} {noun} stepped back by more than the gap of SESSION and {were} left out; \
+                 a longer gap takes more, --ledger shows where"
+            );
+        }
         format!(
             "{late} {noun} came after their window had closed and {were} left out (time stamps that step back); \
              DEFINE {{ max_lfta_disorder N; }} keeps N windows open, --ledger shows where"

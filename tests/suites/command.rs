@@ -335,6 +335,36 @@ fn compressed_traces_are_recognised_by_content() {
 }
 
 #[test]
+fn late_tuples_are_said_with_what_takes_more_of_them() {
+    let late = |text: &str| query(text, "generated/time-backwards.pcap", &[]).expect_status(0);
+    late("SELECT tb, count(*) AS n FROM packet GROUP BY time/60 AS tb")
+        .expect_said("7 tuples came after their window had closed")
+        .expect_said("max_lfta_disorder");
+    late("SELECT count(*) AS n FROM packet GROUP BY SESSION(30)")
+        .expect_said("5 tuples stepped back by more than the gap of SESSION");
+}
+
+/// A watchlist whose file is wrong points at the condition that reads it, before any packet; `explain` does too.
+#[test]
+fn a_wrong_watchlist_is_placed_in_the_query() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("bad.csv");
+    std::fs::write(&path, "192.0.2.1\n10.0.0.0/33\n").expect("written");
+    let text = format!(
+        "DEFINE {{ query_name bad; filename '{}'; refresh_interval 60; }}\n\
+         WATCHLIST FIELDS {{ INET addr (key); }} ;\n\
+         DEFINE {{ query_name hits; }}\nSELECT time FROM ip WHERE srcIP IN bad",
+        path.display()
+    );
+    query(&text, "ping.pcap", &[])
+        .expect_status(1)
+        .expect_said("bad.csv:2: field `addr` is INET, and `10.0.0.0/33` is none")
+        .expect_said("query:4:27")
+        .expect_no_output();
+    run(["explain", &text]).expect_said("bad.csv:2: field `addr`");
+}
+
+#[test]
 fn the_books_go_to_standard_error() {
     let plain = query(SEGMENTS, "generated/ports.pcap", &[]).expect_quiet();
     let booked = query(SEGMENTS, "generated/ports.pcap", &["--ledger"]).expect_status(0);

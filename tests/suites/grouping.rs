@@ -1,6 +1,7 @@
-//! Grouping against a model that keeps everything: small tables that eject, windows that close, tuples that come late.
+//! Grouping against a model that keeps everything: small tables that eject, windows that close, sessions that end, tuples
+//! that come late.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -169,6 +170,81 @@ proptest! {
         answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
         let (rows, late) = model(&shape, &datagrams);
         prop_assert_eq!(plain(answers.rows("grouped")), plain(&rows));
+        prop_assert_eq!(answers.report.ledger.late(), late);
+    }
+}
+
+/// A session of the model: its key, and the ordinals and times of its datagrams.
+#[derive(Clone, Debug)]
+struct Session {
+    source: Ipv4Addr,
+    datagrams: Vec<(usize, u64)>,
+}
+
+impl Session {
+    fn last(&self) -> u64 {
+        self.datagrams.iter().map(|d| d.1).max().unwrap_or_default()
+    }
+}
+
+/// Sessions as they end, and late datagrams, by the rule: the clock is the greatest time so far.
+fn sessions(gap_ns: u64, datagrams: &[Datagram]) -> (Vec<Session>, u64) {
+    let (mut open, mut over): (Vec<Session>, Vec<Session>) = (Vec::new(), Vec::new());
+    let (mut clock, mut late) = (0, 0);
+    for (i, &Datagram { timestamp_ns, source, .. }) in datagrams.iter().enumerate() {
+        if timestamp_ns + gap_ns < clock {
+            late += 1;
+            continue;
+        }
+        clock = clock.max(timestamp_ns);
+        over.extend(open.extract_if(.., |session| session.last() + gap_ns < clock));
+        match open.iter_mut().find(|session| session.source == source) {
+            Some(session) => session.datagrams.push((i, timestamp_ns)),
+            None => open.push(Session { source, datagrams: vec![(i, timestamp_ns)] }),
+        }
+    }
+    over.extend(open);
+    over.sort_by_key(|session| (session.last(), session.datagrams[0].0));
+    (over, late)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sessions_are_as_the_model_says(
+        gap_ms in prop::sample::select(vec![1_u64, 200, 2000, 20_000]),
+        len_above in prop::sample::select(vec![0_u64, 60, 90]),
+        datagrams in datagrams(),
+    ) {
+        let text = format!(
+            "DEFINE {{ query_name sessions; }}\n\
+             SELECT srcIP, count(*) AS n, max(timestamp) AS ended, sum(len) AS bytes, count(DISTINCT destPort) AS ports \
+             FROM udp WHERE len > {len_above} GROUP BY SESSION({gap_ms}ms), srcIP"
+        );
+        let compiled = Setup::default().compile(&Catalog::builtin(), &text, true)
+            .map_err(TestCaseError::fail)?;
+        let ending = run_bytes(&compiled.physical, "made", capture(&datagrams));
+        let Ending::Answered(answers) = ending else {
+            return Err(TestCaseError::fail(format!("{ending:?}")));
+        };
+        answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let wanted: Vec<Datagram> =
+            datagrams.into_iter().filter(|datagram| datagram.wire_len() > len_above).collect();
+        let (sessions, late) = sessions(gap_ms * 1_000_000, &wanted);
+        let row = |session: &Session| {
+            let of = session.datagrams.iter().map(|&(i, _)| &wanted[i]);
+            let ports: HashSet<u16> = of.clone().map(|datagram| datagram.port).collect();
+            vec![
+                Value::Inet(session.source.into()),
+                Value::Uint(session.datagrams.len() as u64),
+                Value::Uint(session.last()),
+                Value::Uint(of.map(Datagram::wire_len).sum()),
+                Value::Uint(ports.len() as u64),
+            ]
+        };
+        let rows: Vec<Vec<Value>> = sessions.iter().map(row).collect();
+        prop_assert_eq!(plain(answers.rows("sessions")), plain(&rows));
         prop_assert_eq!(answers.report.ledger.late(), late);
     }
 }

@@ -207,6 +207,7 @@ fn class(function: &Function) -> String {
     let mut parts = vec![match function.kind {
         FunctionKind::RunningAggregate => "across windows".to_owned(),
         FunctionKind::Aggregate(Split::HostOnly) => "HFTA".to_owned(),
+        FunctionKind::Aggregate(Split::OfWindow) => "HFTA, of the window".to_owned(),
         FunctionKind::Aggregate(_) => "LFTA and HFTA".to_owned(),
         FunctionKind::Stateful => "with state".to_owned(),
         _ if function.portable => "every LFTA".to_owned(),

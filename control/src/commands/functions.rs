@@ -84,6 +84,7 @@ fn facts(function: &Function) -> String {
     let mut facts = Vec::new();
     let place = match function.kind {
         FunctionKind::Aggregate(Split::HostOnly) => "aggregated in the HFTA",
+        FunctionKind::Aggregate(Split::OfWindow) => "of the window, in the HFTA",
         FunctionKind::Aggregate(_) => "sub-aggregated in the LFTA",
         _ if function.portable => "runs in every LFTA, XDP too",
         _ if function.lfta_legal && function.cost < Cost::Expensive => "runs in host LFTAs",

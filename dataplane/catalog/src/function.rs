@@ -116,6 +116,8 @@ pub enum Split {
     Avg,
     /// The state needs the host: a selection LFTA feeds the aggregate.
     HostOnly,
+    /// A value of the window, the same for all its groups: the operator that holds the window has it.
+    OfWindow,
 }
 
 /// One overload of a function.

@@ -226,7 +226,7 @@ fn last(len: usize) -> u64 {
 fn hfta_node(plan: &PhysicalPlan, widths: &[usize], node: &HftaNode) -> Result<usize, Defect> {
     let params = plan.params.len();
     let mut columns = usize::MAX;
-    for input in &node.inputs {
+    for input in grouped_inputs(node) {
         columns = columns.min(stream_width(plan, widths, *input)?);
     }
     below("first input", 0u64, node.inputs.len())?;
@@ -240,7 +240,24 @@ fn hfta_node(plan: &PhysicalPlan, widths: &[usize], node: &HftaNode) -> Result<u
         }
         HftaOp::Aggregate(aggregate) => {
             aggregation(aggregate, params)?;
+            if let Some(seen) = aggregate.seen {
+                below("first input of what was seen", seen.first_input, node.inputs.len())?;
+                for input in &node.inputs[seen.first_input as usize..] {
+                    let width = stream_width(plan, widths, *input)?;
+                    below("column of what was seen", aggregate.ordered.len() as u64, width)?;
+                }
+            }
             Ok(aggregate.outputs.len())
+        }
+        HftaOp::Session(session) => {
+            below("further input", last(node.inputs.len()), 1)?;
+            below("time column", session.time, columns)?;
+            aggregation(&session.group, params)?;
+            for &(output, agg) in &session.ended_outputs {
+                below("ordered output", output, session.group.outputs.len())?;
+                below("aggregate", agg, session.group.aggs.len())?;
+            }
+            Ok(session.group.outputs.len())
         }
         HftaOp::Merge { column, .. } => {
             column.map_or(Ok(()), |(c, _)| below("merge column", c, columns))?;
@@ -257,6 +274,17 @@ fn hfta_node(plan: &PhysicalPlan, widths: &[usize], node: &HftaNode) -> Result<u
             outputs.iter().try_for_each(|column| below("kept column", *column, columns))?;
             Ok(outputs.len())
         }
+    }
+}
+
+/// The inputs whose tuples have the columns that the node's expressions read.
+fn grouped_inputs(node: &HftaNode) -> &[StreamRef] {
+    match &node.op {
+        HftaOp::Aggregate(aggregate) => {
+            let seen = aggregate.seen.map_or(node.inputs.len(), |seen| seen.first_input as usize);
+            &node.inputs[..seen.min(node.inputs.len())]
+        }
+        _ => &node.inputs,
     }
 }
 

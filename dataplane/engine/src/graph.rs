@@ -198,6 +198,28 @@ impl Graph {
         self.closed
     }
 
+    /// Tells the readers of an interface's streams that so many of its captures broke off.
+    ///
+    /// # Errors
+    /// The memory limit.
+    pub(crate) fn broke_off(
+        &mut self,
+        interface: usize,
+        captures: u64,
+        memory: &mut Memory,
+    ) -> Result<(), EngineError> {
+        for Node { operator, inputs, .. } in &mut self.nodes {
+            for (port, input) in inputs.iter().enumerate() {
+                let of_it = |i: &u32| *i as usize == interface;
+                if matches!(input, StreamRef::Lfta { interface, .. } if of_it(interface)) {
+                    let mut cx = Context { memory: &mut *memory, out: &mut self.sent };
+                    operator.broke_off(port, captures, &mut cx)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Operators that need lower bounds of some inputs, each with where those stem from.
     pub(crate) fn asking(&self) -> Vec<(usize, Vec<(usize, u32)>)> {
         let of = |(index, node): (usize, &Node)| {

@@ -68,7 +68,7 @@ pub struct OperatorCounters {
     pub held: u64,
     /// Behind the frontier by more than the tolerance: dropped.
     pub late: u64,
-    /// Taken into a group or row that was there already.
+    /// Taken into a group or row that was there already, or into the count of a window's packets.
     pub merged: u64,
     /// A qual or HAVING was false.
     pub filtered: u64,
@@ -139,7 +139,7 @@ pub struct QueryLedger {
 pub struct OperatorLedger {
     /// Stream name.
     pub name: String,
-    /// What it does: `select`, `aggregate`, `merge`, `distinct`, `sort`.
+    /// What it does: `select`, `aggregate`, `session`, `merge`, `distinct`, `sort`.
     pub kind: &'static str,
     /// What the streams that it reads have put out.
     pub fed: u64,

@@ -290,6 +290,7 @@ impl Run<'_> {
                 graph.run(memory, &mut **sink)
             })?;
             if taken == 0 {
+                self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
                 self.end_interface(current)?;
                 continue;
             }
@@ -297,6 +298,7 @@ impl Run<'_> {
             if let Some(head) = heads.get_mut(current) {
                 *head = feeds[current].head_timestamp_ns();
                 if head.is_none() {
+                    self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
                     self.end_interface(current)?;
                 }
             }

@@ -201,6 +201,11 @@ impl Feed {
         label
     }
 
+    /// Captures that broke off so far.
+    pub(crate) fn broken(&self) -> u64 {
+        self.ledger.damage.len() as u64
+    }
+
     /// Bytes of the files read so far, and their sizes where all are known.
     pub(crate) fn bytes(&self) -> (u64, Option<u64>) {
         match &self.input {

@@ -121,6 +121,14 @@ impl WindowColumns {
         window.iter().zip(&self.columns).map(each).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     }
 
+    /// Orders two windows.
+    pub(crate) fn compare_windows(&self, a: &[Value], b: &[Value]) -> Ordering {
+        let each =
+            |((a, b), column): ((&Value, &Value), &WindowColumn)| compare(a, b, column.decreasing);
+        let components = a.iter().zip(b).zip(&self.columns);
+        components.map(each).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    }
+
     /// Whether a window lies behind bounds in any component.
     pub(crate) fn window_is_behind(&self, window: &[Value], bounds: &[Option<Value>]) -> bool {
         window.iter().zip(bounds).zip(&self.columns).any(|((value, bound), column)| {
@@ -216,6 +224,11 @@ impl Frontier {
             true => retreat(value, &Value::Uint(column.tolerance), column.decreasing),
         };
         true
+    }
+
+    /// The greatest value of each ordered column so far; nothing before all have one.
+    pub(crate) fn newest(&self) -> Option<Box<[Value]>> {
+        self.newest.iter().cloned().collect()
     }
 
     /// Behind these, tuples are late and windows closed; by component, nothing where nothing is known.

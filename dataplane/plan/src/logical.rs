@@ -135,6 +135,21 @@ pub struct AggregateNode {
     pub items: Vec<Item>,
     /// The source is finite and nothing is ordered: one result at the end.
     pub at_end: bool,
+    /// `SESSION(gap)`: groups are sessions.
+    pub session: Option<SessionNode>,
+}
+
+/// A session window (protocols.md): a session of a group key ends when no tuple of the key came for `gap`.
+#[derive(Clone, Debug)]
+pub struct SessionNode {
+    /// The ordered attribute that measures the gap.
+    pub time: Expr,
+    /// The gap in units of the attribute, greater than zero.
+    pub gap: Value,
+    /// Its type, for display.
+    pub gap_type: Type,
+    /// Aggregates (indexes of [`AggregateNode::aggs`]) that follow a session's last time: sessions leave in their order.
+    pub ended: Vec<usize>,
 }
 
 /// An aggregate call.
@@ -237,6 +252,8 @@ pub enum ExprKind {
     Not(Box<Expr>),
     /// `IN` constants; PREFIX members contain addresses.
     In(Box<Expr>, Vec<Value>),
+    /// `IN` a watchlist's key field.
+    InWatchlist(Box<Expr>, Box<WatchlistKey>),
     /// `CASE WHEN c THEN a ELSE b END`, `IF`.
     If(Box<Expr>, Box<Expr>, Box<Expr>),
     /// Conversion.
@@ -251,6 +268,18 @@ pub enum ExprKind {
         args: Vec<Expr>,
     },
 }
+
+/// A watchlist with one key field, as IN reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchlistKey {
+    /// Its query name.
+    pub name: String,
+    /// What registers it: its fields, a line break, the path of its file.
+    pub argument: Value,
+}
+
+/// The function behind IN over a watchlist: its argument is the value, its handle the watchlist.
+pub const IN_WATCHLIST: &str = "in_watchlist";
 
 /// A field of a header of the packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -119,6 +119,8 @@ pub enum HftaOp {
     },
     /// Group and aggregate; with several inputs a window closes when all have passed it.
     Aggregate(Box<Aggregate>),
+    /// Group into sessions and aggregate (protocols.md, `SESSION(gap)`).
+    Session(Box<Session>),
     /// Order-preserving union (gsql.md §15). Without columns: union in arrival order.
     Merge {
         /// The merge column's index, the same in every input, and whether it decreases.
@@ -179,8 +181,37 @@ pub struct Aggregate {
     pub real_time: bool,
     /// Inputs are partial groups of an LFTA that has already judged lateness.
     pub over_partials: bool,
+    /// Where the share of packets seen comes from.
+    pub seen: Option<Seen>,
     /// No group key at all and a finite input: one row at the end even when no tuple came (count 0, defaults).
     pub emit_empty: bool,
+}
+
+/// Grouping into sessions: a session of a key ends when no tuple of the key came for the gap.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What is grouped and what comes of it. No key is ordered, nothing is partial.
+    pub group: Aggregate,
+    /// Input column that measures the gap; it increases.
+    pub time: u32,
+    /// The gap in units of that column, greater than zero.
+    pub gap: Value,
+    /// The gap as written, for EXPLAIN.
+    pub gap_text: String,
+    /// Name of the time column, for EXPLAIN.
+    pub time_text: String,
+    /// Outputs that follow the session's last time, each with the aggregate that has it: (output, aggregate).
+    pub ended_outputs: Vec<(u32, u32)>,
+}
+
+/// Streams that tell of each packet whether it was seen, for `window_completeness()`: the components of its window in the order of
+/// [`Aggregate::ordered`], then a bool. The share is the last column of [`Aggregate::post`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// They are the inputs from this one on, each beside the input of the same interface.
+    pub first_input: u32,
+    /// Windows behind the newest that they keep open.
+    pub tolerance: u64,
 }
 
 /// An aggregate of an HFTA.

@@ -108,6 +108,10 @@ impl Names<'_> {
                 }
                 out.push(']');
             }
+            ExprKind::InWatchlist(a, list) => {
+                self.write(a, Tight::BitOr, out);
+                let _ = write!(out, " IN {}", list.name);
+            }
             ExprKind::If(c, a, b) => {
                 out.push_str("CASE WHEN ");
                 self.write(c, Tight::Or, out);
@@ -199,7 +203,7 @@ fn tightness(kind: &ExprKind) -> Tight {
         ExprKind::Or(..) => Tight::Or,
         ExprKind::And(..) => Tight::And,
         ExprKind::Not(_) => Tight::Not,
-        ExprKind::Compare(..) | ExprKind::In(..) => Tight::Compare,
+        ExprKind::Compare(..) | ExprKind::In(..) | ExprKind::InWatchlist(..) => Tight::Compare,
         ExprKind::Binary(op, ..) => match op {
             BinaryOp::BitOr => Tight::BitOr,
             BinaryOp::BitAnd => Tight::BitAnd,

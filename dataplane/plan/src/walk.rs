@@ -15,9 +15,11 @@ pub fn children(e: &Expr) -> Vec<&Expr> {
         | ExprKind::Depth(_)
         | ExprKind::Present(_)
         | ExprKind::PcapFilter(_) => Vec::new(),
-        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
-            vec![a]
-        }
+        ExprKind::Unary(_, a)
+        | ExprKind::Not(a)
+        | ExprKind::In(a, _)
+        | ExprKind::InWatchlist(a, _)
+        | ExprKind::Cast(a) => vec![a],
         ExprKind::Binary(_, a, b)
         | ExprKind::Compare(_, a, b)
         | ExprKind::And(a, b)
@@ -38,9 +40,11 @@ pub fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
         | ExprKind::Depth(_)
         | ExprKind::Present(_)
         | ExprKind::PcapFilter(_) => Vec::new(),
-        ExprKind::Unary(_, a) | ExprKind::Not(a) | ExprKind::In(a, _) | ExprKind::Cast(a) => {
-            vec![a]
-        }
+        ExprKind::Unary(_, a)
+        | ExprKind::Not(a)
+        | ExprKind::In(a, _)
+        | ExprKind::InWatchlist(a, _)
+        | ExprKind::Cast(a) => vec![a],
         ExprKind::Binary(_, a, b)
         | ExprKind::Compare(_, a, b)
         | ExprKind::And(a, b)
@@ -57,6 +61,7 @@ pub fn map_children<E>(e: &Expr, mut f: impl FnMut(&Expr) -> Result<Expr, E>) ->
         ExprKind::Unary(op, a) => ExprKind::Unary(*op, boxed(a)?),
         ExprKind::Not(a) => ExprKind::Not(boxed(a)?),
         ExprKind::In(a, values) => ExprKind::In(boxed(a)?, values.clone()),
+        ExprKind::InWatchlist(a, list) => ExprKind::InWatchlist(boxed(a)?, list.clone()),
         ExprKind::Cast(a) => ExprKind::Cast(boxed(a)?),
         ExprKind::Binary(op, a, b) => ExprKind::Binary(*op, boxed(a)?, boxed(b)?),
         ExprKind::Compare(op, a, b) => ExprKind::Compare(*op, boxed(a)?, boxed(b)?),
@@ -94,6 +99,7 @@ pub fn same(a: &Expr, b: &Expr) -> bool {
         (K::Binary(x, ..), K::Binary(y, ..)) => x == y,
         (K::Compare(x, ..), K::Compare(y, ..)) => x == y,
         (K::In(_, x), K::In(_, y)) => x == y,
+        (K::InWatchlist(_, x), K::InWatchlist(_, y)) => x == y,
         (K::Call { function: x, .. }, K::Call { function: y, .. }) => x.symbol == y.symbol,
         (K::And(..), K::And(..))
         | (K::Or(..), K::Or(..))
@@ -128,6 +134,7 @@ pub fn exprs_of(node: &LogicalNode) -> Vec<&Expr> {
             .iter()
             .chain(a.keys.iter().map(|k| &k.expr))
             .chain(a.aggs.iter().flat_map(|g| &g.args))
+            .chain(a.session.iter().map(|s| &s.time))
             .chain(&a.having)
             .chain(a.items.iter().map(|i| &i.expr))
             .collect(),

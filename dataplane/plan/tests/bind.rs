@@ -215,6 +215,10 @@ fn describe_node(plan: &LogicalPlan, node: &LogicalNode, depth: usize, out: &mut
             if a.patterns.len() > 1 {
                 let _ = writeln!(out, "{pad}  patterns {:?}", a.patterns);
             }
+            if let Some(session) = &a.session {
+                let (time, gap, ends) = (text(&session.time), &session.gap, &session.ended);
+                let _ = writeln!(out, "{pad}  session {time} gap {gap:?} ended {ends:?}");
+            }
             for g in &a.aggs {
                 let args: Vec<String> = g.args.iter().map(&text).collect();
                 let distinct = if g.distinct { "distinct " } else { "" };

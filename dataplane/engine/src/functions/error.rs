@@ -90,6 +90,26 @@ pub enum LineError {
     /// A map's line without a comma.
     #[error("expected `integer,string`, found `{0}`")]
     NotMapLine(String),
+    /// A watchlist's line with other than the declared fields.
+    #[error("expected {expected} fields separated by commas, found {found} in `{line}`")]
+    FieldCount {
+        /// As declared.
+        expected: usize,
+        /// On the line.
+        found: usize,
+        /// The line.
+        line: String,
+    },
+    /// A watchlist's field that is not of its type.
+    #[error("field `{field}` is {}, and `{text}` is none", ty.name())]
+    BadField {
+        /// Its name.
+        field: String,
+        /// As declared.
+        ty: wt_catalog::Type,
+        /// As given.
+        text: String,
+    },
     /// Not an integer.
     #[error("`{0}` is not an integer of 64 bits")]
     BadInteger(String),

@@ -72,6 +72,14 @@ impl PrefixTable {
         self.len() == 0
     }
 
+    /// Whether this very prefix is there.
+    pub fn has(&self, address: IpAddr, length: u8) -> bool {
+        match address {
+            IpAddr::V4(a) => self.v4.contains_key(&(u32::from(a), length)),
+            IpAddr::V6(a) => self.v6.contains_key(&(u128::from(a), length)),
+        }
+    }
+
     /// The identifier of the longest prefix of the address's family that contains it.
     pub fn get(&self, address: IpAddr) -> Option<i32> {
         match address {

@@ -30,16 +30,19 @@ mod payload;
 pub mod regex;
 mod strings;
 mod table_file;
+pub mod watchlist;
 
 pub use aggregate::{Aggregator, aggregator, approx_top, count_distinct, hist, quantile};
 pub use error::{HandleError, LineError};
 pub use table_file::{TABLE_BYTES_MAX, TABLE_ENTRIES_MAX};
 
 use wt_catalog::Value;
+use wt_plan::logical::IN_WATCHLIST;
 
 use self::lpm::PrefixTable;
 use self::maps::IntNames;
 use self::regex::{FileRegex, Regex};
+use self::watchlist::Watchlist;
 
 /// A scalar function or predicate. `None`: it fails, as partial functions do.
 pub type ScalarFn = fn(args: &[Value], handle: Option<&Handle>) -> Option<Value>;
@@ -55,18 +58,21 @@ pub enum Handle {
     Prefixes(Box<PrefixTable>),
     /// Names of numbers.
     Names(IntNames),
+    /// The keys of a watchlist.
+    Watchlist(Box<Watchlist>),
     /// A value computed once.
     Constant(Value),
 }
 
 /// The code of a scalar function or predicate; `None` when none has the symbol.
 pub fn scalar(symbol: &str) -> Option<ScalarFn> {
-    const FAMILIES: [fn(&str) -> Option<ScalarFn>; 11] = [
+    const FAMILIES: [fn(&str) -> Option<ScalarFn>; 12] = [
         strings::scalar,
         regex::scalar,
         parse::scalar,
         maps::scalar,
         lpm::scalar,
+        watchlist::scalar,
         numeric::scalar,
         math::scalar,
         net::scalar,
@@ -98,6 +104,7 @@ pub fn prepare(symbol: &str, arg: &Value) -> Result<Handle, HandleError> {
             Handle::Prefixes(Box::new(PrefixTable::open(&table_file::path_of(text))?))
         }
         "int_to_string_map" => Handle::Names(IntNames::open(&table_file::path_of(text))?),
+        IN_WATCHLIST => Handle::Watchlist(Box::new(Watchlist::prepare(text).ok_or_else(wrong)??)),
         "strtoi_c" | "strtoip_c" => Handle::Constant(parse::constant_of(symbol, text)),
         _ => return Err(wrong()),
     })

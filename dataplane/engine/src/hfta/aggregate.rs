@@ -3,70 +3,60 @@
 //! A window closes when every input is known to be beyond it. Its groups leave in the order of their first packet, then
 //! of CUBE pattern, then of creation: whatever the hashing, the ejections below, and the order in which inputs came.
 //!
+//! For `window_completeness()` further inputs tell of every packet ([`super::share`]): one beside each other input, of the same
+//! interface.
+//!
 //! Memory: the groups of the open windows, charged to the run's limit.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-
 use hashbrown::HashTable;
-use wt_catalog::{Type, Value};
-use wt_plan::ir::{AggKind, NodeId, Op, OrderedColumn};
-use wt_plan::physical::{self, HftaAggFunction};
+use wt_catalog::Value;
+use wt_plan::ir::{AggKind, OrderedColumn};
+use wt_plan::physical;
 
-use super::state::{State, StateSpec};
+use super::grouping::{Body, Intake, Results, Stop, kinds_over_columns};
+use super::share::{SeenInputs, Share};
 use super::windows::Windows;
 use super::{Context, Operator};
-use crate::check::{Defect, PlanDefect};
+use crate::interp::TupleEnv;
 use crate::interp::env::Env;
-use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
 use crate::setup::SetupError;
-use crate::tuple::{BLOCK_BYTES, Message, Tuple, values_bytes};
+use crate::tuple::{Message, Tuple};
 use crate::window::{self, Frontier, Judgement, WindowColumns};
 
 pub(super) struct Aggregate {
     name: String,
-    evaluator: Evaluator,
-    quals: Vec<NodeId>,
-    keys: Vec<NodeId>,
-    key_types: Vec<Type>,
+    intake: Intake,
+    results: Results,
     ordered: Vec<OrderedColumn>,
     columns: WindowColumns,
-    patterns: Vec<u64>,
-    /// Operands by aggregate.
-    args: Vec<Vec<NodeId>>,
-    specs: Vec<StateSpec>,
-    states_grow: bool,
-    post: Evaluator,
-    having: Vec<NodeId>,
-    outputs: Vec<NodeId>,
+    /// Keys, aggregate results, and the share of packets seen.
+    result_columns: usize,
     /// Ordered outputs.
     ordered_outputs: Vec<u32>,
     real_time: bool,
     over_partials: bool,
     emit_empty: bool,
-    /// Its input sends each group of a window once, in order: every tuple is a group already. Kinds of its aggregates, by which the
-    /// results follow from the columns.
-    whole_groups: Option<Vec<AggKind>>,
     /// Some group has been there.
     has_grouped: bool,
 
     inputs: Vec<Input>,
+    seen: Option<SeenInputs>,
+    /// Its input sends each group of a window once, in order, so that every tuple is one: the kinds of its aggregates.
+    whole_groups: Option<Vec<AggKind>>,
+    /// Of the window that closed last.
+    last_share: Share,
     windows: Windows<Groups>,
-    hasher: RandomState,
-    /// Key and operands of the tuple at hand.
-    key_values: Vec<Value>,
-    arg_values: Vec<Vec<Value>>,
-    /// Keys and results of the group at hand.
-    columns_at_hand: Vec<Result<Value, Lack>>,
-    /// By output: the column that it is, when nothing is computed.
-    output_columns: Vec<Option<u32>>,
     counters: OperatorCounters,
 }
 
+/// How far an interface has come. What an input says of the tuples and what another says of the packets is one frontier, unless
+/// the tuples are partial groups: those end with their punctuation.
 struct Input {
     frontier: Frontier,
-    ended: bool,
+    /// Inputs that have not ended.
+    open: u32,
 }
 
 /// The groups of a window.
@@ -75,6 +65,9 @@ struct Groups {
     index: HashTable<usize>,
     /// In order of creation.
     groups: Vec<Group>,
+    share: Share,
+    /// What is charged for counting the share.
+    share_bytes: u64,
 }
 
 struct Group {
@@ -82,22 +75,7 @@ struct Group {
     pattern: u32,
     /// Of the first packet.
     ordinal: u64,
-    keys: Box<[Value]>,
-    states: Box<[State]>,
-    /// What is charged for it.
-    bytes: u64,
-}
-
-/// Why a tuple went no further.
-enum Stop {
-    Filtered,
-    Lacks(Lack),
-}
-
-impl From<Lack> for Stop {
-    fn from(lack: Lack) -> Self {
-        Stop::Lacks(lack)
-    }
+    body: Body,
 }
 
 impl Aggregate {
@@ -109,90 +87,102 @@ impl Aggregate {
         gets_whole_groups: bool,
     ) -> Result<Self, SetupError> {
         let columns = WindowColumns::new(&plan.ordered, plan.tolerance);
-        let mut specs = Vec::with_capacity(plan.aggs.len());
-        for agg in &plan.aggs {
-            let unknown = || PlanDefect {
-                place: name.to_owned(),
-                defect: Defect::UnknownAggregate { text: agg.text.clone() },
-            };
-            specs.push(StateSpec::new(agg).ok_or_else(unknown)?);
-        }
-        let input = || Input { frontier: Frontier::new(&columns), ended: false };
+        let seen = plan.seen.map(|seen| SeenInputs::new(seen, &plan.ordered));
+        let frontiers = match &seen {
+            Some(seen) if !plan.over_partials => seen.first,
+            _ => inputs,
+        };
+        let open = if frontiers < inputs { 2 } else { 1 };
+        let input = || Input { frontier: Frontier::new(&columns), open };
         Ok(Self {
             name: name.to_owned(),
-            evaluator: Evaluator::new(&plan.exprs, params)?,
-            quals: plan.quals.iter().map(|qual| qual.node).collect(),
-            keys: plan.keys.clone(),
-            key_types: plan.key_types.clone(),
+            intake: Intake::new(plan, params)?,
+            results: Results::new(name, plan, params)?,
             ordered: plan.ordered.clone(),
-            patterns: plan.patterns.clone(),
-            args: plan.aggs.iter().map(|agg| agg.args.clone()).collect(),
-            states_grow: specs.iter().any(StateSpec::grows),
-            specs,
-            post: Evaluator::new(&plan.post, params)?,
-            having: plan.having.clone(),
-            outputs: plan.outputs.clone(),
+            result_columns: plan.keys.len() + plan.aggs.len() + usize::from(seen.is_some()),
             ordered_outputs: plan.ordered_outputs.iter().map(|&(output, _)| output).collect(),
             real_time: plan.real_time,
             over_partials: plan.over_partials,
             emit_empty: plan.emit_empty,
-            whole_groups: gets_whole_groups.then(|| Self::kinds_over_columns(plan)).flatten(),
             has_grouped: false,
-            inputs: (0..inputs).map(|_| input()).collect(),
+            inputs: (0..frontiers).map(|_| input()).collect(),
+            seen,
+            whole_groups: gets_whole_groups.then(|| kinds_over_columns(plan)).flatten(),
+            last_share: Share::default(),
             columns,
             windows: Windows::new(),
-            hasher: RandomState::new(),
-            key_values: Vec::new(),
-            arg_values: vec![Vec::new(); plan.aggs.len()],
-            columns_at_hand: Vec::new(),
-            output_columns: plan
-                .outputs
-                .iter()
-                .map(|node| match plan.post.nodes[node.0 as usize].op {
-                    Op::Input(column) => Some(column),
-                    _ => None,
-                })
-                .collect(),
             counters: OperatorCounters::default(),
         })
     }
 
-    /// The kinds of the aggregates when a tuple of partial results is a group: keys and operands are its columns in order.
-    fn kinds_over_columns(plan: &physical::Aggregate) -> Option<Vec<AggKind>> {
-        let is_column = |node: &NodeId, column: usize| {
-            plan.exprs.nodes[node.0 as usize].op == Op::Input(column as u32)
-        };
-        let keys = plan.keys.iter().enumerate().all(|(i, node)| is_column(node, i));
-        let mut kinds = Vec::with_capacity(plan.aggs.len());
-        for (i, agg) in plan.aggs.iter().enumerate() {
-            let HftaAggFunction::Basic(kind) = agg.function else { return None };
-            let column = plan.keys.len() + i;
-            if agg.distinct || !matches!(&agg.args[..], [node] if is_column(node, column)) {
-                return None;
-            }
-            kinds.push(kind);
+    /// The place in `inputs` of the interface behind an input.
+    fn lane(&self, port: usize) -> usize {
+        match &self.seen {
+            Some(seen) if port >= self.inputs.len() => port - seen.first,
+            _ => port,
         }
-        let all_on = u64::MAX.checked_shr(64 - plan.keys.len() as u32).unwrap_or(0);
-        let plain = plan.patterns == [all_on] && plan.quals.is_empty() && !plan.real_time;
-        (keys && plain && plan.over_partials).then_some(kinds)
     }
 
-    /// Takes a tuple that is a whole group: its row follows at once.
-    fn whole_group(&mut self, tuple: Tuple, cx: &mut Context<'_>) {
+    fn tells_of_packets(&self, port: usize) -> bool {
+        self.seen.as_ref().is_some_and(|seen| port >= seen.first)
+    }
+
+    /// A packet, which counts toward the share of its window.
+    fn packet(
+        &mut self,
+        port: usize,
+        values: &[Value],
+        cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
         self.counters.input += 1;
-        self.has_grouped = true;
-        let kinds = self.whole_groups.as_deref().unwrap_or_default();
-        let keys = self.keys.len();
-        let mut columns = std::mem::take(&mut self.columns_at_hand);
-        columns.clear();
-        for (i, value) in tuple.values.into_iter().enumerate() {
-            columns.push(Ok(match i.checked_sub(keys) {
-                None => value,
-                Some(agg) => self.specs[agg].initial(kinds[agg], &value),
-            }));
+        self.counters.merged += 1;
+        let lane = self.lane(port);
+        let Some(seen) = &self.seen else { return Ok(()) };
+        let frontier = &mut self.inputs[lane].frontier;
+        match frontier.judge(&seen.columns, values) {
+            Judgement::Late => {
+                self.lost(lane, values);
+                return Ok(());
+            }
+            Judgement::Within => {}
+            Judgement::Beyond => {
+                if frontier.advance(&seen.columns, values) {
+                    self.close(cx);
+                    if self.over_partials {
+                        self.punctuate(cx);
+                    }
+                }
+            }
         }
-        self.send_row(tuple.ordinal, &columns, cx);
-        self.columns_at_hand = columns;
+        let Some(seen) = &self.seen else { return Ok(()) };
+        let groups = self.windows.of(&seen.columns, values);
+        if groups.share_bytes == 0 {
+            cx.memory.charge(&self.name, Share::WINDOW_BYTES)?;
+            groups.share_bytes = Share::WINDOW_BYTES;
+        }
+        match seen.is_seen(values) {
+            true => groups.share.seen += 1,
+            false => groups.share.lost += 1,
+        }
+        Ok(())
+    }
+
+    /// A late packet: laid to its window while another interface holds that open, else to the one that its interface is in.
+    fn lost(&mut self, lane: usize, values: &[Value]) {
+        let own = &values[..self.columns.len()];
+        if let Some(groups) = self.windows.open(&self.columns, own) {
+            groups.share.lost += 1;
+        } else {
+            self.lost_by_interval(lane, 1);
+        }
+    }
+
+    fn lost_by_interval(&mut self, lane: usize, packets: u64) {
+        if let Some(newest) = self.inputs[lane].frontier.newest()
+            && let Some(groups) = self.windows.open(&self.columns, &newest)
+        {
+            groups.share.lost += packets;
+        }
     }
 
     fn tuple(
@@ -202,28 +192,18 @@ impl Aggregate {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded> {
         self.counters.input += 1;
-        self.evaluator.begin();
+        self.intake.begin();
         if self.real_time {
             let known = self.window_at(&TupleEnv(&*tuple.values));
             self.advance_known(port, &known, cx);
         }
-        match self.evaluate(tuple) {
-            Ok(()) => {}
-            Err(Stop::Filtered) => {
-                self.counters.filtered += 1;
-                return Ok(());
-            }
-            Err(Stop::Lacks(Lack::Absent)) => {
-                self.counters.absent += 1;
-                return Ok(());
-            }
-            Err(Stop::Lacks(Lack::Failed)) => {
-                self.counters.failed += 1;
-                return Ok(());
-            }
+        if let Err(stop) = self.intake.take(tuple) {
+            stop.count(&mut self.counters);
+            return Ok(());
         }
-        let frontier = &mut self.inputs[port].frontier;
-        match frontier.judge(&self.columns, &self.key_values) {
+        let lane = self.lane(port);
+        let frontier = &mut self.inputs[lane].frontier;
+        match frontier.judge(&self.columns, self.intake.keys()) {
             Judgement::Late => {
                 self.counters.late += 1;
                 return Ok(());
@@ -232,7 +212,7 @@ impl Aggregate {
             // A partial group that was ejected early says nothing about those still in the table: punctuation does.
             Judgement::Beyond if self.over_partials => {}
             Judgement::Beyond => {
-                if frontier.advance(&self.columns, &self.key_values) {
+                if frontier.advance(&self.columns, self.intake.keys()) {
                     self.close(cx);
                 }
             }
@@ -240,116 +220,68 @@ impl Aggregate {
         self.update(tuple.ordinal, cx)
     }
 
-    /// Quals, keys, operands.
-    fn evaluate(&mut self, tuple: &Tuple) -> Result<(), Stop> {
-        let env = TupleEnv(&*tuple.values);
-        for qual in &self.quals {
-            if !matches!(self.evaluator.eval(*qual, &env)?, Value::Bool(true)) {
-                return Err(Stop::Filtered);
-            }
-        }
-        self.key_values.clear();
-        for node in &self.keys {
-            self.key_values.push(self.evaluator.eval(*node, &env)?.clone());
-        }
-        for (nodes, values) in self.args.iter().zip(&mut self.arg_values) {
-            values.clear();
-            for node in nodes {
-                values.push(self.evaluator.eval(*node, &env)?.clone());
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the tuple at hand into its group, one per pattern.
     fn update(&mut self, ordinal: u64, cx: &mut Context<'_>) -> Result<(), MemoryExceeded> {
         self.has_grouped = true;
-        self.counters.expanded += self.patterns.len() as u64 - 1;
-        let groups = self.windows.of(&self.columns, &self.key_values);
-        let mut off = Vec::new();
-        for (number, &pattern) in self.patterns.iter().enumerate() {
-            let is_on = |key: usize| pattern >> key & 1 == 1;
-            let all_on = (0..self.keys.len()).all(is_on);
-            let keys = if all_on {
-                &self.key_values
-            } else {
-                off.clear();
-                off.extend(self.key_values.iter().enumerate().map(|(i, value)| {
-                    if is_on(i) { value.clone() } else { Value::default_of(self.key_types[i]) }
-                }));
-                &off
-            };
+        self.counters.expanded += self.intake.patterns() as u64 - 1;
+        let Groups { index, groups, .. } = self.windows.of(&self.columns, self.intake.keys());
+        for number in 0..self.intake.patterns() {
+            let (hash, keys) = self.intake.key(number);
             let pattern = number as u32;
-            let mut hasher = self.hasher.build_hasher();
-            pattern.hash(&mut hasher);
-            keys.iter().for_each(|key| key.hash(&mut hasher));
-            let hash = hasher.finish();
             let same = |&i: &usize| {
-                let group: &Group = &groups.groups[i];
-                group.hash == hash && group.pattern == pattern && *group.keys == **keys
+                let group: &Group = &groups[i];
+                group.hash == hash && group.pattern == pattern && *group.body.keys == *keys
             };
-            let index = match groups.index.find(hash, same) {
-                Some(&index) => {
+            let at = match index.find(hash, same) {
+                Some(&at) => {
                     self.counters.merged += 1;
-                    index
+                    at
                 }
                 None => {
-                    let group = Group {
-                        hash,
-                        pattern,
-                        ordinal,
-                        keys: keys.as_slice().into(),
-                        states: self.specs.iter().map(StateSpec::state).collect(),
-                        bytes: 0,
-                    };
-                    let index = groups.groups.len();
-                    groups.groups.push(group);
-                    let rehash = |&i: &usize| groups.groups[i].hash;
-                    groups.index.insert_unique(hash, index, rehash);
+                    let at = groups.len();
+                    groups.push(Group { hash, pattern, ordinal, body: self.results.body(&keys) });
+                    index.insert_unique(hash, at, |&i: &usize| groups[i].hash);
                     self.counters.held += 1;
-                    index
+                    at
                 }
             };
-            let group = &mut groups.groups[index];
+            let group = &mut groups[at];
             group.ordinal = group.ordinal.min(ordinal);
-            let updates = self.specs.iter().zip(&mut group.states).zip(&self.arg_values);
-            for ((spec, state), args) in updates {
-                spec.update(state, args);
-            }
-            if group.bytes == 0 || self.states_grow {
-                let bytes = group.measure();
-                if bytes > group.bytes {
-                    cx.memory.charge(&self.name, bytes - group.bytes)?;
-                } else {
-                    cx.memory.release(group.bytes - bytes);
-                }
-                group.bytes = bytes;
-            }
+            let cell_bytes = size_of::<Group>();
+            self.results.update(
+                &mut group.body,
+                &self.intake,
+                cell_bytes,
+                &self.name,
+                cx.memory,
+            )?;
         }
         Ok(())
     }
 
     /// The components of the window that are known against `env`.
-    fn window_at<E: crate::interp::env::Env>(&mut self, env: &E) -> Vec<Option<Value>> {
-        let component = |column: &OrderedColumn| {
-            let node = self.keys[column.column as usize];
-            self.evaluator.eval(node, env).ok().cloned()
-        };
-        self.ordered.iter().map(component).collect()
+    fn window_at<E: Env>(&mut self, env: &E) -> Vec<Option<Value>> {
+        let intake = &mut self.intake;
+        self.ordered.iter().map(|column| intake.key_at(column.column as usize, env)).collect()
     }
 
     fn advance_known(&mut self, port: usize, known: &[Option<Value>], cx: &mut Context<'_>) {
         // LFTAs have taken the tolerance off their punctuation.
-        let with_tolerance = !self.over_partials;
-        let frontier = &mut self.inputs[port].frontier;
-        if frontier.advance_known(&self.columns, known, with_tolerance) {
+        let with_tolerance = !self.over_partials || self.tells_of_packets(port);
+        let lane = self.lane(port);
+        let columns = match &self.seen {
+            Some(seen) if port >= seen.first => &seen.columns,
+            _ => &self.columns,
+        };
+        let frontier = &mut self.inputs[lane].frontier;
+        if frontier.advance_known(columns, known, with_tolerance) {
             self.close(cx);
         }
     }
 
     /// The bounds that all inputs still running have passed.
     fn bounds(&self) -> Vec<Option<Value>> {
-        let running = self.inputs.iter().filter(|input| !input.ended);
+        let running = self.inputs.iter().filter(|input| input.open > 0);
         window::least_bounds(&self.columns, running.map(|input| &input.frontier))
     }
 
@@ -369,63 +301,45 @@ impl Aggregate {
 
     /// HAVING and SELECT for the groups of a closed window.
     fn send(&mut self, groups: Groups, cx: &mut Context<'_>) {
+        cx.memory.release(groups.share_bytes);
+        self.last_share = groups.share;
+        let share = self.seen.is_some().then(|| groups.share.value());
         let mut groups = groups.groups;
         // Stable: groups of one packet and pattern stay in order of creation.
         groups.sort_by_key(|group| (group.ordinal, group.pattern));
         for group in groups {
-            cx.memory.release(group.bytes);
             self.counters.held -= 1;
-            let results = self.specs.iter().zip(&group.states).map(|(s, state)| s.output(state));
-            let columns: Vec<_> = group.keys.iter().cloned().map(Ok).chain(results).collect();
-            self.send_row(group.ordinal, &columns, cx);
+            let row = self.results.finish(group.body, share.clone(), cx.memory);
+            self.send_row(group.ordinal, row, cx);
         }
     }
 
-    fn send_row(&mut self, ordinal: u64, columns: &[Result<Value, Lack>], cx: &mut Context<'_>) {
-        match self.row(columns) {
+    /// Takes a tuple that is a whole group: its row follows at once.
+    fn whole_group(&mut self, tuple: Tuple, cx: &mut Context<'_>) {
+        self.counters.input += 1;
+        self.has_grouped = true;
+        let kinds = self.whole_groups.as_deref().unwrap_or_default();
+        let keys = tuple.values.len() - kinds.len();
+        let row = self.results.of_whole_group(tuple.values, keys, kinds);
+        self.send_row(tuple.ordinal, row, cx);
+    }
+
+    fn send_row(&mut self, ordinal: u64, row: Result<Box<[Value]>, Stop>, cx: &mut Context<'_>) {
+        match row {
             Ok(values) => {
                 self.counters.output += 1;
                 cx.out.push(Message::Tuple(Tuple { ordinal, values }));
             }
-            Err(Stop::Filtered) => self.counters.filtered += 1,
-            Err(Stop::Lacks(Lack::Absent)) => self.counters.absent += 1,
-            Err(Stop::Lacks(Lack::Failed)) => self.counters.failed += 1,
+            Err(stop) => stop.count(&mut self.counters),
         }
-    }
-
-    fn row(&mut self, columns: &[Result<Value, Lack>]) -> Result<Box<[Value]>, Stop> {
-        let env = TupleEnv(columns);
-        self.post.begin();
-        for node in &self.having {
-            if !matches!(self.post.eval(*node, &env)?, Value::Bool(true)) {
-                return Err(Stop::Filtered);
-            }
-        }
-        let mut values = Vec::with_capacity(self.outputs.len());
-        for (node, column) in self.outputs.iter().zip(&self.output_columns) {
-            values.push(match column {
-                Some(column) => env.input(*column)?.clone(),
-                None => self.post.eval(*node, &env)?.clone(),
-            });
-        }
-        Ok(values.into())
     }
 
     /// Sends the ordered outputs at the bounds that all inputs have passed.
     fn punctuate(&mut self, cx: &mut Context<'_>) {
-        let mut columns = vec![Err(Lack::Absent); self.keys.len() + self.specs.len()];
-        for (column, bound) in self.columns.iter().zip(self.bounds()) {
-            columns[column.key] = bound.ok_or(Lack::Absent);
-        }
-        let env = TupleEnv(&*columns);
-        self.post.begin();
-        let mut bounds = Vec::new();
-        for &output in &self.ordered_outputs {
-            // An output that needs more than the window tells has no bound.
-            if let Ok(value) = self.post.eval(self.outputs[output as usize], &env) {
-                bounds.push((output, value.clone()));
-            }
-        }
+        let bounds = self.columns.iter().zip(self.bounds());
+        let known = bounds.filter_map(|(column, bound)| Some((column.key, bound?)));
+        let known: Vec<_> = known.collect();
+        let bounds = self.results.bounds(known, self.result_columns, &self.ordered_outputs);
         if !bounds.is_empty() {
             cx.out.push(Message::Punctuation(bounds));
         }
@@ -436,20 +350,11 @@ impl Aggregate {
         if self.emit_empty && !self.has_grouped {
             // The one row over nothing.
             self.counters.expanded += 1;
-            let columns: Vec<_> = self.specs.iter().map(|s| Ok(s.output_over_nothing())).collect();
-            self.send_row(0, &columns, cx);
+            let share = self.seen.is_some().then(|| self.last_share.value());
+            let row = self.results.over_nothing(share);
+            self.send_row(0, row, cx);
         }
         cx.out.push(Message::End);
-    }
-}
-
-impl Group {
-    /// Its memory now, bytes. Its cells lie in vectors that grow by doubling, its index entry in a table half full.
-    fn measure(&self) -> u64 {
-        let cells = 2 * (size_of::<Self>() + size_of::<usize>());
-        let states = self.states.len() * size_of::<State>() + 2 * BLOCK_BYTES as usize;
-        let heap: u64 = self.states.iter().map(State::heap_bytes).sum();
-        (cells + states) as u64 + values_bytes(&self.keys) + heap
     }
 }
 
@@ -462,10 +367,16 @@ impl Operator for Aggregate {
     ) -> Result<(), MemoryExceeded> {
         match message {
             Message::Tuple(tuple) if self.whole_groups.is_some() => self.whole_group(tuple, cx),
+            Message::Tuple(tuple) if self.tells_of_packets(port) => {
+                self.packet(port, &tuple.values, cx)?;
+            }
             Message::Tuple(tuple) => self.tuple(port, &tuple, cx)?,
             Message::Punctuation(bounds) => {
-                self.evaluator.begin();
-                let known = self.window_at(&TupleEnv(&*bounds));
+                self.intake.begin();
+                let known = match &self.seen {
+                    Some(seen) if port >= seen.first => seen.columns.known(&bounds),
+                    _ => self.window_at(&TupleEnv(&*bounds)),
+                };
                 self.advance_known(port, &known, cx);
                 self.punctuate(cx);
             }
@@ -474,14 +385,27 @@ impl Operator for Aggregate {
                 cx.out.push(Message::Flush);
             }
             Message::End => {
-                self.inputs[port].ended = true;
-                if self.inputs.iter().all(|input| input.ended) {
+                let lane = self.lane(port);
+                self.inputs[lane].open -= 1;
+                if self.inputs.iter().all(|input| input.open == 0) {
                     self.end(cx);
                 } else {
                     self.close(cx);
                     self.punctuate(cx);
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn broke_off(
+        &mut self,
+        port: usize,
+        captures: u64,
+        _cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        if self.tells_of_packets(port) && captures > 0 {
+            self.lost_by_interval(self.lane(port), captures);
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 mod aggregate;
 mod distinct;
+mod grouping;
 mod merge;
 mod select;
+mod session;
+mod share;
 mod sort;
 mod state;
 mod windows;
@@ -46,6 +49,19 @@ pub(crate) trait Operator {
     /// Its kind, for the books.
     fn kind(&self) -> &'static str;
 
+    /// So many captures broke off among those that the input at `port` stems from.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn broke_off(
+        &mut self,
+        _port: usize,
+        _captures: u64,
+        _cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        Ok(())
+    }
+
     /// The inputs whose lower bounds it needs to go on; empty unless it holds more than it should (punctuation on demand).
     fn waiting_on(&self) -> Vec<usize> {
         Vec::new()
@@ -81,6 +97,7 @@ pub(crate) fn operator(
             params,
             gets_whole_groups,
         )?),
+        HftaOp::Session(plan) => Box::new(session::Session::new(&node.name, plan, params)?),
         HftaOp::Merge { column, slack, queue_tuples_max } => Box::new(merge::Merge::new(
             &node.name,
             node.inputs.len(),

@@ -1,5 +1,8 @@
 //! Operators, message by message.
 
+mod seen;
+mod session;
+
 use proptest::prelude::*;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
@@ -123,6 +126,7 @@ fn aggregate() -> Aggregate {
         tolerance: 0,
         real_time: false,
         over_partials: false,
+        seen: None,
         emit_empty: false,
     }
 }

@@ -27,6 +27,13 @@ impl<T: Default> Windows<T> {
         &mut self.open[index].1
     }
 
+    /// What is kept for a window (as [`WindowColumns::window_of`] gives it), if it is open.
+    pub(super) fn open(&mut self, columns: &WindowColumns, window: &[Value]) -> Option<&mut T> {
+        let same = |(open, _): &(Box<[Value]>, T)| columns.compare_windows(open, window).is_eq();
+        let index = self.open.iter().position(same)?;
+        Some(&mut self.open[index].1)
+    }
+
     /// Removes the windows that lie behind bounds; in window order.
     pub(super) fn take_behind(
         &mut self,

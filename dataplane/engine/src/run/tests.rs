@@ -101,6 +101,7 @@ fn completion(kinds: &[AggKind], tolerance: u64) -> Aggregate {
         tolerance,
         real_time: false,
         over_partials: true,
+        seen: None,
         emit_empty: false,
     }
 }

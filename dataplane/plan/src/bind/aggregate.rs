@@ -34,6 +34,9 @@ impl Clause<'_> {
         } else if !function.available {
             refuse::function(self.sh, &function, span);
         }
+        if function.kind == FunctionKind::Aggregate(Split::OfWindow) {
+            super::completeness::check(self, grouped, &function, span)?;
+        }
         let (mut args, consts) = self.split_arguments(&function, args)?;
         operand.implicit_fields(&function, &mut args, span)?;
         let distinct = self.check_distinct(call, &function, span)?;

@@ -94,6 +94,8 @@ pub(crate) struct Grouped<'q> {
     pub(crate) keys: Vec<Key<'q>>,
     /// Aggregates found so far, each once.
     pub(crate) aggs: RefCell<Vec<AggCall>>,
+    /// The ordered attribute of `SESSION(gap)`.
+    pub(crate) session: Option<Expr>,
     /// An empty input still gives a row.
     pub(crate) emits_empty: bool,
     /// The query uses the sampling operator: superaggregates are known.

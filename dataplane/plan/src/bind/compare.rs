@@ -10,10 +10,10 @@ use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Ident, Span};
 
 use super::clause::{Clause, node};
-use super::diags::{Bound, did_you_mean};
+use super::diags::{Bound, Reported, did_you_mean};
 use super::fold::{constant, fold};
 use super::literal::member;
-use crate::logical::{Expr, ExprKind};
+use crate::logical::{Expr, ExprKind, WatchlistKey};
 
 impl Clause<'_> {
     /// `a op b`
@@ -168,7 +168,7 @@ impl Clause<'_> {
         Ok(kept)
     }
 
-    /// `x IN watchlist`: checked, then refused.
+    /// `x IN watchlist`
     fn in_watchlist(&self, value: &Ast, name: &Ident, span: Span) -> Bound<Expr> {
         let value = self.expr(value)?;
         let lists = self.statement.watchlists;
@@ -187,12 +187,17 @@ impl Clause<'_> {
             ));
         };
         if let [key] = list.keys[..]
+            && !(key == Type::Prefix && value.ty.is_address())
             && let Err(error) = compare_type(value.ty, key)
         {
             let key = node(ExprKind::Const(Value::default_of(key)), key, name.span);
             return Err(self.incomparable(&error, &value, &key, span));
         }
-        if list.keys.len() != 1 {
+        if list.keys.is_empty() {
+            // The watchlist has its own message.
+            return Err(Reported);
+        }
+        if list.keys.len() > 1 {
             return Err(self.report(
                 Diagnostic::error(
                     "bad-watchlist",
@@ -202,11 +207,13 @@ impl Clause<'_> {
                         list.keys.len()
                     ),
                 )
-                .hint("WATCHLIST_JOIN compares several."),
+                .hint("Mark one field as `(key)`, and list the others without."),
             ));
         }
-        super::refuse::watchlist(self.sh, span);
-        Ok(node(ExprKind::In(Box::new(value), Vec::new()), Type::Bool, span))
+        // A watchlist without one has its own message.
+        let Some(argument) = list.argument.clone() else { return Err(Reported) };
+        let key = WatchlistKey { name: list.name.clone(), argument };
+        Ok(node(ExprKind::InWatchlist(Box::new(value), Box::new(key)), Type::Bool, span))
     }
 
     /// `x [NOT] BETWEEN low AND high`: two comparisons of one value.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use wt_catalog::Ordering;
-use wt_lang::ast::{Call, Expr as Ast, ExprKind as AstKind, GroupItem, Select, SelectItem};
+use wt_lang::ast::{Call, Expr as Ast, ExprKind as AstKind, Select, SelectItem};
 use wt_lang::{Diagnostic, Ident, Span};
 
 use super::aggregate::is_aggregate;
@@ -13,7 +13,7 @@ use super::patterns::{KEYS_MAX, Listed, grouping};
 use super::query::{Binder, Output};
 use super::select::{Stage, has_session, items_span, sorting};
 use super::shared::{Shared, Statement, Table};
-use super::{refuse, sampling, walk};
+use super::{sampling, session, walk};
 use crate::logical::{AggregateNode, ExprKind, Item, LogicalNode};
 
 /// A grouped query over one table.
@@ -26,7 +26,11 @@ pub(crate) fn bind(
     let clause = |part| Clause::new(sh, statement, tables, part);
     let mut listed = grouping(sh, select)?;
     let (mut keys, all_good) = keys(&clause(Part::GroupBy), &listed.vars);
-    session_gaps(&clause(Part::SessionGap), select);
+    let session = session::bind(&clause(Part::SessionGap), select);
+    if has_session(select) {
+        // Sessions leave when they end, so no group variable is in order.
+        keys.iter_mut().for_each(|k| k.ordering = Ordering::Varying);
+    }
     by_interface(&clause(Part::GroupBy), select, &mut keys, &mut listed.patterns);
     let at_end = closes_at_end(sh, statement, select, &keys, all_good);
     let quals = clause(Part::Where).grouped(Group::Expand(&keys)).conjuncts(select.where_.as_ref());
@@ -34,8 +38,10 @@ pub(crate) fn bind(
         // SELECT and HAVING would complain of group variables that have their error already.
         return Err(Reported);
     }
+    let session = session?;
     let grouped = Grouped {
-        emits_empty: keys.is_empty(),
+        emits_empty: keys.is_empty() && session.is_none(),
+        session: session.as_ref().map(|s| s.time.clone()),
         keys,
         aggs: RefCell::default(),
         sampling: select.cleaning_when.is_some() || select.cleaning_by.is_some(),
@@ -58,7 +64,9 @@ pub(crate) fn bind(
         .filter(|(_, k)| k.ordering.is_temporal())
         .map(|(i, k)| node(ExprKind::Column(i), k.expr.ty, k.name_span))
         .collect();
-    let stage = Stage { clause: &list, columns, windows, bounded: at_end };
+    let bounded = at_end || session.is_some() && sh.input.finite;
+    let stage = Stage { clause: &list, columns, windows, bounded };
+    let session = session.map(|s| session::with_ends(s, &grouped.aggs.borrow()));
     stage.finish(select, sorting, |columns| {
         LogicalNode::Aggregate(Box::new(AggregateNode {
             input: Binder::input(table),
@@ -69,6 +77,7 @@ pub(crate) fn bind(
             having,
             items: columns.iter().map(|c| c.item.clone()).collect(),
             at_end,
+            session,
         }))
     })
 }
@@ -192,27 +201,6 @@ fn suggestion(text: &str) -> &'static str {
     if text.starts_with("time") { "tb" } else { "g" }
 }
 
-fn session_gaps(clause: &Clause<'_>, select: &Select) {
-    for item in &select.group_by {
-        let GroupItem::Session(gap) = item else { continue };
-        if let Ok(bound) = clause.literal_of(gap) {
-            let fits = bound.ty.is_integer() || bound.ty == wt_catalog::Type::Duration;
-            if fits && !super::fold::is_zero(&bound) {
-                refuse::session(clause.sh, gap.span());
-            } else {
-                clause.report(
-                    Diagnostic::error(
-                        "bad-session",
-                        gap.span(),
-                        "the gap of SESSION is a duration greater than zero",
-                    )
-                    .hint("Write SESSION(30s)."),
-                );
-            }
-        }
-    }
-}
-
 /// Whether all groups close at the end: no group variable is ordered. On a live source that is refused unless the query
 /// asks for it (protocols.md, Queries added).
 fn closes_at_end(
@@ -283,6 +271,9 @@ fn partial_only(clause: &Clause<'_>, select: &Select, tables: &[Table]) {
                 .hint("Without `lfta_aggregation` the partial groups are completed."),
         );
     };
+    if let Some(gap) = session::gap_of(select) {
+        error("`lfta_aggregation` keeps no sessions: a fixed table cannot tell when one ends", gap);
+    }
     if let Some(having) = &select.having {
         error("`lfta_aggregation` takes no HAVING: it would judge partial groups", having.span());
     }

@@ -205,9 +205,12 @@ impl Clause<'_> {
     /// increasing in the group of the other keys (Gigascope §2.1, the start time of a Netflow record).
     fn aggregate_ordering(&self, grouped: &Grouped<'_>, index: usize) -> Ordering {
         let aggs = grouped.aggs.borrow();
-        let Some(AggCall { function, args, .. }) = aggs.get(index) else {
-            return Ordering::Varying;
-        };
+        let Some(agg) = aggs.get(index) else { return Ordering::Varying };
+        let AggCall { function, args, .. } = agg;
+        if let Some(time) = &grouped.session {
+            let ends = super::session::follows_end(agg, time);
+            return if ends { Ordering::Increasing } else { Ordering::Varying };
+        }
         let picks = matches!(function.kind, FunctionKind::Aggregate(Split::Min | Split::Max))
             || matches!(function.name, "first" | "last");
         let windowed = grouped.keys.iter().any(|key| key.ordering.basic() == Basic::Inc);
@@ -294,6 +297,9 @@ fn place_node(n: &mut LogicalNode, span: Span) {
             for agg in &mut a.aggs {
                 agg.span = span;
                 agg.args.iter_mut().for_each(|e| place(e, span));
+            }
+            if let Some(session) = &mut a.session {
+                place(&mut session.time, span);
             }
         }
         LogicalNode::Merge(m) => m.inputs.iter_mut().for_each(|i| place_node(i, span)),

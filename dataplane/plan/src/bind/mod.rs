@@ -10,13 +10,15 @@
 //! | sources, scope, headers | `source`, `headers`, `packet_scope`, `columns`, `star` |
 //! | expressions | `expr`, `literal`, `compare`, `call`, `aggregate`, `fold`, `ordering`, `normal` |
 //! | statements | `query`, `select`, `group`, `patterns`, `items`, `titles`, `merge` |
-//! | checked and refused | `join`, `filter_join`, `watchlist`, `sampling`, `refuse` |
+//! | forms of their own | `session`, `watchlist`, `completeness` |
+//! | checked and refused | `join`, `filter_join`, `sampling`, `refuse` |
 
 mod aggregate;
 mod call;
 mod clause;
 mod columns;
 mod compare;
+mod completeness;
 mod diags;
 mod expr;
 mod filter_join;
@@ -40,6 +42,7 @@ mod query;
 mod refuse;
 mod sampling;
 mod select;
+mod session;
 mod shared;
 mod source;
 mod star;

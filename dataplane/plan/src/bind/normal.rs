@@ -170,7 +170,7 @@ pub(crate) fn cost(e: &Expr) -> Cost {
         most = most.max(match &e.kind {
             ExprKind::Call { function, .. } => function.cost,
             // A walk over the headers, but compiled like comparisons.
-            ExprKind::PcapFilter(_) => Cost::Low,
+            ExprKind::PcapFilter(_) | ExprKind::InWatchlist(..) => Cost::Low,
             _ => Cost::Free,
         });
     });

@@ -33,6 +33,8 @@ pub(crate) fn infer(expr: &Expr, leaf: &dyn Fn(&Expr) -> Ordering) -> Ordering {
             constant_if(&[a, b], leaf)
         }
         ExprKind::Not(a) | ExprKind::In(a, _) => constant_if(&[a], leaf),
+        // The file may change.
+        ExprKind::InWatchlist(..) => Ordering::Varying,
         ExprKind::If(c, a, b) => constant_if(&[c, a, b], leaf),
         ExprKind::Call { function, args } => {
             let Some(first) = args.first() else { return Ordering::Varying };

@@ -2,6 +2,7 @@
 
 use wt_catalog::text::parse_as;
 use wt_catalog::{Type, Value};
+use wt_lang::ast;
 use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Span};
 
@@ -191,7 +192,9 @@ pub(crate) fn check_sets(
         }
         for &source in reads.get(i).map_or(&[][..], Vec::as_slice) {
             let (own, theirs) = (names(entry), names(&entries[source]));
-            if own == theirs {
+            // A watchlist has no expression that a parameter could stand in.
+            let is_list = matches!(entries[source].query.body, ast::QueryBody::Watchlist(_));
+            if own == theirs || is_list {
                 continue;
             }
             let differ: Vec<&String> = own

@@ -65,6 +65,13 @@ pub(crate) fn bind_file(
                     reads.push(source);
                 }
             });
+            walk::each_watchlist(&entries[i].query.body, &mut |name| {
+                if let Some(list) = watchlist_of(&entries, entries[i].unit, &name.text)
+                    && !reads.contains(&list)
+                {
+                    reads.push(list);
+                }
+            });
             reads
         })
         .collect();
@@ -80,15 +87,23 @@ pub(crate) fn bind_file(
             states: vec![State::Unknown; entries.len()],
             queries: Vec::new(),
         };
-        let watchlists = entries.iter().map(watchlist_keys).collect::<Vec<_>>();
-        let watchlists: Vec<Watchlist> = watchlists.into_iter().flatten().collect();
+        let watchlists: Vec<Vec<Watchlist>> = (0..units.len())
+            .map(|u| {
+                entries
+                    .iter()
+                    .filter(|e| e.unit == u)
+                    .filter_map(super::watchlist::key_of)
+                    .collect()
+            })
+            .collect();
         for i in order {
             if in_use[i] {
-                binder.entry(i, &watchlists);
+                binder.entry(i, watchlists.get(entries[i].unit).map_or(&[], Vec::as_slice));
             }
         }
         binder.queries
     };
+    lists_alone(&entries, &sh);
     let (params, rewrites, diags) = sh.finish();
     let (mut errors, warnings) = diags.finish();
     if errors.is_empty() {
@@ -115,13 +130,29 @@ fn reachable(entries: &[Entry<'_>], reads: &[Vec<usize>]) -> Vec<bool> {
     used
 }
 
-/// What IN needs to know of a watchlist.
-fn watchlist_keys(entry: &Entry<'_>) -> Option<Watchlist> {
-    let QueryBody::Watchlist(list) = &entry.query.body else { return None };
-    let is_key = |f: &&ast::WatchField| f.attrs.iter().any(super::watchlist::is_key);
-    let keys = list.fields.iter().filter(is_key);
-    let types = keys.filter_map(|f| wt_catalog::Type::parse(&f.ty.text)).collect();
-    Some(Watchlist { name: entry.local.clone(), keys: types })
+/// A file of nothing but watchlists has nothing to run.
+fn lists_alone(entries: &[Entry<'_>], sh: &Shared<'_>) {
+    let is_list = |e: &Entry<'_>| matches!(e.query.body, QueryBody::Watchlist(_));
+    if let Some(first) = entries.first().filter(|_| entries.iter().all(is_list)) {
+        sh.diags.report(
+            Diagnostic::error(
+                "no-query",
+                body_span(&first.query.body),
+                format!("no query reads the watchlist `{}`", first.local),
+            )
+            .hint(format!(
+                "Write one behind it: ; SELECT time, srcIP FROM ip WHERE srcIP IN {}",
+                first.local
+            )),
+        );
+    }
+}
+
+/// The watchlist of that name in a file.
+fn watchlist_of(entries: &[Entry<'_>], unit: usize, name: &str) -> Option<usize> {
+    entries.iter().position(|e| {
+        e.unit == unit && e.local == name && matches!(e.query.body, QueryBody::Watchlist(_))
+    })
 }
 
 impl<'b> Binder<'b> {

@@ -66,21 +66,11 @@ pub(crate) fn join(sh: &Shared<'_>, join: &Join, span: Span) {
         ),
         Join::Watchlist => (
             "WATCHLIST_JOIN",
-            "List the values in the query: srcIP IN ['10.0.0.1', '10.0.0.0/8'], or look prefixes up in a file: \
+            "Select what is listed with IN, which runs: WHERE srcIP IN bad_hosts; or look an identifier up in a file: \
              getlpmid(srcIP, 'table.tbl').",
         ),
     };
     sh.refuse(refused(span, name, instead));
-}
-
-/// WATCHLIST, or IN one.
-pub(crate) fn watchlist(sh: &Shared<'_>, span: Span) {
-    sh.refuse(refused(
-        span,
-        "a watchlist",
-        "List the values in the query: srcIP IN ['10.0.0.1', '10.0.0.0/8'], or look prefixes up in a file: \
-         getlpmid(srcIP, 'table.tbl').",
-    ));
 }
 
 /// SUPERGROUP, CLEANING_WHEN, CLEANING_BY.
@@ -110,15 +100,6 @@ pub(crate) fn running(sh: &Shared<'_>, f: &Function, span: Span) {
     ));
 }
 
-/// `SESSION(gap)`
-pub(crate) fn session(sh: &Shared<'_>, span: Span) {
-    sh.refuse(refused(
-        span,
-        "SESSION windows",
-        "Use fixed windows: GROUP BY timestamp/1m AS tb, …",
-    ));
-}
-
 /// A function whose code the engine lacks.
 pub(crate) fn function(sh: &Shared<'_>, f: &Function, span: Span) {
     let stateful = f.kind == FunctionKind::Stateful;
@@ -133,7 +114,6 @@ pub(crate) fn function(sh: &Shared<'_>, f: &Function, span: Span) {
         "reassemble" => {
             "Payload of single packets is there: `data`, bytes_at(data, 0, 64), str_exists_substr[data, 'x']."
         }
-        "window_completeness" => "The ledger counts what was lost: --ledger.",
         _ => "`wiretable functions` lists the functions that run.",
     };
     sh.refuse(refused(span, &format!("{kind} `{}`", f.name), instead));

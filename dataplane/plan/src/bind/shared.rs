@@ -146,6 +146,8 @@ pub(crate) struct Watchlist {
     pub(crate) name: String,
     /// Types of its key fields.
     pub(crate) keys: Vec<wt_catalog::Type>,
+    /// What registers it; nothing when its own check finds it wrong.
+    pub(crate) argument: Option<wt_catalog::Value>,
 }
 
 /// Where a table's rows come from.

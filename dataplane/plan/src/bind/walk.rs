@@ -133,7 +133,16 @@ pub(crate) fn each_table<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t Table)) 
     }
 }
 
-/// The named sources of a body, subqueries' included, and the watchlists that IN names.
+/// The watchlists that IN names in a body.
+pub(crate) fn each_watchlist<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t wt_lang::Ident)) {
+    each_expr(body, &mut |e| {
+        if let AstKind::In { set: InSet::Named(name), .. } = &e.kind {
+            f(name);
+        }
+    });
+}
+
+/// The named sources of a body, subqueries' included.
 pub(crate) fn each_path<'t>(body: &'t QueryBody, f: &mut dyn FnMut(&'t SourcePath)) {
     fn of<'t>(source: &'t Source, f: &mut dyn FnMut(&'t SourcePath)) {
         match source {

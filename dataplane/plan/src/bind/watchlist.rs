@@ -1,22 +1,48 @@
-//! WATCHLIST and WATCHLIST_JOIN (gsql.md §18): checked, then refused.
+//! WATCHLIST (gsql.md §18): checked, read by IN. WATCHLIST_JOIN is checked, then refused.
 
-use wt_catalog::{Ordering, Type};
+use wt_catalog::{Ordering, Type, Value};
 use wt_lang::Diagnostic;
-use wt_lang::ast::{self, CmpOp, Expr as Ast, Select};
+use wt_lang::ast::{self, CmpOp, Expr as Ast, QueryBody, Select};
 use wt_lang::suggest::nearest;
 
 use super::clause::{Clause, Part, TABLE_STRIDE};
 use super::diags::{Bound, Reported, all, did_you_mean};
 use super::join::{across, conjuncts_of};
 use super::options::Defined;
-use super::refuse;
-use super::shared::{Rows, Shared, Statement, Table};
+use super::shared::{Rows, Shared, Statement, Table, Watchlist};
+use super::units::Entry;
 use crate::logical::ExprKind;
 use crate::physical::{ColumnInfo, Schema};
 
 /// Whether an attribute marks a key field.
 pub(crate) fn is_key(attr: &ast::Attr) -> bool {
     attr.name.text.eq_ignore_ascii_case("key")
+}
+
+/// What IN needs to know of a watchlist.
+pub(crate) fn key_of(entry: &Entry<'_>) -> Option<Watchlist> {
+    let QueryBody::Watchlist(list) = &entry.query.body else { return None };
+    let types: Option<Vec<Type>> = list.fields.iter().map(|f| Type::parse(&f.ty.text)).collect();
+    let is_key = |f: &&ast::WatchField| f.attrs.iter().any(is_key);
+    let keys = list.fields.iter().filter(is_key);
+    let argument = match (types, &entry.defined.filename) {
+        (Some(types), Some(path)) => Some(argument(&list.fields, &types, path)),
+        _ => None,
+    };
+    let keys = keys.filter_map(|f| Type::parse(&f.ty.text)).collect();
+    Some(Watchlist { name: entry.local.clone(), keys, argument })
+}
+
+/// What registers a watchlist: its fields as declared, a line break, and the path of its file, which may be any text.
+fn argument(fields: &[ast::WatchField], types: &[Type], path: &str) -> Value {
+    let mut text = String::new();
+    for (field, ty) in fields.iter().zip(types) {
+        let key = if field.attrs.iter().any(is_key) { " (key)" } else { "" };
+        text.push_str(&format!("{} {}{key};", ty.name(), field.name));
+    }
+    text.push('\n');
+    text.push_str(path);
+    Value::bytes(text)
 }
 
 /// Checks a watchlist; gives its columns and which are keys.
@@ -74,11 +100,7 @@ pub(crate) fn check(
                 .hint("Define them: DEFINE { query_name 'wl'; filename 'bad.csv'; refresh_interval '60'; }"),
         );
     }
-    if sh.diags.failed_since(mark) {
-        return Err(Reported);
-    }
-    refuse::watchlist(sh, span);
-    Ok((Schema { columns }, keys))
+    if sh.diags.failed_since(mark) { Err(Reported) } else { Ok((Schema { columns }, keys)) }
 }
 
 /// Checks `WATCHLIST_JOIN FROM protocol, watchlist`.

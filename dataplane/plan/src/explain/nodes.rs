@@ -5,7 +5,9 @@ use wt_catalog::{Catalog, Ordering};
 use super::write::{Lines, bytes, count, glue, ordering};
 use crate::compile::Compiled;
 use crate::ir::{LftaAction, LftaQuery, OrderedColumn, Qual};
-use crate::physical::{Aggregate, HftaNode, HftaOp, InterfacePlan, MemoryBound, StreamRef};
+use crate::physical::{
+    Aggregate, HftaNode, HftaOp, InterfacePlan, MemoryBound, Session, StreamRef,
+};
 use crate::split::{ColumnNote, HftaNote, LftaNote, total_bytes};
 
 /// Walks the graph from results to interfaces; each operator is described once.
@@ -63,6 +65,7 @@ fn hfta(node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
     let kind = match &node.op {
         HftaOp::Select { .. } => "select",
         HftaOp::Aggregate(_) => "aggregate",
+        HftaOp::Session(_) => "session",
         HftaOp::Merge { column: Some(_), .. } => "merge",
         HftaOp::Merge { column: None, .. } => "union",
         HftaOp::Distinct { .. } => "distinct",
@@ -85,7 +88,14 @@ fn hfta(node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
                 lines.field(indent, "order", &format!("kept in {}", names.join(", ")));
             }
         }
-        HftaOp::Aggregate(a) => aggregate(a, node, note, indent, lines),
+        HftaOp::Aggregate(a) => {
+            aggregate(a, note, indent, lines);
+            closing(a, node, note, indent, lines);
+        }
+        HftaOp::Session(s) => {
+            aggregate(&s.group, note, indent, lines);
+            session(s, note, indent, lines);
+        }
         HftaOp::Merge { column, slack, .. } => {
             let text = match column {
                 Some((c, decreasing)) => {
@@ -129,7 +139,7 @@ impl HftaNode {
     }
 }
 
-fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
+fn aggregate(a: &Aggregate, note: &HftaNote, indent: usize, lines: &mut Lines) {
     where_(&a.quals, indent, lines);
     let keys: Vec<String> = note.keys.iter().map(|k| k.name.clone()).collect();
     if keys.is_empty() {
@@ -164,9 +174,15 @@ fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lin
     if !note.having.is_empty() {
         lines.field(indent, "having", &note.having.join(" AND "));
     }
+}
+
+/// When groups leave.
+fn closing(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
+    let keys: Vec<String> = note.keys.iter().map(|k| k.name.clone()).collect();
     let mut rule = windows(&a.ordered, &keys, a.tolerance);
-    if !a.ordered.is_empty() && node.inputs.len() > 1 {
-        rule.push_str(&format!(" on each of {} inputs", node.inputs.len()));
+    let inputs = a.seen.map_or(node.inputs.len(), |seen| seen.first_input as usize);
+    if !a.ordered.is_empty() && inputs > 1 {
+        rule.push_str(&format!(" on each of {inputs} inputs"));
     }
     if a.emit_empty {
         rule.push_str("; one row even when no tuple came");
@@ -174,6 +190,35 @@ fn aggregate(a: &Aggregate, node: &HftaNode, note: &HftaNote, indent: usize, lin
     lines.field(indent, "window", &rule);
     if a.real_time {
         lines.field(indent, "real time", "tuples that fail WHERE advance the window too");
+    }
+    if a.seen.is_some() {
+        let text = format!(
+            "a window's packets that were seen, of all that came in it, by _seen_{}",
+            note.query
+        );
+        lines.field(indent, "complete", &text);
+    }
+}
+
+/// When sessions leave.
+fn session(s: &Session, note: &HftaNote, indent: usize, lines: &mut Lines) {
+    let rule = format!(
+        "ends when {} is more than {} beyond its last tuple; a tuple further behind is late",
+        s.time_text, s.gap_text
+    );
+    lines.field(indent, "session", &rule);
+    let ended: Vec<&str> = s
+        .ended_outputs
+        .iter()
+        .filter_map(|(output, _)| Some(note.columns.get(*output as usize)?.name.as_str()))
+        .collect();
+    let order = match ended.is_empty() {
+        true => "by the end of the session".to_owned(),
+        false => format!("by the end of the session: kept in {}", ended.join(", ")),
+    };
+    lines.field(indent, "order", &order);
+    if s.group.real_time {
+        lines.field(indent, "real time", "tuples that fail WHERE end sessions too");
     }
 }
 
@@ -285,18 +330,22 @@ fn where_(quals: &[Qual], indent: usize, lines: &mut Lines) {
 }
 
 fn memory(bound: &MemoryBound) -> String {
+    let fixed = match bound.fixed_bytes {
+        0 => String::new(),
+        n => format!("{} fixed, ", bytes(n)),
+    };
     match (bound.per_entry_bytes, total_bytes(bound)) {
         (0, _) if bound.fixed_bytes == 0 => format!("none: {}", bound.entries),
         (0, _) => format!("{} fixed: {}", bytes(bound.fixed_bytes), bound.entries),
         (per, Some(total)) => format!(
-            "at most {}: {} per {}, at most {} of them",
+            "at most {}: {fixed}{} per {}, at most {} of them",
             bytes(total),
             bytes(per),
             bound.entries,
             bound.entries_max.unwrap_or(0)
         ),
         (per, None) => {
-            format!("{} per {}; --memory bounds their number", bytes(per), bound.entries)
+            format!("{fixed}{} per {}; --memory bounds their number", bytes(per), bound.entries)
         }
     }
 }

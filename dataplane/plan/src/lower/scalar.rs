@@ -6,7 +6,7 @@ use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
 
 use super::{Dag, LowerError};
 use crate::ir::{HandleArg, HandleSpec, NodeId, Op, ParamId};
-use crate::logical::{Expr, ExprKind};
+use crate::logical::{Expr, ExprKind, IN_WATCHLIST};
 
 /// Lowers the leaves of an expression: what differs between an LFTA and an HFTA.
 pub(super) trait Leaves {
@@ -59,6 +59,13 @@ pub(super) fn lower<L: Leaves>(l: &mut L, e: &Expr) -> Result<NodeId, LowerError
         ExprKind::In(a, values) => {
             let a = lower(l, a)?;
             is_in(l.dag(), a, values)
+        }
+        ExprKind::InWatchlist(a, list) => {
+            let a = lower(l, a)?;
+            let a = narrow_address(l.dag(), a);
+            let argument = HandleArg::Const(list.argument.clone());
+            let handle = l.dag().handle(HandleSpec { symbol: IN_WATCHLIST, argument });
+            l.dag().call(IN_WATCHLIST, vec![a], Some(handle), ty, false)
         }
         ExprKind::If(cond, then, otherwise) => {
             let cond = lower(l, cond)?;

@@ -14,7 +14,7 @@ pub fn class(e: &Expr) -> Cost {
         let own = match &e.kind {
             ExprKind::Call { function, .. } if function.portable => Cost::Free,
             ExprKind::Call { function, .. } => function.cost,
-            ExprKind::PcapFilter(_) => Cost::Low,
+            ExprKind::PcapFilter(_) | ExprKind::InWatchlist(..) => Cost::Low,
             _ => Cost::Free,
         };
         class = class.max(own);

@@ -10,6 +10,9 @@ pub const VALUE_BYTES: u64 = size_of::<Value>() as u64;
 /// Bytes of a group or row beside its values: hash entry, allocation headers, ordinal of its first packet.
 const ENTRY_BYTES: u64 = 64;
 
+/// Bytes of the count of a window's packets, for the share that was seen.
+pub const SHARE_BYTES: u64 = 256;
+
 /// Ranges of keys are only counted when they are small.
 const COUNTED_ENTRIES_MAX: u64 = 1 << 24;
 
@@ -81,6 +84,16 @@ pub fn groups(b: &GroupBound<'_>) -> MemoryBound {
         entries_max: per_window
             .filter(|_| !b.distinct)
             .and_then(|n| n.checked_mul(windows)?.checked_mul(b.patterns as u64)),
+    }
+}
+
+/// Sessions that no gap has ended yet: each with its entry in the queue of ends.
+pub fn sessions(columns: usize, state_bytes: u64, gap: &str) -> MemoryBound {
+    MemoryBound {
+        fixed_bytes: 0,
+        per_entry_bytes: VALUE_BYTES * columns as u64 + state_bytes + 2 * ENTRY_BYTES,
+        entries: format!("open session: a key that had a tuple in the last {gap}"),
+        entries_max: None,
     }
 }
 

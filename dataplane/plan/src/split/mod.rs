@@ -30,7 +30,7 @@ use crate::walk;
 use program::ProgramBuilder;
 
 pub use cost::{class, cost_ns};
-pub use memory::{VALUE_BYTES, lfta_table, total_bytes};
+pub use memory::{SHARE_BYTES, VALUE_BYTES, lfta_table, total_bytes};
 pub use report::{ColumnNote, HftaNote, LftaNote, SplitReport};
 pub use safe::{cost_word, unsafe_reason};
 
@@ -108,6 +108,7 @@ pub fn split(input: SplitInput<'_>) -> Result<(PhysicalPlan, SplitReport), Vec<D
     let mut splitter = Splitter {
         catalog: input.catalog,
         logical: &logical,
+        parse: &parse,
         finite: input.finite,
         programs,
         nodes: Vec::new(),
@@ -135,6 +136,7 @@ pub fn split(input: SplitInput<'_>) -> Result<(PhysicalPlan, SplitReport), Vec<D
 pub(crate) struct Splitter<'a> {
     catalog: &'a Catalog,
     logical: &'a LogicalPlan,
+    parse: &'a crate::ir::ParseSpec,
     finite: bool,
     /// By index of the logical plan's interfaces, ascending.
     programs: Vec<(usize, ProgramBuilder<'a>)>,

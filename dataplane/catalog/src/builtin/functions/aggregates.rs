@@ -86,6 +86,19 @@ fn basic(list: &mut Vec<Function>) {
             .holding(16)
             .about("Mean, by real division.", "avg(len)"),
     );
+    list.push(
+        Function::aggregate(
+            "window_completeness",
+            Split::OfWindow,
+            &[],
+            ResultType::Exact(Type::Float),
+        )
+        .holding(0)
+        .about(
+            "Share of the window's packets that were seen: 1.0 when nothing was lost.",
+            "window_completeness()",
+        ),
+    );
 }
 
 /// An aggregate whose state only the host keeps.

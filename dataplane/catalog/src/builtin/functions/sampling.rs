@@ -95,11 +95,6 @@ pub(super) fn add(list: &mut Vec<Function>) {
         ),
     ]);
     triggers(list);
-    list.push(
-        Function::scalar("window_completeness", "window_completeness", &[], Type::Float)
-            .later()
-            .about("Share of the window's packets that were seen.", "window_completeness()"),
-    );
 }
 
 fn triggers(list: &mut Vec<Function>) {

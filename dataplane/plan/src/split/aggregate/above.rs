@@ -4,15 +4,18 @@ use wt_catalog::Type;
 use wt_catalog::function::{FunctionKind, Split};
 
 use super::kept::{Kept, Kepts, kind_name, operand, result_columns, sub_text};
-use super::window_keys;
+use super::{asks_completeness, window_keys};
 use crate::ir::{AggKind, NodeId, Op, OrderedColumn};
-use crate::logical::AggregateNode;
+use crate::logical::{AggregateNode, ExprKind, SessionNode};
 use crate::lower::{Dag, value_max};
-use crate::physical::{Aggregate, HftaAgg, HftaAggFunction, HftaOp, MemoryBound, StreamRef};
-use crate::split::memory::{self, GroupBound};
+use crate::physical::{
+    Aggregate, HftaAgg, HftaAggFunction, HftaOp, MemoryBound, Seen, Session, StreamRef,
+};
+use crate::split::memory::{self, GroupBound, SHARE_BYTES};
 use crate::split::program::{finish, inputs, tuple_expr, tuple_quals};
 use crate::split::report::{ColumnNote, HftaNote};
 use crate::split::{Place, Planned, Splitter, Stream, follows, ordered_column};
+use crate::text::literal;
 
 impl Splitter<'_> {
     /// The HFTA above aggregating LFTAs.
@@ -21,6 +24,7 @@ impl Splitter<'_> {
         a: &AggregateNode,
         partials: Stream,
         kepts: &Kepts,
+        seen: Vec<StreamRef>,
         place: Place<'_>,
     ) -> Planned<Stream> {
         let mut dag = Dag::default();
@@ -55,6 +59,8 @@ impl Splitter<'_> {
             aggs,
             over_partials: true,
             tolerance: hfta_tolerance(place).max(lfta),
+            time: String::new(),
+            seen: (seen, lfta),
         };
         let why = vec!["completes the partial groups of the LFTA".into()];
         self.aggregate_node(a, partials.refs, parts, &kepts.results, place, why)
@@ -65,9 +71,15 @@ impl Splitter<'_> {
         &mut self,
         a: &AggregateNode,
         input: Stream,
+        seen: Vec<StreamRef>,
         place: Place<'_>,
         why: Vec<String>,
     ) -> Planned<Stream> {
+        // The gaps of a key are those of all interfaces together, in the order of time.
+        let input = match a.session {
+            Some(_) => self.single(input, place.below())?,
+            None => input,
+        };
         let input_names = input.names();
         let mut dag = Dag::default();
         let leaves = inputs(&mut dag, input.columns.iter().map(|c| c.shipped));
@@ -137,14 +149,20 @@ impl Splitter<'_> {
                 _ => value_max(dag.exprs(), k),
             })
             .collect();
-        let parts = Parts { dag, quals, keys, maxima, aggs, over_partials: false, tolerance };
+        let over_partials = false;
+        let seen = (seen, tolerance);
+        let time = match a.session.as_ref().map(|session| &session.time.kind) {
+            Some(&ExprKind::Column(i)) => input_names.get(i).cloned().unwrap_or_default(),
+            _ => String::new(),
+        };
+        let parts = Parts { dag, quals, keys, maxima, aggs, over_partials, tolerance, time, seen };
         self.aggregate_node(a, input.refs, parts, &results, place, why)
     }
 
     fn aggregate_node(
         &mut self,
         a: &AggregateNode,
-        refs: Vec<StreamRef>,
+        mut refs: Vec<StreamRef>,
         parts: Parts,
         results: &[Kept],
         place: Place<'_>,
@@ -156,6 +174,10 @@ impl Splitter<'_> {
         let key_types: Vec<Type> = parts.keys.iter().map(|&n| parts.dag.ty(n)).collect();
         let mut post = Dag::default();
         let columns = post_columns(&mut post, a, &key_types, &parts.aggs, results);
+        let (seen_refs, seen_tolerance) = parts.seen.clone();
+        let seen = (!seen_refs.is_empty())
+            .then_some(Seen { first_input: refs.len() as u32, tolerance: seen_tolerance });
+        refs.extend(seen_refs);
         let having = a
             .having
             .iter()
@@ -172,7 +194,10 @@ impl Splitter<'_> {
                 ordered_outputs.push((i as u32, key));
             }
         }
-        let memory = self.group_bound(a, &parts, &window, &key_types);
+        let memory = match &a.session {
+            Some(session) => self.session_bound(a, &parts, session, &key_types),
+            None => self.group_bound(a, &parts, &window, &key_types),
+        };
         let post_names: Vec<String> = a
             .keys
             .iter()
@@ -207,7 +232,7 @@ impl Splitter<'_> {
             why,
         };
         let schema = place.columns(&a.items);
-        let op = HftaOp::Aggregate(Box::new(Aggregate {
+        let group = Aggregate {
             exprs: finish(parts.dag),
             quals: parts.quals,
             keys: parts.keys,
@@ -222,8 +247,15 @@ impl Splitter<'_> {
             tolerance: parts.tolerance,
             real_time: place.query.options.real_time && !parts.over_partials,
             over_partials: parts.over_partials,
-            emit_empty: a.keys.is_empty() && (a.at_end || self.finite),
-        }));
+            seen,
+            emit_empty: a.keys.is_empty() && a.session.is_none() && (a.at_end || self.finite),
+        };
+        let op = match &a.session {
+            Some(session) => {
+                HftaOp::Session(Box::new(sessions(a, session, results, parts.time, group)))
+            }
+            None => HftaOp::Aggregate(Box::new(group)),
+        };
         Ok(self.push(place.name("aggregate"), refs, op, schema, memory, note))
     }
 
@@ -241,26 +273,92 @@ impl Splitter<'_> {
             .filter(|(i, _)| !window.contains(i))
             .map(|(_, (&ty, &max))| (ty, max))
             .collect();
-        let host_bytes = |g: &HftaAgg| match g.function {
-            HftaAggFunction::Host(symbol) => a
-                .aggs
-                .iter()
-                .find(|c| c.function.symbol == symbol)
-                .map_or(0, |c| u64::from(c.function.state_bytes)),
-            HftaAggFunction::Basic(_) => 0,
-        };
-        memory::groups(&GroupBound {
+        let mut bound = memory::groups(&GroupBound {
             other_keys: &other_keys,
-            state_bytes: parts.aggs.iter().map(host_bytes).sum(),
+            state_bytes: state_bytes(a, &parts.aggs),
             columns: parts.keys.len() + parts.aggs.len(),
-            strings: key_types.iter().any(|t| t.is_bytes())
-                || parts.aggs.iter().any(|g| g.ty.is_bytes()),
+            strings: holds_strings(key_types, &parts.aggs),
             windowed: !window.is_empty(),
             tolerance: parts.tolerance,
             patterns: a.patterns.len().max(1),
             distinct: parts.aggs.iter().any(|g| g.distinct),
-        })
+        });
+        if asks_completeness(a) {
+            let windows = if window.is_empty() { 1 } else { parts.tolerance.saturating_add(1) };
+            bound.fixed_bytes = bound.fixed_bytes.saturating_add(windows * SHARE_BYTES);
+        }
+        bound
     }
+
+    fn session_bound(
+        &self,
+        a: &AggregateNode,
+        parts: &Parts,
+        session: &SessionNode,
+        key_types: &[Type],
+    ) -> MemoryBound {
+        let mut bound = memory::sessions(
+            parts.keys.len() + parts.aggs.len(),
+            state_bytes(a, &parts.aggs),
+            &literal(&session.gap, session.gap_type),
+        );
+        if parts.aggs.iter().any(|g| g.distinct) {
+            bound.entries.push_str(", and a value per DISTINCT operand");
+        }
+        if holds_strings(key_types, &parts.aggs) {
+            bound.entries.push_str(", plus the bytes of its strings");
+        }
+        bound
+    }
+}
+
+/// The sessions of groups.
+fn sessions(
+    a: &AggregateNode,
+    session: &SessionNode,
+    results: &[Kept],
+    time_text: String,
+    group: Aggregate,
+) -> Session {
+    let follows_end = |column: usize| {
+        column.checked_sub(a.keys.len()).is_some_and(|call| session.ended.contains(&call))
+    };
+    let ended = a.items.iter().enumerate().filter_map(|(i, item)| {
+        let column = follows(&item.expr, follows_end).filter(|_| item.ordering.is_temporal())?;
+        match results.get(column as usize - a.keys.len())? {
+            Kept::Direct(agg) => Some((i as u32, *agg as u32)),
+            Kept::Mean { .. } | Kept::OfWindow => None,
+        }
+    });
+    Session {
+        ended_outputs: ended.collect(),
+        time: match session.time.kind {
+            ExprKind::Column(column) => column as u32,
+            // The binder and the shipper leave nothing else.
+            _ => u32::MAX,
+        },
+        gap: session.gap.clone(),
+        gap_text: literal(&session.gap, session.gap_type),
+        time_text,
+        group,
+    }
+}
+
+/// Most bytes of the states of a group's host aggregates.
+fn state_bytes(a: &AggregateNode, aggs: &[HftaAgg]) -> u64 {
+    let of = |g: &HftaAgg| match g.function {
+        HftaAggFunction::Host(symbol) => a
+            .aggs
+            .iter()
+            .find(|c| c.function.symbol == symbol)
+            .map_or(0, |c| u64::from(c.function.state_bytes)),
+        HftaAggFunction::Basic(_) => 0,
+    };
+    aggs.iter().map(of).sum()
+}
+
+fn holds_strings(key_types: &[Type], aggs: &[HftaAgg]) -> bool {
+    key_types.iter().any(|t| t.is_bytes()) || aggs.iter().any(|g| g.ty.is_bytes())
 }
 
 /// What an aggregation node is made of.
@@ -273,6 +371,10 @@ struct Parts {
     aggs: Vec<HftaAgg>,
     over_partials: bool,
     tolerance: u64,
+    /// Name of the column that measures sessions.
+    time: String,
+    /// Streams of what was seen, and the windows that they keep open behind the newest.
+    seen: (Vec<StreamRef>, u64),
 }
 
 /// Windows an HFTA keeps open behind the newest.
@@ -293,7 +395,8 @@ fn post_columns(
     aggs: &[HftaAgg],
     results: &[Kept],
 ) -> Vec<NodeId> {
-    let types = key_types.iter().copied().chain(aggs.iter().map(|g| g.ty));
+    let of_window = asks_completeness(a).then_some(Type::Float);
+    let types = key_types.iter().copied().chain(aggs.iter().map(|g| g.ty)).chain(of_window);
     let leaves = inputs(post, types);
     result_columns(post, &leaves, a.keys.len(), results)
 }

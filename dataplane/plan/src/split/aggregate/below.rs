@@ -3,7 +3,7 @@
 use wt_catalog::Type;
 
 use super::kept::{Kept, Kepts, operand, result_columns, sub_name, sub_text};
-use super::window_keys;
+use super::{asks_completeness, window_keys};
 use crate::ir::{LftaAction, LftaAgg, LftaQuery};
 use crate::logical::{AggregateNode, ProtocolSource};
 use crate::lower::{Dag, value_max};
@@ -102,7 +102,9 @@ impl Splitter<'_> {
                 plain_bytes: None,
                 memory: memory::lfta_table(slots, types.len()),
             };
-            let cheap = if options.real_time {
+            // What share of a window was seen is of all its packets, so all of them move it.
+            let real_time = options.real_time || asks_completeness(a);
+            let cheap = if real_time {
                 // Every packet may advance the window.
                 Vec::new()
             } else {
@@ -123,7 +125,7 @@ impl Splitter<'_> {
                         aggs,
                         slots,
                         tolerance: options.max_lfta_disorder.saturating_sub(1),
-                        real_time: options.real_time,
+                        real_time,
                     },
                     snap_len_bytes: None,
                 },

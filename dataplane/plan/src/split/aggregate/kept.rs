@@ -21,6 +21,8 @@ pub(super) struct Basic {
 pub(super) enum Kept {
     /// It is that one.
     Direct(usize),
+    /// It is the window's, behind all aggregates.
+    OfWindow,
     /// A sum over a count.
     Mean { sum: usize, count: usize },
 }
@@ -53,6 +55,10 @@ impl Kepts {
                 return;
             }
             Split::HostOnly => return,
+            Split::OfWindow => {
+                self.results.push(Kept::OfWindow);
+                return;
+            }
         };
         let index = self.basic(kind, arg, call.distinct, call.ty);
         self.results.push(Kept::Direct(index));
@@ -103,6 +109,7 @@ pub(super) fn result_columns(
     for result in results {
         columns.push(match *result {
             Kept::Direct(i) => aggs[i],
+            Kept::OfWindow => aggs[aggs.len() - 1],
             Kept::Mean { sum, count } => mean(dag, aggs[sum], aggs[count]),
         });
     }

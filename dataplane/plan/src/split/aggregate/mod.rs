@@ -3,14 +3,18 @@
 mod above;
 mod below;
 mod kept;
+mod seen;
 
+use wt_catalog::Ordering;
 use wt_catalog::function::{FunctionKind, Split};
 use wt_lang::Diagnostic;
 
 use super::safe::{Shipper, is_safe, unsafe_reason};
 use super::select::reasons;
 use super::{Place, Planned, Splitter, Stream};
-use crate::logical::{AggCall, AggregateNode, Expr, Item, LogicalNode, ProtocolSource};
+use crate::logical::{
+    AggCall, AggregateNode, Expr, Item, LogicalNode, ProtocolSource, SessionNode,
+};
 use kept::Kepts;
 
 impl Splitter<'_> {
@@ -42,7 +46,8 @@ impl Splitter<'_> {
         if own {
             return self.partials(a, stream, &kepts, place);
         }
-        self.complete(a, stream, &kepts, place)
+        let seen = self.seen(a, source, &stream, place)?;
+        self.complete(a, stream, &kepts, seen, place)
     }
 
     /// Grouping over tuples.
@@ -54,13 +59,18 @@ impl Splitter<'_> {
     ) -> Planned<Stream> {
         self.check_bounded(a, place)?;
         let input = self.node(input, place.below())?;
-        self.whole_aggregate(a, input, place, vec!["reads a stream".into()])
+        self.whole_aggregate(a, input, Vec::new(), place, vec!["reads a stream".into()])
     }
 
     /// State that nothing bounds is refused.
     fn check_bounded(&self, a: &AggregateNode, place: Place<'_>) -> Planned<()> {
         let windowed = !window_keys(a).is_empty();
-        if windowed || a.at_end || self.finite || place.query.options.no_temporal_aggr {
+        if windowed
+            || a.session.is_some()
+            || a.at_end
+            || self.finite
+            || place.query.options.no_temporal_aggr
+        {
             return Ok(());
         }
         Err(Box::new(Diagnostic::error(
@@ -93,6 +103,12 @@ impl Splitter<'_> {
             })
             .collect();
         let quals = above.iter().map(|q| shipper.expr(q)).collect();
+        let session = a.session.as_ref().map(|session| {
+            let name = self.packet_names(source).text(&session.time);
+            let ordering = Ordering::Increasing;
+            let time = Item { name, expr: session.time.clone(), ordering, window: false };
+            SessionNode { time: shipper.item(&time), ..session.clone() }
+        });
         // Tuples that fail the quals advance the window under `real_time`, so they must be seen above.
         let (below, quals) = match place.query.options.real_time {
             true => (Vec::new(), a.quals.iter().map(|q| shipper.expr(q)).collect::<Vec<Expr>>()),
@@ -104,8 +120,9 @@ impl Splitter<'_> {
             place.query.name,
             reasons.join(", ")
         ));
-        let above = AggregateNode { quals, keys, aggs, ..a.clone() };
-        self.whole_aggregate(&above, input, place, reasons)
+        let seen = self.seen(a, source, &input, place)?;
+        let above = AggregateNode { quals, keys, aggs, session, ..a.clone() };
+        self.whole_aggregate(&above, input, seen, place, reasons)
     }
 }
 
@@ -117,10 +134,16 @@ fn unsplittable(a: &AggregateNode) -> Vec<String> {
             .chain(a.keys.iter().map(|k| &k.expr))
             .chain(a.aggs.iter().flat_map(|g| &g.args)),
     );
+    if a.session.is_some() {
+        found.push("a fixed table cannot tell when a session ends".into());
+    }
     for call in &a.aggs {
         let name = call.function.name;
         let splits =
             matches!(call.function.kind, FunctionKind::Aggregate(s) if s != Split::HostOnly);
+        if matches!(call.function.kind, FunctionKind::Aggregate(Split::OfWindow)) {
+            continue;
+        }
         if call.distinct {
             found.push(format!("`{}` must see every value", call.text));
         } else if !splits {
@@ -143,6 +166,11 @@ fn unsplittable(a: &AggregateNode) -> Vec<String> {
     }
     found.dedup();
     found
+}
+
+/// Whether the query asks for the share of packets seen.
+fn asks_completeness(a: &AggregateNode) -> bool {
+    a.aggs.iter().any(|g| g.function.kind == FunctionKind::Aggregate(Split::OfWindow))
 }
 
 /// Keys that name the window: ordered, and on in every grouping pattern.

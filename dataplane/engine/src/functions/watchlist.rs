@@ -1,0 +1,389 @@
+//! Watchlists (gsql.md §18): the keys of a comma-separated file, and IN over them.
+//!
+//! A record is a line; its fields are separated by commas and have no quotes. The key of an address type may be an address or
+//! a block, as the members of IN may.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use wt_catalog::text::parse_as;
+use wt_catalog::{Type, Value};
+
+use super::lpm::PrefixTable;
+use super::table_file::{self, TABLE_BYTES_MAX, TABLE_ENTRIES_MAX};
+use super::{Handle, HandleError, LineError, ScalarFn};
+
+/// The code behind a symbol of this family.
+pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
+    (symbol == wt_plan::logical::IN_WATCHLIST).then_some(is_listed)
+}
+
+fn is_listed(args: &[Value], handle: Option<&Handle>) -> Option<Value> {
+    let Handle::Watchlist(list) = handle? else { return None };
+    Some(Value::Bool(list.contains(args.first()?)))
+}
+
+/// The keys of a watchlist.
+#[derive(Debug)]
+pub struct Watchlist {
+    keys: Keys,
+}
+
+/// Keys by what is compared.
+#[derive(Debug)]
+enum Keys {
+    /// Whole numbers, truth values, times.
+    Numbers(HashSet<i128>),
+    /// Bit patterns; no negative zero.
+    Floats(HashSet<u64>),
+    /// Text and raw bytes.
+    Bytes(HashSet<Box<[u8]>>),
+    /// Ethernet addresses.
+    Macs(HashSet<[u8; 6]>),
+    /// Addresses, and blocks of more than one.
+    Addresses { hosts: HashSet<IpAddr>, blocks: Box<PrefixTable> },
+}
+
+/// A declared field.
+struct Field {
+    name: String,
+    ty: Type,
+    is_key: bool,
+}
+
+impl Watchlist {
+    /// Registers `argument`: the fields as declared, `type name (key);` each, a line break, and the path of the file. `None` when it
+    /// is not that, or when not exactly one field is a key.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too large, or a line is malformed.
+    pub(super) fn prepare(argument: &[u8]) -> Option<Result<Self, HandleError>> {
+        let at = argument.iter().position(|&b| b == b'\n')?;
+        let (fields, path) = (std::str::from_utf8(&argument[..at]).ok()?, &argument[at + 1..]);
+        let fields = declared(fields)?;
+        let key = fields.iter().position(|field| field.is_key)?;
+        if fields.iter().filter(|field| field.is_key).count() > 1 {
+            return None;
+        }
+        Some(Self::open(&fields, key, &table_file::path_of(path)))
+    }
+
+    fn open(fields: &[Field], key: usize, path: &Path) -> Result<Self, HandleError> {
+        let text = table_file::read(path, TABLE_BYTES_MAX)?;
+        let mut list = Self { keys: Keys::of(fields[key].ty) };
+        for (line, content) in table_file::lines(&text) {
+            let at_line = |error| HandleError::Line { path: path.to_path_buf(), line, error };
+            let value = record(fields, key, content).map_err(at_line)?;
+            list.insert(value);
+            if list.len() > TABLE_ENTRIES_MAX {
+                let limit = TABLE_ENTRIES_MAX;
+                return Err(HandleError::TooManyEntries { path: path.to_path_buf(), limit });
+            }
+        }
+        Ok(list)
+    }
+
+    fn insert(&mut self, key: Value) {
+        match (&mut self.keys, key) {
+            (Keys::Bytes(set), Value::Bytes(b)) => {
+                set.insert((*b).into());
+            }
+            (Keys::Macs(set), Value::Mac(mac)) => {
+                set.insert(mac);
+            }
+            (Keys::Floats(set), Value::Float(f)) => {
+                set.insert(pattern(f));
+            }
+            (Keys::Addresses { hosts, blocks }, Value::Prefix(address, len)) => {
+                if len == if address.is_ipv4() { 32 } else { 128 } {
+                    hosts.insert(address);
+                } else {
+                    blocks.insert(address, len, 0);
+                }
+            }
+            (Keys::Addresses { hosts, .. }, value) => hosts.extend(value.as_addr()),
+            (Keys::Numbers(set), value) => set.extend(value.as_i128()),
+            _ => {}
+        }
+    }
+
+    /// How many different keys.
+    pub fn len(&self) -> usize {
+        match &self.keys {
+            Keys::Numbers(set) => set.len(),
+            Keys::Floats(set) => set.len(),
+            Keys::Bytes(set) => set.len(),
+            Keys::Macs(set) => set.len(),
+            Keys::Addresses { hosts, blocks } => hosts.len() + blocks.len(),
+        }
+    }
+
+    /// No key at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a key equals the value, as `=` compares, or is a block that contains it.
+    pub fn contains(&self, value: &Value) -> bool {
+        match &self.keys {
+            Keys::Numbers(set) => match value {
+                Value::Float(f) => whole(*f).is_some_and(|n| set.contains(&n)),
+                value => value.as_i128().is_some_and(|n| set.contains(&n)),
+            },
+            Keys::Floats(set) => value.as_f64().is_some_and(|f| set.contains(&pattern(f))),
+            Keys::Bytes(set) => value.as_bytes().is_some_and(|b| set.contains(b)),
+            Keys::Macs(set) => matches!(value, Value::Mac(mac) if set.contains(mac)),
+            Keys::Addresses { hosts, blocks } => match value {
+                Value::Prefix(address, len) => {
+                    let full = if address.is_ipv4() { 32 } else { 128 };
+                    *len == full && hosts.contains(address) || blocks.has(*address, *len)
+                }
+                value => address_of(value).is_some_and(|address| {
+                    hosts.contains(&address) || !blocks.is_empty() && blocks.get(address).is_some()
+                }),
+            },
+        }
+    }
+}
+
+impl Keys {
+    fn of(ty: Type) -> Self {
+        match ty {
+            Type::Ip | Type::Ipv6 | Type::Inet | Type::Prefix => {
+                Keys::Addresses { hosts: HashSet::new(), blocks: Box::default() }
+            }
+            Type::Mac => Keys::Macs(HashSet::new()),
+            Type::Float => Keys::Floats(HashSet::new()),
+            ty if ty.is_bytes() => Keys::Bytes(HashSet::new()),
+            _ => Keys::Numbers(HashSet::new()),
+        }
+    }
+}
+
+/// An address, or the number that stands for one beside a key of type IP.
+fn address_of(value: &Value) -> Option<IpAddr> {
+    value.as_addr().or_else(|| {
+        let bits = u32::try_from(value.as_i128()?).ok()?;
+        Some(IpAddr::V4(Ipv4Addr::from(bits)))
+    })
+}
+
+/// The bits of a float; both zeros have one pattern, and what is not a number equals nothing.
+fn pattern(f: f64) -> u64 {
+    if f == 0.0 { 0 } else { f.to_bits() }
+}
+
+/// The whole number that a float is.
+fn whole(f: f64) -> Option<i128> {
+    // Beyond 2^64 no key lies.
+    (f.fract() == 0.0 && f.abs() < 2.0_f64.powi(65)).then_some(f as i128)
+}
+
+/// The fields of a declaration.
+fn declared(text: &str) -> Option<Vec<Field>> {
+    let field = |text: &str| {
+        let mut words = text.split_whitespace();
+        let (ty, name) = (Type::parse(words.next()?)?, words.next()?.to_owned());
+        Some(Field { name, ty, is_key: words.next().is_some() })
+    };
+    text.split_terminator(';').map(field).collect()
+}
+
+/// The key of a line. All its fields must be of their types.
+fn record(fields: &[Field], key: usize, line: &[u8]) -> Result<Value, LineError> {
+    let pieces: Vec<&[u8]> = line.split(|&b| b == b',').collect();
+    if pieces.len() != fields.len() {
+        return Err(LineError::FieldCount {
+            expected: fields.len(),
+            found: pieces.len(),
+            line: table_file::shown(line),
+        });
+    }
+    let mut found = None;
+    for (i, (field, piece)) in fields.iter().zip(pieces).enumerate() {
+        let value = value_of(field, piece).ok_or_else(|| LineError::BadField {
+            field: field.name.clone(),
+            ty: field.ty,
+            text: table_file::shown(piece),
+        })?;
+        if i == key {
+            found = Some(value);
+        }
+    }
+    found.ok_or_else(|| LineError::FieldCount {
+        expected: fields.len(),
+        found: 0,
+        line: table_file::shown(line),
+    })
+}
+
+fn value_of(field: &Field, piece: &[u8]) -> Option<Value> {
+    if field.ty.is_bytes() {
+        return Some(Value::bytes(piece));
+    }
+    let text = std::str::from_utf8(piece).ok()?;
+    if field.is_key && field.ty.is_address() && text.contains('/') {
+        let block = parse_as(text, Type::Prefix)?;
+        let Value::Prefix(address, _) = block else { return None };
+        let of_family = match field.ty {
+            Type::Ip => address.is_ipv4(),
+            Type::Ipv6 => address.is_ipv6(),
+            _ => true,
+        };
+        return of_family.then_some(block);
+    }
+    parse_as(text, field.ty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A watchlist of a file with this content.
+    fn list(name: &str, fields: &str, content: &[u8]) -> Result<Watchlist, HandleError> {
+        let path = std::env::temp_dir().join(format!("wt-list-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).expect("written");
+        let argument = format!("{fields}\n{}", path.display());
+        let list = Watchlist::prepare(argument.as_bytes()).expect("well-formed");
+        std::fs::remove_file(path).expect("removed");
+        list
+    }
+
+    fn inet(text: &str) -> Value {
+        Value::Inet(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn addresses_and_blocks_of_either_family() {
+        let content = b"# address,why\n192.0.2.7,scanner\r\n10.0.0.0/8,inside\n\n2001:db8::/32,lab\n2001:db9::1,\n";
+        let list = list("inet", "INET addr (key);string why;", content).expect("good");
+        assert_eq!((list.len(), list.is_empty()), (4, false));
+        for (text, listed) in [
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("10.255.0.1", true),
+            ("2001:db8:1::9", true),
+            ("2001:db9::1", true),
+            ("2001:db9::2", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
+            assert_eq!(list.contains(&inet(text)), listed, "{text}");
+        }
+        assert!(list.contains(&Value::Ip([10, 1, 2, 3].into())));
+        assert!(list.contains(&Value::Uint(0x0a00_0001)));
+    }
+
+    #[test]
+    fn blocks_as_keys_hold_addresses_and_equal_blocks() {
+        let list = list("prefix", "PREFIX block (key);", b"10.0.0.0/8\n192.0.2.1\n").expect("good");
+        assert!(list.contains(&inet("10.9.9.9")) && list.contains(&inet("192.0.2.1")));
+        let block = |text: &str| parse_as(text, Type::Prefix).expect("a block");
+        assert!(list.contains(&block("10.0.0.0/8")) && list.contains(&block("192.0.2.1/32")));
+        assert!(!list.contains(&block("10.0.0.0/9")));
+    }
+
+    #[test]
+    fn keys_of_the_other_types() {
+        let ports =
+            list("ports", "string name;ushort port (key);", b"web,80\ntls,0x1bb\n").expect("good");
+        assert!(ports.contains(&Value::Uint(443)) && ports.contains(&Value::Int(80)));
+        assert!(ports.contains(&Value::Float(80.0)) && !ports.contains(&Value::Float(80.5)));
+        assert!(!ports.contains(&Value::Uint(81)) && !ports.contains(&Value::Int(-80)));
+        let names = list("names", "string s (key);", b"GET\n two words \n").expect("good");
+        assert!(
+            names.contains(&Value::bytes("GET")) && names.contains(&Value::bytes(" two words "))
+        );
+        assert!(!names.contains(&Value::bytes("get")));
+        let macs = list("macs", "MAC m (key);", b"02:00:00:00:00:01\n").expect("good");
+        assert!(
+            macs.contains(&Value::Mac([2, 0, 0, 0, 0, 1])) && !macs.contains(&Value::Mac([0; 6]))
+        );
+        let times = list("times", "TIME t (key);", b"1970-01-01T00:00:01Z\n").expect("good");
+        assert!(times.contains(&Value::Time(1_000_000_000)));
+        let floats = list("floats", "float f (key);", b"0.0\n2.5\n").expect("good");
+        assert!(floats.contains(&Value::Float(-0.0)) && floats.contains(&Value::Uint(0)));
+        assert!(floats.contains(&Value::Float(2.5)) && !floats.contains(&Value::Float(f64::NAN)));
+        let truths = list("truths", "bool b (key);", b"TRUE\n").expect("good");
+        assert!(truths.contains(&Value::Bool(true)) && !truths.contains(&Value::Bool(false)));
+    }
+
+    #[test]
+    fn an_empty_file_lists_nothing() {
+        let list = list("empty", "INET addr (key);", b"# none today\n").expect("good");
+        assert!(list.is_empty() && !list.contains(&inet("10.0.0.1")));
+    }
+
+    #[test]
+    fn malformed_lines_are_named_by_file_and_line() {
+        let fields = "IP addr (key);uint weight;string why;";
+        for (line, message) in [
+            ("10.0.0.1,5", "expected 3 fields separated by commas, found 2 in `10.0.0.1,5`"),
+            (
+                "10.0.0.1,5,a,b",
+                "expected 3 fields separated by commas, found 4 in `10.0.0.1,5,a,b`",
+            ),
+            ("10.0.0,5,a", "field `addr` is IP, and `10.0.0` is none"),
+            ("2001:db8::1,5,a", "field `addr` is IP, and `2001:db8::1` is none"),
+            ("2001:db8::/32,5,a", "field `addr` is IP, and `2001:db8::/32` is none"),
+            ("10.0.0.0/33,5,a", "field `addr` is IP, and `10.0.0.0/33` is none"),
+            ("10.0.0.1,,a", "field `weight` is uint, and `` is none"),
+            ("10.0.0.1,-1,a", "field `weight` is uint, and `-1` is none"),
+        ] {
+            let content = format!("10.0.0.1,1,good\n\n{line}\n");
+            let error = list("bad", fields, content.as_bytes()).expect_err(line);
+            assert!(error.to_string().ends_with(&format!("-bad:3: {message}")), "{error}");
+        }
+        let binary = list("binary", "IP addr (key);", b"\xff\xfe").expect_err("binary");
+        assert!(matches!(
+            binary,
+            HandleError::Line { line: 1, error: LineError::BadField { .. }, .. }
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_registered() {
+        for argument in [
+            "",
+            "IP addr (key);",
+            "\nfile",
+            "IP addr;\nfile",
+            "IP a (key);IP b (key);\nf",
+            "what a (key);\nf",
+        ] {
+            assert!(Watchlist::prepare(argument.as_bytes()).is_none(), "{argument}");
+        }
+        let absent =
+            Watchlist::prepare(b"IP addr (key);\n/nonexistent/list.csv").expect("well-formed");
+        assert!(matches!(absent, Err(HandleError::Unreadable { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_comparing_every_line(
+            blocks in prop::collection::vec((any::<u32>(), 0u8..=32), 0..20),
+            others in prop::collection::vec(any::<u32>(), 0..20),
+        ) {
+            let mut listed = Watchlist { keys: Keys::of(Type::Inet) };
+            for &(address, len) in &blocks {
+                let block = parse_as(&format!("{}/{len}", Ipv4Addr::from(address)), Type::Prefix);
+                listed.insert(block.expect("a block"));
+            }
+            for address in blocks.iter().flat_map(|b| [b.0, b.0 ^ 1, b.0 ^ 0x8000_0000]).chain(others) {
+                let covers = |&(block, len): &(u32, u8)| {
+                    let shift = 32 - u32::from(len);
+                    block.checked_shr(shift) == address.checked_shr(shift)
+                };
+                let value = Value::Inet(IpAddr::V4(address.into()));
+                prop_assert_eq!(listed.contains(&value), blocks.iter().any(covers));
+            }
+        }
+
+        #[test]
+        fn any_line_is_an_answer(line in "[0-9a-f:./,# -]{0,40}") {
+            let fields = declared("INET addr (key);uint n;").expect("well-formed");
+            let _ = record(&fields, 0, line.as_bytes());
+        }
+    }
+}
