@@ -14,7 +14,7 @@ use wt_wire::RecordRef;
 use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host::{self, HostArg, HostNode, HostOp};
-use super::width::significant_bits;
+use super::width::{TIME_BITS, significant_bits};
 use super::words::{Class, words_of};
 use crate::functions;
 use crate::packet::NS_PER_S;
@@ -347,7 +347,7 @@ impl Emitter<'_, '_> {
                 let ns = self.word(NS_PER_S);
                 let timestamp_ns = self.record_u64(offset_of!(RecordRef, timestamp_ns));
                 let seconds = self.b.ins().udiv(timestamp_ns, ns);
-                return Parts::Word(self.wrap(seconds, ty, 34));
+                return Parts::Word(self.wrap(seconds, ty, TIME_BITS));
             }
             Meta::Timestamp => self.record_u64(offset_of!(RecordRef, timestamp_ns)),
             Meta::Len => self.record_u32(offset_of!(RecordRef, len)),

@@ -1,0 +1,123 @@
+//! Places where compiled code once differed from the reference interpreter: each program must give what the reference gives.
+
+use wt_catalog::{ProtocolId, Type, Value};
+use wt_engine::ledger::{PacketCounters, TupleCounters};
+use wt_engine::{CompiledLfta, LftaBackend, Memory, Message, PacketBatch, ReferenceLfta};
+use wt_lang::ast::{BinaryOp, CmpOp};
+use wt_plan::ir::{
+    AggKind, Exprs, HeaderProgram, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery,
+    Node, NodeId, Op, ParseSpec, SLOTS_DEFAULT,
+};
+use wt_wire::{Direction, RecordRef};
+
+type Seen = (Vec<Message>, PacketCounters, TupleCounters);
+
+fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen {
+    let record = RecordRef {
+        timestamp_ns: u64::MAX,
+        at: 0,
+        caplen: data.len() as u32,
+        len: 60,
+        direction: Direction::Unknown,
+    };
+    let interface = Value::bytes("any");
+    let batch = PacketBatch {
+        data,
+        records: std::slice::from_ref(&record),
+        link_type: 1,
+        interface: &interface,
+        ifindex: 0,
+    };
+    let mut messages = Vec::new();
+    backend.batch(&batch, 0, memory, &mut |_, message| messages.push(message)).unwrap();
+    backend.finish(&mut |_, message| messages.push(message));
+    (messages, backend.packets(), backend.tuples(0))
+}
+
+/// What both backends make of one packet: it must be the same. Nothing from compiled code when it does not take the program.
+fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
+    let memory = &mut Memory::new(None);
+    let expected = feed(&mut ReferenceLfta::new(program, &[], &[], memory).unwrap(), data, memory);
+    if let Ok(mut compiled) = CompiledLfta::new(program, &[], &[], 1, memory) {
+        assert_eq!(feed(&mut compiled, data, memory), expected);
+    }
+    expected
+}
+
+#[derive(Default)]
+struct Dag(Exprs);
+
+impl Dag {
+    fn push(&mut self, op: Op, ty: Type) -> NodeId {
+        self.0.nodes.push(Node { op, ty, host_only: false, fails: false });
+        NodeId(self.0.nodes.len() as u32 - 1)
+    }
+
+    fn number(&mut self, value: Value, ty: Type) -> NodeId {
+        self.push(Op::Const(value), ty)
+    }
+
+    fn load(&mut self, byte: u32, bits: u32, ty: Type) -> NodeId {
+        let layer = LayerId(0);
+        self.push(Op::Load { layer, at: None, byte, bit: 0, bits, little: false }, ty)
+    }
+}
+
+fn program(dag: Dag, layers: Vec<LayerSel>, action: LftaAction) -> LftaProgram {
+    let query = LftaQuery {
+        name: "q".to_owned(),
+        requires: Vec::new(),
+        quals: Vec::new(),
+        action,
+        snap_len_bytes: None,
+    };
+    LftaProgram {
+        parse: ParseSpec::default(),
+        layers,
+        exprs: dag.0,
+        prefilter: None,
+        queries: vec![query],
+    }
+}
+
+fn select(outputs: Vec<NodeId>) -> LftaAction {
+    LftaAction::Select { outputs, ordered: Vec::new() }
+}
+
+/// The only row of a program.
+fn row(program: &LftaProgram, data: &[u8]) -> Vec<Value> {
+    match &agree(program, data).0[0] {
+        Message::Tuple(tuple) => tuple.values.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_negative_key_does_not_reach_into_its_neighbour() {
+    let mut dag = Dag::default();
+    let pattern = dag.load(0, 32, Type::Uint);
+    let signed = dag.push(Op::Cast(pattern), Type::Int);
+    let other = dag.load(4, 8, Type::Uint);
+    let action = LftaAction::Aggregate {
+        keys: vec![signed, other],
+        ordered: Vec::new(),
+        aggs: vec![LftaAgg { kind: AggKind::Count, arg: None, ty: Type::Ullong }],
+        slots: SLOTS_DEFAULT,
+        tolerance: 0,
+        real_time: false,
+    };
+    let program = program(dag, vec![LayerSel::Packet], action);
+    let expected = [Value::Int(-1), Value::Uint(1), Value::Uint(1)];
+    assert_eq!(row(&program, &[0xff, 0xff, 0xff, 0xff, 1]), expected);
+}
+
+#[test]
+fn a_negative_number_is_cut_before_it_is_divided_as_an_unsigned_one() {
+    let mut dag = Dag::default();
+    let pattern = dag.load(0, 32, Type::Uint);
+    let signed = dag.push(Op::Cast(pattern), Type::Int);
+    let three = dag.number(Value::Uint(3), Type::Uint);
+    let third = dag.push(Op::Binary(BinaryOp::Div, signed, three), Type::Uint);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![third]));
+    assert_eq!(row(&program, &[0xff; 4]), [Value::Uint(0x5555_5555)]);
+}
