@@ -121,3 +121,13 @@ fn a_negative_number_is_cut_before_it_is_divided_as_an_unsigned_one() {
     let program = program(dag, vec![LayerSel::Packet], select(vec![third]));
     assert_eq!(row(&program, &[0xff; 4]), [Value::Uint(0x5555_5555)]);
 }
+
+#[test]
+fn saturating_arithmetic_is_cut_to_a_narrow_type() {
+    let mut dag = Dag::default();
+    let byte = dag.load(0, 8, Type::Uint);
+    let more = dag.number(Value::Uint(0xffff), Type::Ushort);
+    let sum = dag.push(Op::Saturating(BinaryOp::Add, byte, more), Type::Ushort);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![sum]));
+    assert_eq!(row(&program, &[2]), [Value::Uint(1)]);
+}

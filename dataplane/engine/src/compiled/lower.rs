@@ -251,8 +251,8 @@ impl Emitter<'_, '_> {
                 let lack = self.first_lack(a.lack, b.lack);
                 let (a, b) = (self.as_word(a.parts)?, self.as_word(b.parts)?);
                 let word = self.saturating(*op, (a, bits_a), (b, bits_b), constant)?;
-                let bits = scope.bits(id);
-                Val { parts: self.pattern_known(word, bits, ty)?, lack }
+                // The bits of the node are those of its type at most: here the word has not been cut to it yet.
+                Val { parts: self.pattern(word, 64, ty)?, lack }
             }
             Op::And(a, b) | Op::Or(a, b) => {
                 let (a, b) = (self.known(scope, *a)?, self.known(scope, *b)?);
@@ -366,10 +366,6 @@ impl Emitter<'_, '_> {
 
     /// A bit pattern as a value of a type, cut to its width.
     pub(super) fn pattern(&mut self, word: V, bits: u32, ty: Type) -> Result<Parts, Unsupported> {
-        self.pattern_known(word, bits, ty)
-    }
-
-    fn pattern_known(&mut self, word: V, bits: u32, ty: Type) -> Result<Parts, Unsupported> {
         Ok(match ty {
             Type::Bool => Parts::Flag(self.icmp_const(IntCC::NotEqual, word, 0)),
             Type::Inet => {
