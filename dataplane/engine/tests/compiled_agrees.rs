@@ -131,3 +131,13 @@ fn saturating_arithmetic_is_cut_to_a_narrow_type() {
     let program = program(dag, vec![LayerSel::Packet], select(vec![sum]));
     assert_eq!(row(&program, &[2]), [Value::Uint(1)]);
 }
+
+#[test]
+fn a_saturating_shift_beyond_any_width_is_held_at_the_end() {
+    let mut dag = Dag::default();
+    let byte = dag.load(0, 8, Type::Ullong);
+    let far = dag.number(Value::Uint(u64::MAX), Type::Ullong);
+    let shifted = dag.push(Op::Saturating(BinaryOp::Shl, byte, far), Type::Ullong);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![shifted]));
+    assert_eq!(row(&program, &[2]), [Value::Uint(u64::MAX)]);
+}

@@ -281,7 +281,7 @@ impl Emitter<'_, '_> {
                 self.select(inside, shifted, zero)
             }
             BinaryOp::Shl => match constant {
-                Some(count) if u64::from(bits_a) + count <= 64 => self.b.ins().ishl(a, b),
+                Some(count) if count <= u64::from(64 - bits_a) => self.b.ins().ishl(a, b),
                 _ => return Err(Unsupported("a saturating shift by a variable")),
             },
         })
