@@ -141,3 +141,16 @@ fn a_saturating_shift_beyond_any_width_is_held_at_the_end() {
     let program = program(dag, vec![LayerSel::Packet], select(vec![shifted]));
     assert_eq!(row(&program, &[2]), [Value::Uint(u64::MAX)]);
 }
+
+#[test]
+fn a_divisor_that_becomes_zero_or_minus_one_in_its_type_does_not_trap() {
+    for (divisor, ty) in [(1 << 32, Type::Int), (u64::MAX, Type::Llong)] {
+        let mut dag = Dag::default();
+        let least = dag.load(0, 64, Type::Llong);
+        let divisor = dag.number(Value::Uint(divisor), Type::Ullong);
+        let quotient = dag.push(Op::Binary(BinaryOp::Div, least, divisor), ty);
+        let program = program(dag, vec![LayerSel::Packet], select(vec![quotient]));
+        let counts = agree(&program, &[0x80, 0, 0, 0, 0, 0, 0, 0]).2;
+        assert_eq!(counts.matched + counts.failed, 1);
+    }
+}
