@@ -154,3 +154,49 @@ fn a_divisor_that_becomes_zero_or_minus_one_in_its_type_does_not_trap() {
         assert_eq!(counts.matched + counts.failed, 1);
     }
 }
+
+/// A header of one byte, followed by the child whose number is that byte.
+fn header(children: &[u32], conditions: &[(CmpOp, Value)]) -> Option<HeaderProgram> {
+    let mut dag = Dag::default();
+    let length = dag.number(Value::Uint(1), Type::Ullong);
+    let byte = dag.load(0, 8, Type::Uint);
+    let children = children.iter().zip(conditions).map(|(child, (op, value))| {
+        let value = dag.number(value.clone(), Type::Uint);
+        (ProtocolId(*child), Some(dag.push(Op::Compare(*op, byte, value), Type::Bool)))
+    });
+    let children = children.collect();
+    Some(HeaderProgram {
+        name: "h".to_owned(),
+        counts_as: Vec::new(),
+        layers: vec![LayerSel::This],
+        exprs: dag.0,
+        length,
+        min: 1,
+        max: 1,
+        checks: Vec::new(),
+        children,
+        repeat: 8,
+        continues: false,
+    })
+}
+
+#[test]
+fn what_lay_below_a_header_is_gone_when_the_header_is_another_one() {
+    let next =
+        [(CmpOp::Eq, Value::Uint(0)), (CmpOp::Eq, Value::Uint(1)), (CmpOp::Eq, Value::Uint(2))];
+    let mut dag = Dag::default();
+    let present = [1, 2].map(|layer| dag.push(Op::Present(LayerId(layer)), Type::Bool));
+    let layers = vec![
+        LayerSel::Last(ProtocolId(0)),
+        LayerSel::Below(LayerId(0), ProtocolId(1)),
+        LayerSel::Below(LayerId(1), ProtocolId(2)),
+    ];
+    let mut program = program(dag, layers, select(present.to_vec()));
+    program.parse.protocols = (0..3).map(|_| header(&[0, 1, 2], &next)).collect();
+    program.parse.start = vec![(1, ProtocolId(0))];
+    // Headers 0, 1, 2, and 0 once more: the last 0 has nothing below it.
+    assert_eq!(row(&program, &[1, 2, 0, 9]), [Value::Bool(false), Value::Bool(false)]);
+    assert_eq!(row(&program, &[1, 2, 9]), [Value::Bool(true), Value::Bool(true)]);
+    // The second 0 is the last 0, not one below itself.
+    assert_eq!(row(&program, &[0, 9]), [Value::Bool(false), Value::Bool(false)]);
+}
