@@ -200,3 +200,17 @@ fn what_lay_below_a_header_is_gone_when_the_header_is_another_one() {
     // The second 0 is the last 0, not one below itself.
     assert_eq!(row(&program, &[0, 9]), [Value::Bool(false), Value::Bool(false)]);
 }
+
+#[test]
+fn a_path_of_more_protocols_than_are_followed_is_too_deep() {
+    let mut dag = Dag::default();
+    let depth = dag.push(Op::Depth { protocol: ProtocolId(0), run_below: None }, Type::Uint);
+    let mut program = program(dag, vec![LayerSel::Packet], select(vec![depth]));
+    let always = [(CmpOp::Eq, Value::Uint(0))];
+    program.parse.protocols = (0..70).map(|id| header(&[id + 1], &always)).collect();
+    program.parse.protocols.push(None);
+    program.parse.start = vec![(1, ProtocolId(0))];
+    assert_eq!(agree(&program, &[0; 64]).1.too_deep, 1);
+    assert_eq!(agree(&program, &[0; 80]).1.too_deep, 1);
+    assert_eq!(agree(&program, &[0; 60]).1.malformed, 1);
+}

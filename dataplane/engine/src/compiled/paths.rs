@@ -5,6 +5,8 @@ use wt_catalog::ProtocolId;
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HeaderProgram, LayerSel, NodeId, Op, ParseSpec};
 
+use crate::interp::PATH_HEADERS_MAX;
+
 /// Most steps of likely paths: each is code of its own.
 const LIKELY_MAX: usize = 12;
 
@@ -110,9 +112,9 @@ impl<'p> Paths<'p> {
         self.repeats[id.0 as usize]
     }
 
-    /// Whether some path may have any header twice.
-    pub(super) fn has_cycles(&self) -> bool {
-        self.repeats.iter().any(|repeats| *repeats)
+    /// Whether some path may have more headers than are followed.
+    pub(super) fn may_be_too_long(&self) -> bool {
+        self.repeats.iter().any(|repeats| *repeats) || self.reached.len() > PATH_HEADERS_MAX
     }
 
     /// Likely paths from the first header on, as a tree: each step goes nearer to a header that is looked for, and has no protocol twice.
