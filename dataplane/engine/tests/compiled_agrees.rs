@@ -214,3 +214,15 @@ fn a_path_of_more_protocols_than_are_followed_is_too_deep() {
     assert_eq!(agree(&program, &[0; 80]).1.too_deep, 1);
     assert_eq!(agree(&program, &[0; 60]).1.malformed, 1);
 }
+
+#[test]
+fn a_child_that_every_number_leads_to_is_not_passed_over_for_a_likely_one() {
+    let mut dag = Dag::default();
+    let wanted = dag.push(Op::Present(LayerId(0)), Type::Bool);
+    let mut program = program(dag, vec![LayerSel::First(ProtocolId(2))], select(vec![wanted]));
+    let order = [(CmpOp::Ge, Value::Int(-1)), (CmpOp::Eq, Value::Uint(5))];
+    let first = header(&[1, 2], &order);
+    program.parse.protocols = vec![first, header(&[], &[]), header(&[], &[])];
+    program.parse.start = vec![(1, ProtocolId(0))];
+    assert_eq!(row(&program, &[5, 0]), [Value::Bool(false)]);
+}

@@ -1,7 +1,7 @@
 //! What can be known of a header walk before any packet: which headers it can meet, which of them can come again, and in which
 //! order to look for children.
 
-use wt_catalog::ProtocolId;
+use wt_catalog::{ProtocolId, Value};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HeaderProgram, LayerSel, NodeId, Op, ParseSpec};
 
@@ -183,6 +183,8 @@ fn overlap(a: Range, b: Range) -> bool {
 fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Range>)> {
     let op = |node: NodeId| &exprs.nodes[node.0 as usize].op;
     let constant = |node: NodeId| match op(node) {
+        // Below every unsigned number, not above as its pattern would be.
+        Op::Const(Value::Int(i)) if *i < 0 => None,
         Op::Const(value) => value.as_u64(),
         _ => None,
     };
