@@ -3,6 +3,7 @@
 //! cargo-fuzz drives them (`tests/fuzz`), and the suite `replay` runs them over the committed corpus and over damage to it in
 //! every ordinary test run.
 
+pub mod backends;
 mod bpf;
 mod captures;
 mod compile;
