@@ -69,7 +69,7 @@ pub fn compiled(
     link_type: u16,
     memory: &mut Memory,
 ) -> Result<CompiledLfta, &'static str> {
-    match CompiledLfta::new(program, &[], fixed_hash, link_type, memory) {
+    match CompiledLfta::new(program, &nodes::params(), fixed_hash, link_type, memory) {
         Ok(backend) => Ok(backend),
         Err(NotCompiled::Unsupported(what)) => Err(what),
         Err(NotCompiled::Setup(error)) => panic!("{error}"),
@@ -81,7 +81,8 @@ pub fn compiled(
 /// # Panics
 /// When the program cannot be set up.
 pub fn reference(program: &LftaProgram, fixed_hash: &[bool], memory: &mut Memory) -> ReferenceLfta {
-    ReferenceLfta::new(program, &[], fixed_hash, memory).unwrap_or_else(|e| panic!("{e}"))
+    ReferenceLfta::new(program, &nodes::params(), fixed_hash, memory)
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Gives packets to a backend in batches of one link type with at most `most` packets. Between the parts of `samples`, every query

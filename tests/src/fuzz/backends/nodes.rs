@@ -6,7 +6,7 @@ use wt_catalog::promote::{binary_type, compare_type, unary_type};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value, arith};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
-use wt_plan::ir::{Exprs, HandleArg, HandleId, HandleSpec, LayerId, Node, NodeId, Op};
+use wt_plan::ir::{Exprs, HandleArg, HandleId, HandleSpec, LayerId, Node, NodeId, Op, ParamId};
 
 use crate::rng::Rng;
 
@@ -127,6 +127,14 @@ pub fn constant(rng: &mut Rng, ty: Type) -> Value {
     }
 }
 
+/// The parameters that every program has.
+pub fn params() -> Vec<Value> {
+    vec![Value::Uint(7), Value::Int(-1), Value::bytes("12"), Value::Uint(u64::MAX)]
+}
+
+/// Their types.
+const PARAM_TYPES: [Type; 4] = [Type::Uint, Type::Int, Type::String, Type::Ullong];
+
 /// What nodes can be made of.
 pub struct Ground<'a> {
     /// How many layers there are.
@@ -207,6 +215,10 @@ impl<'a> Maker<'a> {
         let byte = if rng.one_in(8) { number(rng) as u32 } else { rng.below(12) as u32 };
         let layer = self.layer(rng);
         match rng.below(24) {
+            0 if rng.one_in(4) => {
+                let param = rng.below(PARAM_TYPES.len());
+                Some(self.push(Op::Param(ParamId(param as u32)), PARAM_TYPES[param]))
+            }
             0 => {
                 let ty = *rng.pick(&Type::ALL);
                 let value = constant(rng, ty);

@@ -212,26 +212,27 @@ fn query(rng: &mut Rng, maker: &mut Maker<'_>, layers: usize, number: usize) -> 
         }
     }
     let any = |ty: Type| ty != Type::Prefix;
-    let columns = |rng: &mut Rng, count: usize| -> Vec<NodeId> {
+    let columns = |rng: &mut Rng, maker: &Maker<'_>, count: usize| -> Vec<NodeId> {
         (0..count).filter_map(|_| maker.find(rng, any)).collect()
     };
     let mut fixed = rng.one_in(4);
     let action = if rng.one_in(2) {
         let count = 1 + rng.below(6);
-        let outputs = columns(rng, count);
-        LftaAction::Select { outputs, ordered: Vec::new() }
-    } else {
-        let count = rng.below(6);
-        let mut keys = columns(rng, count);
+        let mut outputs = columns(rng, maker, count);
         let mut ordered = Vec::new();
         if rng.one_in(2) {
             let window = window(rng, maker);
-            let column = OrderedColumn {
-                column: keys.len() as u32,
-                decreasing: rng.one_in(3),
-                band: rng.below(2) as u64,
-                from_time: matches!(maker.op(window), Op::Meta(_)),
-            };
+            ordered.push(ordering(rng, maker, window, outputs.len()));
+            outputs.push(window);
+        }
+        LftaAction::Select { outputs, ordered }
+    } else {
+        let count = rng.below(6);
+        let mut keys = columns(rng, maker, count);
+        let mut ordered = Vec::new();
+        if rng.one_in(2) {
+            let window = window(rng, maker);
+            let column = ordering(rng, maker, window, keys.len());
             keys.push(window);
             ordered.push(column);
         }
@@ -249,6 +250,15 @@ fn query(rng: &mut Rng, maker: &mut Maker<'_>, layers: usize, number: usize) -> 
     };
     let name = format!("q{number}");
     (LftaQuery { name, requires, quals, action, snap_len_bytes: None }, fixed)
+}
+
+fn ordering(rng: &mut Rng, maker: &Maker<'_>, node: NodeId, column: usize) -> OrderedColumn {
+    OrderedColumn {
+        column: column as u32,
+        decreasing: rng.one_in(3),
+        band: rng.below(2) as u64,
+        from_time: matches!(maker.op(node), Op::Meta(_)),
+    }
 }
 
 /// A column that a window follows: of the packet's time, or anything that is a number.

@@ -131,7 +131,7 @@ fn on_program(
 fn minimise(
     program: &mut LftaProgram,
     fixed: &mut Vec<bool>,
-    samples: &mut Vec<Vec<Sample>>,
+    samples: &mut [Vec<Sample>],
     size: usize,
 ) {
     let differs = |program: &LftaProgram, fixed: &[bool], samples: &[Vec<Sample>]| {
@@ -158,7 +158,9 @@ fn minimise(
                 match (part, &mut at.action) {
                     (0, _) if index < at.quals.len() => drop(at.quals.remove(index)),
                     (1, _) if index < at.requires.len() => drop(at.requires.remove(index)),
-                    (2, LftaAction::Select { outputs, .. }) if index < outputs.len() => {
+                    (2, LftaAction::Select { outputs, ordered })
+                        if ordered.is_empty() && index < outputs.len() =>
+                    {
                         outputs.remove(index);
                     }
                     (2, LftaAction::Aggregate { keys, ordered, .. })
@@ -178,7 +180,7 @@ fn minimise(
         }
     }
     for part in 0..samples.len() {
-        let mut others = samples.clone();
+        let mut others = samples.to_vec();
         let own = std::mem::take(&mut others[part]);
         samples[part] = fewer_of(own, |fewer| {
             others[part] = fewer.to_vec();
