@@ -161,7 +161,8 @@ fn header(children: &[u32], conditions: &[(CmpOp, Value)]) -> Option<HeaderProgr
     let length = dag.number(Value::Uint(1), Type::Ullong);
     let byte = dag.load(0, 8, Type::Uint);
     let children = children.iter().zip(conditions).map(|(child, (op, value))| {
-        let value = dag.number(value.clone(), Type::Uint);
+        let ty = if matches!(value, Value::Int(_)) { Type::Llong } else { Type::Uint };
+        let value = dag.number(value.clone(), ty);
         (ProtocolId(*child), Some(dag.push(Op::Compare(*op, byte, value), Type::Bool)))
     });
     let children = children.collect();
