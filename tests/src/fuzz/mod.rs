@@ -1,8 +1,9 @@
 //! What is done with arbitrary bytes, one file per target: plain functions that panic when something does not hold.
 //!
 //! cargo-fuzz drives them (`tests/fuzz`), and the suite `replay` runs them over the committed corpus and over damage to it in
-//! every ordinary test run.
+//! every ordinary test run. [`backends`] stands apart: it makes its own programs, queries and packets.
 
+pub mod backends;
 mod bpf;
 mod captures;
 mod compile;

@@ -45,7 +45,7 @@ pub(super) fn has_binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>, to: Type)
             // The machine traps where the definition wraps: a signed division by -1.
             !to.is_signed()
                 || !matches!(op, Div | Rem)
-                || divisor(b.1).is_some_and(|d| d != 0 && d != -1)
+                || signed_divisor(b.1, to).is_some_and(|d| d != 0 && d != -1)
         }
         _ => false,
     }
@@ -53,6 +53,12 @@ pub(super) fn has_binary(op: BinaryOp, a: Operand<'_>, b: Operand<'_>, to: Type)
 
 fn divisor(constant: Option<&Value>) -> Option<i128> {
     constant.and_then(Value::as_i128)
+}
+
+/// A constant divisor as the operator sees it: cut to the signed type of the result.
+fn signed_divisor(constant: Option<&Value>, to: Type) -> Option<i64> {
+    let word = constant?.as_u64()?;
+    Some(if to == Type::Int { i64::from(word as i32) } else { word as i64 })
 }
 
 /// Whether there is code for a conversion.
@@ -281,7 +287,7 @@ impl Emitter<'_, '_> {
                 self.select(inside, shifted, zero)
             }
             BinaryOp::Shl => match constant {
-                Some(count) if u64::from(bits_a) + count <= 64 => self.b.ins().ishl(a, b),
+                Some(count) if count <= u64::from(64 - bits_a) => self.b.ins().ishl(a, b),
                 _ => return Err(Unsupported("a saturating shift by a variable")),
             },
         })

@@ -14,7 +14,7 @@ use wt_wire::RecordRef;
 use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host::{self, HostArg, HostNode, HostOp};
-use super::width::significant_bits;
+use super::width::{TIME_BITS, significant_bits};
 use super::words::{Class, words_of};
 use crate::functions;
 use crate::packet::NS_PER_S;
@@ -257,8 +257,8 @@ impl Emitter<'_, '_> {
                 let lack = self.first_lack(a.lack, b.lack);
                 let (a, b) = (self.as_word(a.parts)?, self.as_word(b.parts)?);
                 let word = self.saturating(*op, (a, bits_a), (b, bits_b), constant)?;
-                let bits = scope.bits(id);
-                Val { parts: self.pattern_known(word, bits, ty)?, lack }
+                // The bits of the node are those of its type at most: here the word has not been cut to it yet.
+                Val { parts: self.pattern(word, 64, ty)?, lack }
             }
             Op::And(a, b) | Op::Or(a, b) => {
                 let (a, b) = (self.known(scope, *a)?, self.known(scope, *b)?);
@@ -353,7 +353,7 @@ impl Emitter<'_, '_> {
                 let ns = self.word(NS_PER_S);
                 let timestamp_ns = self.record_u64(offset_of!(RecordRef, timestamp_ns));
                 let seconds = self.b.ins().udiv(timestamp_ns, ns);
-                return Parts::Word(self.wrap(seconds, ty, 34));
+                return Parts::Word(self.wrap(seconds, ty, TIME_BITS));
             }
             Meta::Timestamp => self.record_u64(offset_of!(RecordRef, timestamp_ns)),
             Meta::Len => self.record_u32(offset_of!(RecordRef, len)),
@@ -372,10 +372,6 @@ impl Emitter<'_, '_> {
 
     /// A bit pattern as a value of a type, cut to its width.
     pub(super) fn pattern(&mut self, word: V, bits: u32, ty: Type) -> Result<Parts, Unsupported> {
-        self.pattern_known(word, bits, ty)
-    }
-
-    fn pattern_known(&mut self, word: V, bits: u32, ty: Type) -> Result<Parts, Unsupported> {
         Ok(match ty {
             Type::Bool => Parts::Flag(self.icmp_const(IntCC::NotEqual, word, 0)),
             Type::Inet => {

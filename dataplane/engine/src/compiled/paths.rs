@@ -1,9 +1,11 @@
 //! What can be known of a header walk before any packet: which headers it can meet, which of them can come again, and in which
 //! order to look for children.
 
-use wt_catalog::ProtocolId;
+use wt_catalog::{ProtocolId, Value};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, HeaderProgram, LayerSel, NodeId, Op, ParseSpec};
+
+use crate::interp::PATH_HEADERS_MAX;
 
 /// Most steps of likely paths: each is code of its own.
 const LIKELY_MAX: usize = 20;
@@ -111,9 +113,9 @@ impl<'p> Paths<'p> {
         self.repeats[id.0 as usize]
     }
 
-    /// Whether some path may have any header twice.
-    pub(super) fn has_cycles(&self) -> bool {
-        self.repeats.iter().any(|repeats| *repeats)
+    /// Whether some path may have more headers than are followed.
+    pub(super) fn may_be_too_long(&self) -> bool {
+        self.repeats.iter().any(|repeats| *repeats) || self.reached.len() > PATH_HEADERS_MAX
     }
 
     /// Likely paths from the first header on, as a tree. They go the nearest way to a header that is looked for; and beside that header they
@@ -199,6 +201,8 @@ fn overlap(a: Range, b: Range) -> bool {
 fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Range>)> {
     let op = |node: NodeId| &exprs.nodes[node.0 as usize].op;
     let constant = |node: NodeId| match op(node) {
+        // Below every unsigned number, not above as its pattern would be.
+        Op::Const(Value::Int(i)) if *i < 0 => None,
         Op::Const(value) => value.as_u64(),
         _ => None,
     };

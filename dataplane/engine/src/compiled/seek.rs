@@ -74,6 +74,8 @@ struct Tracker {
 struct Target {
     slot: Slot,
     how: How,
+    /// It may become another header after it has been found.
+    moves: bool,
 }
 
 enum How {
@@ -142,6 +144,11 @@ impl State {
         }
     }
 
+    /// A search that has nothing to begin from.
+    fn closed(e: &mut Emitter<'_, '_>) -> State {
+        State { open: e.flag(false), ..State::fresh(e) }
+    }
+
     /// A search that begins.
     fn fresh(e: &mut Emitter<'_, '_>) -> State {
         State { address: e.zeros, protocol: e.word(u64::MAX), open: e.flag(true), count: e.word(0) }
@@ -163,7 +170,7 @@ impl Seekers {
         selectors: &[LayerSel],
         counts: &[(ProtocolId, Option<LayerId>)],
     ) -> Result<Self, Unsupported> {
-        let mut targets = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
         let mut numbered: Vec<ProtocolId> = Vec::new();
         for selector in selectors {
             let anchor = |layer: &LayerId| anchor(selectors, *layer);
@@ -185,14 +192,21 @@ impl Seekers {
                     How::Seek(anchor(above)?, Seek::RunNth(*kind, *n))
                 }
             };
-            targets.push(Target { slot: Slot::new(e), how });
+            let moves = match &how {
+                How::Last(_) | How::Seek(_, Seek::RunLast(_)) => true,
+                How::Seek(Anchor::Layer(layer) | Anchor::Above(layer, _), _) => {
+                    targets[*layer].moves
+                }
+                _ => false,
+            };
+            targets.push(Target { slot: Slot::new(e), how, moves });
         }
         for (kind, below) in counts {
             let how = match below {
                 None => How::CountAll(*kind),
                 Some(above) => How::Seek(anchor(selectors, *above)?, Seek::Count(*kind)),
             };
-            targets.push(Target { slot: Slot::new(e), how });
+            targets.push(Target { slot: Slot::new(e), how, moves: false });
         }
         let mut wanted: Vec<(Vec<ProtocolId>, Seek)> = Vec::new();
         for target in &targets {
@@ -286,10 +300,12 @@ impl Seekers {
             let is = |t: &Tracker| t.chain == chain && t.seek == seek;
             self.trackers.iter().position(is).map(|index| tracked[index])
         };
-        // By target: whether it is this header now.
+        // By target: whether it is this header now; whether what it was looked for from has moved, so that it is gone.
         let mut hits: Vec<Truth> = Vec::with_capacity(self.targets.len());
+        let mut gone: Vec<Truth> = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
             let before = target.slot.state(e);
+            let mut lost = Truth::Never;
             let (state, hit) = match &target.how {
                 How::Packet => (before, Truth::Never),
                 How::First(kind) if paths.is(id, *kind) => {
@@ -312,18 +328,25 @@ impl Seekers {
                 How::Seek(Anchor::Packet, seek) => advance(e, paths, *seek, before, pushed),
                 How::Seek(Anchor::Layer(layer), seek) => {
                     let (state, hit) = advance(e, paths, *seek, before, pushed);
-                    let fresh = State::fresh(e);
-                    (fresh.or(e, hits[*layer], state), hit)
+                    let (fresh, closed) = (State::fresh(e), State::closed(e));
+                    let state = closed.or(e, gone[*layer], state);
+                    if self.targets[*layer].moves {
+                        lost = either(e, hits[*layer], gone[*layer]);
+                    }
+                    (fresh.or(e, hits[*layer], state), unless(e, lost, hit))
                 }
                 How::Seek(Anchor::Above(layer, chain), seek) => {
                     let (state, hit) = advance(e, paths, *seek, before, pushed);
                     let newest = state_of(chain, *seek).ok_or(Unsupported("a newest header"))?;
+                    let closed = State::closed(e);
+                    let state = closed.or(e, gone[*layer], state);
                     (newest.or(e, hits[*layer], state), hit)
                 }
                 _ => (before, Truth::Never),
             };
             target.slot.set(e, state);
             hits.push(hit);
+            gone.push(lost);
         }
         for (tracker, state) in self.trackers.iter().zip(&tracked) {
             let (last, before) = match tracker.chain.split_last() {
@@ -352,6 +375,25 @@ impl Seekers {
         }
         Ok(())
     }
+}
+
+/// One of both holds.
+fn either(e: &mut Emitter<'_, '_>, a: Truth, b: Truth) -> Truth {
+    match (a, b) {
+        (Truth::Always, _) | (_, Truth::Always) => Truth::Always,
+        (Truth::Never, other) | (other, Truth::Never) => other,
+        (Truth::When(a), Truth::When(b)) => Truth::When(e.b.ins().bor(a, b)),
+    }
+}
+
+/// `holds`, but not where `not` does.
+fn unless(e: &mut Emitter<'_, '_>, not: Truth, holds: Truth) -> Truth {
+    let kept = match not {
+        Truth::Always => Truth::Never,
+        Truth::Never => Truth::Always,
+        Truth::When(flag) => Truth::When(e.icmp_flag_false(flag)),
+    };
+    e.both(kept, holds)
 }
 
 /// The header as what was looked for, where the condition holds.

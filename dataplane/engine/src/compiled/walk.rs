@@ -53,7 +53,7 @@ impl<'p> Walk<'p> {
         let repeats: Vec<ProtocolId> = repeated.copied().collect();
         let repeat_words = (0..repeats.len().div_ceil(REPEATS_PER_WORD)).map(|_| word(I64));
         let repeat_words = repeat_words.collect();
-        let headers = paths.has_cycles().then(|| word(I64));
+        let headers = paths.may_be_too_long().then(|| word(I64));
         let at = word(I64);
         Ok(Self { selectors, params, seekers, counts, repeats, repeat_words, headers, at, paths })
     }

@@ -5,12 +5,20 @@ use wt_catalog::{Type, Value};
 use wt_lang::ast::BinaryOp;
 use wt_plan::ir::{Exprs, Node, Op};
 
+use crate::packet::NS_PER_S;
+
+/// Bits of the whole seconds that 64 bits of nanoseconds hold.
+pub(super) const TIME_BITS: u32 = 64 - (u64::MAX / NS_PER_S).leading_zeros();
+
 /// By node: its word is below `2^bits`. 64 for what may be negative or is not a word.
 pub(super) fn significant_bits(exprs: &Exprs, params: &[Value]) -> Vec<u32> {
     let mut bits = Vec::with_capacity(exprs.nodes.len());
     for node in &exprs.nodes {
         let found = of_node(node, &bits, params).min(of_type(node.ty));
-        bits.push(found);
+        // A negative number has every high bit of its word set, and a pattern as wide as its type may be one.
+        let may_be_negative =
+            node.ty.is_signed() && node.ty.bits().is_none_or(|width| found >= width);
+        bits.push(if may_be_negative { 64 } else { found });
     }
     bits
 }
@@ -39,7 +47,7 @@ fn of_node(node: &Node, bits: &[u32], params: &[Value]) -> u32 {
         Op::Param(param) => of_value(&params[param.0 as usize]),
         Op::Meta(Meta::Direction) => 2,
         Op::Meta(Meta::LinkType) => 16,
-        Op::Meta(Meta::Time) => 34,
+        Op::Meta(Meta::Time) => TIME_BITS,
         Op::Meta(Meta::Len | Meta::CapLen | Meta::IfIndex) | Op::Offset(_) => 32,
         Op::Load { bits, .. } if !node.ty.is_signed() => *bits,
         Op::LoadOrZero { bytes, .. } => 8 * bytes,

@@ -23,6 +23,12 @@ pub(super) fn lower(
     {
         return Some(is_in(dag, *address, &[block]));
     }
+    // Of numbers of different types the result has the promoted one, which a call cannot know.
+    match (function.symbol, args) {
+        ("umin_num", [a, b]) if ty.is_integer() => return Some(pick(dag, CmpOp::Le, *a, *b, ty)),
+        ("umax_num", [a, b]) if ty.is_integer() => return Some(pick(dag, CmpOp::Ge, *a, *b, ty)),
+        _ => {}
+    }
     if !function.portable {
         return None;
     }

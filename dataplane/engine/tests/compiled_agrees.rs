@@ -1,0 +1,229 @@
+//! Places where compiled code once differed from the reference interpreter: each program must give what the reference gives.
+
+use wt_catalog::{ProtocolId, Type, Value};
+use wt_engine::ledger::{PacketCounters, TupleCounters};
+use wt_engine::{CompiledLfta, LftaBackend, Memory, Message, PacketBatch, ReferenceLfta};
+use wt_lang::ast::{BinaryOp, CmpOp};
+use wt_plan::ir::{
+    AggKind, Exprs, HeaderProgram, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery,
+    Node, NodeId, Op, ParseSpec, SLOTS_DEFAULT,
+};
+use wt_wire::{Direction, RecordRef};
+
+type Seen = (Vec<Message>, PacketCounters, TupleCounters);
+
+fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen {
+    let record = RecordRef {
+        timestamp_ns: u64::MAX,
+        at: 0,
+        caplen: data.len() as u32,
+        len: 60,
+        direction: Direction::Unknown,
+    };
+    let interface = Value::bytes("any");
+    let batch = PacketBatch {
+        data,
+        records: std::slice::from_ref(&record),
+        link_type: 1,
+        interface: &interface,
+        ifindex: 0,
+    };
+    let mut messages = Vec::new();
+    backend.batch(&batch, 0, memory, &mut |_, message| messages.push(message)).unwrap();
+    backend.finish(&mut |_, message| messages.push(message));
+    (messages, backend.packets(), backend.tuples(0))
+}
+
+/// What both backends make of one packet: it must be the same. Nothing from compiled code when it does not take the program.
+fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
+    let memory = &mut Memory::new(None);
+    let expected = feed(&mut ReferenceLfta::new(program, &[], &[], memory).unwrap(), data, memory);
+    if let Ok(mut compiled) = CompiledLfta::new(program, &[], &[], 1, memory) {
+        assert_eq!(feed(&mut compiled, data, memory), expected);
+    }
+    expected
+}
+
+#[derive(Default)]
+struct Dag(Exprs);
+
+impl Dag {
+    fn push(&mut self, op: Op, ty: Type) -> NodeId {
+        self.0.nodes.push(Node { op, ty, host_only: false, fails: false });
+        NodeId(self.0.nodes.len() as u32 - 1)
+    }
+
+    fn number(&mut self, value: Value, ty: Type) -> NodeId {
+        self.push(Op::Const(value), ty)
+    }
+
+    fn load(&mut self, byte: u32, bits: u32, ty: Type) -> NodeId {
+        let layer = LayerId(0);
+        self.push(Op::Load { layer, at: None, byte, bit: 0, bits, little: false }, ty)
+    }
+}
+
+fn program(dag: Dag, layers: Vec<LayerSel>, action: LftaAction) -> LftaProgram {
+    let query = LftaQuery {
+        name: "q".to_owned(),
+        requires: Vec::new(),
+        quals: Vec::new(),
+        action,
+        snap_len_bytes: None,
+    };
+    LftaProgram {
+        parse: ParseSpec::default(),
+        layers,
+        exprs: dag.0,
+        prefilter: None,
+        queries: vec![query],
+    }
+}
+
+fn select(outputs: Vec<NodeId>) -> LftaAction {
+    LftaAction::Select { outputs, ordered: Vec::new() }
+}
+
+/// The only row of a program.
+fn row(program: &LftaProgram, data: &[u8]) -> Vec<Value> {
+    match &agree(program, data).0[0] {
+        Message::Tuple(tuple) => tuple.values.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_negative_key_does_not_reach_into_its_neighbour() {
+    let mut dag = Dag::default();
+    let pattern = dag.load(0, 32, Type::Uint);
+    let signed = dag.push(Op::Cast(pattern), Type::Int);
+    let other = dag.load(4, 8, Type::Uint);
+    let action = LftaAction::Aggregate {
+        keys: vec![signed, other],
+        ordered: Vec::new(),
+        aggs: vec![LftaAgg { kind: AggKind::Count, arg: None, ty: Type::Ullong }],
+        slots: SLOTS_DEFAULT,
+        tolerance: 0,
+        real_time: false,
+    };
+    let program = program(dag, vec![LayerSel::Packet], action);
+    let expected = [Value::Int(-1), Value::Uint(1), Value::Uint(1)];
+    assert_eq!(row(&program, &[0xff, 0xff, 0xff, 0xff, 1]), expected);
+}
+
+#[test]
+fn a_negative_number_is_cut_before_it_is_divided_as_an_unsigned_one() {
+    let mut dag = Dag::default();
+    let pattern = dag.load(0, 32, Type::Uint);
+    let signed = dag.push(Op::Cast(pattern), Type::Int);
+    let three = dag.number(Value::Uint(3), Type::Uint);
+    let third = dag.push(Op::Binary(BinaryOp::Div, signed, three), Type::Uint);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![third]));
+    assert_eq!(row(&program, &[0xff; 4]), [Value::Uint(0x5555_5555)]);
+}
+
+#[test]
+fn saturating_arithmetic_is_cut_to_a_narrow_type() {
+    let mut dag = Dag::default();
+    let byte = dag.load(0, 8, Type::Uint);
+    let more = dag.number(Value::Uint(0xffff), Type::Ushort);
+    let sum = dag.push(Op::Saturating(BinaryOp::Add, byte, more), Type::Ushort);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![sum]));
+    assert_eq!(row(&program, &[2]), [Value::Uint(1)]);
+}
+
+#[test]
+fn a_saturating_shift_beyond_any_width_is_held_at_the_end() {
+    let mut dag = Dag::default();
+    let byte = dag.load(0, 8, Type::Ullong);
+    let far = dag.number(Value::Uint(u64::MAX), Type::Ullong);
+    let shifted = dag.push(Op::Saturating(BinaryOp::Shl, byte, far), Type::Ullong);
+    let program = program(dag, vec![LayerSel::Packet], select(vec![shifted]));
+    assert_eq!(row(&program, &[2]), [Value::Uint(u64::MAX)]);
+}
+
+#[test]
+fn a_divisor_that_becomes_zero_or_minus_one_in_its_type_does_not_trap() {
+    for (divisor, ty) in [(1 << 32, Type::Int), (u64::MAX, Type::Llong)] {
+        let mut dag = Dag::default();
+        let least = dag.load(0, 64, Type::Llong);
+        let divisor = dag.number(Value::Uint(divisor), Type::Ullong);
+        let quotient = dag.push(Op::Binary(BinaryOp::Div, least, divisor), ty);
+        let program = program(dag, vec![LayerSel::Packet], select(vec![quotient]));
+        let counts = agree(&program, &[0x80, 0, 0, 0, 0, 0, 0, 0]).2;
+        assert_eq!(counts.matched + counts.failed, 1);
+    }
+}
+
+/// A header of one byte, followed by the child whose number is that byte.
+fn header(children: &[u32], conditions: &[(CmpOp, Value)]) -> Option<HeaderProgram> {
+    let mut dag = Dag::default();
+    let length = dag.number(Value::Uint(1), Type::Ullong);
+    let byte = dag.load(0, 8, Type::Uint);
+    let children = children.iter().zip(conditions).map(|(child, (op, value))| {
+        let ty = if matches!(value, Value::Int(_)) { Type::Llong } else { Type::Uint };
+        let value = dag.number(value.clone(), ty);
+        (ProtocolId(*child), Some(dag.push(Op::Compare(*op, byte, value), Type::Bool)))
+    });
+    let children = children.collect();
+    Some(HeaderProgram {
+        name: "h".to_owned(),
+        counts_as: Vec::new(),
+        layers: vec![LayerSel::This],
+        exprs: dag.0,
+        length,
+        min: 1,
+        max: 1,
+        checks: Vec::new(),
+        children,
+        repeat: 8,
+        continues: false,
+    })
+}
+
+#[test]
+fn what_lay_below_a_header_is_gone_when_the_header_is_another_one() {
+    let next =
+        [(CmpOp::Eq, Value::Uint(0)), (CmpOp::Eq, Value::Uint(1)), (CmpOp::Eq, Value::Uint(2))];
+    let mut dag = Dag::default();
+    let present = [1, 2].map(|layer| dag.push(Op::Present(LayerId(layer)), Type::Bool));
+    let layers = vec![
+        LayerSel::Last(ProtocolId(0)),
+        LayerSel::Below(LayerId(0), ProtocolId(1)),
+        LayerSel::Below(LayerId(1), ProtocolId(2)),
+    ];
+    let mut program = program(dag, layers, select(present.to_vec()));
+    program.parse.protocols = (0..3).map(|_| header(&[0, 1, 2], &next)).collect();
+    program.parse.start = vec![(1, ProtocolId(0))];
+    // Headers 0, 1, 2, and 0 once more: the last 0 has nothing below it.
+    assert_eq!(row(&program, &[1, 2, 0, 9]), [Value::Bool(false), Value::Bool(false)]);
+    assert_eq!(row(&program, &[1, 2, 9]), [Value::Bool(true), Value::Bool(true)]);
+    // The second 0 is the last 0, not one below itself.
+    assert_eq!(row(&program, &[0, 9]), [Value::Bool(false), Value::Bool(false)]);
+}
+
+#[test]
+fn a_path_of_more_protocols_than_are_followed_is_too_deep() {
+    let mut dag = Dag::default();
+    let depth = dag.push(Op::Depth { protocol: ProtocolId(0), run_below: None }, Type::Uint);
+    let mut program = program(dag, vec![LayerSel::Packet], select(vec![depth]));
+    let always = [(CmpOp::Eq, Value::Uint(0))];
+    program.parse.protocols = (0..70).map(|id| header(&[id + 1], &always)).collect();
+    program.parse.protocols.push(None);
+    program.parse.start = vec![(1, ProtocolId(0))];
+    assert_eq!(agree(&program, &[0; 64]).1.too_deep, 1);
+    assert_eq!(agree(&program, &[0; 80]).1.too_deep, 1);
+    assert_eq!(agree(&program, &[0; 60]).1.malformed, 1);
+}
+
+#[test]
+fn a_child_that_every_number_leads_to_is_not_passed_over_for_a_likely_one() {
+    let mut dag = Dag::default();
+    let wanted = dag.push(Op::Present(LayerId(0)), Type::Bool);
+    let mut program = program(dag, vec![LayerSel::First(ProtocolId(2))], select(vec![wanted]));
+    let order = [(CmpOp::Ge, Value::Int(-1)), (CmpOp::Eq, Value::Uint(5))];
+    let first = header(&[1, 2], &order);
+    program.parse.protocols = vec![first, header(&[], &[]), header(&[], &[])];
+    program.parse.start = vec![(1, ProtocolId(0))];
+    assert_eq!(row(&program, &[5, 0]), [Value::Bool(false)]);
+}
