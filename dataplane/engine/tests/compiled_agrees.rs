@@ -2,7 +2,9 @@
 
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
-use wt_engine::{CompiledLfta, LftaBackend, Memory, Message, PacketBatch, ReferenceLfta};
+use wt_engine::{
+    CompiledLfta, LftaBackend, Memory, Message, PacketBatch, PathsWanted, ReferenceLfta,
+};
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{
     AggKind, Exprs, HeaderProgram, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery,
@@ -38,8 +40,10 @@ fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen
 fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
     let memory = &mut Memory::new(None);
     let expected = feed(&mut ReferenceLfta::new(program, &[], &[], memory).unwrap(), data, memory);
-    if let Ok(mut compiled) = CompiledLfta::new(program, &[], &[], 1, memory) {
-        assert_eq!(feed(&mut compiled, data, memory), expected);
+    for paths in [PathsWanted::All, PathsWanted::Likely] {
+        if let Ok(mut compiled) = CompiledLfta::new(program, &[], &[], &[], paths, 1, memory) {
+            assert_eq!(feed(&mut compiled, data, memory), expected, "{paths:?}");
+        }
     }
     expected
 }

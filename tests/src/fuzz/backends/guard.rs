@@ -2,7 +2,7 @@
 
 use wt_catalog::Value;
 use wt_engine::ledger::TupleCounters;
-use wt_engine::{LftaBackend, Memory, Message, PacketBatch};
+use wt_engine::{LftaBackend, Memory, Message, PacketBatch, PathsWanted};
 use wt_plan::ir::LftaProgram;
 use wt_wire::RecordRef;
 
@@ -20,7 +20,9 @@ const PACKET_BYTES_MAX: usize = 4096;
 pub fn run(program: &LftaProgram, samples: &[Sample], most: usize) -> Result<Option<u64>, String> {
     let memory = &mut Memory::new(None);
     let Some(first) = samples.first() else { return Ok(None) };
-    let Ok(mut fast) = compiled(program, &[], first.link_type, memory) else { return Ok(None) };
+    let Ok(mut fast) = compiled(program, &[], PathsWanted::All, first.link_type, memory) else {
+        return Ok(None);
+    };
     let mut slow = reference(program, &[], memory);
     let mut pages = Guarded::new(PACKET_BYTES_MAX);
     let mut ordinal = 0;

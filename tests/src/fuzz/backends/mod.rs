@@ -16,7 +16,8 @@ use std::collections::HashMap;
 use wt_catalog::{Type, Value, arith};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
-    CompiledLfta, LftaBackend, Memory, Message, NotCompiled, PacketBatch, ReferenceLfta, Tuple,
+    CompiledLfta, LftaBackend, Memory, Message, NotCompiled, PacketBatch, PathsWanted,
+    ReferenceLfta, Tuple,
 };
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{AggKind, LftaAction, LftaAgg, LftaProgram};
@@ -66,10 +67,11 @@ pub struct Seen {
 pub fn compiled(
     program: &LftaProgram,
     fixed_hash: &[bool],
+    paths: PathsWanted,
     link_type: u16,
     memory: &mut Memory,
 ) -> Result<CompiledLfta, &'static str> {
-    match CompiledLfta::new(program, &nodes::params(), fixed_hash, link_type, memory) {
+    match CompiledLfta::new(program, &nodes::params(), fixed_hash, &[], paths, link_type, memory) {
         Ok(backend) => Ok(backend),
         Err(NotCompiled::Unsupported(what)) => Err(what),
         Err(NotCompiled::Setup(error)) => panic!("{error}"),

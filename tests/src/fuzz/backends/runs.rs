@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wt_engine::ledger::TupleCounters;
-use wt_engine::{Backend, Memory, RunOptions, RunReport, Source};
+use wt_engine::{Backend, Memory, PathsWanted, RunOptions, RunReport, Source};
 use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram, NodeId};
 use wt_plan::physical::PhysicalPlan;
@@ -108,7 +108,9 @@ fn on_program(
         let count = program.queries.len();
         let memory = &mut Memory::new(None);
         let Some(first) = samples.iter().flatten().next() else { return Ok(None) };
-        let Ok(mut fast) = compiled(program, fixed, first.link_type, memory) else {
+        // Code for all header paths, and in batches of seven code for the likely ones.
+        let paths = if size == 7 { PathsWanted::Likely } else { PathsWanted::All };
+        let Ok(mut fast) = compiled(program, fixed, paths, first.link_type, memory) else {
             return Ok(None);
         };
         let mut slow = reference(program, fixed, memory);
@@ -326,7 +328,9 @@ fn on_queries(texts: &[String], samples: &[Sample], size: usize) -> Result<Tally
             return Ok(Tally::default());
         };
         let slow = whole(&plan.physical, samples, Backend::Interpreter, size);
-        let fast = whole(&plan.physical, samples, Backend::Auto, size);
+        // As above.
+        let compiled = if size == 7 { Backend::Tiered } else { Backend::Compiled };
+        let fast = whole(&plan.physical, samples, compiled, size);
         let (slow, fast) = match (slow, fast) {
             (Ok(slow), Ok(fast)) => (slow, fast),
             (Err(a), Err(b)) if a == b => return Ok(Tally::default()),
