@@ -222,7 +222,8 @@ impl Writer<'_> {
 
     fn protocol(&mut self) -> &'static str {
         let common = ["ip", "vlan", "tcp", "udp", "ipv4", "ipv6", "eth", "gre"];
-        if self.rng.one_in(2) { *self.rng.pick(&common) } else { *self.rng.pick(&self.protocols) }
+        let from = if self.rng.one_in(2) { &common[..] } else { &self.protocols[..] };
+        from[self.rng.below(from.len())]
     }
 
     fn truth(&mut self, depth: usize) -> String {
