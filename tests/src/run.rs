@@ -186,9 +186,6 @@ impl Setup {
         let options = backend.options();
         let report = wt_engine::run(&compiled.physical, sources, &options, sink)
             .map_err(|e| e.to_string())?;
-        if std::env::var_os("WT_NOT_COMPILED").is_some() {
-            eprintln!("{:?}", report.not_compiled);
-        }
         report.ledger.check().map_err(|e| format!("the books do not balance: {e}"))?;
         Ok(report)
     }

@@ -313,7 +313,8 @@ pub struct LftaProgram {
     pub layers: Vec<LayerSel>,
     /// The shared DAG.
     pub exprs: Exprs,
-    /// A cheap bool implied by the OR of all queries' quals; FALSE: no query wants the packet. Absent counts as TRUE.
+    /// A cheap bool implied by the OR of all queries' quals; FALSE: no query wants the packet, and each filters it. Absent counts as TRUE. A
+    /// backend may ask for it first, to spare the quals, or only where a query would reject the packet for a lack.
     pub prefilter: Option<NodeId>,
     /// The queries.
     pub queries: Vec<LftaQuery>,

@@ -35,8 +35,22 @@ pub fn program(rng: &mut Rng) -> (LftaProgram, Vec<bool>) {
         queries.push(query);
         fixed.push(is_fixed);
     }
-    let prefilter = if rng.one_in(4) { maker.find(rng, |ty| ty == Type::Bool) } else { None };
+    let prefilter = if rng.one_in(2) { prefilter(rng, &mut maker, &queries) } else { None };
     (LftaProgram { parse, layers, exprs: maker.finish(), prefilter, queries }, fixed)
+}
+
+/// A prefilter as the IR asks for: one qual of each query, joined by OR. A query without quals wants every packet.
+fn prefilter(rng: &mut Rng, maker: &mut Maker<'_>, queries: &[LftaQuery]) -> Option<NodeId> {
+    let mut any = None;
+    for query in queries {
+        let nodes: Vec<NodeId> = query.quals.iter().map(|qual| qual.node).collect();
+        let node = *(!nodes.is_empty()).then(|| rng.pick(&nodes))?;
+        any = Some(match any {
+            None => node,
+            Some(others) => maker.push(Op::Or(others, node), Type::Bool),
+        });
+    }
+    any
 }
 
 /// One header of one byte after the other, each of another protocol.
