@@ -1,9 +1,10 @@
-//! Where in the query text an argument stands that cannot be registered at start: a bad regular expression, a table or
-//! watchlist that cannot be read.
+//! What is wrong with the arguments that are registered at start: where in the query text one stands that cannot be (a bad
+//! regular expression, a table or watchlist that cannot be read), and the malformed lines of watchlists.
 
 use wt_catalog::function::PassBy;
 use wt_engine::SetupError;
-use wt_engine::functions::HandleError;
+use wt_engine::functions::watchlist::SkippedLines;
+use wt_engine::functions::{Handle, HandleError};
 use wt_lang::{Diagnostic, Span};
 use wt_plan::Compiled;
 use wt_plan::logical::{Expr, ExprKind, IN_WATCHLIST};
@@ -27,6 +28,23 @@ pub fn of_plan(compiled: &Compiled) -> Option<Diagnostic> {
 
 fn diagnostic(span: Span, error: &HandleError) -> Diagnostic {
     Diagnostic::error("bad-argument", span, error.to_string())
+}
+
+/// The lines that the watchlists of a plan do not have because they are malformed, each file once.
+pub fn skipped_lines(compiled: &Compiled) -> Vec<SkippedLines> {
+    let mut skipped: Vec<SkippedLines> = Vec::new();
+    each_expr(compiled, &mut |e| {
+        let ExprKind::InWatchlist(_, list) = &e.kind else { return };
+        // One that cannot be registered at all has been named at start.
+        if let Ok(Handle::Watchlist(list)) =
+            wt_engine::functions::prepare(IN_WATCHLIST, &list.argument)
+            && let Some(lines) = list.skipped()
+            && !skipped.contains(lines)
+        {
+            skipped.push(lines.clone());
+        }
+    });
+    skipped
 }
 
 /// Tries the constant handle arguments of the calls whose symbol is `wanted`.
@@ -54,12 +72,16 @@ fn first_bad(compiled: &Compiled, wanted: impl Fn(&str) -> bool) -> Option<(Span
             }
         }
     };
+    each_expr(compiled, &mut look);
+    found
+}
+
+fn each_expr(compiled: &Compiled, look: &mut impl FnMut(&Expr)) {
     for query in &compiled.logical.queries {
         walk::each_node(&query.node, &mut |node| {
             for expr in walk::exprs_of(node) {
-                walk::each(expr, &mut look);
+                walk::each(expr, look);
             }
         });
     }
-    found
 }

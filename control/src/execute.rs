@@ -64,6 +64,9 @@ pub fn execute(
         progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
     };
+    for skipped in blame::skipped_lines(compiled) {
+        eprintln!("wiretable: {skipped}");
+    }
     let outcome = wt_engine::run(plan, opened.sources, &options, &mut results);
     if let Some(bar) = bar {
         bar.finish_and_clear();

@@ -348,20 +348,39 @@ fn late_tuples_are_said_with_what_takes_more_of_them() {
 #[test]
 fn a_wrong_watchlist_is_placed_in_the_query() {
     let scratch = Scratch::new().expect("a folder");
-    let path = scratch.path("bad.csv");
-    std::fs::write(&path, "192.0.2.1\n10.0.0.0/33\n").expect("written");
     let text = format!(
         "DEFINE {{ query_name bad; filename '{}'; refresh_interval 60; }}\n\
          WATCHLIST FIELDS {{ INET addr (key); }} ;\n\
          DEFINE {{ query_name hits; }}\nSELECT time FROM ip WHERE srcIP IN bad",
-        path.display()
+        scratch.path("none.csv").display()
     );
     query(&text, "ping.pcap", &[])
         .expect_status(1)
-        .expect_said("bad.csv:2: field `addr` is INET, and `10.0.0.0/33` is none")
+        .expect_said("cannot read `")
+        .expect_said("none.csv`: No such file")
         .expect_said("query:4:27")
         .expect_no_output();
-    run(["explain", &text]).expect_said("bad.csv:2: field `addr`");
+    run(["explain", &text]).expect_said("none.csv`: No such file");
+}
+
+#[test]
+fn malformed_lines_of_a_watchlist_are_skipped_and_said() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("bad.csv");
+    std::fs::write(&path, "192.0.2.1\n10.0.0.0/33\n0.0.0.0/0\n::/0\nx,y\n").expect("written");
+    let text = format!(
+        "DEFINE {{ query_name bad; filename '{}'; refresh_interval 60; }}\n\
+         WATCHLIST FIELDS {{ INET addr (key); }} ;\n\
+         DEFINE {{ query_name hits; }}\nSELECT count(*) FROM ip WHERE srcIP IN bad OR destIP IN bad",
+        path.display()
+    );
+    let all = query("SELECT count(*) FROM ip", "ping.pcap", &[]).expect_quiet();
+    let listed = query(&text, "ping.pcap", &[])
+        .expect_status(0)
+        .expect_said("skipped 2 malformed lines of a watchlist; the first: ")
+        .expect_said("bad.csv:2: field `addr` is INET, and `10.0.0.0/33` is none");
+    assert_eq!(listed.stdout, all.stdout);
+    assert_eq!(listed.stderr.lines().count(), 1, "{}", listed.stderr);
 }
 
 #[test]

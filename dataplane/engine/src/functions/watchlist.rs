@@ -1,11 +1,12 @@
 //! Watchlists (gsql.md §18): the keys of a comma-separated file, and IN over them.
 //!
 //! A record is a line; its fields are separated by commas and have no quotes. The key of an address type may be an address or
-//! a block, as the members of IN may.
+//! a block, as the members of IN may. A malformed line is skipped and counted.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wt_catalog::text::parse_as;
 use wt_catalog::{Type, Value};
@@ -28,6 +29,32 @@ fn is_listed(args: &[Value], handle: Option<&Handle>) -> Option<Value> {
 #[derive(Debug)]
 pub struct Watchlist {
     keys: Keys,
+    skipped: Option<SkippedLines>,
+}
+
+/// Malformed lines of a file, which count for nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedLines {
+    /// The file.
+    pub path: PathBuf,
+    /// How many.
+    pub lines: usize,
+    /// The first of them, from 1.
+    pub first: usize,
+    /// What is wrong with that one.
+    pub error: LineError,
+}
+
+impl fmt::Display for SkippedLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, lines, first, error } = self;
+        let (noun, which) = if *lines == 1 { ("line", "") } else { ("lines", "the first: ") };
+        write!(
+            f,
+            "skipped {lines} malformed {noun} of a watchlist; {which}{}:{first}: {error}",
+            path.display()
+        )
+    }
 }
 
 /// Keys by what is compared.
@@ -57,7 +84,7 @@ impl Watchlist {
     /// is not that, or when not exactly one field is a key.
     ///
     /// # Errors
-    /// When the file cannot be read, is too large, or a line is malformed.
+    /// When the file cannot be read or is too large.
     pub(super) fn prepare(argument: &[u8]) -> Option<Result<Self, HandleError>> {
         let at = argument.iter().position(|&b| b == b'\n')?;
         let (fields, path) = (std::str::from_utf8(&argument[..at]).ok()?, &argument[at + 1..]);
@@ -71,17 +98,33 @@ impl Watchlist {
 
     fn open(fields: &[Field], key: usize, path: &Path) -> Result<Self, HandleError> {
         let text = table_file::read(path, TABLE_BYTES_MAX)?;
-        let mut list = Self { keys: Keys::of(fields[key].ty) };
+        let mut list = Self { keys: Keys::of(fields[key].ty), skipped: None };
         for (line, content) in table_file::lines(&text) {
-            let at_line = |error| HandleError::Line { path: path.to_path_buf(), line, error };
-            let value = record(fields, key, content).map_err(at_line)?;
-            list.insert(value);
+            match record(fields, key, content) {
+                Ok(value) => list.insert(value),
+                Err(error) => list.skip(path, line, error),
+            }
             if list.len() > TABLE_ENTRIES_MAX {
                 let limit = TABLE_ENTRIES_MAX;
                 return Err(HandleError::TooManyEntries { path: path.to_path_buf(), limit });
             }
         }
         Ok(list)
+    }
+
+    fn skip(&mut self, path: &Path, line: usize, error: LineError) {
+        match &mut self.skipped {
+            Some(skipped) => skipped.lines += 1,
+            none => {
+                *none =
+                    Some(SkippedLines { path: path.to_path_buf(), lines: 1, first: line, error });
+            }
+        }
+    }
+
+    /// The lines that are not in it because they are malformed.
+    pub fn skipped(&self) -> Option<&SkippedLines> {
+        self.skipped.as_ref()
     }
 
     fn insert(&mut self, key: Value) {
@@ -316,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_are_named_by_file_and_line() {
+    fn malformed_lines_are_skipped_and_the_first_is_named() {
         let fields = "IP addr (key);uint weight;string why;";
         for (line, message) in [
             ("10.0.0.1,5", "expected 3 fields separated by commas, found 2 in `10.0.0.1,5`"),
@@ -331,15 +374,20 @@ mod tests {
             ("10.0.0.1,,a", "field `weight` is uint, and `` is none"),
             ("10.0.0.1,-1,a", "field `weight` is uint, and `-1` is none"),
         ] {
-            let content = format!("10.0.0.1,1,good\n\n{line}\n");
-            let error = list("bad", fields, content.as_bytes()).expect_err(line);
-            assert!(error.to_string().ends_with(&format!("-bad:3: {message}")), "{error}");
+            let content = format!("10.0.0.9,1,good\n\n{line}\n10.0.0.8,2,good\n");
+            let list = list("bad", fields, content.as_bytes()).expect(line);
+            assert_eq!(list.len(), 2, "{line}");
+            let skipped = list.skipped().expect(line).to_string();
+            assert!(skipped.starts_with("skipped 1 malformed line of a watchlist; "), "{skipped}");
+            assert!(skipped.ends_with(&format!("-bad:3: {message}")), "{skipped}");
         }
-        let binary = list("binary", "IP addr (key);", b"\xff\xfe").expect_err("binary");
-        assert!(matches!(
-            binary,
-            HandleError::Line { line: 1, error: LineError::BadField { .. }, .. }
-        ));
+        let binary = list("binary", "IP addr (key);", b"\xff\xfe\n10.0.0.1\n,\n").expect("good");
+        let skipped = binary.skipped().expect("two lines");
+        assert_eq!((binary.len(), skipped.lines, skipped.first), (1, 2, 1));
+        assert!(matches!(skipped.error, LineError::BadField { .. }));
+        assert!(
+            skipped.to_string().contains("skipped 2 malformed lines of a watchlist; the first: ")
+        );
     }
 
     #[test]
@@ -365,7 +413,7 @@ mod tests {
             blocks in prop::collection::vec((any::<u32>(), 0u8..=32), 0..20),
             others in prop::collection::vec(any::<u32>(), 0..20),
         ) {
-            let mut listed = Watchlist { keys: Keys::of(Type::Inet) };
+            let mut listed = Watchlist { keys: Keys::of(Type::Inet), skipped: None };
             for &(address, len) in &blocks {
                 let block = parse_as(&format!("{}/{len}", Ipv4Addr::from(address)), Type::Prefix);
                 listed.insert(block.expect("a block"));
