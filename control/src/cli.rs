@@ -131,6 +131,20 @@ pub struct ReportArgs {
     /// What runs the part of the queries next to the packets
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     pub backend: BackendArg,
+    /// Threads that read one large pcap file together; rows do not depend on it [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CORES_MAX))]
+    pub cores: Option<u16>,
+}
+
+/// Most threads of `--cores`.
+const CORES_MAX: i64 = 1024;
+
+impl ReportArgs {
+    /// How many threads may read.
+    pub fn cores(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.cores.map_or_else(available, usize::from)
+    }
 }
 
 /// What runs LFTA programs.

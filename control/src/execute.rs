@@ -26,6 +26,8 @@ pub struct RunSettings {
     pub progress: bool,
     /// What runs LFTA programs.
     pub backend: Backend,
+    /// Threads that scan one large file.
+    pub cores: usize,
 }
 
 /// Runs the plan and writes its results. Damage in a trace is reported on standard error and fails the command, unless lenient,
@@ -61,6 +63,8 @@ pub fn execute(
         memory_bytes_max: Some(settings.memory_bytes_max),
         backend: settings.backend,
         batch_packets_max: None,
+        cores: settings.cores,
+        range_bytes: None,
         progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
     };

@@ -25,6 +25,10 @@ pub enum Backend {
     CompiledOneByOne,
     /// Compiled code for likely header paths only.
     Tiered,
+    /// Compiled code on two cores, in ranges of a few packets.
+    TwoCores,
+    /// Compiled code on eight cores, in ranges of some hundred packets.
+    EightCores,
 }
 
 /// Every backend that a suite runs on.
@@ -34,6 +38,8 @@ pub const BACKENDS: &[Backend] = &[
     Backend::CompiledInSevens,
     Backend::CompiledOneByOne,
     Backend::Tiered,
+    Backend::TwoCores,
+    Backend::EightCores,
 ];
 
 impl Backend {
@@ -45,6 +51,8 @@ impl Backend {
             Backend::CompiledInSevens => "compiled_7",
             Backend::CompiledOneByOne => "compiled_1",
             Backend::Tiered => "tiered",
+            Backend::TwoCores => "two_cores",
+            Backend::EightCores => "eight_cores",
         }
     }
 }
@@ -68,9 +76,15 @@ impl Backend {
             Backend::Compiled => (wt_engine::Backend::Compiled, None),
             Backend::CompiledInSevens => (wt_engine::Backend::Compiled, Some(7)),
             Backend::CompiledOneByOne => (wt_engine::Backend::Compiled, Some(1)),
+            Backend::TwoCores | Backend::EightCores => (wt_engine::Backend::Compiled, None),
             Backend::Tiered => (wt_engine::Backend::Tiered, None),
         };
-        RunOptions { backend, batch_packets_max, ..RunOptions::default() }
+        let (cores, range_bytes) = match self {
+            Backend::TwoCores => (2, Some(2 << 10)),
+            Backend::EightCores => (8, Some(64 << 10)),
+            _ => (1, None),
+        };
+        RunOptions { backend, batch_packets_max, cores, range_bytes, ..RunOptions::default() }
     }
 }
 

@@ -30,6 +30,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         ledger: args.limits.report.ledger,
         progress: !args.limits.report.no_progress,
         backend: args.limits.report.backend.into(),
+        cores: args.limits.report.cores(),
     };
     execute(&compiled, &text, &traces, routes, &settings)
 }

@@ -32,6 +32,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         ledger: args.report.ledger,
         progress: !args.report.no_progress,
         backend: args.report.backend.into(),
+        cores: args.report.cores(),
     };
     execute(&compiled, &batch.text, &traces, routes, &settings)
 }

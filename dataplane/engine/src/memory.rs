@@ -62,6 +62,11 @@ impl Memory {
         self.used = self.used.saturating_sub(bytes);
     }
 
+    /// Counts what was kept elsewhere on top of the peak.
+    pub(crate) fn add_to_peak(&mut self, bytes: u64) {
+        self.peak = self.peak.saturating_add(bytes);
+    }
+
     /// Bytes held now.
     pub fn used_bytes(&self) -> u64 {
         self.used

@@ -1,13 +1,16 @@
 //! A run over captures: all packets of all interfaces in time order through the plan, to the sink.
 
+mod ranges;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
 
+use self::ranges::Cores;
 use crate::check;
-use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted};
+use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
 use crate::error::EngineError;
 use crate::graph::Graph;
 use crate::ledger::{Ledger, QueryLedger};
@@ -38,6 +41,17 @@ pub enum Backend {
     Interpreter,
 }
 
+impl Backend {
+    /// What code is compiled for at first, if any is.
+    fn paths(self) -> Option<PathsWanted> {
+        match self {
+            Self::Interpreter => None,
+            Self::Compiled => Some(PathsWanted::All),
+            Self::Tiered | Self::Auto => Some(PathsWanted::Likely),
+        }
+    }
+}
+
 /// How a run is to be done.
 #[derive(Clone, Copy, Default)]
 pub struct RunOptions<'a> {
@@ -47,6 +61,10 @@ pub struct RunOptions<'a> {
     pub backend: Backend,
     /// Most packets of a batch; `None`: as many as suits.
     pub batch_packets_max: Option<usize>,
+    /// Most threads that scan one plain file, in ranges; rows and books do not depend on it. 0 is 1.
+    pub cores: usize,
+    /// Bytes of a range; `None`: as many as suits, and small files are left to one thread.
+    pub range_bytes: Option<u64>,
     /// Called now and then.
     pub progress: Option<&'a dyn Fn(&Progress)>,
     /// Set from elsewhere to end the run early: reading stops, open windows are closed.
@@ -113,25 +131,34 @@ pub fn run(
     let mut feeds = feeds(plan, sources, may_ask)?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
     let mut not_compiled = Vec::new();
+    let fixed: Vec<_> = (0..plan.interfaces.len()).map(|index| fixed_hash(plan, index)).collect();
+    let ahead: Vec<_> = (0..plan.interfaces.len()).map(|index| ahead(plan, index)).collect();
+    let mut cores = None;
     for (index, interface) in plan.interfaces.iter().enumerate() {
-        let fixed = fixed_hash(plan, index);
         let link_type = feeds[index].first_link_type();
-        let ahead = ahead(plan, index);
         let setup = BackendSetup {
             program: &interface.program,
             params: &params,
-            fixed: &fixed,
-            ahead: &ahead,
+            fixed: &fixed[index],
+            ahead: &ahead[index],
         };
         let (_, input_bytes) = feeds[index].bytes();
-        let (backend, why) = setup.start(options.backend, link_type, input_bytes, &mut memory)?;
+        let (mut backend, why) =
+            setup.start(options.backend, link_type, input_bytes, &mut memory)?;
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
+        if let Some(lead) = backend.as_compiled() {
+            cores = Cores::new(lead, &mut feeds[index], setup, options);
+        }
         lftas.push(Lfta { backend, ended: false });
     }
     let whole = |interface: usize, query: u32| lftas[interface].backend.sends_whole_groups(query);
     let graph = Graph::new(plan, &params, &whole)?;
     let mut run = Run { lftas, graph, memory, sink };
-    let end = run.packets(&mut feeds, options)?;
+    let early = match &cores {
+        Some(cores) => cores.run(&mut run, &mut feeds[0], options)?,
+        None => None,
+    };
+    let end = run.packets(&mut feeds, early, options)?;
     if let Some(progress) = options.progress {
         progress(&run.progress(&feeds));
     }
@@ -211,6 +238,7 @@ fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
 }
 
 /// What a backend is made of.
+#[derive(Clone, Copy)]
 struct BackendSetup<'a> {
     program: &'a LftaProgram,
     params: &'a [Value],
@@ -231,12 +259,7 @@ impl BackendSetup<'_> {
         let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
         let is_large = || input_bytes.is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
-        let paths = match backend {
-            Backend::Interpreter => None,
-            Backend::Compiled => Some(PathsWanted::All),
-            Backend::Tiered => Some(PathsWanted::Likely),
-            Backend::Auto => is_large().then_some(PathsWanted::Likely),
-        };
+        let paths = backend.paths().filter(|_| backend != Backend::Auto || is_large());
         if let (Some(paths), Some(link_type)) = (paths, link_type) {
             match CompiledLfta::new(program, params, fixed, ahead, paths, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
@@ -264,11 +287,15 @@ impl Run<'_> {
     fn packets(
         &mut self,
         feeds: &mut [Feed],
+        early: Option<RunEnd>,
         options: &RunOptions<'_>,
     ) -> Result<RunEnd, EngineError> {
         let mut indices = InterfaceIndices::default();
         let mut ordinal = 0;
-        let mut cancelled = false;
+        if let Some(RunEnd::SinkClosed { output }) = early {
+            return Ok(RunEnd::SinkClosed { output });
+        }
+        let mut cancelled = early == Some(RunEnd::Cancelled);
         let may_ask = self.graph.may_ask();
         // Times of the next packets, by source; of one source alone nobody asks.
         let mut heads: Vec<Option<u64>> = Vec::new();
@@ -281,7 +308,7 @@ impl Run<'_> {
             false => 1,
         };
         let mut packets_to_look = BATCH_PACKETS_MAX as u64;
-        while let Some(current) = self.current(feeds, &heads)? {
+        while let Some(current) = self.current(feeds, &heads)?.filter(|_| !cancelled) {
             let Self { lftas, graph, memory, sink } = self;
             let backend = &mut lftas[current].backend;
             let taken = feeds[current].next(&mut indices, max, |batch| {
@@ -316,7 +343,6 @@ impl Run<'_> {
                 }
                 if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                     cancelled = true;
-                    break;
                 }
             }
         }
@@ -328,6 +354,20 @@ impl Run<'_> {
             None => self.end_sink()?,
         }
         Ok(if cancelled { RunEnd::Cancelled } else { RunEnd::Complete })
+    }
+
+    /// The compiled backend of the first interface, if that is what it has.
+    fn lead(&mut self) -> Option<&mut CompiledLfta> {
+        self.lftas.first_mut()?.backend.as_compiled()
+    }
+
+    /// Takes in what a range of the packets of the first interface comes to.
+    fn fold(&mut self, scanned: Scanned, ordinal: u64) -> Result<(), EngineError> {
+        let Self { lftas, graph, memory, sink } = self;
+        let lead = lftas.first_mut().and_then(|lfta| lfta.backend.as_compiled());
+        let Some(lead) = lead else { return Ok(()) };
+        lead.fold(scanned, ordinal, memory, &mut |query, message| graph.push(0, query, message))?;
+        graph.run(memory, &mut **sink)
     }
 
     /// The source whose packet comes next: the earliest, of equal ones the first. A single source needs no comparison.

@@ -1,6 +1,7 @@
 //! Sources: the captures of one interface, and what is counted of them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use wt_catalog::Value;
 use wt_trace::{TraceFile, TraceReader};
@@ -47,10 +48,82 @@ impl Captures {
     }
 }
 
+/// Most ranges that a file is cut into.
+const RANGES_MAX: usize = 1 << 16;
+
 /// What packets come from.
 enum Input {
-    Merged { captures: MergedCaptures, records: Vec<RecordRef> },
+    Merged {
+        captures: MergedCaptures,
+        records: Vec<RecordRef>,
+    },
     Plain(TraceReader),
+    /// Read in ranges by others, as far as `position`.
+    Ranges {
+        trace: TraceFile,
+        position: u64,
+    },
+}
+
+/// One file cut into ranges that several threads read.
+pub(crate) struct Ranges {
+    trace: TraceFile,
+    /// In file order. Where one begins is a guess, until the one before ended there.
+    pub(crate) ranges: Vec<Range<u64>>,
+    label: Label,
+}
+
+/// What was read of a range.
+pub(crate) struct RangeRead {
+    /// Where the first record began.
+    pub(crate) start: u64,
+    /// Behind the last one.
+    pub(crate) end: u64,
+    ledger: InterfaceLedger,
+    error: Option<CaptureError>,
+}
+
+impl RangeRead {
+    /// Records in it.
+    pub(crate) fn records(&self) -> u64 {
+        self.ledger.records
+    }
+
+    /// Nothing can be read behind it.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+impl Ranges {
+    /// A reader of any range.
+    pub(crate) fn reader(&self) -> TraceReader {
+        self.trace.reader()
+    }
+
+    /// Reads a range, and gives its packets batch by batch.
+    pub(crate) fn read<E>(
+        &self,
+        reader: &mut TraceReader,
+        range: Range<u64>,
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let mut ledger = InterfaceLedger::default();
+        let start = range.start;
+        reader.turn_to(range);
+        let error = loop {
+            match reader.next_batch() {
+                Ok(Some(batch)) => {
+                    let ordinal = ledger.records;
+                    ledger.add(batch.records);
+                    take(&packets(&batch, &self.label), ordinal)?;
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        Ok(RangeRead { start, end: reader.position(), ledger, error })
+    }
 }
 
 /// Indices of interfaces by order of first appearance, over all sources of a run.
@@ -133,6 +206,7 @@ impl Feed {
                 let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
                 (sourced.source, sourced.batch)
             }
+            Input::Ranges { .. } => return Ok(0),
             Input::Plain(reader) => match reader.next_batch() {
                 Ok(Some(batch)) => (0, batch),
                 Ok(None) => return Ok(0),
@@ -164,6 +238,37 @@ impl Feed {
         Ok(count)
     }
 
+    /// The one plain file that is read, cut into ranges of about so many bytes; nothing is read here any more then.
+    pub(crate) fn ranges(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        range_bytes: u64,
+    ) -> Option<Ranges> {
+        let Input::Plain(reader) = &self.input else { return None };
+        let trace = reader.file().clone();
+        let count = trace.len().div_ceil(range_bytes.max(1));
+        let ranges = trace.split(usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX));
+        let label = self.label(indices, 0, 0);
+        self.input = Input::Ranges { trace: trace.clone(), position: 0 };
+        Some(Ranges { trace, ranges, label })
+    }
+
+    /// Enters what was read of the next range.
+    pub(crate) fn enter(&mut self, read: &RangeRead) {
+        let RangeRead { end, ledger, error, .. } = read;
+        if let Input::Ranges { position, .. } = &mut self.input {
+            *position = *end;
+        }
+        self.ledger.records += ledger.records;
+        self.ledger.processed += ledger.processed;
+        self.ledger.wire_bytes += ledger.wire_bytes;
+        self.ledger.captured_bytes += ledger.captured_bytes;
+        self.ledger.truncated += ledger.truncated;
+        if let Some(error) = error {
+            note(&mut self.ledger, error);
+        }
+    }
+
     /// What the first packets begin with.
     pub(crate) fn first_link_type(&mut self) -> Option<u16> {
         self.head_timestamp_ns();
@@ -171,6 +276,7 @@ impl Feed {
         match &self.input {
             Input::Merged { captures, .. } => captures.readers().find_map(of),
             Input::Plain(reader) => Some(reader.file().interface().link_type.0),
+            Input::Ranges { trace, .. } => Some(trace.interface().link_type.0),
         }
     }
 
@@ -181,6 +287,7 @@ impl Feed {
                 captures.reader(capture).map(CaptureReader::interfaces)
             }
             Input::Plain(reader) => Some(std::slice::from_ref(reader.file().interface())),
+            Input::Ranges { trace, .. } => Some(std::slice::from_ref(trace.interface())),
         };
         let info = info.and_then(|interfaces| interfaces.get(interface as usize));
         let name = info.and_then(|info| info.name.clone());
@@ -214,6 +321,7 @@ impl Feed {
                 (read, captures.readers().map(|reader| reader.size_hint()).sum())
             }
             Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
+            Input::Ranges { trace, position } => (*position, Some(trace.len())),
         }
     }
 

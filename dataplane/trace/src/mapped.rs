@@ -105,6 +105,17 @@ impl Mapped {
         Self { offset, populated: offset, released, not_before: 0, try_again_after }
     }
 
+    /// Goes on elsewhere in the file.
+    pub(crate) fn turn_to(&mut self, file: &TraceFile, offset: u64) {
+        let done = self.offset / POPULATE_LEN * POPULATE_LEN;
+        if let (Some(mapping), Some(len)) = (file.mapping(), done.checked_sub(self.released)) {
+            // Failing would only leave more of the file in the size of the process.
+            let _ = mapping.release(self.released as usize, len as usize);
+        }
+        (self.offset, self.populated) = (offset, offset);
+        self.released = offset.next_multiple_of(POPULATE_LEN);
+    }
+
     /// Puts the bytes from `position` at hand, if mapping pays there.
     pub(crate) fn advance(&mut self, file: &TraceFile, position: u64, tuning: Tuning) -> bool {
         let is_wanted = match tuning.map {

@@ -59,6 +59,17 @@ impl TraceReader {
         }
     }
 
+    /// Goes on with another range of the same file, as [`TraceFile::reader_of`] reads it; what this reader has found out about
+    /// the file's speed is kept.
+    pub fn turn_to(&mut self, range: Range<u64>) {
+        self.mapped.turn_to(&self.file, range.start);
+        self.position = range.start;
+        self.range = range;
+        self.tail = None;
+        self.lent_from = None;
+        self.ended = false;
+    }
+
     /// The next records in file order, or nothing at the end of the range or file.
     ///
     /// # Errors

@@ -31,10 +31,17 @@ pub(super) struct WordGroups {
     /// Windows before it are closed.
     bound: u64,
     charged_bytes: u64,
+    /// Of a range of packets: windows stay when they are passed, as what precedes the range is not known here.
+    of_range: bool,
+    /// Groups of the largest window of the range before.
+    room: usize,
 }
 
-struct Window {
+/// The groups of a window.
+pub(super) struct Window {
     rank: u64,
+    /// Tuples taken in.
+    rows: u64,
     table: WordTable,
 }
 
@@ -58,17 +65,29 @@ impl RowBatch<'_> {
 }
 
 impl WordGroups {
-    pub(super) fn new(name: &str, plan: &GroupPlan) -> Self {
+    pub(super) fn new(name: &str, plan: &GroupPlan, hasher: WordHasher) -> Self {
         Self {
             name: name.to_owned(),
             plan: plan.clone(),
-            hasher: WordHasher::new(),
+            hasher,
             windows: Vec::new(),
             spare: None,
             newest: None,
             bound: 0,
             charged_bytes: 0,
+            of_range: false,
+            room: 0,
         }
+    }
+
+    /// The groups of ranges of packets, which [`Self::fold`] takes.
+    pub(super) fn of_range(name: &str, plan: &GroupPlan, hasher: WordHasher) -> Self {
+        Self { of_range: true, ..Self::new(name, plan, hasher) }
+    }
+
+    /// The query.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Groups held.
@@ -150,7 +169,8 @@ impl WordGroups {
                     }
                 }
             }
-            let table = &mut self.windows[at].table;
+            let Window { rows, table, .. } = &mut self.windows[at];
+            *rows += 1;
             let key = self.plan.key_of::<K>(row);
             let (index, is_new) = table.find(*hash, key, batch.ordinal + batch.index(row));
             counters.matched += 1;
@@ -180,9 +200,9 @@ impl WordGroups {
             Err(index) => index,
         };
         let (first, last) = self.plan.key;
-        let table = self.spare.take();
-        let table = table.unwrap_or_else(|| WordTable::new(last - first, self.plan.states.len()));
-        self.windows.insert(index, Window { rank, table });
+        let new = || WordTable::with_room(last - first, self.plan.states.len(), self.room);
+        let table = self.spare.take().unwrap_or_else(new);
+        self.windows.insert(index, Window { rank, rows: 0, table });
         Some(index)
     }
 
@@ -197,8 +217,12 @@ impl WordGroups {
     ) {
         self.newest = Some(rank);
         self.bound = rank.saturating_sub(tolerance);
-        self.close(self.bound, record, counters, out);
-        if let Some(message) = self.punctuation() {
+        let mut reached = rank;
+        if !self.of_range {
+            self.close(self.bound, record, counters, out);
+            reached = self.bound;
+        }
+        if let Some(message) = self.punctuation(reached) {
             out(record, message);
         }
     }
@@ -216,16 +240,76 @@ impl WordGroups {
         let rank = word.map(|word| rank(column.ty, ordered.decreasing, word));
         if let Some(rank) = rank.filter(|rank| self.newest.is_none_or(|newest| *rank > newest)) {
             self.advance(rank, tolerance, 0, counters, out);
-        } else if let Some(message) = self.punctuation() {
+        } else if let Some(message) = self.newest.and_then(|_| self.punctuation(self.bound)) {
             out(0, message);
         }
     }
 
-    fn punctuation(&self) -> Option<Message> {
+    /// Goes on to the window that a range of packets has reached, as its punctuation says.
+    pub(super) fn follow(
+        &mut self,
+        punctuation: &[(u32, Value)],
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(u64, Message),
+    ) {
+        let Some((column, ordered, tolerance)) = &self.plan.window else { return };
+        let tolerance = *tolerance;
+        let word = punctuation.first().and_then(|(_, value)| value.as_u64());
+        let rank = word.map(|word| rank(column.ty, ordered.decreasing, word));
+        if let Some(rank) = rank.filter(|rank| self.newest.is_none_or(|newest| *rank > newest)) {
+            self.advance(rank, tolerance, 0, counters, out);
+        }
+    }
+
+    /// That the stream has reached a window.
+    fn punctuation(&self, rank: u64) -> Option<Message> {
         let (column, ordered, _) = self.plan.window.as_ref()?;
-        self.newest?;
-        let bound = value_of_rank(column.ty, ordered.decreasing, self.bound);
-        Some(Message::Punctuation(vec![(ordered.column, bound)]))
+        let value = value_of_rank(column.ty, ordered.decreasing, rank);
+        Some(Message::Punctuation(vec![(ordered.column, value)]))
+    }
+
+    /// The windows of a range of packets, which is over.
+    pub(super) fn end_range(&mut self, memory: &mut Memory) -> Vec<Window> {
+        self.room = self.windows.iter().map(|window| window.table.len()).max().unwrap_or(0);
+        (self.newest, self.bound) = (None, 0);
+        memory.release(std::mem::take(&mut self.charged_bytes));
+        std::mem::take(&mut self.windows)
+    }
+
+    /// Takes the windows of the range of packets that follows; `ordinal` is that of its first packet. A window that is closed
+    /// is late as a whole: what closed it lies before the range.
+    pub(super) fn fold(
+        &mut self,
+        windows: Vec<Window>,
+        ordinal: u64,
+        counters: &mut TupleCounters,
+        memory: &mut Memory,
+    ) -> Result<(), MemoryExceeded> {
+        for mut window in windows {
+            if window.rank < self.bound {
+                counters.late += window.rows;
+                continue;
+            }
+            let rows = window.rows;
+            let known = self.windows.binary_search_by_key(&window.rank, |window| window.rank);
+            let new = match known {
+                Ok(index) => {
+                    let into = &mut self.windows[index].table;
+                    let before = into.len();
+                    merge_tables(&self.plan, self.hasher, into, &window.table, ordinal);
+                    into.len() - before
+                }
+                Err(index) => {
+                    let new = window.table.len();
+                    window.table.move_on(ordinal);
+                    self.windows.insert(index, window);
+                    new
+                }
+            };
+            counters.matched += rows;
+            counters.merged += rows - new as u64;
+        }
+        self.charge(memory)
     }
 
     /// Sends the groups of windows before `bound`, windows in order, groups by first packet.
@@ -308,17 +392,79 @@ fn tuple(plan: &GroupPlan, rank: u64, entry: &[u64]) -> Tuple {
 fn update(states: &[WordState], words: &mut [u64], row: &[u64], is_new: bool) {
     for (state, word) in states.iter().zip(words) {
         let arg = state.arg.map_or(1, |at| row[at]);
-        *word = match state.kind {
-            AggKind::Count | AggKind::Sum => word.wrapping_add(arg),
-            _ if is_new => arg,
-            AggKind::Min if is_signed(state.ty) => (*word as i64).min(arg as i64) as u64,
-            AggKind::Max if is_signed(state.ty) => (*word as i64).max(arg as i64) as u64,
-            AggKind::Min => (*word).min(arg),
-            AggKind::Max => (*word).max(arg),
-            AggKind::BitAnd => *word & arg,
-            AggKind::BitOr => *word | arg,
-            AggKind::BitXor => *word ^ arg,
-        };
+        *word = updated(state.kind, state.ty, *word, arg, is_new);
+    }
+}
+
+/// A state after an operand, or after the state of later tuples.
+#[inline]
+pub(super) fn updated(kind: AggKind, ty: Type, word: u64, arg: u64, is_new: bool) -> u64 {
+    match kind {
+        AggKind::Count | AggKind::Sum => word.wrapping_add(arg),
+        _ if is_new => arg,
+        AggKind::Min if is_signed(ty) => (word as i64).min(arg as i64) as u64,
+        AggKind::Max if is_signed(ty) => (word as i64).max(arg as i64) as u64,
+        AggKind::Min => word.min(arg),
+        AggKind::Max => word.max(arg),
+        AggKind::BitAnd => word & arg,
+        AggKind::BitOr => word | arg,
+        AggKind::BitXor => word ^ arg,
+    }
+}
+
+/// Takes the groups of later tuples into a table.
+fn merge_tables(
+    plan: &GroupPlan,
+    hasher: WordHasher,
+    into: &mut WordTable,
+    from: &WordTable,
+    ordinal: u64,
+) {
+    match plan.key.1 - plan.key.0 {
+        0 => merge_keys::<0>(plan, hasher, into, from, ordinal),
+        1 => merge_keys::<1>(plan, hasher, into, from, ordinal),
+        2 => merge_keys::<2>(plan, hasher, into, from, ordinal),
+        3 => merge_keys::<3>(plan, hasher, into, from, ordinal),
+        4 => merge_keys::<4>(plan, hasher, into, from, ordinal),
+        5 => merge_keys::<5>(plan, hasher, into, from, ordinal),
+        6 => merge_keys::<6>(plan, hasher, into, from, ordinal),
+        7 => merge_keys::<7>(plan, hasher, into, from, ordinal),
+        8 => merge_keys::<8>(plan, hasher, into, from, ordinal),
+        9 => merge_keys::<9>(plan, hasher, into, from, ordinal),
+        10 => merge_keys::<10>(plan, hasher, into, from, ordinal),
+        11 => merge_keys::<11>(plan, hasher, into, from, ordinal),
+        _ => merge_keys::<KEY_WORDS_MAX>(plan, hasher, into, from, ordinal),
+    }
+}
+
+fn merge_keys<const K: usize>(
+    plan: &GroupPlan,
+    hasher: WordHasher,
+    into: &mut WordTable,
+    from: &WordTable,
+    ordinal: u64,
+) {
+    let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
+    let mut entries = from.entries();
+    let mut ahead: Vec<(u64, &[u64])> = Vec::with_capacity(ROWS_AHEAD);
+    loop {
+        ahead.clear();
+        ahead.extend(entries.by_ref().take(ROWS_AHEAD).map(|entry| {
+            let hash = hasher.hash(&key_of(entry));
+            into.prefetch_slot(hash);
+            (hash, entry)
+        }));
+        if ahead.is_empty() {
+            return;
+        }
+        ahead.iter().for_each(|(hash, _)| into.prefetch_entry(*hash));
+        for (hash, entry) in &ahead {
+            let (index, is_new) = into.find(*hash, &key_of(entry), entry[0] + ordinal);
+            let states = plan.states.iter().zip(into.states(index)).zip(&entry[1 + K..]);
+            for ((state, word), later) in states {
+                *word = updated(state.kind, state.ty, *word, *later, is_new);
+            }
+        }
     }
 }
 

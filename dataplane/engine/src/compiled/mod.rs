@@ -28,6 +28,7 @@ mod lower;
 mod paths;
 mod plan;
 mod query;
+mod range;
 mod rare;
 mod seek;
 mod sys;
@@ -51,7 +52,10 @@ use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
 use self::plan::{Body, QueryPlan, Rows, Totals, Use};
 use self::query::Reader;
+use self::range::RangeState;
+pub(crate) use self::range::Scanned;
 use self::rare::RareWalk;
+pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
 use crate::error::EngineError;
@@ -91,6 +95,9 @@ pub struct CompiledLfta {
     /// Queries with totals that no tuple has come for.
     unmatched: Vec<usize>,
     packets: PacketCounters,
+    hasher: WordHasher,
+    /// What a range of packets comes to, or that of the whole input while a range is at work.
+    range: Option<Box<RangeState>>,
     /// Evaluates bounds of times.
     bounds: Option<Interpreter>,
 }
@@ -132,6 +139,8 @@ struct Taken<'a> {
 enum Sink {
     Totals,
     Select,
+    /// Groups over values, of a range: keys and operands are kept.
+    Kept,
     Groups(Box<WordGroups>),
     Values(Box<Aggregate>),
 }
@@ -195,12 +204,14 @@ impl CompiledLfta {
             queries: Vec::new(),
             unmatched: (0..program.queries.len()).collect(),
             packets: PacketCounters::default(),
+            hasher: WordHasher::new(),
+            range: None,
             bounds: None,
         };
         compiled.compile(link_type)?;
         for (index, (query, plan)) in program.queries.iter().zip(&compiled.plans).enumerate() {
             let fixed = fixed_hash.get(index).copied().unwrap_or(false);
-            let query = Query::new(program, query, plan, fixed, memory);
+            let query = Query::new(program, query, plan, fixed, compiled.hasher, memory);
             compiled.queries.push(query.map_err(NotCompiled::Setup)?);
         }
         Ok(compiled)
@@ -398,6 +409,7 @@ impl Query {
         query: &LftaQuery,
         plan: &QueryPlan,
         fixed_hash: bool,
+        hasher: WordHasher,
         memory: &mut Memory,
     ) -> Result<Self, SetupError> {
         let mut rows = Vec::new();
@@ -408,7 +420,8 @@ impl Query {
                 match &plan.use_ {
                     Use::Select => Sink::Select,
                     Use::Groups(groups) => {
-                        Sink::Groups(Box::new(WordGroups::new(query_of(&query.name), groups)))
+                        let name = query_of(&query.name);
+                        Sink::Groups(Box::new(WordGroups::new(name, groups, hasher)))
                     }
                     Use::Values { .. } => {
                         let Some(spec) = AggregateSpec::of(query, &program.exprs, fixed_hash)
@@ -467,24 +480,22 @@ impl Query {
         match &mut self.sink {
             Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
             Sink::Values(aggregate) => take_values(aggregate, plan, batch, kept, counters, out),
-            Sink::Select | Sink::Totals => select(plan, batch, kept, counters, out),
+            Sink::Kept => tuples(plan, batch, kept, out),
+            Sink::Select | Sink::Totals => {
+                let rows = (batch.rows.len() / batch.stride) as u64;
+                counters.matched += rows;
+                counters.output += rows;
+                tuples(plan, batch, kept, out);
+            }
         }
         Ok(())
     }
 }
 
 /// Sends a tuple per row.
-fn select(
-    plan: &Rows,
-    batch: RowBatch<'_>,
-    kept: &[Value],
-    counters: &mut TupleCounters,
-    out: &mut dyn FnMut(u64, Message),
-) {
+fn tuples(plan: &Rows, batch: RowBatch<'_>, kept: &[Value], out: &mut dyn FnMut(u64, Message)) {
     for row in batch.rows.chunks_exact(batch.stride) {
         let values = plan.columns.iter().map(|(_, column)| column.value(row, kept)).collect();
-        counters.matched += 1;
-        counters.output += 1;
         let index = batch.index(row);
         out(index, Message::Tuple(Tuple { ordinal: batch.ordinal + index, values }));
     }
@@ -596,6 +607,10 @@ impl LftaBackend for CompiledLfta {
             }
             out(number, Message::End);
         }
+    }
+
+    fn as_compiled(&mut self) -> Option<&mut CompiledLfta> {
+        Some(self)
     }
 
     fn ahead(&self, query: u32) -> AheadCounters {

@@ -19,7 +19,7 @@ pub(super) struct WordTable {
 
 /// Hashes key words, differently in every process: nobody can choose colliding groups.
 #[derive(Clone, Copy)]
-pub(super) struct WordHasher {
+pub(crate) struct WordHasher {
     seeds: [u64; 2],
 }
 
@@ -51,6 +51,20 @@ impl WordTable {
             slots: vec![0; SLOTS_MIN],
             len: 0,
         }
+    }
+
+    /// A table that has room for about `len` groups.
+    pub(super) fn with_room(key_words: usize, state_words: usize, len: usize) -> Self {
+        let slots = (len * 2).next_power_of_two().max(SLOTS_MIN);
+        let mut table = Self::new(key_words, state_words);
+        table.slots = vec![0; slots];
+        table.entries.reserve(len * table.entry_words);
+        table
+    }
+
+    /// Moves the ordinals of all groups on.
+    pub(super) fn move_on(&mut self, ordinal: u64) {
+        self.entries.chunks_exact_mut(self.entry_words).for_each(|entry| entry[0] += ordinal);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,6 +10,7 @@ mod tests;
 
 pub use reference::ReferenceLfta;
 
+use crate::compiled::CompiledLfta;
 use crate::error::EngineError;
 use wt_plan::ir::{Exprs, Qual};
 
@@ -75,6 +76,11 @@ pub trait LftaBackend {
     /// table ejects.
     fn sends_whole_groups(&self, _query: u32) -> bool {
         false
+    }
+
+    /// The compiled backend, if it is this one: it can take in what others have made of ranges of the packets.
+    fn as_compiled(&mut self) -> Option<&mut CompiledLfta> {
+        None
     }
 
     /// What became of the tuples of a query that met the quals of its reader already ([`Ahead`]).

@@ -5,14 +5,16 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wt_engine::ledger::TupleCounters;
-use wt_engine::{Backend, Memory, PathsWanted, RunOptions, RunReport, Source};
+use wt_engine::{Backend, Captures, Memory, PathsWanted, RunOptions, RunReport, Source};
 use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram, NodeId};
 use wt_plan::physical::PhysicalPlan;
+use wt_trace::{Opened, TraceFile};
 use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
 use super::{Sample, compiled, difference, feed, program, queries, reference, traffic};
 use crate::answers::{Answers, ValueSink};
+use crate::corpus::Scratch;
 use crate::rng::Rng;
 use crate::run::Setup;
 
@@ -347,6 +349,7 @@ fn on_queries(texts: &[String], samples: &[Sample], size: usize) -> Result<Tally
         tally.compiled = 1;
         tally.packets = samples.len() as u64;
         tally.matched = fast.report.ledger.queries.iter().map(|q| q.tuples.matched).sum();
+        on_cores(&plan.physical, samples, size)?;
         if let Some(counts) = alone(&plan, samples, size)? {
             tally.packets += samples.len() as u64;
             tally.matched += counts.iter().map(|t| t.matched).sum::<u64>();
@@ -375,6 +378,48 @@ fn alone(
     on_program(program, &fixed, &[a.to_vec(), b.to_vec()], size)
 }
 
+/// Runs a plan over a file of the packets of the first link type: on one core, and on three in ranges of a few packets, which
+/// begin where it is guessed that a record does.
+fn on_cores(plan: &PhysicalPlan, samples: &[Sample], size: usize) -> Result<(), String> {
+    let Some(first) = samples.first() else { return Ok(()) };
+    let scratch = Scratch::new().map_err(|e| e.to_string())?;
+    let path = scratch.path("made.pcap");
+    std::fs::write(&path, pcap(samples, first.link_type)?).map_err(|e| e.to_string())?;
+    let run = |cores, range_bytes| {
+        let Opened::Plain(trace) = TraceFile::open(&path).map_err(|e| e.to_string())? else {
+            return Err("a plain file is none".to_owned());
+        };
+        let options = RunOptions {
+            memory_bytes_max: Some(MEMORY_BYTES_MAX),
+            backend: if size == 7 { Backend::Tiered } else { Backend::Compiled },
+            cores,
+            range_bytes,
+            ..RunOptions::default()
+        };
+        answers(plan, Captures::Plain(trace), &options)
+    };
+    let one = run(1, None)?;
+    let three = run(3, Some(64 * size.clamp(4, 64) as u64))?;
+    whole_difference(&one, &three)?;
+    let (a, b) = (&one.report.ledger.interfaces, &three.report.ledger.interfaces);
+    if a == b {
+        Ok(())
+    } else {
+        Err(format!("on one core and on three the books say {a:?} and {b:?}"))
+    }
+}
+
+/// The packets of a link type as a file.
+fn pcap(samples: &[Sample], link_type: u16) -> Result<Vec<u8>, String> {
+    let (nano, order) = (PcapVariant::Nano, ByteOrder::Little);
+    let mut writer = PcapWriter::new(Vec::new(), nano, order, LinkType(link_type), 65_535)
+        .map_err(|e| e.to_string())?;
+    for sample in samples.iter().filter(|s| s.link_type == link_type) {
+        writer.write(sample.timestamp_ns, sample.len, &sample.data).map_err(|e| e.to_string())?;
+    }
+    Ok(writer.into_inner())
+}
+
 /// Runs a whole plan over the packets: a capture per link type, merged by time.
 fn whole(
     plan: &PhysicalPlan,
@@ -387,29 +432,27 @@ fn whole(
     link_types.dedup();
     let mut readers = Vec::new();
     for link_type in link_types {
-        let nano = PcapVariant::Nano;
-        let link = LinkType(link_type);
-        let mut writer = PcapWriter::new(Vec::new(), nano, ByteOrder::Little, link, 65_535)
-            .map_err(|e| e.to_string())?;
-        for sample in samples.iter().filter(|s| s.link_type == link_type) {
-            writer
-                .write(sample.timestamp_ns, sample.len, &sample.data)
-                .map_err(|e| e.to_string())?;
-        }
-        let bytes = Cursor::new(writer.into_inner());
+        let bytes = Cursor::new(pcap(samples, link_type)?);
         readers.push(CaptureReader::from_reader("made", bytes).map_err(|e| e.to_string())?);
     }
-    let captures = MergedCaptures::new(readers).into();
-    let source = Source { interface: "default".to_owned(), captures };
     let options = RunOptions {
         memory_bytes_max: Some(MEMORY_BYTES_MAX),
         backend,
         batch_packets_max: Some(size),
         ..RunOptions::default()
     };
+    answers(plan, MergedCaptures::new(readers).into(), &options)
+}
+
+fn answers(
+    plan: &PhysicalPlan,
+    captures: Captures,
+    options: &RunOptions<'_>,
+) -> Result<Answers, String> {
+    let source = Source { interface: "default".to_owned(), captures };
     let mut sink = ValueSink::new(plan);
     let report: RunReport =
-        wt_engine::run(plan, vec![source], &options, &mut sink).map_err(|e| e.to_string())?;
+        wt_engine::run(plan, vec![source], options, &mut sink).map_err(|e| e.to_string())?;
     report.ledger.check().map_err(|e| format!("the books do not balance: {e}"))?;
     Ok(sink.into_answers(plan, report))
 }

@@ -1,0 +1,222 @@
+//! One input on several cores: each takes ranges of it, and one folds what ranges come to, in their order.
+//!
+//! A range is scanned without knowing what precedes it: its groups stay in tables of their own, its tuples are kept, and the
+//! punctuation of its groups says which windows it has reached. Folding then does what the packets themselves would have done. A
+//! window that was closed before the range began is late as a whole, and one that the range itself has passed is late in both;
+//! windows close where the range has passed them, before the tuples that follow. So the messages and the books are those of one core.
+
+use super::groups::{Window, WordGroups, updated};
+use super::plan::{Body, QueryPlan, Use};
+use super::table::WordHasher;
+use super::{CompiledLfta, Query, Sink};
+use crate::ledger::{PacketCounters, TupleCounters};
+use crate::lfta::AheadCounters;
+use crate::memory::{Memory, MemoryExceeded};
+use crate::tuple::{Message, Tuple};
+
+/// What scanning a range changes; the rest of a backend is the same for all packets.
+pub(super) struct RangeState {
+    queries: Vec<Query>,
+    unmatched: Vec<usize>,
+    packets: PacketCounters,
+    /// Frame words of totals, query by query.
+    totals: Vec<u64>,
+}
+
+/// What a range of packets comes to.
+pub(crate) struct Scanned {
+    packets: PacketCounters,
+    queries: Vec<ScannedQuery>,
+    /// What queries send, ordinals counted from the start of the range.
+    messages: Vec<(u32, Message)>,
+}
+
+struct ScannedQuery {
+    ahead: AheadCounters,
+    counters: TupleCounters,
+    /// Frame words of totals.
+    totals: Vec<u64>,
+    first_ordinal: Option<u64>,
+    windows: Vec<Window>,
+}
+
+impl QueryPlan {
+    /// The frame words of totals: absent, failed, matched, then the states.
+    fn totals(&self) -> impl Iterator<Item = usize> {
+        let (absent, failed) = (self.absent, self.failed);
+        let totals = match &self.body {
+            Body::Totals(totals) => Some(totals),
+            Body::Rows(_) => None,
+        };
+        totals.into_iter().flat_map(move |totals| {
+            let states = totals.states.iter().map(|state| state.at);
+            [absent, failed, totals.matched].into_iter().chain(states)
+        })
+    }
+}
+
+impl CompiledLfta {
+    /// What decides the places of groups in tables.
+    pub(crate) fn hasher(&self) -> WordHasher {
+        self.hasher
+    }
+
+    /// Makes it a scanner of ranges too, for a backend that places groups by `hasher`.
+    pub(crate) fn scans_ranges(&mut self, hasher: WordHasher) {
+        let query = |(query, plan): (&Query, &QueryPlan)| {
+            let sink = match (&query.sink, &plan.body) {
+                (Sink::Groups(groups), Body::Rows(rows)) => match &rows.use_ {
+                    Use::Groups(plan) => {
+                        Sink::Groups(Box::new(WordGroups::of_range(groups.name(), plan, hasher)))
+                    }
+                    _ => Sink::Kept,
+                },
+                (Sink::Values(_), _) => Sink::Kept,
+                (Sink::Totals, _) => Sink::Totals,
+                _ => Sink::Select,
+            };
+            Query::with(vec![0; query.rows.len()], sink)
+        };
+        let queries = self.queries.iter().zip(&self.plans).map(query).collect();
+        let totals = self.plans.iter().flat_map(QueryPlan::totals).count();
+        self.range = Some(Box::new(RangeState {
+            queries,
+            unmatched: Vec::new(),
+            packets: PacketCounters::default(),
+            totals: vec![0; totals],
+        }));
+    }
+
+    /// Puts the state of a range in the place of that of the whole input, or back.
+    fn swap(&mut self) {
+        let Some(range) = &mut self.range else { return };
+        std::mem::swap(&mut self.queries, &mut range.queries);
+        std::mem::swap(&mut self.unmatched, &mut range.unmatched);
+        std::mem::swap(&mut self.packets, &mut range.packets);
+        let words = self.plans.iter().flat_map(QueryPlan::totals);
+        for (word, at) in range.totals.iter_mut().zip(words) {
+            std::mem::swap(word, &mut self.frame.words[at]);
+        }
+    }
+
+    /// Scans a range: `packets` gives it batch after batch, from ordinal 0 on, and what it returns is returned too.
+    pub(crate) fn scan<R, E>(
+        &mut self,
+        memory: &mut Memory,
+        packets: impl FnOnce(&mut Self, &mut Memory, &mut dyn FnMut(u32, Message)) -> Result<R, E>,
+    ) -> Result<(Scanned, R), E> {
+        self.swap();
+        self.unmatched = (0..self.queries.len()).collect();
+        let mut messages = Vec::new();
+        let scanned = packets(self, memory, &mut |query, message| messages.push((query, message)));
+        let queries = self.queries.iter_mut().zip(&self.plans).map(|(query, plan)| ScannedQuery {
+            ahead: std::mem::take(&mut query.ahead),
+            counters: std::mem::take(&mut query.counters),
+            totals: plan.totals().map(|at| self.frame.take(at)).collect(),
+            first_ordinal: query.first_ordinal.take(),
+            windows: match &mut query.sink {
+                Sink::Groups(groups) => groups.end_range(memory),
+                _ => Vec::new(),
+            },
+        });
+        let queries = queries.collect();
+        let packets = std::mem::take(&mut self.packets);
+        self.swap();
+        scanned.map(|read| (Scanned { packets, queries, messages }, read))
+    }
+
+    /// Takes in what the next range comes to. `ordinal` is that of its first packet.
+    pub(crate) fn fold(
+        &mut self,
+        scanned: Scanned,
+        ordinal: u64,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<(), MemoryExceeded> {
+        self.packets.packets += scanned.packets.packets;
+        self.packets.malformed += scanned.packets.malformed;
+        self.packets.too_deep += scanned.packets.too_deep;
+        self.packets.unknown_link_type += scanned.packets.unknown_link_type;
+        let queries = self.queries.iter_mut().zip(&self.plans).zip(scanned.queries);
+        for ((query, plan), part) in queries {
+            query.ahead.filtered += part.ahead.filtered;
+            query.ahead.absent += part.ahead.absent;
+            query.ahead.failed += part.ahead.failed;
+            let counters = &mut query.counters;
+            counters.absent += part.counters.absent;
+            counters.failed += part.counters.failed;
+            counters.late += part.counters.late;
+            match &mut query.sink {
+                Sink::Totals => {
+                    fold_totals(plan, &mut self.frame.words, &part.totals);
+                    let first = part.first_ordinal.map(|first| first + ordinal);
+                    query.first_ordinal = query.first_ordinal.or(first);
+                }
+                Sink::Groups(groups) => groups.fold(part.windows, ordinal, counters, memory)?,
+                Sink::Select => {
+                    counters.matched += part.counters.matched;
+                    counters.output += part.counters.output;
+                }
+                // Counted as they are taken in.
+                Sink::Values(_) | Sink::Kept => {}
+            }
+        }
+        for (number, message) in scanned.messages {
+            self.follow(number, message, ordinal, out);
+        }
+        Ok(())
+    }
+
+    /// Does what a message of a range asks for.
+    fn follow(
+        &mut self,
+        number: u32,
+        message: Message,
+        ordinal: u64,
+        out: &mut dyn FnMut(u32, Message),
+    ) {
+        let index = number as usize;
+        let Query { sink, counters, .. } = &mut self.queries[index];
+        match (sink, message) {
+            (Sink::Groups(groups), Message::Punctuation(reached)) => {
+                groups.follow(&reached, counters, &mut |_, message| out(number, message));
+            }
+            (Sink::Values(aggregate), Message::Tuple(tuple)) => {
+                let Body::Rows(rows) = &self.plans[index].body else { return };
+                let Use::Values { keys } = rows.use_ else { return };
+                let mut values = tuple.values.into_vec();
+                let args = values.split_off(keys);
+                let mut send = |message| out(number, message);
+                aggregate.take_values(
+                    values.into_iter(),
+                    args.into_iter(),
+                    ordinal + tuple.ordinal,
+                    counters,
+                    &mut send,
+                );
+            }
+            (_, Message::Tuple(tuple)) => {
+                out(number, Message::Tuple(Tuple { ordinal: ordinal + tuple.ordinal, ..tuple }));
+            }
+            (_, message) => out(number, message),
+        }
+    }
+}
+
+/// Adds the totals of later packets.
+fn fold_totals(plan: &QueryPlan, words: &mut [u64], later: &[u64]) {
+    let (Body::Totals(totals), [absent, failed, matched, states @ ..]) = (&plan.body, later) else {
+        return;
+    };
+    words[plan.absent] += absent;
+    words[plan.failed] += failed;
+    if *matched == 0 {
+        return;
+    }
+    let is_new = words[totals.matched] == 0;
+    words[totals.matched] += matched;
+    for (state, later) in totals.states.iter().zip(states) {
+        let word = &mut words[state.at];
+        *word = updated(state.kind, state.ty, *word, *later, is_new);
+    }
+}

@@ -1,0 +1,283 @@
+//! A run over one plain file on several cores: threads scan ranges of it, this one folds them in file order and scans too.
+//!
+//! Where a range begins is a guess, proven when the one before has ended there; a range that was guessed wrong is scanned again from
+//! where it begins. Threads run ahead of the folding by a few ranges only, so memory does not grow with the file.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use wt_trace::TraceReader;
+
+use super::{BackendSetup, Run, RunEnd, RunOptions};
+use crate::compiled::{CompiledLfta, PathsWanted, Scanned, WordHasher};
+use crate::error::EngineError;
+use crate::lfta::LftaBackend;
+use crate::memory::Memory;
+use crate::source::{Feed, InterfaceIndices, RangeRead, Ranges};
+
+/// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
+const RANGE_BYTES: u64 = 16 << 20;
+/// Files of fewer ranges are left to one thread: starting more takes longer than it gains.
+const RANGES_MIN: u64 = 4;
+/// Ranges that threads may be ahead of the folding, for each of them.
+const RANGES_AHEAD: usize = 3;
+
+/// Several cores at one file.
+pub(super) struct Cores<'a> {
+    threads: usize,
+    ranges: Ranges,
+    setup: BackendSetup<'a>,
+    link_type: u16,
+    paths: PathsWanted,
+    hasher: WordHasher,
+    memory_bytes_max: Option<u64>,
+}
+
+/// A range that was scanned.
+struct Scan {
+    read: RangeRead,
+    scanned: Scanned,
+}
+
+/// What threads share.
+struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+    count: usize,
+    ahead_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The range that the next thread takes.
+    next: usize,
+    /// Ranges that have been folded.
+    folded: usize,
+    done: BTreeMap<usize, Result<Scan, EngineError>>,
+    stopped: bool,
+    /// Most memory that scanning threads kept, bytes.
+    memory_peak_bytes: u64,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that panics holds no half-made state: the guard is only held to move whole values.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A range to scan, if one is near enough to the folding. With `waits`, waits for one; nothing means there is none left.
+    fn claim(&self, waits: bool) -> Option<usize> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped || state.next >= self.count {
+                return None;
+            }
+            if state.next < state.folded + self.ahead_max {
+                state.next += 1;
+                return Some(state.next - 1);
+            }
+            if !waits {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put(&self, number: usize, scan: Result<Scan, EngineError>) {
+        self.lock().done.insert(number, scan);
+        self.changed.notify_all();
+    }
+
+    /// The next range in file order, if it is there. With `waits`, waits for it; nothing means that a thread gave up.
+    fn next_done(&self, waits: bool) -> Option<Result<Scan, EngineError>> {
+        let mut state = self.lock();
+        loop {
+            let number = state.folded;
+            if let Some(scan) = state.done.remove(&number) {
+                return Some(scan);
+            }
+            if !waits || state.stopped {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn folded(&self) {
+        self.lock().folded += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// Lets no thread wait for one that is gone.
+struct StopOnDrop<'a>(&'a Board);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.lock().stopped = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// As [`StopOnDrop`], when the thread panics.
+struct StopOnPanic<'a>(&'a Board);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(StopOnDrop(self.0));
+        }
+    }
+}
+
+impl<'a> Cores<'a> {
+    /// Several cores, where they are wanted and of use: `lead`, which has compiled code, will fold.
+    pub(super) fn new(
+        lead: &mut CompiledLfta,
+        feed: &mut Feed,
+        setup: BackendSetup<'a>,
+        options: &RunOptions<'_>,
+    ) -> Option<Self> {
+        let (_, len) = feed.bytes();
+        let is_small = len? < RANGES_MIN * RANGE_BYTES && options.range_bytes.is_none();
+        if options.cores < 2 || is_small {
+            return None;
+        }
+        let link_type = feed.first_link_type()?;
+        let range_bytes = options.range_bytes.unwrap_or(RANGE_BYTES);
+        let ranges = feed.ranges(&mut InterfaceIndices::default(), range_bytes)?;
+        let hasher = lead.hasher();
+        lead.scans_ranges(hasher);
+        Some(Self {
+            threads: options.cores.min(ranges.ranges.len()),
+            ranges,
+            setup,
+            link_type,
+            paths: options.backend.paths().unwrap_or(PathsWanted::Likely),
+            hasher,
+            memory_bytes_max: options.memory_bytes_max,
+        })
+    }
+
+    /// Scans and folds the whole file.
+    pub(super) fn run(
+        &self,
+        run: &mut Run<'_>,
+        feed: &mut Feed,
+        options: &RunOptions<'_>,
+    ) -> Result<Option<RunEnd>, EngineError> {
+        let board = Board {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            count: self.ranges.ranges.len(),
+            ahead_max: RANGES_AHEAD * self.threads,
+        };
+        std::thread::scope(|scope| {
+            let _stop = StopOnDrop(&board);
+            for _ in 1..self.threads {
+                scope.spawn(|| self.help(&board));
+            }
+            let end = self.lead(&board, run, feed, options);
+            run.memory.add_to_peak(board.lock().memory_peak_bytes);
+            end
+        })
+    }
+
+    /// A thread that scans ranges until none is left.
+    fn help(&self, board: &Board) {
+        let _stop = StopOnPanic(board);
+        let mut memory = Memory::new(self.memory_bytes_max);
+        let BackendSetup { program, params, fixed, ahead } = self.setup;
+        let (paths, link_type) = (self.paths, self.link_type);
+        // A thread without code leaves the ranges to the others.
+        let compiled =
+            CompiledLfta::new(program, params, fixed, ahead, paths, link_type, &mut memory);
+        let Ok(mut backend) = compiled else { return };
+        backend.scans_ranges(self.hasher);
+        let mut reader = self.ranges.reader();
+        while let Some(number) = board.claim(true) {
+            let range = self.ranges.ranges[number].clone();
+            board.put(number, self.scan(&mut backend, &mut reader, range, &mut memory));
+        }
+        board.lock().memory_peak_bytes += memory.peak_bytes();
+    }
+
+    fn scan(
+        &self,
+        backend: &mut CompiledLfta,
+        reader: &mut TraceReader,
+        range: Range<u64>,
+        memory: &mut Memory,
+    ) -> Result<Scan, EngineError> {
+        let (scanned, read) = backend.scan(memory, |backend, memory, out| {
+            self.ranges
+                .read(reader, range, |batch, ordinal| backend.batch(batch, ordinal, memory, out))
+        })?;
+        Ok(Scan { read, scanned })
+    }
+
+    /// Folds ranges in file order; scans some while the next one is not there.
+    fn lead(
+        &self,
+        board: &Board,
+        run: &mut Run<'_>,
+        feed: &mut Feed,
+        options: &RunOptions<'_>,
+    ) -> Result<Option<RunEnd>, EngineError> {
+        let mut reader = self.ranges.reader();
+        let mut memory = Memory::new(self.memory_bytes_max);
+        let mut position = self.ranges.ranges[0].start;
+        let mut ordinal = 0;
+        let mut number = 0;
+        while number < board.count {
+            let scan = match board.next_done(false) {
+                Some(scan) => scan,
+                None => match board.claim(false) {
+                    Some(mine) => {
+                        let range = self.ranges.ranges[mine].clone();
+                        let Some(lead) = run.lead() else { return Ok(None) };
+                        board.put(mine, self.scan(lead, &mut reader, range, &mut memory));
+                        continue;
+                    }
+                    // A thread that gave up has panicked, which ends the scope.
+                    None => match board.next_done(true) {
+                        Some(scan) => scan,
+                        None => return Ok(None),
+                    },
+                },
+            };
+            let Some(lead) = run.lead() else { return Ok(None) };
+            let scan = match scan {
+                Ok(scan) if scan.read.start == position => scan,
+                // The guess where it begins was wrong: whatever came of it does not count.
+                _ => {
+                    let range = position..self.ranges.ranges[number].end;
+                    self.scan(lead, &mut reader, range, &mut memory)?
+                }
+            };
+            position = scan.read.end;
+            feed.enter(&scan.read);
+            let (records, is_damaged) = (scan.read.records(), scan.read.is_damaged());
+            run.fold(scan.scanned, ordinal)?;
+            ordinal += records;
+            number += 1;
+            board.folded();
+            if let Some(output) = run.graph.closed() {
+                return Ok(Some(RunEnd::SinkClosed { output }));
+            }
+            if is_damaged {
+                break;
+            }
+            if let Some(progress) = options.progress {
+                progress(&run.progress(std::slice::from_ref(feed)));
+            }
+            if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Ok(Some(RunEnd::Cancelled));
+            }
+        }
+        board.lock().memory_peak_bytes += memory.peak_bytes();
+        Ok(None)
+    }
+}
