@@ -142,7 +142,7 @@ pub fn run(
             fixed: &fixed[index],
             ahead: &ahead[index],
         };
-        let (_, input_bytes) = feeds[index].bytes();
+        let input_bytes = feeds[index].unpacked_bytes();
         let (mut backend, why) =
             setup.start(options.backend, link_type, input_bytes, &mut memory)?;
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));

@@ -325,6 +325,18 @@ impl Feed {
         }
     }
 
+    /// Bytes of the captures, where they say how many: a compressed one may hold any number.
+    pub(crate) fn unpacked_bytes(&self) -> Option<u64> {
+        let of = |reader: &CaptureReader| match reader.compression() {
+            Some(_) => None,
+            None => reader.size_hint(),
+        };
+        match &self.input {
+            Input::Merged { captures, .. } => captures.readers().map(of).sum(),
+            Input::Plain(_) | Input::Ranges { .. } => self.bytes().1,
+        }
+    }
+
     /// Records read so far.
     pub(crate) fn records(&self) -> u64 {
         self.ledger.records
