@@ -86,6 +86,8 @@ impl Default for Tuning {
 /// The bytes at hand of a mapped file.
 #[derive(Debug)]
 pub(crate) struct Mapped {
+    /// File offset at which it began.
+    begun: u64,
     /// File offset of the first byte at hand.
     offset: u64,
     /// Bytes that are accessible end here.
@@ -102,17 +104,18 @@ impl Mapped {
     pub(crate) fn new(offset: u64) -> Self {
         let try_again_after = TRY_AGAIN_AFTER_MIN;
         let released = offset.next_multiple_of(POPULATE_LEN);
-        Self { offset, populated: offset, released, not_before: 0, try_again_after }
+        Self { begun: offset, offset, populated: offset, released, not_before: 0, try_again_after }
     }
 
-    /// Goes on elsewhere in the file.
+    /// Goes on elsewhere in the file. All that was made accessible is given back, also where it reaches into what others read: they
+    /// find the pages again.
     pub(crate) fn turn_to(&mut self, file: &TraceFile, offset: u64) {
-        let done = self.offset / POPULATE_LEN * POPULATE_LEN;
-        if let (Some(mapping), Some(len)) = (file.mapping(), done.checked_sub(self.released)) {
+        let made = self.begun..self.populated;
+        if let Some(mapping) = file.mapping().filter(|_| !made.is_empty()) {
             // Failing would only leave more of the file in the size of the process.
-            let _ = mapping.release(self.released as usize, len as usize);
+            let _ = mapping.release(made.start as usize, (made.end - made.start) as usize);
         }
-        (self.offset, self.populated) = (offset, offset);
+        (self.begun, self.offset, self.populated) = (offset, offset, offset);
         self.released = offset.next_multiple_of(POPULATE_LEN);
     }
 
