@@ -28,6 +28,9 @@ const QUERIES: [(&str, &str); 4] = [
     ("rows", "SELECT time, srcIP, ttl FROM ip WHERE ttl > 1"),
 ];
 
+/// Time of generated captures.
+const START_NS: u64 = 1_700_000_000_000_000_000;
+
 fn plan() -> Compiled {
     let text = batch_text(QUERIES);
     Setup::default().compile(&Catalog::builtin(), &text, true).expect("queries compile")
@@ -71,33 +74,52 @@ fn every_carried_capture_answers_the_same() {
     assert!(packets > 10_000, "{packets} packets");
 }
 
+/// A capture of `count` packets.
+fn pcap(count: u64, packet: impl Fn(u64) -> (u64, Vec<u8>)) -> Vec<u8> {
+    let (nano, order) = (PcapVariant::Nano, ByteOrder::Little);
+    let mut writer =
+        PcapWriter::new(Vec::new(), nano, order, LinkType(1), 65_535).expect("written");
+    for number in 0..count {
+        let (after_ns, data) = packet(number);
+        writer.write(START_NS + after_ns, data.len() as u32, &data).expect("written");
+    }
+    writer.into_inner()
+}
+
+/// An IPv4 packet of an experimental protocol.
+fn packet(number: u64, payload: &[u8]) -> Vec<u8> {
+    let mut data = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+    data.extend((20 + payload.len() as u16).to_be_bytes());
+    data.extend([0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, (number % 7) as u8, 10, 0, 1, 1]);
+    data.extend(payload);
+    data
+}
+
+/// A range may hold as many windows as packets, which one core never has open at a time.
+#[test]
+fn a_window_per_packet_takes_little_memory() {
+    let text = "SELECT timestamp, srcIP, count(*) AS n FROM ip GROUP BY timestamp, srcIP";
+    let text = batch_text([("sparse", text)]);
+    let plan = Setup::default().compile(&Catalog::builtin(), &text, true).expect("compiles");
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("sparse.pcap");
+    let sparse = pcap(20_000, |number| (number * 60_000_000_000, packet(number, &[])));
+    std::fs::write(&path, sparse).expect("written");
+    let limited = |cores| RunOptions { memory_bytes_max: Some(1 << 20), ..on(cores, 128 << 10) };
+    let (one, four) = (answers(&plan, &path, &limited(1)), answers(&plan, &path, &limited(4)));
+    let (one, four) = (one.expect("a plain file"), four.expect("a plain file"));
+    assert_eq!(one.rows("sparse").len(), 20_000);
+    assert_eq!(one.rows("sparse"), four.rows("sparse"));
+}
+
 /// A capture whose packets carry captures, so that records seem to begin where none does; its times step back now and then.
 #[test]
 fn what_only_looks_like_a_record_is_found_out() {
     let plan = plan();
     let scratch = Scratch::new().expect("a folder");
-    let start = 1_700_000_000_000_000_000u64;
-    let pcap = |payload: &dyn Fn(u64) -> Vec<u8>, count: u64| {
-        let (nano, order) = (PcapVariant::Nano, ByteOrder::Little);
-        let mut writer =
-            PcapWriter::new(Vec::new(), nano, order, LinkType(1), 65_535).expect("written");
-        for number in 0..count {
-            let time = start + number * 300_000_000 - (number % 5) * 700_000_000;
-            let data = payload(number);
-            writer.write(time, data.len() as u32, &data).expect("written");
-        }
-        writer.into_inner()
-    };
-    // An IPv4 packet of an experimental protocol.
-    let packet = |number: u64, payload: &[u8]| {
-        let mut data = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
-        data.extend((20 + payload.len() as u16).to_be_bytes());
-        data.extend([0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, (number % 7) as u8, 10, 0, 1, 1]);
-        data.extend(payload);
-        data
-    };
-    let inner = pcap(&|number| packet(number, &[7; 20]), 40);
-    let outer = pcap(&|number| packet(number, &inner[24..]), 60);
+    let after_ns = |number: u64| 5_000_000_000 + number * 300_000_000 - (number % 5) * 700_000_000;
+    let inner = pcap(40, |number| (after_ns(number), packet(number, &[7; 20])));
+    let outer = pcap(60, |number| (after_ns(number), packet(number, &inner[24..])));
     let path = scratch.path("nested.pcap");
     std::fs::write(&path, &outer).expect("written");
     assert_eq!(compare(&plan, &path), 60);

@@ -17,6 +17,25 @@ const ROWS_AHEAD: usize = 32;
 /// Most words of a key: there is code for each width.
 pub(super) const KEY_WORDS_MAX: usize = 12;
 
+/// Runs an expression for a number of key words that is constant in it.
+macro_rules! for_key_words {
+    ($words:expr, $k:ident => $run:expr) => {
+        for_key_words!(@ $words, $k, $run, 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $words:expr, $k:ident, $run:expr, $($count:literal)*) => {
+        match $words {
+            $($count => {
+                const $k: usize = $count;
+                $run
+            })*
+            _ => {
+                const $k: usize = KEY_WORDS_MAX;
+                $run
+            }
+        }
+    };
+}
+
 /// The groups of one query.
 pub(super) struct WordGroups {
     name: String,
@@ -33,8 +52,6 @@ pub(super) struct WordGroups {
     charged_bytes: u64,
     /// Of a range of packets: windows stay when they are passed, as what precedes the range is not known here.
     of_range: bool,
-    /// Groups of the largest window of the range before.
-    room: usize,
 }
 
 /// The groups of a window.
@@ -76,7 +93,6 @@ impl WordGroups {
             bound: 0,
             charged_bytes: 0,
             of_range: false,
-            room: 0,
         }
     }
 
@@ -104,21 +120,7 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
         let (first, last) = self.plan.key;
-        match last - first {
-            0 => self.rows::<0>(batch, counters, out),
-            1 => self.rows::<1>(batch, counters, out),
-            2 => self.rows::<2>(batch, counters, out),
-            3 => self.rows::<3>(batch, counters, out),
-            4 => self.rows::<4>(batch, counters, out),
-            5 => self.rows::<5>(batch, counters, out),
-            6 => self.rows::<6>(batch, counters, out),
-            7 => self.rows::<7>(batch, counters, out),
-            8 => self.rows::<8>(batch, counters, out),
-            9 => self.rows::<9>(batch, counters, out),
-            10 => self.rows::<10>(batch, counters, out),
-            11 => self.rows::<11>(batch, counters, out),
-            _ => self.rows::<KEY_WORDS_MAX>(batch, counters, out),
-        }
+        for_key_words!(last - first, K => self.rows::<K>(batch, counters, out));
         self.charge(memory)
     }
 
@@ -200,7 +202,7 @@ impl WordGroups {
             Err(index) => index,
         };
         let (first, last) = self.plan.key;
-        let new = || WordTable::with_room(last - first, self.plan.states.len(), self.room);
+        let new = || WordTable::new(last - first, self.plan.states.len());
         let table = self.spare.take().unwrap_or_else(new);
         self.windows.insert(index, Window { rank, rows: 0, table });
         Some(index)
@@ -234,31 +236,29 @@ impl WordGroups {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
-        let Some((column, ordered, tolerance)) = &self.plan.window else { return };
-        let tolerance = *tolerance;
-        let word = value.and_then(Value::as_u64);
-        let rank = word.map(|word| rank(column.ty, ordered.decreasing, word));
-        if let Some(rank) = rank.filter(|rank| self.newest.is_none_or(|newest| *rank > newest)) {
-            self.advance(rank, tolerance, 0, counters, out);
-        } else if let Some(message) = self.newest.and_then(|_| self.punctuation(self.bound)) {
+        if !self.reach(value, counters, out)
+            && let Some(message) = self.newest.and_then(|_| self.punctuation(self.bound))
+        {
             out(0, message);
         }
     }
 
-    /// Goes on to the window that a range of packets has reached, as its punctuation says.
-    pub(super) fn follow(
+    /// Goes on to the window of a value, if that is a later one.
+    pub(super) fn reach(
         &mut self,
-        punctuation: &[(u32, Value)],
+        value: Option<&Value>,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
-    ) {
-        let Some((column, ordered, tolerance)) = &self.plan.window else { return };
+    ) -> bool {
+        let Some((column, ordered, tolerance)) = &self.plan.window else { return false };
         let tolerance = *tolerance;
-        let word = punctuation.first().and_then(|(_, value)| value.as_u64());
+        let word = value.and_then(Value::as_u64);
         let rank = word.map(|word| rank(column.ty, ordered.decreasing, word));
-        if let Some(rank) = rank.filter(|rank| self.newest.is_none_or(|newest| *rank > newest)) {
-            self.advance(rank, tolerance, 0, counters, out);
-        }
+        let Some(rank) = rank.filter(|rank| self.newest.is_none_or(|newest| *rank > newest)) else {
+            return false;
+        };
+        self.advance(rank, tolerance, 0, counters, out);
+        true
     }
 
     /// That the stream has reached a window.
@@ -270,7 +270,6 @@ impl WordGroups {
 
     /// The windows of a range of packets, which is over.
     pub(super) fn end_range(&mut self, memory: &mut Memory) -> Vec<Window> {
-        self.room = self.windows.iter().map(|window| window.table.len()).max().unwrap_or(0);
         (self.newest, self.bound) = (None, 0);
         memory.release(std::mem::take(&mut self.charged_bytes));
         std::mem::take(&mut self.windows)
@@ -296,7 +295,8 @@ impl WordGroups {
                 Ok(index) => {
                     let into = &mut self.windows[index].table;
                     let before = into.len();
-                    merge_tables(&self.plan, self.hasher, into, &window.table, ordinal);
+                    let (plan, hasher, from) = (&self.plan, self.hasher, &window.table);
+                    for_key_words!(plan.key.1 - plan.key.0, K => merge_tables::<K>(plan, hasher, into, from, ordinal));
                     into.len() - before
                 }
                 Err(index) => {
@@ -413,31 +413,7 @@ pub(super) fn updated(kind: AggKind, ty: Type, word: u64, arg: u64, is_new: bool
 }
 
 /// Takes the groups of later tuples into a table.
-fn merge_tables(
-    plan: &GroupPlan,
-    hasher: WordHasher,
-    into: &mut WordTable,
-    from: &WordTable,
-    ordinal: u64,
-) {
-    match plan.key.1 - plan.key.0 {
-        0 => merge_keys::<0>(plan, hasher, into, from, ordinal),
-        1 => merge_keys::<1>(plan, hasher, into, from, ordinal),
-        2 => merge_keys::<2>(plan, hasher, into, from, ordinal),
-        3 => merge_keys::<3>(plan, hasher, into, from, ordinal),
-        4 => merge_keys::<4>(plan, hasher, into, from, ordinal),
-        5 => merge_keys::<5>(plan, hasher, into, from, ordinal),
-        6 => merge_keys::<6>(plan, hasher, into, from, ordinal),
-        7 => merge_keys::<7>(plan, hasher, into, from, ordinal),
-        8 => merge_keys::<8>(plan, hasher, into, from, ordinal),
-        9 => merge_keys::<9>(plan, hasher, into, from, ordinal),
-        10 => merge_keys::<10>(plan, hasher, into, from, ordinal),
-        11 => merge_keys::<11>(plan, hasher, into, from, ordinal),
-        _ => merge_keys::<KEY_WORDS_MAX>(plan, hasher, into, from, ordinal),
-    }
-}
-
-fn merge_keys<const K: usize>(
+fn merge_tables<const K: usize>(
     plan: &GroupPlan,
     hasher: WordHasher,
     into: &mut WordTable,

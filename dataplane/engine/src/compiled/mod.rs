@@ -276,12 +276,11 @@ impl CompiledLfta {
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<(), EngineError> {
         let link_type = batch.link_type;
-        let unit = self
+        let number = self
             .compile(link_type)
             .map_err(|Unsupported(what)| EngineError::NoCode { link_type, what })?;
-        self.widen(unit);
-        let unit_index = unit;
-        let (_, unit) = &mut self.units[unit_index];
+        self.widen(number);
+        let (_, unit) = &mut self.units[number];
         unit.host.begin(batch);
         let frame = &mut self.frame;
         frame.words[frame::IFINDEX] = u64::from(batch.ifindex);
@@ -317,8 +316,8 @@ impl CompiledLfta {
         }
         sent.sort_by_key(|(record, ..)| *record);
         sent.into_iter().for_each(|(_, query, message)| out(query, message));
-        self.note_first_ordinals(batch, unit_index, ordinal);
-        let (_, unit) = &mut self.units[unit_index];
+        self.note_first_ordinals(batch, number, ordinal);
+        let (_, unit) = &mut self.units[number];
         unit.host.forget();
         Ok(())
     }

@@ -179,7 +179,8 @@ impl CompiledLfta {
         let Query { sink, counters, .. } = &mut self.queries[index];
         match (sink, message) {
             (Sink::Groups(groups), Message::Punctuation(reached)) => {
-                groups.follow(&reached, counters, &mut |_, message| out(number, message));
+                let reached = reached.first().map(|(_, value)| value);
+                groups.reach(reached, counters, &mut |_, message| out(number, message));
             }
             (Sink::Values(aggregate), Message::Tuple(tuple)) => {
                 let Body::Rows(rows) = &self.plans[index].body else { return };

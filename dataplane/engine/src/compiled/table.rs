@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::sys;
 
-/// Smallest index.
-const SLOTS_MIN: usize = 1 << 8;
+/// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
+const SLOTS_MIN: usize = 1 << 3;
 
 /// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
 pub(super) struct WordTable {
@@ -51,15 +51,6 @@ impl WordTable {
             slots: vec![0; SLOTS_MIN],
             len: 0,
         }
-    }
-
-    /// A table that has room for about `len` groups.
-    pub(super) fn with_room(key_words: usize, state_words: usize, len: usize) -> Self {
-        let slots = (len * 2).next_power_of_two().max(SLOTS_MIN);
-        let mut table = Self::new(key_words, state_words);
-        table.slots = vec![0; slots];
-        table.entries.reserve(len * table.entry_words);
-        table
     }
 
     /// Moves the ordinals of all groups on.

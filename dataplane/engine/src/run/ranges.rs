@@ -145,6 +145,7 @@ impl<'a> Cores<'a> {
         if options.cores < 2 || is_small {
             return None;
         }
+        let paths = options.backend.paths()?;
         let link_type = feed.first_link_type()?;
         let range_bytes = options.range_bytes.unwrap_or(RANGE_BYTES);
         let ranges = feed.ranges(&mut InterfaceIndices::default(), range_bytes)?;
@@ -155,7 +156,7 @@ impl<'a> Cores<'a> {
             ranges,
             setup,
             link_type,
-            paths: options.backend.paths().unwrap_or(PathsWanted::Likely),
+            paths,
             hasher,
             memory_bytes_max: options.memory_bytes_max,
         })
@@ -174,15 +175,16 @@ impl<'a> Cores<'a> {
             count: self.ranges.ranges.len(),
             ahead_max: RANGES_AHEAD * self.threads,
         };
-        std::thread::scope(|scope| {
+        let end = std::thread::scope(|scope| {
             let _stop = StopOnDrop(&board);
             for _ in 1..self.threads {
                 scope.spawn(|| self.help(&board));
             }
-            let end = self.lead(&board, run, feed, options);
-            run.memory.add_to_peak(board.lock().memory_peak_bytes);
-            end
-        })
+            self.lead(&board, run, feed, options)
+        });
+        // All threads are gone, and have said what they kept.
+        run.memory.add_to_peak(board.lock().memory_peak_bytes);
+        end
     }
 
     /// A thread that scans ranges until none is left.
