@@ -1,6 +1,7 @@
 //! What is wrong with the arguments that are registered at start: where in the query text one stands that cannot be (a bad
 //! regular expression, a table or watchlist that cannot be read), and the malformed lines of watchlists.
 
+use wt_catalog::Value;
 use wt_catalog::function::PassBy;
 use wt_engine::SetupError;
 use wt_engine::functions::watchlist::SkippedLines;
@@ -30,21 +31,24 @@ fn diagnostic(span: Span, error: &HandleError) -> Diagnostic {
     Diagnostic::error("bad-argument", span, error.to_string())
 }
 
-/// The lines that the watchlists of a plan do not have because they are malformed, each file once.
+/// The lines that the watchlists of a plan do not have because they are malformed, each watchlist once.
 pub fn skipped_lines(compiled: &Compiled) -> Vec<SkippedLines> {
-    let mut skipped: Vec<SkippedLines> = Vec::new();
+    let mut arguments: Vec<Value> = Vec::new();
     each_expr(compiled, &mut |e| {
-        let ExprKind::InWatchlist(_, list) = &e.kind else { return };
-        // One that cannot be registered at all has been named at start.
-        if let Ok(Handle::Watchlist(list)) =
-            wt_engine::functions::prepare(IN_WATCHLIST, &list.argument)
-            && let Some(lines) = list.skipped()
-            && !skipped.contains(lines)
+        if let ExprKind::InWatchlist(_, list) = &e.kind
+            && !arguments.contains(&list.argument)
         {
-            skipped.push(lines.clone());
+            arguments.push(list.argument.clone());
         }
     });
-    skipped
+    let skipped = arguments.iter().filter_map(|argument| {
+        // One that cannot be registered at all is named at start.
+        match wt_engine::functions::prepare(IN_WATCHLIST, argument) {
+            Ok(Handle::Watchlist(list)) => list.skipped().cloned(),
+            _ => None,
+        }
+    });
+    skipped.collect()
 }
 
 /// Tries the constant handle arguments of the calls whose symbol is `wanted`.
