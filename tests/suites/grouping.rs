@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 use wt_catalog::{Catalog, Value};
-use wt_tests::answers::{Ending, run_bytes};
+use wt_tests::answers::{Answers, Ending, run_bytes};
 use wt_tests::run::Setup;
 use wt_tests::synthetic::{Datagram, capture};
 
@@ -155,19 +155,25 @@ fn plain(rows: &[Vec<Value>]) -> Vec<Vec<String>> {
     rows.iter().map(|row| row.iter().map(text).collect()).collect()
 }
 
+/// What a query answers over datagrams, the books checked.
+fn answers(text: &str, datagrams: &[Datagram]) -> Result<Answers, TestCaseError> {
+    let compiled =
+        Setup::default().compile(&Catalog::builtin(), text, true).map_err(TestCaseError::fail)?;
+    let ending = run_bytes(&compiled.physical, "made", capture(datagrams));
+    let Ending::Answered(answers) = ending else {
+        return Err(TestCaseError::fail(format!("{ending:?}")));
+    };
+    answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
+    Ok(*answers)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn grouping_is_as_the_model_says(shape in shape(), datagrams in datagrams()) {
         let text = text_of(&shape);
-        let compiled = Setup::default().compile(&Catalog::builtin(), &text, true)
-            .map_err(TestCaseError::fail)?;
-        let ending = run_bytes(&compiled.physical, "made", capture(&datagrams));
-        let Ending::Answered(answers) = ending else {
-            return Err(TestCaseError::fail(format!("{ending:?}")));
-        };
-        answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let answers = answers(&text, &datagrams)?;
         let (rows, late) = model(&shape, &datagrams);
         prop_assert_eq!(plain(answers.rows("grouped")), plain(&rows));
         prop_assert_eq!(answers.report.ledger.late(), late);
@@ -222,13 +228,7 @@ proptest! {
              SELECT srcIP, count(*) AS n, max(timestamp) AS ended, sum(len) AS bytes, count(DISTINCT destPort) AS ports \
              FROM udp WHERE len > {len_above} GROUP BY SESSION({gap_ms}ms), srcIP"
         );
-        let compiled = Setup::default().compile(&Catalog::builtin(), &text, true)
-            .map_err(TestCaseError::fail)?;
-        let ending = run_bytes(&compiled.physical, "made", capture(&datagrams));
-        let Ending::Answered(answers) = ending else {
-            return Err(TestCaseError::fail(format!("{ending:?}")));
-        };
-        answers.report.ledger.check().map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let answers = answers(&text, &datagrams)?;
         let wanted: Vec<Datagram> =
             datagrams.into_iter().filter(|datagram| datagram.wire_len() > len_above).collect();
         let (sessions, late) = sessions(gap_ms * 1_000_000, &wanted);

@@ -97,20 +97,23 @@ fn inputs(count: u32) -> (Dag, Vec<NodeId>) {
     (dag, nodes)
 }
 
-/// `SELECT tb, k, count(*), sum(v) … GROUP BY c0/10 AS tb, c1 AS k`.
-fn aggregate() -> Aggregate {
-    let (mut dag, columns) = inputs(3);
-    let ten = dag.uint(10);
-    let bucket = dag.binary(BinaryOp::Div, columns[0], ten);
-    let (post, outputs) = inputs(4);
-    let basic = |kind, args: Vec<NodeId>| HftaAgg {
+fn basic(kind: AggKind, args: Vec<NodeId>) -> HftaAgg {
+    HftaAgg {
         function: HftaAggFunction::Basic(kind),
         args,
         consts: Vec::new(),
         distinct: false,
         ty: Type::Ullong,
         text: String::new(),
-    };
+    }
+}
+
+/// `SELECT tb, k, count(*), sum(v) … GROUP BY c0/10 AS tb, c1 AS k`.
+fn aggregate() -> Aggregate {
+    let (mut dag, columns) = inputs(3);
+    let ten = dag.uint(10);
+    let bucket = dag.binary(BinaryOp::Div, columns[0], ten);
+    let (post, outputs) = inputs(4);
     Aggregate {
         exprs: dag.0,
         quals: Vec::new(),
@@ -275,16 +278,24 @@ fn having_and_failing_outputs_suppress_rows() {
     assert_eq!((counters.filtered, counters.failed), (1, 1));
 }
 
+/// [`aggregate`] without its keys, with the first `outputs` of its columns.
+fn without_keys(outputs: usize) -> Aggregate {
+    let mut plan = Aggregate {
+        keys: Vec::new(),
+        key_types: Vec::new(),
+        ordered: Vec::new(),
+        ordered_outputs: Vec::new(),
+        patterns: vec![0],
+        emit_empty: true,
+        ..aggregate()
+    };
+    plan.outputs.truncate(outputs);
+    plan
+}
+
 #[test]
 fn one_row_over_nothing_when_there_is_no_key() {
-    let mut plan = aggregate();
-    plan.keys = Vec::new();
-    plan.key_types = Vec::new();
-    plan.ordered = Vec::new();
-    plan.ordered_outputs = Vec::new();
-    plan.patterns = vec![0];
-    plan.outputs.truncate(2);
-    plan.emit_empty = true;
+    let mut plan = without_keys(2);
     let mut empty = bench(plan.clone(), 1);
     assert_eq!(empty.end(0), "0,0 end");
     let mut one = bench(plan.clone(), 1);

@@ -105,14 +105,7 @@ fn a_capture_that_breaks_off_loses_a_record_of_the_window_at_hand() {
 #[test]
 fn the_row_over_nothing_has_the_share_of_what_came() {
     let over_nothing = || {
-        let mut plan = aggregate();
-        plan.keys = Vec::new();
-        plan.key_types = Vec::new();
-        plan.ordered = Vec::new();
-        plan.ordered_outputs = Vec::new();
-        plan.patterns = vec![0];
-        plan.outputs.truncate(3);
-        plan.emit_empty = true;
+        let mut plan = without_keys(3);
         plan.seen = Some(Seen { first_input: 1, tolerance: 0 });
         bench(plan, 2)
     };

@@ -11,14 +11,6 @@ const GAP: u64 = 10;
 fn session() -> Session {
     let (dag, columns) = inputs(3);
     let (post, outputs) = inputs(5);
-    let basic = |kind, args: Vec<NodeId>| HftaAgg {
-        function: HftaAggFunction::Basic(kind),
-        args,
-        consts: Vec::new(),
-        distinct: false,
-        ty: Type::Ullong,
-        text: String::new(),
-    };
     Session {
         group: Aggregate {
             exprs: dag.0,
