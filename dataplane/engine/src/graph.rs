@@ -170,20 +170,24 @@ impl Graph {
         sink: &mut dyn RowSink,
     ) -> Result<(), EngineError> {
         let output = &mut self.outputs[index];
-        let taken = match &message {
-            Message::Tuple(_) if self.closed.is_some() => {
-                output.unsent += 1;
+        let mut taken = 0;
+        let done = match &message {
+            Message::Tuple(_) | Message::Block(_) if self.closed.is_some() => {
+                output.unsent += message.rows();
                 return Ok(());
             }
-            Message::Tuple(tuple) => sink.row(index, tuple),
+            Message::Tuple(tuple) => sink.row(index, tuple).inspect(|()| taken += 1),
+            Message::Block(block) => {
+                block.each(|tuple| sink.row(index, tuple).inspect(|()| taken += 1))
+            }
             Message::Punctuation(_) | Message::Flush if self.closed.is_none() => sink.window(index),
             _ => Ok(()),
         };
-        let is_row = matches!(message, Message::Tuple(_));
-        match taken {
-            Ok(()) => output.rows += u64::from(is_row),
+        output.rows += taken;
+        match done {
+            Ok(()) => {}
             Err(SinkError::Closed) => {
-                output.unsent += u64::from(is_row);
+                output.unsent += message.rows() - taken;
                 self.closed = Some(index);
             }
             Err(SinkError::Io(source)) => {
@@ -304,7 +308,7 @@ impl Graph {
 
 /// Puts a message of a stream on the way to its readers.
 fn enqueue(stream: &mut Stream, message: Message, queue: &mut VecDeque<(Reader, Message)>) {
-    stream.tuples += u64::from(matches!(message, Message::Tuple(_)));
+    stream.tuples += message.rows();
     if let Some((last, others)) = stream.readers.split_last() {
         for reader in others {
             queue.push_back((*reader, message.clone()));

@@ -8,6 +8,7 @@
 //! row is lost without a count in the [`Ledger`]; what operators keep is charged to one memory limit; the same plan over the
 //! same captures gives the same rows in the same order.
 
+mod block;
 pub mod check;
 mod compiled;
 mod error;
@@ -25,10 +26,12 @@ mod sink;
 mod source;
 mod tuple;
 mod window;
+mod words;
 
 #[cfg(test)]
 mod testing;
 
+pub use block::Block;
 pub use compiled::{CompiledLfta, NotCompiled, PathsWanted, machine_code};
 pub use error::EngineError;
 pub use interp::{PATH_HEADERS_MAX, WalkEnd};

@@ -2,6 +2,8 @@
 
 use wt_catalog::Value;
 
+use crate::block::Block;
+
 /// A row of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuple {
@@ -17,12 +19,33 @@ pub struct Tuple {
 pub enum Message {
     /// A row.
     Tuple(Tuple),
+    /// Several rows.
+    Block(Block),
     /// No later tuple is behind these bounds: column and value, for ordered columns (gsql.md §19).
     Punctuation(Vec<(u32, Value)>),
     /// Close what is open now; tuples of the same windows may follow and form new groups.
     Flush,
     /// Nothing follows.
     End,
+}
+
+impl Message {
+    /// The message with a tuple for each row.
+    pub fn one_by_one(self) -> Vec<Message> {
+        match self {
+            Message::Block(block) => block.tuples().map(Message::Tuple).collect(),
+            other => vec![other],
+        }
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Message::Tuple(_) => 1,
+            Message::Block(block) => block.len() as u64,
+            Message::Punctuation(_) | Message::Flush | Message::End => 0,
+        }
+    }
 }
 
 /// What the allocator adds to a block, bytes: header and rounding.

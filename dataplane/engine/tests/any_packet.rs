@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use wt_catalog::{Catalog, Value};
-use wt_engine::{LftaBackend, Memory, Message, Packet, ReferenceLfta};
+use wt_engine::{LftaBackend, Memory, Packet, ReferenceLfta};
 use wt_plan::ir::LftaProgram;
 use wt_plan::{CompileInput, InterfaceInfo, compile};
 use wt_wire::CaptureReader;
@@ -71,7 +71,7 @@ fn check<'a>(packets: impl IntoIterator<Item = (u16, &'a [u8])>) -> Result<(), T
             data,
         };
         backend.packet(&packet, ordinal, &mut |query, message| {
-            sent[query as usize] += u64::from(matches!(message, Message::Tuple(_)));
+            sent[query as usize] += message.rows();
         });
         ordinal += 1;
     }

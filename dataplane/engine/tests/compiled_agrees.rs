@@ -31,8 +31,10 @@ fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen
         ifindex: 0,
     };
     let mut messages = Vec::new();
-    backend.batch(&batch, 0, memory, &mut |_, message| messages.push(message)).unwrap();
-    backend.finish(&mut |_, message| messages.push(message));
+    backend
+        .batch(&batch, 0, memory, &mut |_, message| messages.extend(message.one_by_one()))
+        .unwrap();
+    backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
     (messages, backend.packets(), backend.tuples(0))
 }
 

@@ -6,10 +6,11 @@ use wt_wire::RecordRef;
 
 use super::plan::{GroupPlan, WordState};
 use super::table::{WordHasher, WordTable};
-use crate::interp::bits;
+use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
-use crate::tuple::{Message, Tuple};
+use crate::tuple::Message;
+use crate::words::{Column, Place};
 
 /// Rows that are hashed and prefetched together before any is looked up.
 const ROWS_AHEAD: usize = 32;
@@ -342,10 +343,10 @@ impl WordGroups {
     ) {
         for mut window in self.windows.drain(..count) {
             counters.output += window.table.len() as u64;
-            for entry in window.table.entries() {
-                out(record, Message::Tuple(tuple(&self.plan, window.rank, entry)));
-            }
-            window.table.clear();
+            let stride = window.table.entry_words();
+            let columns = columns(&self.plan, window.rank);
+            let block = Block::new(columns, stride, window.table.take_entries());
+            out(record, Message::Block(block));
             self.spare = Some(window.table);
         }
     }
@@ -372,20 +373,21 @@ impl GroupPlan {
     }
 }
 
-/// The tuple of a group: keys, then states.
-fn tuple(plan: &GroupPlan, rank: u64, entry: &[u64]) -> Tuple {
+/// The columns of the tuples of a window's groups, as its table holds them: keys, then states.
+fn columns(plan: &GroupPlan, rank: u64) -> Vec<BlockColumn> {
     let (first, last) = plan.key;
     // Columns are placed as in a row, whose key begins at word `first`; in an entry it begins at word 1.
     let keys = plan.keys.iter().map(|column| match (column, &plan.window) {
-        (Some(column), _) => column.shifted(first - 1).value(entry, &[]),
-        (None, Some((column, ordered, _))) => value_of_rank(column.ty, ordered.decreasing, rank),
-        (None, None) => Value::Uint(0),
+        (Some(column), _) => BlockColumn::Row(column.shifted(first - 1)),
+        (None, Some((column, ordered, _))) => {
+            BlockColumn::Same(value_of_rank(column.ty, ordered.decreasing, rank))
+        }
+        (None, None) => BlockColumn::Same(Value::Uint(0)),
     });
-    let states = &entry[1 + last - first..];
-    let states = plan.states.iter().zip(states).map(|(state, word)| {
-        bits::value(*word, state.ty).unwrap_or_else(|| Value::default_of(state.ty))
+    let states = plan.states.iter().zip(1 + last - first..).map(|(state, word)| {
+        BlockColumn::Row(Column { ty: state.ty, place: Place::Words { word } })
     });
-    Tuple { ordinal: entry[0], values: keys.chain(states).collect() }
+    keys.chain(states).collect()
 }
 
 #[inline]

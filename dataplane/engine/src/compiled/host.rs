@@ -9,10 +9,10 @@ use wt_wire::RecordRef;
 
 use super::rare::RareWalk;
 use super::sys;
-use super::words::{Class, value_of, words_of};
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
 use crate::packet::PacketBatch;
+use crate::words::{Class, value_of, words_of};
 
 /// No lack, as compiled code counts them.
 pub(super) const NONE: u64 = 0;

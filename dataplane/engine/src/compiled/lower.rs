@@ -15,9 +15,9 @@ use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host::{self, HostArg, HostNode, HostOp};
 use super::width::{TIME_BITS, significant_bits};
-use super::words::{Class, words_of};
 use crate::functions;
 use crate::packet::NS_PER_S;
+use crate::words::{Class, words_of};
 
 /// A header that nodes read.
 #[derive(Clone, Copy, Debug)]

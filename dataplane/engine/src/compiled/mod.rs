@@ -36,7 +36,6 @@ mod table;
 mod unit;
 mod walk;
 mod width;
-mod words;
 
 use std::sync::Arc;
 
@@ -69,6 +68,7 @@ use crate::packet::PacketBatch;
 use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
 use crate::window;
+use crate::words::{Column, value_of};
 
 /// Records that code runs over at a time. Their rows stay in the second-level cache.
 const RECORDS_MAX: usize = 1024;
@@ -510,7 +510,7 @@ fn take_values(
 ) {
     let Use::Values { keys } = plan.use_ else { return };
     for row in batch.rows.chunks_exact(batch.stride) {
-        let value = |(_, column): &(_, words::Column)| column.value(row, kept);
+        let value = |(_, column): &(_, Column)| column.value(row, kept);
         let (keys, args) = plan.columns.split_at(keys);
         let index = batch.index(row);
         let ordinal = batch.ordinal + index;
@@ -531,7 +531,7 @@ fn total(totals: &Totals, frame: &Frame, ordinal: Option<u64>) -> Option<Tuple> 
     let values = totals.states.iter().map(|state| {
         let is_count = state.kind == wt_plan::ir::AggKind::Count;
         let word = if is_count { matched } else { frame.words[state.at] };
-        words::value_of(state.ty, &[word, 0]).unwrap_or_else(|| Value::default_of(state.ty))
+        value_of(state.ty, &[word, 0]).unwrap_or_else(|| Value::default_of(state.ty))
     });
     Some(Tuple { ordinal: ordinal?, values: values.collect() })
 }

@@ -9,8 +9,8 @@ use super::emit::Unsupported;
 use super::frame::FrameLayout;
 use super::groups::KEY_WORDS_MAX;
 use super::width::significant_bits;
-use super::words::{Class, Column, Packer};
 use crate::lfta::Ahead;
+use crate::words::{Class, Column, Packer};
 
 /// Frame words of a query and what becomes of its tuples.
 pub(super) struct QueryPlan {

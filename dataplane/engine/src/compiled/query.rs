@@ -10,8 +10,8 @@ use super::frame;
 use super::host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
-use super::words::{Column, Place};
 use crate::lfta::Ahead;
+use crate::words::{Column, Place};
 
 const NO_ARGS: &[BlockArg] = &[];
 

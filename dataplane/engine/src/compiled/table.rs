@@ -72,11 +72,18 @@ impl WordTable {
         self.entries.chunks_exact(self.entry_words)
     }
 
-    /// Forgets the groups and keeps the memory.
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
+    /// Words of an entry.
+    pub(super) fn entry_words(&self) -> usize {
+        self.entry_words
+    }
+
+    /// Takes the words of every entry and forgets the groups. The index keeps its memory, and as much room as the entries took is
+    /// made for others.
+    pub(super) fn take_entries(&mut self) -> Vec<u64> {
         self.slots.fill(0);
         self.len = 0;
+        let room = Vec::with_capacity(self.entries.len());
+        std::mem::replace(&mut self.entries, room)
     }
 
     #[inline]
@@ -187,7 +194,7 @@ mod tests {
             let i = i as u64;
             assert_eq!(entry, [i, i % 97, i, 6]);
         }
-        table.clear();
+        assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         assert!(table.find(hasher.hash(&[1, 1]), &[1, 1], 7).1);
     }

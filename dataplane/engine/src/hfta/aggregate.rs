@@ -9,14 +9,16 @@
 //! Memory: the groups of the open windows, charged to the run's limit.
 
 use hashbrown::HashTable;
-use wt_catalog::Value;
+use wt_catalog::{Type, Value};
 use wt_plan::ir::{AggKind, OrderedColumn};
 use wt_plan::physical;
 
+use super::blocks::{self, ColumnTotal};
 use super::grouping::{Body, Intake, Results, Stop, kinds_over_columns};
 use super::share::{SeenInputs, Share};
 use super::windows::Windows;
 use super::{Context, Operator};
+use crate::block::Block;
 use crate::interp::TupleEnv;
 use crate::interp::env::Env;
 use crate::ledger::OperatorCounters;
@@ -45,6 +47,10 @@ pub(super) struct Aggregate {
     seen: Option<SeenInputs>,
     /// Its input sends each group of a window once, in order, so that every tuple is one: the kinds of its aggregates.
     whole_groups: Option<Vec<AggKind>>,
+    /// By output: the key or result that it is, and its type, when the rows of whole groups need nothing else.
+    passed: Option<Vec<(usize, Type)>>,
+    /// Aggregates over columns of the input, without keys.
+    totals: Option<Vec<ColumnTotal>>,
     /// Of the window that closed last.
     last_share: Share,
     windows: Windows<Groups>,
@@ -78,6 +84,37 @@ struct Group {
     body: Body,
 }
 
+impl Groups {
+    /// The group of the tuple at hand in a pattern, and whether it is new.
+    fn group(
+        &mut self,
+        intake: &Intake,
+        pattern: usize,
+        ordinal: u64,
+        results: &Results,
+    ) -> (&mut Group, bool) {
+        let Groups { index, groups, .. } = self;
+        let (hash, keys) = intake.key(pattern);
+        let pattern = pattern as u32;
+        let same = |&i: &usize| {
+            let group: &Group = &groups[i];
+            group.hash == hash && group.pattern == pattern && *group.body.keys == *keys
+        };
+        let (at, is_new) = match index.find(hash, same) {
+            Some(&at) => (at, false),
+            None => {
+                let at = groups.len();
+                groups.push(Group { hash, pattern, ordinal, body: results.body(&keys) });
+                index.insert_unique(hash, at, |&i: &usize| groups[i].hash);
+                (at, true)
+            }
+        };
+        let group = &mut groups[at];
+        group.ordinal = group.ordinal.min(ordinal);
+        (group, is_new)
+    }
+}
+
 impl Aggregate {
     pub(super) fn new(
         name: &str,
@@ -108,6 +145,8 @@ impl Aggregate {
             inputs: (0..frontiers).map(|_| input()).collect(),
             seen,
             whole_groups: gets_whole_groups.then(|| kinds_over_columns(plan)).flatten(),
+            passed: blocks::passed_columns(plan),
+            totals: blocks::totals_over_columns(plan),
             last_share: Share::default(),
             columns,
             windows: Windows::new(),
@@ -224,29 +263,13 @@ impl Aggregate {
     fn update(&mut self, ordinal: u64, cx: &mut Context<'_>) -> Result<(), MemoryExceeded> {
         self.has_grouped = true;
         self.counters.expanded += self.intake.patterns() as u64 - 1;
-        let Groups { index, groups, .. } = self.windows.of(&self.columns, self.intake.keys());
-        for number in 0..self.intake.patterns() {
-            let (hash, keys) = self.intake.key(number);
-            let pattern = number as u32;
-            let same = |&i: &usize| {
-                let group: &Group = &groups[i];
-                group.hash == hash && group.pattern == pattern && *group.body.keys == *keys
-            };
-            let at = match index.find(hash, same) {
-                Some(&at) => {
-                    self.counters.merged += 1;
-                    at
-                }
-                None => {
-                    let at = groups.len();
-                    groups.push(Group { hash, pattern, ordinal, body: self.results.body(&keys) });
-                    index.insert_unique(hash, at, |&i: &usize| groups[i].hash);
-                    self.counters.held += 1;
-                    at
-                }
-            };
-            let group = &mut groups[at];
-            group.ordinal = group.ordinal.min(ordinal);
+        let groups = self.windows.of(&self.columns, self.intake.keys());
+        for pattern in 0..self.intake.patterns() {
+            let (group, is_new) = groups.group(&self.intake, pattern, ordinal, &self.results);
+            match is_new {
+                true => self.counters.held += 1,
+                false => self.counters.merged += 1,
+            }
             let cell_bytes = size_of::<Group>();
             self.results.update(
                 &mut group.body,
@@ -324,6 +347,51 @@ impl Aggregate {
         self.send_row(tuple.ordinal, row, cx);
     }
 
+    /// Takes tuples that are whole groups.
+    fn whole_groups(&mut self, block: &Block, cx: &mut Context<'_>) {
+        if let Some(rows) = self.passed.as_ref().and_then(|columns| block.project(columns)) {
+            let count = block.len() as u64;
+            self.counters.input += count;
+            self.counters.output += count;
+            self.has_grouped |= count > 0;
+            cx.out.push(Message::Block(rows));
+            return;
+        }
+        block.tuples().for_each(|tuple| self.whole_group(tuple, cx));
+    }
+
+    fn block(
+        &mut self,
+        port: usize,
+        block: &Block,
+        cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        let totals = self.totals.as_deref().and_then(|totals| blocks::totals(block, totals));
+        match (totals, block.first_ordinal()) {
+            (Some(totals), Some(ordinal)) => self.totals(block.len(), &totals, ordinal, cx),
+            _ => block.each(|tuple| self.tuple(port, tuple, cx)),
+        }
+    }
+
+    /// Takes what so many tuples come to into the one group.
+    fn totals(
+        &mut self,
+        tuples: usize,
+        totals: &[(AggKind, Value)],
+        ordinal: u64,
+        cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        let tuples = tuples as u64;
+        self.has_grouped = true;
+        self.counters.input += tuples;
+        let groups = self.windows.of(&self.columns, &[]);
+        let (group, is_new) = groups.group(&self.intake, 0, ordinal, &self.results);
+        self.counters.held += u64::from(is_new);
+        self.counters.merged += tuples - u64::from(is_new);
+        let cell_bytes = size_of::<Group>();
+        self.results.merge(&mut group.body, totals, cell_bytes, &self.name, cx.memory)
+    }
+
     fn send_row(&mut self, ordinal: u64, row: Result<Box<[Value]>, Stop>, cx: &mut Context<'_>) {
         match row {
             Ok(values) => {
@@ -371,6 +439,11 @@ impl Operator for Aggregate {
                 self.packet(port, &tuple.values, cx)?;
             }
             Message::Tuple(tuple) => self.tuple(port, &tuple, cx)?,
+            Message::Block(block) if self.whole_groups.is_some() => self.whole_groups(&block, cx),
+            Message::Block(block) if self.tells_of_packets(port) => {
+                block.each(|tuple| self.packet(port, &tuple.values, cx))?;
+            }
+            Message::Block(block) => self.block(port, &block, cx)?,
             Message::Punctuation(bounds) => {
                 self.intake.begin();
                 let known = match &self.seen {

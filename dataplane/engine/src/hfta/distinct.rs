@@ -89,6 +89,11 @@ impl Operator for Distinct {
     ) -> Result<(), MemoryExceeded> {
         match message {
             Message::Tuple(tuple) => self.tuple(tuple, cx)?,
+            Message::Block(block) => {
+                for tuple in block.tuples() {
+                    self.tuple(tuple, cx)?;
+                }
+            }
             Message::Punctuation(bounds) => {
                 let known = self.columns.known(&bounds);
                 if self.frontier.advance_known(&self.columns, &known, true) {

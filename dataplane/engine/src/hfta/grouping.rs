@@ -247,6 +247,33 @@ impl Results {
         for ((spec, state), args) in updates {
             spec.update(state, args);
         }
+        self.charge(body, cell_bytes, name, memory)
+    }
+
+    /// Takes what aggregates come to over other tuples into a group, and charges what it grew.
+    pub(super) fn merge(
+        &self,
+        body: &mut Body,
+        partials: &[(AggKind, Value)],
+        cell_bytes: usize,
+        name: &str,
+        memory: &mut Memory,
+    ) -> Result<(), MemoryExceeded> {
+        for ((spec, state), (kind, partial)) in
+            self.specs.iter().zip(&mut body.states).zip(partials)
+        {
+            spec.merge(*kind, state, partial);
+        }
+        self.charge(body, cell_bytes, name, memory)
+    }
+
+    fn charge(
+        &self,
+        body: &mut Body,
+        cell_bytes: usize,
+        name: &str,
+        memory: &mut Memory,
+    ) -> Result<(), MemoryExceeded> {
         if body.bytes == 0 || self.states_grow {
             let bytes = body.measure(cell_bytes);
             if bytes > body.bytes {

@@ -208,6 +208,11 @@ impl Operator for Merge {
     ) -> Result<(), MemoryExceeded> {
         match message {
             Message::Tuple(tuple) => self.tuple(port, tuple, cx)?,
+            Message::Block(block) => {
+                for tuple in block.tuples() {
+                    self.tuple(port, tuple, cx)?;
+                }
+            }
             Message::Punctuation(bounds) => {
                 let Some((column, decreasing)) = self.column else { return Ok(()) };
                 let bound = bounds.into_iter().find(|(index, _)| *index as usize == column);

@@ -1,6 +1,7 @@
 //! The high-level part of a query: operators over streams, joined into a graph. One operator per file.
 
 mod aggregate;
+mod blocks;
 mod distinct;
 mod grouping;
 mod merge;

@@ -1,5 +1,7 @@
 //! Filter and project (gsql.md §10): tuples leave in the order they come, late ones unchanged.
 
+use std::convert::Infallible;
+
 use wt_catalog::Value;
 use wt_plan::ir::{Exprs, NodeId, Qual};
 
@@ -51,6 +53,19 @@ impl Select {
         Ok(Some(Tuple { ordinal: tuple.ordinal, values: values.into() }))
     }
 
+    fn tuple(&mut self, tuple: &Tuple, cx: &mut Context<'_>) {
+        self.counters.input += 1;
+        match self.project(tuple) {
+            Ok(Some(tuple)) => {
+                self.counters.output += 1;
+                cx.out.push(Message::Tuple(tuple));
+            }
+            Ok(None) => self.counters.filtered += 1,
+            Err(Lack::Absent) => self.counters.absent += 1,
+            Err(Lack::Failed) => self.counters.failed += 1,
+        }
+    }
+
     /// The ordered outputs at the bounds of the input.
     fn map_bounds(&mut self, bounds: &[(u32, Value)]) -> Vec<(u32, Value)> {
         let env = TupleEnv(bounds);
@@ -74,17 +89,12 @@ impl Operator for Select {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded> {
         match message {
-            Message::Tuple(tuple) => {
-                self.counters.input += 1;
-                match self.project(&tuple) {
-                    Ok(Some(tuple)) => {
-                        self.counters.output += 1;
-                        cx.out.push(Message::Tuple(tuple));
-                    }
-                    Ok(None) => self.counters.filtered += 1,
-                    Err(Lack::Absent) => self.counters.absent += 1,
-                    Err(Lack::Failed) => self.counters.failed += 1,
-                }
+            Message::Tuple(tuple) => self.tuple(&tuple, cx),
+            Message::Block(block) => {
+                let Ok(()) = block.each(|tuple| {
+                    self.tuple(tuple, cx);
+                    Ok::<_, Infallible>(())
+                });
             }
             Message::Punctuation(bounds) => {
                 let mapped = self.map_bounds(&bounds);

@@ -277,6 +277,7 @@ impl Operator for Session {
     ) -> Result<(), MemoryExceeded> {
         match message {
             Message::Tuple(tuple) => self.tuple(&tuple, cx)?,
+            Message::Block(block) => block.each(|tuple| self.tuple(tuple, cx))?,
             Message::Punctuation(bounds) => {
                 if let Some((_, value)) = bounds.iter().find(|(column, _)| *column == self.time)
                     && let Some(units) = value.as_i128()

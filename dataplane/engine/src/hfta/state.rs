@@ -94,6 +94,15 @@ impl StateSpec {
         }
     }
 
+    /// Takes what an aggregate of a kind that every backend has comes to over other tuples.
+    pub(super) fn merge(&self, kind: AggKind, state: &mut State, partial: &Value) {
+        let State::Basic(value) = state else { return };
+        match value {
+            Some(value) => basic::merge(kind, value, self.ty, partial),
+            None => *value = Some(self.initial(AggKind::Sum, partial)),
+        }
+    }
+
     /// The result of a group.
     pub(super) fn output(&self, state: &State) -> Result<Value, Lack> {
         match state {

@@ -1,5 +1,6 @@
 //! Operators, message by message.
 
+mod blocks;
 mod seen;
 mod session;
 
@@ -78,8 +79,12 @@ fn show(messages: &[Message]) -> String {
         Value::Float(f) => f.to_string(),
         value => value.as_u64().unwrap().to_string(),
     };
+    let row = |tuple: &Tuple| tuple.values.iter().map(number).collect::<Vec<_>>().join(",");
     let one = |message: &Message| match message {
-        Message::Tuple(tuple) => tuple.values.iter().map(number).collect::<Vec<_>>().join(","),
+        Message::Tuple(tuple) => row(tuple),
+        Message::Block(block) => {
+            block.tuples().map(|tuple| row(&tuple)).collect::<Vec<_>>().join(" ")
+        }
         Message::Punctuation(bounds) => {
             let bounds: Vec<_> =
                 bounds.iter().map(|(c, v)| format!("{c}>={}", number(v))).collect();

@@ -69,6 +69,7 @@ fn show(messages: &[(u32, Message)]) -> String {
                 bounds.iter().map(|(c, v)| format!("{c}>={}", v.as_u64().unwrap())).collect();
             bounds.join(",")
         }
+        Message::Block(block) => format!("{} rows", block.len()),
         Message::Flush => "flush".to_owned(),
         Message::End => "end".to_owned(),
     };

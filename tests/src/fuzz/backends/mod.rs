@@ -139,6 +139,11 @@ pub fn feed(
         }
     }
     backend.finish(&mut |query, message| messages.push((query, message)));
+    // Backends differ in what they put into blocks.
+    let one_by_one = |(query, message): (u32, Message)| {
+        message.one_by_one().into_iter().map(move |message| (query, message))
+    };
+    let messages = messages.into_iter().flat_map(one_by_one).collect();
     let tuples = (0..queries).map(|query| backend.tuples(query as u32)).collect();
     Ok(Seen { messages, packets: backend.packets(), tuples })
 }

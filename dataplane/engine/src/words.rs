@@ -8,7 +8,7 @@ use crate::interp::bits;
 
 /// How a value of a type is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// One word, the pattern that [`Value::as_u64`] gives; floats by their bits.
     Word,
     /// Two words, the more significant first.
@@ -22,7 +22,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) fn of(ty: Type) -> Self {
+    pub(crate) fn of(ty: Type) -> Self {
         match ty {
             Type::Ipv6 => Class::Ipv6,
             Type::Inet => Class::Inet,
@@ -33,7 +33,7 @@ impl Class {
     }
 
     /// Words of a value.
-    pub(super) fn words(self) -> usize {
+    pub(crate) fn words(self) -> usize {
         match self {
             Class::Word | Class::Kept => 1,
             Class::Ipv6 | Class::Bytes => 2,
@@ -43,7 +43,7 @@ impl Class {
 }
 
 /// The words of a value; `None` for bytes and prefixes, which the host keeps.
-pub(super) fn words_of(value: &Value) -> Option<[u64; 3]> {
+pub(crate) fn words_of(value: &Value) -> Option<[u64; 3]> {
     let halves = |a: Ipv6Addr| [(u128::from(a) >> 64) as u64, u128::from(a) as u64];
     Some(match *value {
         Value::Float(f) => [f.to_bits(), 0, 0],
@@ -61,7 +61,7 @@ pub(super) fn words_of(value: &Value) -> Option<[u64; 3]> {
 }
 
 /// The value of a type from its words; bytes and prefixes have none.
-pub(super) fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
+pub(crate) fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
     let v6 = |high: u64, low: u64| Ipv6Addr::from(u128::from(high) << 64 | u128::from(low));
     Some(match Class::of(ty) {
         Class::Word if ty == Type::Float => Value::Float(f64::from_bits(words[0])),
@@ -75,7 +75,7 @@ pub(super) fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
 
 /// Where a column lies in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// `bits` bits of a word that it shares.
     Field { word: usize, shift: u32, bits: u32 },
     /// Whole words: one, or the two of an IPV6.
@@ -88,21 +88,21 @@ pub(super) enum Place {
 
 /// A column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) ty: Type,
-    pub(super) place: Place,
+pub(crate) struct Column {
+    pub(crate) ty: Type,
+    pub(crate) place: Place,
 }
 
 /// Lays columns out from a given word on, small ones packed together.
 #[derive(Debug)]
-pub(super) struct Packer {
+pub(crate) struct Packer {
     next: usize,
     /// A shared word and its bits used.
     open: Option<(usize, u32)>,
 }
 
 impl Packer {
-    pub(super) fn new(first_word: usize) -> Self {
+    pub(crate) fn new(first_word: usize) -> Self {
         Self { next: first_word, open: None }
     }
 
@@ -125,7 +125,7 @@ impl Packer {
     }
 
     /// Places a column whose values have at most `bits` significant bits.
-    pub(super) fn place(&mut self, ty: Type, bits: u32) -> Column {
+    pub(crate) fn place(&mut self, ty: Type, bits: u32) -> Column {
         let place = match Class::of(ty) {
             Class::Word if bits <= 32 => {
                 let (word, shift) = self.field(bits.max(1));
@@ -144,19 +144,19 @@ impl Packer {
     }
 
     /// Places a column in words of its own.
-    pub(super) fn place_whole(&mut self, ty: Type) -> Column {
+    pub(crate) fn place_whole(&mut self, ty: Type) -> Column {
         self.place(ty, 64)
     }
 
     /// The first word behind all columns.
-    pub(super) fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.next
     }
 }
 
 impl Column {
     /// The column in a row whose words begin `by` words later.
-    pub(super) fn shifted(self, by: usize) -> Self {
+    pub(crate) fn shifted(self, by: usize) -> Self {
         let place = match self.place {
             Place::Field { word, shift, bits } => Place::Field { word: word - by, shift, bits },
             Place::Words { word } => Place::Words { word: word - by },
@@ -169,7 +169,7 @@ impl Column {
     }
 
     /// The first word of a column that has words of its own.
-    pub(super) fn value_word(&self, row: &[u64]) -> u64 {
+    pub(crate) fn value_word(&self, row: &[u64]) -> u64 {
         match self.place {
             Place::Words { word } | Place::Kept { word } | Place::Inet { word, .. } => row[word],
             Place::Field { word, shift, bits } => row[word] >> shift & (u64::MAX >> (64 - bits)),
@@ -177,7 +177,7 @@ impl Column {
     }
 
     /// The value of the column in a row; `kept` are the values that the host keeps.
-    pub(super) fn value(&self, row: &[u64], kept: &[Value]) -> Value {
+    pub(crate) fn value(&self, row: &[u64], kept: &[Value]) -> Value {
         let read = || {
             Some(match self.place {
                 Place::Field { word, shift, bits } => {
@@ -193,6 +193,21 @@ impl Column {
             })
         };
         read().unwrap_or_else(|| Value::default_of(self.ty))
+    }
+}
+
+#[cfg(test)]
+impl Column {
+    /// Puts the words of a value into a row of zeros.
+    pub(crate) fn put(&self, row: &mut [u64], words: [u64; 3]) {
+        match self.place {
+            Place::Field { word, shift, .. } => row[word] |= words[0] << shift,
+            Place::Words { word } | Place::Kept { word } => row[word] = words[0],
+            Place::Inet { word, family_word, family_shift } => {
+                row[family_word] |= u64::from(words[0] == 6) << family_shift;
+                row[word..word + 2].copy_from_slice(&words[1..]);
+            }
+        }
     }
 }
 
@@ -223,14 +238,7 @@ mod tests {
         ];
         for (column, value) in columns.iter().zip(&values) {
             let words = words_of(value).unwrap();
-            match column.place {
-                Place::Field { word, shift, .. } => row[word] |= words[0] << shift,
-                Place::Words { word } | Place::Kept { word } => row[word] = words[0],
-                Place::Inet { word, family_word, family_shift } => {
-                    row[family_word] |= u64::from(words[0] == 6) << family_shift;
-                    row[word..word + 2].copy_from_slice(&words[1..]);
-                }
-            }
+            column.put(&mut row, words);
         }
         for (column, value) in columns.iter().zip(&values) {
             assert_eq!(column.value(&row, &[]), *value);

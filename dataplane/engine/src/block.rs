@@ -1,0 +1,134 @@
+//! Tuples of a stream as rows of words: the groups of a window leave their table as they lie there.
+
+use std::sync::Arc;
+
+use wt_catalog::{Type, Value};
+
+use crate::tuple::Tuple;
+use crate::words::{Column, Place};
+
+/// Consecutive tuples of a stream. A clone shares the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    columns: Arc<[BlockColumn]>,
+    /// Words of a row, the first of which is the ordinal.
+    stride: usize,
+    words: Arc<Vec<u64>>,
+}
+
+/// A column of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BlockColumn {
+    /// Words of each row.
+    Row(Column),
+    /// The same value in every row.
+    Same(Value),
+}
+
+impl Block {
+    /// A block of rows, each an ordinal and then words as `columns` places them. No column may be kept by a host.
+    pub(crate) fn new(columns: Vec<BlockColumn>, stride: usize, words: Vec<u64>) -> Self {
+        debug_assert!(words.len().is_multiple_of(stride));
+        Self { columns: columns.into(), stride, words: words.into() }
+    }
+
+    /// How many tuples.
+    pub fn len(&self) -> usize {
+        self.words.len() / self.stride
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    fn rows(&self) -> std::slice::ChunksExact<'_, u64> {
+        self.words.chunks_exact(self.stride)
+    }
+
+    /// The least ordinal.
+    pub(crate) fn first_ordinal(&self) -> Option<u64> {
+        self.rows().map(|row| row[0]).min()
+    }
+
+    /// The tuples.
+    pub fn tuples(&self) -> impl Iterator<Item = Tuple> + '_ {
+        self.rows().map(|row| {
+            let values = self.columns.iter().map(|column| column.value(row)).collect();
+            Tuple { ordinal: row[0], values }
+        })
+    }
+
+    /// Calls `take` with each tuple in turn, until it fails.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub(crate) fn each<E>(&self, mut take: impl FnMut(&Tuple) -> Result<(), E>) -> Result<(), E> {
+        let values = self.columns.iter().map(|_| Value::Bool(false)).collect();
+        // One tuple whose values are replaced: rows cost no memory of their own.
+        let mut tuple = Tuple { ordinal: 0, values };
+        for row in self.rows() {
+            tuple.ordinal = row[0];
+            for (value, column) in tuple.values.iter_mut().zip(&*self.columns) {
+                *value = column.value(row);
+            }
+            take(&tuple)?;
+        }
+        Ok(())
+    }
+
+    /// The type of a column whose rows are numbers of one word.
+    pub(crate) fn number_type(&self, column: usize) -> Option<Type> {
+        match self.columns.get(column)? {
+            BlockColumn::Row(Column { ty, place: Place::Words { .. } | Place::Field { .. } })
+                if ty.is_integer() =>
+            {
+                Some(*ty)
+            }
+            _ => None,
+        }
+    }
+
+    /// Folds the numbers of a column, as [`Value::as_u64`] gives them.
+    pub(crate) fn fold(&self, column: usize, first: u64, fold: impl Fn(u64, u64) -> u64) -> u64 {
+        let Some(BlockColumn::Row(Column { ty, place })) = self.columns.get(column) else {
+            return first;
+        };
+        match place {
+            // By far the most frequent.
+            Place::Words { word } if ty.bits() == Some(64) => {
+                self.rows().fold(first, |state, row| fold(state, row[*word]))
+            }
+            _ => {
+                let column = Column { ty: *ty, place: *place };
+                self.rows().fold(first, |state, row| {
+                    let number = column.value(row, &[]).as_u64().unwrap_or_default();
+                    fold(state, number)
+                })
+            }
+        }
+    }
+
+    /// The same rows with other columns: each names one of these, and the type it is to have. Nothing if one has not got it.
+    pub(crate) fn project(&self, wanted: &[(usize, Type)]) -> Option<Block> {
+        let of = |(index, ty): &(usize, Type)| {
+            let column = self.columns.get(*index)?;
+            let same_words = match column {
+                BlockColumn::Row(column) => column.ty == *ty,
+                BlockColumn::Same(_) => true,
+            };
+            same_words.then(|| column.clone())
+        };
+        let columns: Option<Vec<_>> = wanted.iter().map(of).collect();
+        Some(Block { columns: columns?.into(), stride: self.stride, words: self.words.clone() })
+    }
+}
+
+impl BlockColumn {
+    fn value(&self, row: &[u64]) -> Value {
+        match self {
+            BlockColumn::Row(column) => column.value(row, &[]),
+            BlockColumn::Same(value) => value.clone(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Blocks of tuples taken by the columns that they have, without making tuples of them.
+
+use wt_catalog::{Type, Value};
+use wt_plan::ir::{AggKind, NodeId, Op};
+use wt_plan::physical::{self, HftaAggFunction};
+
+use crate::block::Block;
+use crate::interp::bits;
+
+/// By output of an aggregation: the key or result that it is, and its type. Nothing when a row takes more to make, or less than all
+/// groups have one.
+pub(super) fn passed_columns(plan: &physical::Aggregate) -> Option<Vec<(usize, Type)>> {
+    let ty = |column: usize| match column.checked_sub(plan.keys.len()) {
+        None => plan.key_types.get(column).copied(),
+        Some(agg) => plan.aggs.get(agg).map(|agg| agg.ty),
+    };
+    let column = |node: &NodeId| match plan.post.nodes[node.0 as usize].op {
+        Op::Input(column) => Some((column as usize, ty(column as usize)?)),
+        _ => None,
+    };
+    let columns = plan.outputs.iter().map(column).collect();
+    if plan.having.is_empty() { columns } else { None }
+}
+
+/// An aggregate over a column of the input.
+pub(super) struct ColumnTotal {
+    kind: AggKind,
+    /// Counting needs none.
+    column: Option<usize>,
+    /// Of the result.
+    ty: Type,
+}
+
+/// The aggregates of a plan without keys or quals, where all are over columns of the input and yield numbers.
+pub(super) fn totals_over_columns(plan: &physical::Aggregate) -> Option<Vec<ColumnTotal>> {
+    let is_plain = plan.keys.is_empty()
+        && plan.patterns == [0]
+        && plan.quals.is_empty()
+        && !plan.real_time
+        && plan.seen.is_none();
+    if !is_plain {
+        return None;
+    }
+    let total = |agg: &physical::HftaAgg| {
+        let HftaAggFunction::Basic(kind) = agg.function else { return None };
+        if agg.distinct || !agg.ty.is_integer() {
+            return None;
+        }
+        let column = match agg.args[..] {
+            [] if kind == AggKind::Count => None,
+            [node] => match plan.exprs.nodes[node.0 as usize].op {
+                Op::Input(column) => Some(column as usize),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(ColumnTotal { kind, column, ty: agg.ty })
+    };
+    plan.aggs.iter().map(total).collect()
+}
+
+/// What aggregates come to over a block that is not empty; nothing when a column does not hold numbers.
+pub(super) fn totals(block: &Block, totals: &[ColumnTotal]) -> Option<Vec<(AggKind, Value)>> {
+    let total = |total: &ColumnTotal| {
+        let value = match total.column {
+            Some(column) if total.kind != AggKind::Count => {
+                let ty = block.number_type(column)?;
+                // What is cut to another type at each step need not come to what is cut at the end; sums do.
+                if ty != total.ty && total.kind != AggKind::Sum {
+                    return None;
+                }
+                folded(block, column, ty, total.kind)?
+            }
+            Some(_) | None => Value::Uint(block.len() as u64),
+        };
+        Some((total.kind, value))
+    };
+    totals.iter().map(total).collect()
+}
+
+fn folded(block: &Block, column: usize, ty: Type, kind: AggKind) -> Option<Value> {
+    let signed = ty.is_signed();
+    // Order-preserving between signed and unsigned numbers.
+    let flip = if signed { 1 << 63 } else { 0 };
+    let word = match kind {
+        AggKind::Count | AggKind::Sum => {
+            let sum = block.fold(column, 0, u64::wrapping_add);
+            // Of all bits: the result wraps by its own width.
+            return Some(if signed { Value::Int(sum as i64) } else { Value::Uint(sum) });
+        }
+        AggKind::Min => block.fold(column, u64::MAX, |a, b| a.min(b ^ flip)) ^ flip,
+        AggKind::Max => block.fold(column, 0, |a, b| a.max(b ^ flip)) ^ flip,
+        AggKind::BitAnd => block.fold(column, u64::MAX, |a, b| a & b),
+        AggKind::BitOr => block.fold(column, 0, |a, b| a | b),
+        AggKind::BitXor => block.fold(column, 0, |a, b| a ^ b),
+    };
+    bits::value(word, ty)
+}
