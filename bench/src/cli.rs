@@ -43,6 +43,8 @@ pub enum Command {
     Memory(MemoryArgs),
     /// Time of a query on a capture of 100 packets, against tcpdump
     Startup(StartupArgs),
+    /// Fit what each kind of work costs on this machine, for `wiretable explain --calibration FILE`
+    Calibrate(CalibrateArgs),
 }
 
 /// How long a trace is.
@@ -270,6 +272,39 @@ pub struct StartupArgs {
     /// Runs of each program
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub runs: u32,
+}
+
+/// `wt-bench calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// The command that is measured [default: beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub wiretable: Option<PathBuf>,
+    /// Where traces are kept while it runs
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub dir: PathBuf,
+    /// Where the table of costs is written, `-` for standard output
+    #[arg(short = 'o', long = "output", value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// Write a report of each query, fitted or held back, to this folder
+    #[arg(long, value_name = "DIR")]
+    pub results: Option<PathBuf>,
+    /// Packets of each trace
+    #[arg(long, default_value = "150k", value_parser = calibration_packets)]
+    pub packets: u64,
+    /// Runs of each query
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// The core that everything runs on [default: the last]
+    #[arg(long)]
+    pub core: Option<usize>,
+}
+
+fn calibration_packets(text: &str) -> Result<u64, String> {
+    match amount::parse(text) {
+        Ok(packets @ 20_000..=20_000_000) => Ok(packets),
+        _ => Err("a number of packets is from 20k to 20M".to_owned()),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,5 +1,9 @@
 //! The commands that measure.
 
+mod calibrate;
+
+pub use calibrate::calibrate;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

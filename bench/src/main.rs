@@ -53,6 +53,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Flows(args) => commands::flows(&args)?,
         Command::Memory(args) => commands::memory(&args)?,
         Command::Startup(args) => commands::startup(&args)?,
+        Command::Calibrate(args) => commands::calibrate(&args)?,
     }
     Ok(())
 }

@@ -3,6 +3,11 @@
 //! ```toml
 //! title = "Top talkers"
 //! memory = "256MiB"                       # bound on query state; default 1GiB
+//! capacity = "10Mpps"                     # refuse what this machine cannot carry at this rate
+//! calibration = "edge-costs.toml"         # costs of wt-bench calibrate, instead of those shipped; relative to this file
+//!
+//! [traffic]                               # what capacity assumes: packet_bytes, window_packets, groups, matched
+//! groups = 1000000
 //!
 //! [[source]]
 //! interface = "edge"                      # default: default
@@ -27,8 +32,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use wt_plan::capacity::Rate;
 
-use crate::cli::{Format, parse_bytes};
+use crate::cli::{AdmissionArgs, COUNT_MAX, Format, ModelArgs, TrafficArgs, parse_bytes};
 use crate::failure::Failure;
 use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
 
@@ -49,6 +55,8 @@ pub struct Batch {
     pub library: Option<PathBuf>,
     /// Memory bound of the batch.
     pub memory_bytes_max: u64,
+    /// What it has to carry.
+    pub admission: AdmissionArgs,
     /// Damage in traces is no failure.
     pub lenient: bool,
     /// Where results go.
@@ -74,6 +82,12 @@ struct Config {
     #[serde(default)]
     memory: Option<String>,
     #[serde(default)]
+    capacity: Option<String>,
+    #[serde(default)]
+    calibration: Option<PathBuf>,
+    #[serde(default)]
+    traffic: TrafficConfig,
+    #[serde(default)]
     lenient: bool,
     #[serde(default)]
     protocols: Vec<PathBuf>,
@@ -87,6 +101,32 @@ struct Config {
     sets: BTreeMap<String, SetConfig>,
     #[serde(default)]
     query: Vec<QueryConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrafficConfig {
+    packet_bytes: Option<u32>,
+    window_packets: Option<u64>,
+    groups: Option<u64>,
+    matched: Option<f64>,
+}
+
+impl TrafficConfig {
+    fn checked(&self) -> Result<TrafficArgs, String> {
+        let of = |name: &str, fits: bool, range: &str| match fits {
+            true => Ok(()),
+            false => Err(format!("traffic.{name} is not {range}")),
+        };
+        let counts = |n: Option<u64>| n.is_none_or(|n| (1..=COUNT_MAX).contains(&n));
+        let bytes = self.packet_bytes.is_none_or(|n| (1..=262_144).contains(&n));
+        of("packet_bytes", bytes, "from 1 to 262144")?;
+        of("window_packets", counts(self.window_packets), "from 1 to 1000000000000")?;
+        of("groups", counts(self.groups), "from 1 to 1000000000000")?;
+        of("matched", self.matched.is_none_or(|s| (0.0..=1.0).contains(&s)), "from 0 to 1")?;
+        let Self { packet_bytes, window_packets, groups, matched } = *self;
+        Ok(TrafficArgs { packet_bytes, window_packets, groups, matched })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,6 +187,11 @@ impl Batch {
         }
         let memory_bytes_max =
             parse_bytes(config.memory.as_deref().unwrap_or("1GiB")).map_err(&refuse)?;
+        let capacity = config.capacity.as_deref().map(str::parse::<Rate>).transpose();
+        let capacity = capacity.map_err(|error| refuse(format!("capacity: {error}")))?;
+        let traffic = config.traffic.checked().map_err(&refuse)?;
+        let calibration = config.calibration.map(|path| base.join(path));
+        let admission = AdmissionArgs { capacity, model: ModelArgs { calibration, traffic } };
 
         let mut queries = String::new();
         let mut sinks = Vec::new();
@@ -203,6 +248,7 @@ impl Batch {
             protocols: config.protocols.iter().map(|p| base.join(p)).collect(),
             library: config.library.map(|l| base.join(l)),
             memory_bytes_max,
+            admission,
             lenient: config.lenient,
             sinks,
         })
@@ -294,6 +340,10 @@ mod tests {
             ("[[query]]\nname='a'", "exactly one of `text` and `file`"),
             ("", "no [[query]]"),
             ("memory = 'lots'\n[[query]]\ntext='SELECT count(*) FROM tcp'", "not a size"),
+            ("capacity = 'fast'\n[[query]]\ntext='SELECT count(*) FROM tcp'", "not a rate"),
+            ("[traffic]\ngroups = 0\n[[query]]\ntext='SELECT count(*) FROM tcp'", "traffic.groups"),
+            ("[traffic]\nmatched = 2.0\n[[query]]\ntext='SELECT 1 FROM tcp'", "traffic.matched"),
+            ("[traffic]\nsize = 1\n[[query]]\ntext='SELECT 1 FROM tcp'", "unknown field"),
             ("[[query]]\ntext='SELECT count(*) FROM tcp'\nsink={path='x.csv'}", "no name"),
             (
                 "[[query]]\nname='a'\ntext='SELECT count(*) FROM tcp'\nsink={path='x', format='xml'}",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wt_plan::capacity::{Rate, Traffic};
 
 /// SQL over packets.
 #[derive(Debug, Parser)]
@@ -96,6 +97,9 @@ pub struct QueryArgs {
     /// How the run is bounded and reported.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Whether it is admitted.
+    #[command(flatten)]
+    pub admission: AdmissionArgs,
 }
 
 const QUERY_HELP: &str = "\
@@ -115,6 +119,83 @@ pub struct LimitArgs {
     #[command(flatten)]
     pub report: ReportArgs,
 }
+
+/// Admission control.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Capacity")]
+pub struct AdmissionArgs {
+    /// Refuse what this machine cannot carry at a rate, e.g. 10Mpps or 40Gbit/s, with the arithmetic
+    #[arg(long, value_name = "RATE")]
+    pub capacity: Option<Rate>,
+    /// What costs follow from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// What predictions follow from.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Capacity")]
+pub struct ModelArgs {
+    /// Costs that `wt-bench calibrate` has written [default: those shipped, times the speed of this machine]
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// What is assumed of the traffic.
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+}
+
+impl ModelArgs {
+    /// Whether anything is said.
+    pub fn is_given(&self) -> bool {
+        self.calibration.is_some() || self.traffic != TrafficArgs::default()
+    }
+}
+
+/// What is assumed of the traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Capacity")]
+pub struct TrafficArgs {
+    /// Mean length of a packet [default: 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    pub packet_bytes: Option<u32>,
+    /// Packets that come in a window, or in all where there is none, e.g. 5M [default: 1M, or 10 of each group]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub window_packets: Option<u64>,
+    /// Distinct groups of a window, e.g. 100k [default: 10k]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub groups: Option<u64>,
+    /// Share of the packets that match a query, from 0 to 1 [default: by its conditions]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub matched: Option<f64>,
+}
+
+impl TrafficArgs {
+    /// These, or where they are not given, others.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            packet_bytes: self.packet_bytes.or(other.packet_bytes),
+            window_packets: self.window_packets.or(other.window_packets),
+            groups: self.groups.or(other.groups),
+            matched: self.matched.or(other.matched),
+        }
+    }
+
+    /// With the defaults. A window of many groups has several packets of each.
+    pub fn traffic(self) -> Traffic {
+        let default = Traffic::default();
+        let groups = self.groups.map_or(default.groups, |n| n as f64);
+        let packets = default.window_packets.max(PACKETS_PER_GROUP * groups);
+        Traffic {
+            packet_bytes: self.packet_bytes.map_or(default.packet_bytes, f64::from),
+            window_packets: self.window_packets.map_or(packets, |n| n as f64),
+            groups,
+            matched: self.matched,
+        }
+    }
+}
+
+/// What a group of a window has at least, when nothing is said of its packets.
+const PACKETS_PER_GROUP: f64 = 10.0;
 
 /// Reports.
 #[derive(Clone, Copy, Debug, Args)]
@@ -142,9 +223,14 @@ const CORES_MAX: i64 = 1024;
 impl ReportArgs {
     /// How many threads may read.
     pub fn cores(&self) -> usize {
-        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        self.cores.map_or_else(available, usize::from)
+        cores_or_all(self.cores)
     }
+}
+
+/// So many cores, or those of this machine.
+pub fn cores_or_all(given: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    given.map_or_else(available, usize::from)
 }
 
 /// What runs LFTA programs.
@@ -189,6 +275,9 @@ pub struct RunArgs {
     /// What is reported, and what counts as a failure.
     #[command(flatten)]
     pub report: ReportArgs,
+    /// Whether it is admitted.
+    #[command(flatten)]
+    pub admission: AdmissionArgs,
 }
 
 /// `wiretable explain`.
@@ -198,7 +287,9 @@ Examples:
   wiretable explain 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb'
   wiretable explain --verbose -f queries.gsql -i eth0 -i eth1
   wiretable explain --code \"SELECT count(*) FROM packet WHERE pcap_filter('udp port 53')\"
-  wiretable explain --code=machine 'SELECT count(*) FROM tcp WHERE destPort = 443'")]
+  wiretable explain --code=machine 'SELECT count(*) FROM tcp WHERE destPort = 443'
+  wiretable explain --capacity --rate 10Mpps --groups 1M 'SELECT destIP, count(*) FROM ip GROUP BY destIP'
+  wiretable explain --analyze -r trace.pcap 'SELECT destIP, count(*) FROM ip GROUP BY destIP'")]
 pub struct ExplainArgs {
     /// Text and parameters.
     #[command(flatten)]
@@ -215,6 +306,48 @@ pub struct ExplainArgs {
     /// Print the LFTA programs: in the intermediate representation, or as the machine code made of it for Ethernet
     #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "ir")]
     pub code: Option<CodeArg>,
+    /// Predict ns per packet, packets per second, cores and memory; with a RATE, fail when this machine cannot carry it
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, help_heading = "Capacity")]
+    pub capacity: Option<Option<Rate>>,
+    /// Run the text over traces, print no rows, and show what was predicted beside what was counted and measured
+    #[arg(long, requires = "read", help_heading = "Capacity")]
+    pub analyze: bool,
+    /// The traces of --analyze. With --capacity: take sizes and tuples from them instead of assumptions
+    #[arg(
+        short = 'r',
+        long = "read",
+        value_name = "[NAME=]TRACE",
+        conflicts_with = "interfaces",
+        help_heading = "Capacity"
+    )]
+    pub read: Vec<String>,
+    /// Show how many cores a rate needs, e.g. 10Mpps or 40Gbit/s
+    #[arg(long, value_name = "RATE", help_heading = "Capacity")]
+    pub rate: Option<Rate>,
+    /// Cores that the batch may use [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CORES_MAX), help_heading = "Capacity")]
+    pub cores: Option<u16>,
+    /// Memory that operators may take
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = parse_bytes, help_heading = "Capacity")]
+    pub memory: u64,
+    /// Print the capacity as JSON, with the amount of each kind of work
+    #[arg(long, help_heading = "Capacity")]
+    pub json: bool,
+    /// What costs follow from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+impl ExplainArgs {
+    /// Whether anything is asked that the plan alone does not answer.
+    pub fn wants_capacity(&self) -> bool {
+        self.analyze
+            || self.capacity.is_some()
+            || self.rate.is_some()
+            || self.cores.is_some()
+            || self.json
+            || self.model.is_given()
+    }
 }
 
 /// A form of an LFTA program.
@@ -298,6 +431,34 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is not a size; write for example 512MiB or 1GiB"))
 }
 
+/// Reads `10k`, `5M`, `1000`: a number above 0.
+fn parse_count(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" => Some(1),
+        "k" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        _ => None,
+    };
+    let count = factor.and_then(|factor: u64| number.parse::<u64>().ok()?.checked_mul(factor));
+    match count {
+        Some(count @ 1..=COUNT_MAX) => Ok(count),
+        _ => Err(format!("`{text}` is not a number from 1 to 1000G; write for example 10k or 5M")),
+    }
+}
+
+/// No window has more packets or groups: three hours at 100 million packets per second.
+pub const COUNT_MAX: u64 = 1_000_000_000_000;
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(format!("`{text}` is not a share from 0 to 1; write for example 0.25")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,5 +478,18 @@ mod tests {
         assert!(parse_bytes("12parsec").is_err());
         assert!(parse_bytes("99999999999GiB").is_err());
         assert!(parse_bytes("").is_err());
+    }
+
+    #[test]
+    fn counts_read_with_units() {
+        assert_eq!(parse_count("5M"), Ok(5_000_000));
+        assert_eq!(parse_count("7"), Ok(7));
+        for text in ["", "0", "k", "1.5M", "-1", "5 M", "99999999999G", "1001G"] {
+            assert!(parse_count(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_share("0.25"), Ok(0.25));
+        for text in ["", "2", "-0.1", "nan", "half"] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
     }
 }

@@ -133,7 +133,8 @@ fn late_warning(report: &RunReport) -> Option<String> {
     })
 }
 
-fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText) -> Failure {
+/// Why a run failed, with its place in the query text where it has one.
+pub fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText) -> Failure {
     if let EngineError::Setup(setup) = &error
         && let Some(diagnostic) = blame::of_start(compiled, setup, error.hint())
     {

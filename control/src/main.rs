@@ -2,6 +2,7 @@
 
 mod batch;
 mod blame;
+mod capacity;
 mod cli;
 mod commands;
 mod execute;

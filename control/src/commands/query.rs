@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
-use crate::cli::{Format, QueryArgs};
+use crate::capacity::admit_batch;
+use crate::cli::{AdmissionArgs, Format, QueryArgs};
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
 use crate::output::{Route, Target, choose_format};
@@ -24,6 +26,9 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     };
     let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
     let routes = routes(&compiled.physical.outputs, args)?;
+    let machine =
+        Machine { cores: args.limits.report.cores(), memory_bytes_max: args.limits.memory };
+    admit_batch(&args.admission, &AdmissionArgs::default(), machine, &compiled, &catalog)?;
     let settings = RunSettings {
         memory_bytes_max: args.limits.memory,
         lenient: args.limits.report.lenient,

@@ -1,8 +1,10 @@
 //! `wiretable run`: a batch from a configuration file.
 
+use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
 use crate::batch::Batch;
+use crate::capacity::admit_batch;
 use crate::cli::RunArgs;
 use crate::commands::query::route;
 use crate::execute::{RunSettings, execute};
@@ -26,6 +28,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let compiled = session::compile(&catalog, &batch.text, &interfaces, &options)?;
     let routes = routes(&compiled.physical.outputs, &batch)?;
+    let machine = Machine { cores: args.report.cores(), memory_bytes_max: batch.memory_bytes_max };
+    admit_batch(&args.admission, &batch.admission, machine, &compiled, &catalog)?;
     let settings = RunSettings {
         memory_bytes_max: batch.memory_bytes_max,
         lenient: args.report.lenient || batch.lenient,

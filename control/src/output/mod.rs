@@ -40,6 +40,8 @@ pub enum Target {
     Stdout,
     /// A file.
     File(PathBuf),
+    /// Nowhere: rows are made and thrown away, for measurements.
+    Nowhere,
 }
 
 /// Standard output, shared by the results that go there: each writes whole lines.
@@ -74,6 +76,7 @@ impl Target {
     fn open(&self, stdout: &SharedStdout) -> Result<Box<dyn Write + Send>, Failure> {
         match self {
             Target::Stdout => Ok(Box::new(stdout.clone())),
+            Target::Nowhere => Ok(Box::new(io::sink())),
             Target::File(path) => {
                 if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                     std::fs::create_dir_all(parent)
@@ -95,7 +98,7 @@ pub fn choose_format(asked: Option<Format>, target: &Target) -> Format {
     match target {
         Target::File(path) => by_extension(path).unwrap_or(Format::Csv),
         Target::Stdout if io::stdout().is_terminal() => Format::Table,
-        Target::Stdout => Format::Csv,
+        Target::Stdout | Target::Nowhere => Format::Csv,
     }
 }
 

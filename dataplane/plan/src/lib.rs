@@ -13,9 +13,11 @@
 //! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
+//! | what it costs, and whether a machine carries it | [`capacity`] |
 
 pub mod bind;
 pub mod bpf;
+pub mod capacity;
 mod compile;
 pub mod explain;
 pub mod ir;

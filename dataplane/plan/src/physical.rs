@@ -150,6 +150,21 @@ pub enum HftaOp {
     },
 }
 
+impl HftaOp {
+    /// What it does, in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            HftaOp::Select { .. } => "select",
+            HftaOp::Aggregate(_) => "aggregate",
+            HftaOp::Session(_) => "session",
+            HftaOp::Merge { column: Some(_), .. } => "merge",
+            HftaOp::Merge { column: None, .. } => "union",
+            HftaOp::Distinct { .. } => "distinct",
+            HftaOp::Sort { .. } => "sort",
+        }
+    }
+}
+
 /// Grouping and aggregation.
 #[derive(Clone, Debug)]
 pub struct Aggregate {

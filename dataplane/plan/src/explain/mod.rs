@@ -4,13 +4,15 @@ mod code;
 mod nodes;
 mod write;
 
+pub(crate) use write::bytes;
+
 use wt_catalog::Catalog;
 
 use crate::compile::Compiled;
 use crate::physical::{Output, StreamRef};
 use crate::split::total_bytes;
 use nodes::Tree;
-use write::{Lines, bytes, ordering};
+use write::{Lines, ordering};
 
 /// What is shown beyond the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -62,16 +62,7 @@ impl<'a> Tree<'a> {
 }
 
 fn hfta(node: &HftaNode, note: &HftaNote, indent: usize, lines: &mut Lines) {
-    let kind = match &node.op {
-        HftaOp::Select { .. } => "select",
-        HftaOp::Aggregate(_) => "aggregate",
-        HftaOp::Session(_) => "session",
-        HftaOp::Merge { column: Some(_), .. } => "merge",
-        HftaOp::Merge { column: None, .. } => "union",
-        HftaOp::Distinct { .. } => "distinct",
-        HftaOp::Sort { .. } => "sort",
-    };
-    lines.line(indent, 2, &format!("HFTA {kind} {}", node.name));
+    lines.line(indent, 2, &format!("HFTA {} {}", node.op.name(), node.name));
     let indent = indent + 4;
     if !note.why.is_empty() {
         lines.field(indent, "why here", &note.why.join("; "));

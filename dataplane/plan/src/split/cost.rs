@@ -58,7 +58,8 @@ pub fn cost_ns(exprs: &Exprs, root: NodeId) -> u32 {
     u32::try_from(least.div_ceil(10)).unwrap_or(u32::MAX)
 }
 
-fn asks_link_type(exprs: &Exprs, cond: NodeId) -> bool {
+/// Whether a condition asks which link type the packet begins with: the rest of the code is for one.
+pub fn asks_link_type(exprs: &Exprs, cond: NodeId) -> bool {
     let is_link_type = |n: NodeId| exprs.nodes[n.0 as usize].op == Op::Meta(Meta::LinkType);
     match exprs.nodes[cond.0 as usize].op {
         Op::Compare(_, a, _) | Op::In(a, _) => is_link_type(a),

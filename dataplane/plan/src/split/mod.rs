@@ -29,7 +29,7 @@ use crate::text::Names;
 use crate::walk;
 use program::ProgramBuilder;
 
-pub use cost::{class, cost_ns};
+pub use cost::{asks_link_type, class, cost_ns};
 pub use memory::{SHARE_BYTES, VALUE_BYTES, lfta_table, total_bytes};
 pub use report::{ColumnNote, HftaNote, LftaNote, SplitReport};
 pub use safe::{cost_word, unsafe_reason};

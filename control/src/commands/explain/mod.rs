@@ -1,5 +1,7 @@
 //! `wiretable explain`.
 
+mod capacity;
+
 use wt_catalog::Value;
 use wt_engine::NotCompiled;
 use wt_plan::explain::ExplainOptions;
@@ -21,12 +23,23 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     } else {
         args.interfaces.clone()
     };
-    let interfaces: Vec<_> = names
-        .into_iter()
-        .map(|interface| {
-            Traces { interface, files: Vec::new(), properties: Vec::new() }.interface_info()
-        })
-        .collect();
+    let wants_capacity = args.wants_capacity();
+    if !args.read.is_empty() && !wants_capacity {
+        return Err(Failure::Input(
+            "a plan needs no trace; --analyze runs the text over it, --capacity counts what is in it"
+                .to_owned(),
+        ));
+    }
+    let traces = session::parse_traces(&args.read);
+    let interfaces: Vec<_> = match &traces[..] {
+        [] => names
+            .into_iter()
+            .map(|interface| {
+                Traces { interface, files: Vec::new(), properties: Vec::new() }.interface_info()
+            })
+            .collect(),
+        traces => traces.iter().map(Traces::interface_info).collect(),
+    };
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,
@@ -37,6 +50,14 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     if let Some(diagnostic) = blame::of_plan(&compiled) {
         return Err(Failure::Query(session::render(&[diagnostic], &text.name, &text.text)));
     }
+    let (capacity, admitted) = match wants_capacity {
+        true => capacity::capacity(args, &compiled, &catalog, &text, &traces)?,
+        false => (String::new(), Ok(())),
+    };
+    if args.json {
+        print(capacity.as_bytes())?;
+        return admitted;
+    }
     let options = ExplainOptions { verbose: args.verbose, code: args.code == Some(CodeArg::Ir) };
     let mut text = wt_plan::explain::explain(&compiled, &catalog, options);
     if args.code == Some(CodeArg::Machine) {
@@ -46,7 +67,9 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
             text += &machine_code(&interface.program, &params)?;
         }
     }
-    print(text.as_bytes())
+    text += &capacity;
+    print(text.as_bytes())?;
+    admitted
 }
 
 fn machine_code(program: &LftaProgram, params: &[Value]) -> Result<String, Failure> {

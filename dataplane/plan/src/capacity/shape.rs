@@ -1,0 +1,159 @@
+//! What the compiled backend does with the tuples of an LFTA: the choice is that of `wt-engine`, told from the plan alone. A test
+//! of `tests/suites/capacity.rs` holds the two together.
+
+use wt_catalog::Type;
+
+use crate::ir::{
+    AggKind, Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, OrderedColumn, SLOTS_DEFAULT,
+};
+use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
+
+/// Most words of a key in a table of words.
+const KEY_WORDS_MAX: usize = 12;
+
+/// Where qualified tuples go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Each is sent on.
+    Select,
+    /// Into totals: an aggregation without keys.
+    Totals,
+    /// Into a table of words that grows.
+    Words {
+        /// Words of a key.
+        key_words: usize,
+        /// Words of the states.
+        state_words: usize,
+    },
+    /// Into the direct-mapped table, whose collisions eject.
+    Slots {
+        /// How many there are.
+        slots: u32,
+    },
+}
+
+impl Shape {
+    /// Whether each group of a window is sent once, complete.
+    pub fn sends_whole_groups(self) -> bool {
+        matches!(self, Shape::Totals | Shape::Words { .. })
+    }
+
+    /// Bytes of a group in a table that grows: its entry in a vector that doubles, and its place in an index a half to a third full.
+    pub fn group_bytes(self) -> f64 {
+        match self {
+            Shape::Words { key_words, state_words } => {
+                let entry_bytes = 8.0 * (1 + key_words + state_words) as f64;
+                1.5 * entry_bytes + 2.4 * 8.0
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// Whether there is code for a program.
+pub fn is_compiled(queries: &[LftaQuery]) -> bool {
+    queries
+        .iter()
+        .all(|query| !matches!(query.action, LftaAction::Aggregate { real_time: true, .. }))
+}
+
+/// The shape of one query of a plan.
+pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
+    let program = &plan.interfaces[interface].program;
+    let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
+    let LftaAction::Aggregate { keys, ordered, aggs, slots, .. } = &program.queries[query].action
+    else {
+        return Shape::Select;
+    };
+    let exprs = &program.exprs;
+    let are_words = aggs.iter().all(|agg| is_word_state(exprs, agg));
+    if !is_compiled(&program.queries) {
+        Shape::Slots { slots: *slots }
+    } else if keys.is_empty() && are_words {
+        Shape::Totals
+    } else if are_words
+        && !has_fixed_order(plan, stream, aggs)
+        && *slots == SLOTS_DEFAULT
+        && let Some(key_words) = key_words(exprs, keys, ordered)
+    {
+        Shape::Words { key_words, state_words: aggs.len() }
+    } else {
+        Shape::Slots { slots: *slots }
+    }
+}
+
+/// Whether partial groups must be cut the same in every run: they are seen, or added up in an order that matters.
+fn has_fixed_order(plan: &PhysicalPlan, stream: StreamRef, aggs: &[LftaAgg]) -> bool {
+    let completes = |node: &HftaNode| matches!(&node.op, HftaOp::Aggregate(a) if a.over_partials);
+    plan.outputs.iter().any(|output| output.stream == stream)
+        || plan.nodes.iter().any(|node| node.inputs.contains(&stream) && !completes(node))
+        || aggs.iter().any(|agg| agg.ty == Type::Float)
+}
+
+fn ty(exprs: &Exprs, node: NodeId) -> Type {
+    exprs.nodes[node.0 as usize].ty
+}
+
+fn is_word_state(exprs: &Exprs, agg: &LftaAgg) -> bool {
+    let Some(arg) = agg.arg else { return agg.ty.is_integer() };
+    let from = ty(exprs, arg);
+    match agg.kind {
+        AggKind::Count => agg.ty.is_integer(),
+        AggKind::Sum => from.is_integer() && agg.ty.is_integer(),
+        AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor => from.is_integer() && from == agg.ty,
+        AggKind::Min | AggKind::Max => {
+            let widens = from.is_integer()
+                && agg.ty.is_integer()
+                && from.is_signed() == agg.ty.is_signed()
+                && from.bits() <= agg.ty.bits();
+            let is_time = matches!(from, Type::Ip | Type::Time | Type::TimeVal | Type::Duration);
+            widens || from == agg.ty && is_time
+        }
+    }
+}
+
+/// Words of a value, where it is held in words; small ones share them.
+fn halves(ty: Type) -> Option<usize> {
+    Some(match ty {
+        Type::Float | Type::String | Type::Bytes | Type::Prefix => return None,
+        Type::Ipv6 => 4,
+        // Two words and a bit.
+        Type::Inet => 5,
+        Type::Ullong | Type::Llong | Type::Time | Type::TimeVal | Type::Duration | Type::Mac => 2,
+        _ => 1,
+    })
+}
+
+/// Words of a key beside its window; `None` when it cannot be held in words.
+fn key_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> Option<usize> {
+    let whole = |ty: Type| Some(halves(ty)?.div_ceil(2));
+    let mut words = 0;
+    let mut packed = 0;
+    for (i, key) in keys.iter().enumerate() {
+        let ty = ty(exprs, *key);
+        words += whole(ty)?;
+        if !ordered.iter().any(|column| column.column as usize == i) {
+            packed += halves(ty)?;
+        }
+    }
+    let is_number = |column: &OrderedColumn| {
+        let ty = ty(exprs, keys[column.column as usize]);
+        ty.is_integer() || matches!(ty, Type::Time | Type::TimeVal | Type::Duration)
+    };
+    let fits = words <= KEY_WORDS_MAX && ordered.len() <= 1 && ordered.iter().all(is_number);
+    fits.then_some(packed.div_ceil(2))
+}
+
+/// The one operator that reads a selection, when its quals are applied in the code of the LFTA.
+pub fn reader_ahead(plan: &PhysicalPlan, stream: StreamRef) -> Option<usize> {
+    let mut readers = (0..plan.nodes.len()).filter(|&n| plan.nodes[n].inputs.contains(&stream));
+    let (reader, None) = (readers.next()?, readers.next()) else { return None };
+    let node = &plan.nodes[reader];
+    let quals = match &node.op {
+        HftaOp::Select { quals, .. } => quals,
+        HftaOp::Aggregate(aggregate) if !aggregate.real_time => &aggregate.quals,
+        _ => return None,
+    };
+    let is_output = plan.outputs.iter().any(|output| output.stream == stream);
+    (!is_output && node.inputs == [stream] && !quals.is_empty()).then_some(reader)
+}
