@@ -12,9 +12,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wt-trace", &["wt-wire"]),
     ("wt-plan", &["wt-catalog", "wt-lang"]),
     ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
-    ("wiretable", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    ("wt-xdp", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan"]),
+    (
+        "wiretable",
+        &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire", "wt-xdp"],
+    ),
     ("wt-bench", &["wt-wire"]),
-    ("wt-tests", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    (
+        "wt-tests",
+        &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire", "wt-xdp"],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,8 @@
+//! eBPF instructions as types: an assembler with labels, the encoding (RFC 9669), and a listing that tells what each part is for.
+
+mod assembler;
+mod insn;
+mod listing;
+
+pub use assembler::{AsmError, Assembler, Code, Label, Relocation};
+pub use insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};

@@ -1,0 +1,9 @@
+//! LFTAs in the NIC driver: the shared IR as XDP programs.
+//!
+//! ```text
+//! LftaProgram ─ codegen ─▶ ProgramSpec (instructions, maps, row layouts) ─ object ─▶ ELF in memory ─ loader ─▶ kernel
+//! ```
+//!
+//! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. Only `loader` looks at the kernel.
+
+pub mod asm;
