@@ -7,3 +7,6 @@
 //! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. Only `loader` looks at the kernel.
 
 pub mod asm;
+pub mod codegen;
+pub mod loader;
+pub mod object;

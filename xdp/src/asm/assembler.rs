@@ -25,13 +25,31 @@ pub enum AsmError {
     },
 }
 
-/// A reference to a map, for the loader to fill in.
+/// A reference for the loader to fill in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relocation {
     /// Slot of the instruction.
     pub slot: usize,
-    /// The map.
-    pub map: MapId,
+    /// What it names.
+    pub target: Target,
+}
+
+/// What an instruction names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A map.
+    Map(MapId),
+    /// One of [`Code::functions`], by index.
+    Function(usize),
+}
+
+/// A function of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its first slot; it ends where the next one begins.
+    pub slot: usize,
 }
 
 /// Encoded instructions.
@@ -39,8 +57,10 @@ pub struct Relocation {
 pub struct Code {
     /// As the kernel takes them, 8 bytes each.
     pub slots: Vec<[u8; 8]>,
-    /// Where maps are named.
+    /// Where maps and functions are named.
     pub relocations: Vec<Relocation>,
+    /// Functions that are called back, behind the main program, in the order of their code.
+    pub functions: Vec<Function>,
     /// The instructions with their comments, for people.
     pub listing: String,
 }
@@ -60,6 +80,7 @@ pub struct Assembler {
     /// By label: the instruction it stands before.
     pub(super) labels: Vec<Option<usize>>,
     pub(super) comments: Vec<Comment>,
+    functions: Vec<(String, Label)>,
 }
 
 impl Assembler {
@@ -84,6 +105,12 @@ impl Assembler {
         let label = self.label();
         self.place(label);
         label
+    }
+
+    /// Begins a function that is called back, at a label.
+    pub fn function(&mut self, name: &str, label: Label) {
+        self.place(label);
+        self.functions.push((name.to_owned(), label));
     }
 
     /// Says what follows.
@@ -185,7 +212,13 @@ impl Assembler {
             at += insn.slots();
         }
         starts.push(at);
-        let mut code = Code { slots: Vec::new(), relocations: Vec::new(), listing: String::new() };
+        let mut functions = Vec::with_capacity(self.functions.len());
+        for (at, (name, label)) in self.functions.iter().enumerate() {
+            let first = self.labels[label.0 as usize].ok_or(AsmError::Unplaced { at })?;
+            functions.push(Function { name: name.clone(), slot: starts[first] });
+        }
+        let mut code =
+            Code { slots: Vec::new(), relocations: Vec::new(), functions, listing: String::new() };
         for (index, insn) in self.insns.iter().enumerate() {
             let mut distance = 0i64;
             if let Some(label) = insn.target() {
@@ -193,9 +226,16 @@ impl Assembler {
                     self.labels[label.0 as usize].ok_or(AsmError::Unplaced { at: index })?;
                 distance = starts[target] as i64 - starts[index + 1] as i64;
             }
-            if let Insn::LoadMap { map, .. } | Insn::LoadData { map, .. } = *insn {
-                code.relocations.push(Relocation { slot: code.slots.len(), map });
-            }
+            let target = match *insn {
+                Insn::LoadMap { map, .. } | Insn::LoadData { map, .. } => Some(Target::Map(map)),
+                Insn::LoadFn { function, .. } => {
+                    let named = self.functions.iter().position(|(_, label)| *label == function);
+                    named.map(Target::Function)
+                }
+                _ => None,
+            };
+            code.relocations
+                .extend(target.map(|target| Relocation { slot: code.slots.len(), target }));
             insn.encode(distance as i32, &mut code.slots)
                 .ok_or(AsmError::TooFar { at: index, distance })?;
         }
@@ -206,6 +246,7 @@ impl Assembler {
     /// Removes unreachable instructions and empty jumps until there are none.
     fn tidy(&mut self) {
         loop {
+            self.thread();
             let mut keep = self.reached();
             for (index, insn) in self.insns.iter().enumerate() {
                 if let Insn::Jump { to } = insn
@@ -231,6 +272,22 @@ impl Assembler {
             self.comments.iter_mut().for_each(|comment| comment.at = moved[comment.at]);
             let mut kept = keep.iter();
             self.insns.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+    }
+
+    /// Sends jumps to jumps where those go.
+    fn thread(&mut self) {
+        for label in 0..self.labels.len() {
+            // A circle of jumps ends the search.
+            for _ in 0..self.insns.len() {
+                let Some(at) = self.labels[label] else { break };
+                let Some(Insn::Jump { to }) = self.insns.get(at) else { break };
+                let further = self.labels[to.0 as usize];
+                if further == Some(at) || further.is_none() {
+                    break;
+                }
+                self.labels[label] = further;
+            }
         }
     }
 
@@ -286,6 +343,24 @@ mod tests {
         asm.place(out);
         asm.push(Insn::Exit);
         assert_eq!(asm.finish().unwrap().slots, [slot2(0xb7, 0, 2), slot2(0x95, 0, 0)]);
+    }
+
+    #[test]
+    fn jumps_to_jumps_go_where_those_go() {
+        let mut asm = Assembler::new();
+        let (first, second) = (asm.label(), asm.label());
+        asm.branch(Cond::Eq, Reg::R1, 0, first);
+        asm.mov(Reg::R0, 1);
+        asm.push(Insn::Exit);
+        asm.place(first);
+        asm.jump(second);
+        asm.mov(Reg::R0, 3);
+        asm.place(second);
+        asm.mov(Reg::R0, 2);
+        asm.push(Insn::Exit);
+        let slots = asm.finish().unwrap().slots;
+        assert_eq!(slots.len(), 5, "neither the jump nor what it skips is left");
+        assert_eq!(slots[0][2], 2);
     }
 
     fn slot2(code: u8, dst: u8, imm: i32) -> [u8; 8] {

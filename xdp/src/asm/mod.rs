@@ -4,5 +4,5 @@ mod assembler;
 mod insn;
 mod listing;
 
-pub use assembler::{AsmError, Assembler, Code, Label, Relocation};
+pub use assembler::{AsmError, Assembler, Code, Function, Label, Relocation, Target};
 pub use insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};

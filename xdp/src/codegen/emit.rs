@@ -1,0 +1,486 @@
+//! Building blocks of generated code: registers, stack, scratch words, and what is known at a place of the code.
+//!
+//! | register | holds |
+//! |---|---|
+//! | R0 – R5 | values being computed |
+//! | R6, R7 | first byte of the packet and the byte behind its last |
+//! | R8 | the frame |
+//! | R9 | the header at hand, or the entry of a group table |
+//!
+//! **What the verifier knows.** It follows every path and takes two for one only when what it knows of them is the same. Offsets of headers,
+//! and all values that are kept, therefore lie in the frame, which is memory of a map: of its contents the verifier keeps no track, and
+//! all paths of the header walk become one before the queries. An absent header has the offset [`ABSENT`], where no packet has bytes, so
+//! that one comparison tells both.
+
+use wt_catalog::{ProtocolId, Value};
+use wt_lang::ast::BinaryOp;
+use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
+
+use super::spec::{control_words, packet_counters};
+use crate::asm::{AluOp, Assembler, Cond, Helper, Insn, Label, MapId, Operand, Reg, Size};
+
+/// Registers that values are computed in.
+pub(super) const S: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+/// First byte of the packet.
+pub(super) const DATA: Reg = Reg::R6;
+/// The byte behind the last of the packet.
+pub(super) const END: Reg = Reg::R7;
+/// The frame.
+pub(super) const FRAME: Reg = Reg::R8;
+/// The header at hand, or the entry of a table.
+pub(super) const HEADER: Reg = Reg::R9;
+
+/// Offset of a header that is not there. Contiguous bytes of a packet end before it.
+pub(super) const ABSENT: i32 = 0x3fff;
+/// Most contiguous bytes of a packet that programs look at: offsets with what is added to them stay below the 65,535 that the
+/// verifier allows.
+pub(super) const LINEAR_BYTES_MAX: i32 = ABSENT - 1;
+const _: () = assert!(3 * ABSENT + 16 <= u16::MAX as i32 + 1);
+
+/// Concrete protocol of a header that is not there; the end of a path.
+pub(super) const NO_PROTOCOL: i32 = 0xffff;
+
+/// Stack of the main program, bytes; functions that are called back need none, and 512 is the limit.
+const STACK_BYTES_MAX: i32 = 480;
+/// Words of the frame: offsets in instructions are signed 16 bits.
+const FRAME_WORDS_MAX: u32 = 4000;
+
+/// Places of the main program's stack, from its frame pointer.
+pub(super) mod stack {
+    /// First byte of the packet.
+    pub(crate) const DATA: i16 = -8;
+    /// The byte behind its last.
+    pub(crate) const END: i16 = -16;
+    /// The frame.
+    pub(crate) const FRAME: i16 = -24;
+    /// Key of a lookup, four bytes.
+    pub(crate) const KEY: i16 = -32;
+    /// What the kernel passes to the program.
+    pub(crate) const CONTEXT: i16 = -40;
+    /// Bytes of all these.
+    pub(crate) const FIXED_BYTES: i32 = 40;
+}
+
+/// Something that has no code; the query, or the whole program, stays on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unportable(pub(super) String);
+
+pub(super) fn unportable<T>(what: impl Into<String>) -> Result<T, Unportable> {
+    Err(Unportable(what.into()))
+}
+
+/// Where code goes on when a node has no value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lacks {
+    /// A field is not in the packet.
+    pub(super) absent: Label,
+    /// A partial operation failed.
+    pub(super) failed: Label,
+}
+
+/// A packet pointer behind which bytes have been compared with the packet's end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pointer {
+    pub(super) at: PointerAt,
+    /// Bytes from the pointer to the header.
+    pub(super) disp: i32,
+    /// Bytes of the header that are there.
+    pub(super) bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PointerAt {
+    Reg(Reg),
+    /// On the stack.
+    Slot(i16),
+}
+
+/// A layer that nodes read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LayerAt {
+    /// The header under evaluation.
+    This(Pointer),
+    /// Found by the walk.
+    Found {
+        /// Cell of its offset.
+        offset: i16,
+        /// Cell of its concrete protocol, when some node asks for it.
+        protocol: Option<i16>,
+        /// Bytes that are captured whenever it is there.
+        captured: u32,
+        /// It is there, or the code would not be reached.
+        present: bool,
+    },
+}
+
+/// A fact that holds from a place of the code on.
+#[derive(Clone, Copy, Debug)]
+enum Fact {
+    Node(NodeId),
+    Pointer(LayerId),
+}
+
+/// A DAG being emitted.
+pub(super) struct Scope<'p> {
+    pub(super) exprs: &'p Exprs,
+    pub(super) layers: Vec<LayerAt>,
+    /// By [`Op::Depth`]: the cell that counts.
+    pub(super) counts: Vec<((ProtocolId, Option<LayerId>), i16)>,
+    pub(super) lacks: Lacks,
+    /// By node: how often it is read here.
+    uses: Vec<u32>,
+    /// By node: scratch words that hold its value.
+    known: Vec<Option<i16>>,
+    pub(super) pointers: Vec<Option<Pointer>>,
+    trail: Vec<Fact>,
+    may_lack: Vec<Option<bool>>,
+}
+
+impl<'p> Scope<'p> {
+    pub(super) fn new(
+        exprs: &'p Exprs,
+        layers: Vec<LayerAt>,
+        counts: Vec<((ProtocolId, Option<LayerId>), i16)>,
+        roots: &[NodeId],
+        lacks: Lacks,
+    ) -> Self {
+        let mut uses = vec![0u32; exprs.nodes.len()];
+        let mut pending = roots.to_vec();
+        while let Some(node) = pending.pop() {
+            let uses = &mut uses[node.0 as usize];
+            *uses += 1;
+            if *uses == 1 {
+                pending.extend(exprs.nodes[node.0 as usize].op.operands());
+            }
+        }
+        Self {
+            pointers: vec![None; layers.len()],
+            exprs,
+            layers,
+            counts,
+            lacks,
+            uses,
+            known: vec![None; exprs.nodes.len()],
+            trail: Vec::new(),
+            may_lack: vec![None; exprs.nodes.len()],
+        }
+    }
+
+    pub(super) fn op(&self, node: NodeId) -> &'p Op {
+        &self.exprs.nodes[node.0 as usize].op
+    }
+
+    pub(super) fn ty(&self, node: NodeId) -> wt_catalog::Type {
+        self.exprs.nodes[node.0 as usize].ty
+    }
+
+    /// Bits of the largest value of a node; 64 for what may be negative.
+    pub(super) fn bits(&self, node: NodeId) -> u32 {
+        if self.ty(node).is_signed() {
+            return 64;
+        }
+        64 - wt_plan::lower::value_max(self.exprs, node).leading_zeros()
+    }
+
+    /// The scratch words that hold a node's value.
+    pub(super) fn known(&self, node: NodeId) -> Option<i16> {
+        self.known[node.0 as usize]
+    }
+
+    pub(super) fn is_reused(&self, node: NodeId) -> bool {
+        self.uses[node.0 as usize] > 1
+    }
+
+    pub(super) fn learn_node(&mut self, node: NodeId, at: i16) {
+        self.known[node.0 as usize] = Some(at);
+        self.trail.push(Fact::Node(node));
+    }
+
+    pub(super) fn learn_pointer(&mut self, layer: LayerId, pointer: Pointer) {
+        self.pointers[layer.0 as usize] = Some(pointer);
+        self.trail.push(Fact::Pointer(layer));
+    }
+
+    /// What is learnt from here on holds only until [`Self::forget`].
+    pub(super) fn mark(&self) -> usize {
+        self.trail.len()
+    }
+
+    /// Forgets what was learnt since a mark: not every path to here has it.
+    pub(super) fn forget(&mut self, mark: usize) {
+        for fact in self.trail.drain(mark..) {
+            match fact {
+                Fact::Node(node) => self.known[node.0 as usize] = None,
+                Fact::Pointer(layer) => self.pointers[layer.0 as usize] = None,
+            }
+        }
+    }
+
+    /// The value of a constant node.
+    pub(super) fn constant(&self, node: NodeId) -> Option<&'p Value> {
+        match self.op(node) {
+            Op::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether a node can have no value.
+    pub(super) fn may_lack(&mut self, node: NodeId) -> bool {
+        if let Some(known) = self.may_lack[node.0 as usize] {
+            return known;
+        }
+        let op = self.op(node);
+        let itself = match op {
+            Op::LoadOrZero { .. } | Op::InBounds { .. } | Op::Present(_) | Op::Depth { .. } => {
+                return false;
+            }
+            Op::Load { layer, at: None, byte, bit, bits, .. } => {
+                !self.is_captured(*layer, u64::from(*byte) + u64::from((bit + bits).div_ceil(8)))
+            }
+            Op::LoadIpv6 { layer, at: None, byte } => {
+                !self.is_captured(*layer, u64::from(*byte) + 16)
+            }
+            Op::Offset(layer) => !self.is_captured(*layer, 0),
+            Op::Load { .. } | Op::LoadIpv6 { .. } | Op::ByProtocol { .. } => true,
+            Op::Binary(BinaryOp::Div | BinaryOp::Rem, _, b) => {
+                // Not 0 whatever it is cut to.
+                let divisor = self.constant(*b).and_then(Value::as_u64);
+                !self.ty(*b).is_integer() || divisor.is_none_or(|d| d as u16 == 0)
+            }
+            Op::Binary(..) | Op::Cast(_) => self.ty(node).is_address(),
+            _ => false,
+        };
+        let found = itself || op.operands().into_iter().any(|operand| self.may_lack(operand));
+        self.may_lack[node.0 as usize] = Some(found);
+        found
+    }
+
+    fn is_captured(&self, layer: LayerId, bytes: u64) -> bool {
+        match self.layers[layer.0 as usize] {
+            LayerAt::This(pointer) => bytes <= u64::from(pointer.bytes),
+            LayerAt::Found { captured, present, .. } => present && bytes <= u64::from(captured),
+        }
+    }
+}
+
+/// Words of the frame for values.
+#[derive(Clone, Copy, Debug)]
+struct Scratch {
+    first: u32,
+    used: u32,
+    most: u32,
+    max: u32,
+}
+
+/// What code is made with.
+pub(super) struct Emitter {
+    pub(super) asm: Assembler,
+    /// By parameter: its word in the control map.
+    pub(super) param_words: Vec<u32>,
+    pub(super) clock: super::Clock,
+    pub(super) frame_map: MapId,
+    pub(super) control_map: MapId,
+    pub(super) ring_map: MapId,
+    scratch: Scratch,
+    stack_bytes: i32,
+    stack_most: i32,
+    /// Cells of the last word that are free.
+    free_cells: Vec<i16>,
+    /// Scratch word of the frame with the packet's time stamp.
+    pub(super) timestamp: i16,
+    /// Scratch word with its ordinal.
+    pub(super) ordinal: i16,
+}
+
+impl Emitter {
+    pub(super) fn new(
+        param_words: Vec<u32>,
+        clock: super::Clock,
+        maps: [MapId; 3],
+        frame_words: u32,
+    ) -> Self {
+        Self {
+            asm: Assembler::new(),
+            param_words,
+            clock,
+            frame_map: maps[0],
+            control_map: maps[1],
+            ring_map: maps[2],
+            scratch: Scratch {
+                first: frame_words,
+                used: 0,
+                most: 0,
+                max: FRAME_WORDS_MAX - frame_words,
+            },
+            stack_bytes: stack::FIXED_BYTES,
+            stack_most: stack::FIXED_BYTES,
+            free_cells: Vec::new(),
+            timestamp: 0,
+            ordinal: 0,
+        }
+    }
+
+    /// Words of the frame that scratch takes.
+    pub(super) fn scratch_words(&self) -> u32 {
+        self.scratch.most
+    }
+
+    /// Scratch words in a row; the offset of the first.
+    pub(super) fn take(&mut self, words: u32) -> Result<i16, Unportable> {
+        let scratch = &mut self.scratch;
+        scratch.used += words;
+        scratch.most = scratch.most.max(scratch.used);
+        if scratch.used > scratch.max {
+            return unportable("more values at a time than a program's memory holds");
+        }
+        Ok(8 * (scratch.first + scratch.used - words) as i16)
+    }
+
+    /// Scratch and stack in use, to give back what comes after.
+    pub(super) fn memory_mark(&self) -> (u32, i32) {
+        (self.scratch.used, self.stack_bytes)
+    }
+
+    pub(super) fn memory_reset(&mut self, (scratch, stack): (u32, i32)) {
+        self.scratch.used = scratch;
+        self.stack_bytes = stack;
+        // Cells are taken before anything is given back.
+        self.free_cells.clear();
+    }
+
+    /// Eight bytes of the main program's stack.
+    pub(super) fn take_stack(&mut self) -> Result<i16, Unportable> {
+        self.stack_bytes += 8;
+        self.stack_most = self.stack_most.max(self.stack_bytes);
+        if self.stack_bytes > STACK_BYTES_MAX {
+            return unportable("more headers at a time than a program's stack holds");
+        }
+        Ok(-self.stack_bytes as i16)
+    }
+
+    /// A cell of two bytes of the frame.
+    pub(super) fn take_cell(&mut self) -> Result<i16, Unportable> {
+        if self.free_cells.is_empty() {
+            let at = self.take(1)?;
+            self.free_cells = vec![at + 6, at + 4, at + 2, at];
+        }
+        self.free_cells.pop().map_or_else(|| unportable("a cell"), Ok)
+    }
+
+    pub(super) fn load_cell(&mut self, dst: Reg, cell: i16) {
+        self.asm.load(Size::H, dst, FRAME, cell);
+    }
+
+    pub(super) fn store_cell(&mut self, cell: i16, src: impl Into<Operand>) {
+        self.asm.store(Size::H, FRAME, cell, src);
+    }
+
+    /// `dst` = offset in a cell, below the limit that the verifier asks for.
+    pub(super) fn load_offset(&mut self, dst: Reg, cell: i16) {
+        self.load_cell(dst, cell);
+        self.asm.alu(AluOp::And, dst, ABSENT);
+    }
+
+    pub(super) fn load_scratch(&mut self, dst: Reg, at: i16) {
+        self.asm.load(Size::Dw, dst, FRAME, at);
+    }
+
+    pub(super) fn store_scratch(&mut self, at: i16, src: impl Into<Operand>) {
+        self.asm.store(Size::Dw, FRAME, at, src);
+    }
+
+    /// Adds to a word of the frame; `base` points to the frame and `via` is overwritten.
+    pub(super) fn add_to_frame(&mut self, base: Reg, word: u32, by: impl Into<Operand>, via: Reg) {
+        let at = 8 * word as i16;
+        self.asm.load(Size::Dw, via, base, at);
+        self.asm.alu(AluOp::Add, via, by);
+        self.asm.store(Size::Dw, base, at, via);
+    }
+
+    /// A constant as operand, in a register when it does not fit an instruction.
+    pub(super) fn operand(&mut self, value: u64, via: Reg) -> Operand {
+        match i32::try_from(value as i64) {
+            Ok(imm) => Operand::Imm(imm),
+            Err(_) => {
+                self.asm.constant(via, value);
+                Operand::Reg(via)
+            }
+        }
+    }
+
+    /// `dst` = a word of the control map.
+    pub(super) fn load_control(&mut self, dst: Reg, word: u32) {
+        self.asm.push(Insn::LoadData { dst, map: self.control_map, offset: 8 * word });
+        self.asm.load(Size::Dw, dst, dst, 0);
+    }
+
+    /// Goes to `far` unless `bytes` bytes from `pointer + disp` on are in the packet; `via` is overwritten.
+    pub(super) fn check_end(&mut self, pointer: Reg, bytes: i32, via: Reg, far: Label) {
+        self.asm.mov(via, pointer);
+        self.asm.alu(AluOp::Add, via, bytes);
+        self.asm.branch(Cond::Gt, via, END, far);
+    }
+
+    /// The beginning of a program: packet, frame, time. `out` is where it ends.
+    pub(super) fn prologue(&mut self, wants_time: bool, out: Label) -> Result<(), Unportable> {
+        self.asm.comment("the packet, and the frame of this CPU");
+        self.asm.store(Size::Dw, Reg::R10, stack::CONTEXT, Reg::R1);
+        self.asm.load(Size::W, DATA, Reg::R1, 0);
+        self.asm.load(Size::W, END, Reg::R1, 4);
+        self.asm.store(Size::W, Reg::R10, stack::KEY, 0);
+        self.asm.mov(Reg::R2, Reg::R10);
+        self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));
+        self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.frame_map });
+        self.asm.call(Helper::MapLookup);
+        self.asm.branch(Cond::Eq, Reg::R0, 0, out);
+        self.asm.mov(FRAME, Reg::R0);
+        self.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
+        self.asm.store(Size::Dw, Reg::R10, stack::END, END);
+        self.asm.store(Size::Dw, Reg::R10, stack::FRAME, FRAME);
+        self.ordinal = self.take(1)?;
+        let at = 8 * packet_counters::PACKETS as i16;
+        self.asm.load(Size::Dw, Reg::R1, FRAME, at);
+        if self.clock == super::Clock::Kernel {
+            self.store_scratch(self.ordinal, Reg::R1);
+        }
+        self.asm.alu(AluOp::Add, Reg::R1, 1);
+        self.asm.store(Size::Dw, FRAME, at, Reg::R1);
+        if self.clock == super::Clock::Given {
+            self.load_control(Reg::R1, control_words::ORDINAL);
+            self.store_scratch(self.ordinal, Reg::R1);
+        }
+        let fits = self.asm.label();
+        self.asm.mov(Reg::R0, END);
+        self.asm.alu(AluOp::Sub, Reg::R0, DATA);
+        self.asm.branch(Cond::Le, Reg::R0, LINEAR_BYTES_MAX, fits);
+        self.add_to_frame(FRAME, packet_counters::OVERSIZE, 1, Reg::R0);
+        self.asm.jump(out);
+        self.asm.place(fits);
+        if wants_time {
+            self.timestamp = self.take(1)?;
+            match self.clock {
+                super::Clock::Kernel => {
+                    self.asm.call(Helper::KtimeGetNs);
+                    self.load_control(Reg::R1, control_words::CLOCK_OFFSET_NS);
+                    self.asm.alu(AluOp::Add, Reg::R0, Reg::R1);
+                }
+                super::Clock::Given => self.load_control(Reg::R0, control_words::TIMESTAMP_NS),
+            }
+            self.store_scratch(self.timestamp, Reg::R0);
+        }
+        Ok(())
+    }
+
+    /// Makes paths one that have looked at more or less of the packet: the verifier keeps with a pointer how far that was.
+    pub(super) fn forget_reach(&mut self) {
+        self.asm.load(Size::Dw, S[0], Reg::R10, stack::CONTEXT);
+        self.asm.load(Size::W, DATA, S[0], 0);
+    }
+
+    /// Begins a function that the kernel calls back with the main program's stack as its context: packet and frame as there.
+    pub(super) fn enter_callback(&mut self) {
+        self.asm.load(Size::Dw, DATA, Reg::R2, stack::DATA);
+        self.asm.load(Size::Dw, END, Reg::R2, stack::END);
+        self.asm.load(Size::Dw, FRAME, Reg::R2, stack::FRAME);
+    }
+}

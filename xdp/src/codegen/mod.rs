@@ -1,0 +1,427 @@
+//! LFTA programs to XDP programs; pure.
+//!
+//! ```text
+//! LftaProgram ─ paths ─▶ likely header paths ─ walk ─▶ straight code   ┐
+//!                              all others    ─ slow ─▶ a loop           ├─▶ cells with layers ─ query, group ─▶ code
+//! ```
+//!
+//! All queries of the batch that have code here become one program: headers are walked once, and a shared prefilter spares the quals.
+//! What has none is named with the reason, query by query, and stays on the host.
+
+mod arith;
+mod compare;
+mod emit;
+mod group;
+mod load;
+mod paths;
+mod query;
+pub(crate) mod row;
+mod slow;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+mod value;
+mod walk;
+
+use wt_catalog::protocol::Meta;
+use wt_catalog::{Type, Value};
+use wt_plan::ir::{
+    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
+};
+
+use self::emit::{Emitter, Unportable, unportable};
+use self::paths::{PATH_HEADERS_MAX, Paths};
+use self::query::Queries;
+
+use self::row::{Class, Column, Packer};
+pub use self::row::{Column as RowColumn, Place as RowPlace};
+use self::spec::{
+    ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, Layout, MapKind, MapSpec, ProgramSpec,
+    QueryLayout, StateLayout, WindowLayout, control_words, query_counters,
+};
+use self::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
+use crate::asm::{AsmError, Insn, MapId, Reg};
+
+/// Where time and ordinals of packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// The kernel's clock when the packet comes; packets are numbered per CPU.
+    #[default]
+    Kernel,
+    /// The control map: packets are given one by one.
+    Given,
+}
+
+/// What becomes of a packet that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Disposition {
+    /// It goes on to the stack: a tap beside normal use.
+    #[default]
+    Pass,
+    /// It ends here: a dedicated mirror port.
+    Drop,
+}
+
+impl Disposition {
+    /// What the program returns.
+    pub const fn action(self) -> u32 {
+        match self {
+            Disposition::Drop => 1,
+            Disposition::Pass => 2,
+        }
+    }
+}
+
+/// How a program is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Source of time.
+    pub clock: Clock,
+    /// What becomes of packets.
+    pub disposition: Disposition,
+    /// Size of the ring buffer, bytes: a power of two of at least a page.
+    pub ring_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            disposition: Disposition::default(),
+            ring_bytes: RING_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// Ring buffer unless asked for otherwise: half a second of ejections at a million a second, of 8 words each, would be 32 MiB; drained every 50
+/// ms, an eighth of that is enough.
+pub const RING_BYTES_DEFAULT: u32 = 4 << 20;
+
+/// Largest entry of a map per CPU, bytes: what the kernel's allocator takes.
+const PER_CPU_BYTES_MAX: u32 = 32 << 10;
+
+/// A query that stays on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostQuery {
+    /// Index among the queries of the program.
+    pub query: u32,
+    /// Why, as a noun phrase that follows "host only:".
+    pub reason: String,
+}
+
+/// What became of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    /// The program of all queries that run next to the driver; nothing when there is none.
+    pub spec: Option<ProgramSpec>,
+    /// The others.
+    pub host: Vec<HostQuery>,
+}
+
+/// A fault of the generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodegenError {
+    /// Instructions do not fit together.
+    #[error("the generated program is not sound: {0}; please report it")]
+    Asm(#[from] AsmError),
+}
+
+/// Makes the XDP program of a batch. Only packets that begin with an Ethernet header come to it.
+///
+/// # Errors
+/// A fault of the generator. What cannot be expressed is no error: it is in [`Compiled::host`].
+pub fn compile(
+    program: &LftaProgram,
+    params: &[Value],
+    options: &Options,
+) -> Result<Compiled, CodegenError> {
+    let mut queries: Vec<usize> = (0..program.queries.len()).collect();
+    let mut host = Vec::new();
+    let mut to_host = |query: usize, reason: &str| {
+        host.push(HostQuery { query: query as u32, reason: reason.to_owned() });
+    };
+    let spec = loop {
+        if queries.is_empty() {
+            break None;
+        }
+        match generate(program, params, options, &queries) {
+            Ok(spec) => break Some(spec),
+            Err(Failure::Query(query, Unportable(reason))) => {
+                to_host(query, &reason);
+                queries.retain(|other| *other != query);
+            }
+            Err(Failure::Program(Unportable(reason))) => {
+                queries.iter().for_each(|query| to_host(*query, &reason));
+                queries.clear();
+            }
+            Err(Failure::Fault(AsmError::TooFar { .. })) => {
+                // The last one made it too large.
+                let reason = "a batch larger than jumps reach";
+                queries.pop().into_iter().for_each(|query| to_host(query, reason));
+            }
+            Err(Failure::Fault(fault)) => return Err(fault.into()),
+        }
+    };
+    host.sort_by_key(|h| h.query);
+    Ok(Compiled { spec, host })
+}
+
+/// Why a program could not be made.
+enum Failure {
+    /// Of one query.
+    Query(usize, Unportable),
+    /// Of what all have in common.
+    Program(Unportable),
+    Fault(AsmError),
+}
+
+impl From<Unportable> for Failure {
+    fn from(what: Unportable) -> Self {
+        Failure::Program(what)
+    }
+}
+
+const FRAME: MapId = MapId(0);
+const CONTROL: MapId = MapId(1);
+const RING: MapId = MapId(2);
+
+/// Words of the frame that are given out before code is made.
+struct FrameWords {
+    next: u32,
+    init: Vec<(u32, u64)>,
+}
+
+impl FrameWords {
+    fn take(&mut self, words: u32) -> u32 {
+        let first = self.next;
+        self.next += words;
+        first
+    }
+}
+
+fn generate(
+    program: &LftaProgram,
+    params: &[Value],
+    options: &Options,
+    wanted: &[usize],
+) -> Result<ProgramSpec, Failure> {
+    let mut frame = FrameWords { next: PATH_WORD, init: Vec::new() };
+    frame.take(PATH_ENTRY_WORDS * PATH_HEADERS_MAX as u32);
+    let mut maps = vec![
+        MapSpec { name: "frame".into(), kind: MapKind::PerCpuArray, bytes: 0, entries: 1 },
+        MapSpec { name: ".data".into(), kind: MapKind::Data, bytes: 0, entries: 1 },
+        MapSpec { name: "ring".into(), kind: MapKind::Ring, bytes: options.ring_bytes, entries: 1 },
+    ];
+    let mut layouts = Vec::with_capacity(wanted.len());
+    for index in wanted {
+        let query = &program.queries[*index];
+        let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
+        layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
+    }
+    let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
+    let mut control = control_words::COUNT;
+    let mut param_words = Vec::with_capacity(params.len());
+    for param in params {
+        param_words.push(control);
+        control += words_of_param(param);
+    }
+
+    let exprs = &program.exprs;
+    let paths = Paths::new(&program.parse, &program.layers, exprs, value::LINKTYPE_ETHERNET)?;
+    let mut e =
+        Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
+    let (out, ready) = (e.asm.label(), e.asm.label());
+    let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
+    let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
+    let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op));
+    e.prologue(wants_time, out)?;
+    let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
+    let mut cells = Cells::new(&mut e, &paths, &ops)?;
+    let functions = match walk::emit(&mut e, &paths, &mut cells, ready)? {
+        None => None,
+        Some(slow) => Some(slow::emit(&mut e, &paths, &cells, (slow, ready))?),
+    };
+    e.asm.place(ready);
+    if paths.start.is_some() {
+        e.forget_reach();
+    }
+    let real_time =
+        |query: &LftaQuery| matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
+    let is_late = wanted.len() < 2 || wanted.iter().any(|i| real_time(&program.queries[*i]));
+    let queries = Queries { program, paths: &paths, cells: &cells, row, prefilter_late: is_late };
+    if let (Some(node), false) = (program.prefilter, is_late) {
+        e.asm.comment("does any query want the packet?");
+        queries.prefilter(&mut e, node, out)?;
+    }
+    for (index, layout) in wanted.iter().zip(&layouts) {
+        let query = &program.queries[*index];
+        shallow(exprs, query).map_err(|what| Failure::Query(*index, what))?;
+        queries.query(&mut e, query, layout).map_err(|what| Failure::Query(*index, what))?;
+    }
+    e.asm.place(out);
+    e.asm.mov(Reg::R0, options.disposition.action() as i32);
+    e.asm.push(Insn::Exit);
+    if let Some(functions) = &functions {
+        slow::functions(&mut e, &paths, &cells, functions)?;
+    }
+    let frame_words = frame.next + e.scratch_words();
+    maps[FRAME.0 as usize].bytes = 8 * frame_words;
+    maps[CONTROL.0 as usize].bytes = 8 * control;
+    if 8 * frame_words > PER_CPU_BYTES_MAX {
+        return Err(Failure::Program(Unportable("a frame larger than 32 KiB".into())));
+    }
+    let code = e.asm.finish().map_err(Failure::Fault)?;
+    Ok(ProgramSpec {
+        name: "wiretable".into(),
+        code,
+        maps,
+        layout: Layout {
+            frame: FRAME,
+            control: CONTROL,
+            ring: RING,
+            frame_words,
+            frame_init: frame.init,
+            params: param_words,
+            control_words: control,
+            queries: layouts,
+        },
+    })
+}
+
+/// Words of a parameter in the control map.
+fn words_of_param(value: &Value) -> u32 {
+    match value {
+        Value::Inet(_) => 3,
+        Value::Ipv6(_) => 2,
+        _ => 1,
+    }
+}
+
+/// Refuses expressions too deep for code.
+fn shallow(exprs: &Exprs, query: &LftaQuery) -> Result<(), Unportable> {
+    let mut depths: Vec<u32> = Vec::with_capacity(exprs.nodes.len());
+    for node in &exprs.nodes {
+        let below = node.op.operands().iter().map(|n| depths[n.0 as usize]).max();
+        depths.push(below.map_or(1, |below| below + 1));
+    }
+    let mut nodes: Vec<NodeId> = query.quals.iter().map(|qual| qual.node).collect();
+    match &query.action {
+        LftaAction::Select { outputs, .. } => nodes.extend(outputs),
+        LftaAction::Aggregate { keys, aggs, .. } => {
+            nodes.extend(keys);
+            nodes.extend(aggs.iter().filter_map(|agg| agg.arg));
+        }
+    }
+    match nodes.iter().any(|node| depths[node.0 as usize] > value::DEPTH_MAX) {
+        true => unportable(format!("an expression deeper than {}", value::DEPTH_MAX)),
+        false => Ok(()),
+    }
+}
+
+/// Lays out rows, counters and the table of a query.
+fn query_layout(
+    exprs: &Exprs,
+    query: &LftaQuery,
+    index: u32,
+    frame: &mut FrameWords,
+    maps: &mut Vec<MapSpec>,
+) -> Result<QueryLayout, Unportable> {
+    let ty = |node: &NodeId| exprs.nodes[node.0 as usize].ty;
+    let nodes = match &query.action {
+        LftaAction::Select { outputs, .. } => outputs,
+        LftaAction::Aggregate { keys, .. } => keys,
+    };
+    let mut packer = Packer::default();
+    let columns: Result<Vec<Column>, Unportable> = nodes
+        .iter()
+        .map(|node| {
+            let column = packer.place(ty(node));
+            column.ok_or_else(|| Unportable(format!("a value of type {}", ty(node))))
+        })
+        .collect();
+    let (columns, column_words) = (columns?, packer.len());
+    let counters = frame.take(query_counters::COUNT);
+    let action = match &query.action {
+        LftaAction::Select { .. } => ActionLayout::Select,
+        LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, .. } => {
+            let mut entry_words = ENTRY_HEAD_WORDS + column_words;
+            let mut states = Vec::with_capacity(aggs.len());
+            for agg in aggs {
+                check_aggregate(agg, agg.arg.as_ref().map(ty))?;
+                states.push(StateLayout { kind: agg.kind, ty: agg.ty, word: entry_words });
+                entry_words += u32::from(agg.kind != AggKind::Count);
+            }
+            let mut windows = Vec::with_capacity(ordered.len());
+            for column in ordered {
+                let key_ty = ty(&keys[column.column as usize]);
+                let window = window_layout(column, key_ty, *tolerance, frame)?;
+                frame.init.extend(
+                    Some((window.bound, window.initial())).filter(|(_, initial)| *initial != 0),
+                );
+                windows.push(window);
+            }
+            let table = MapId(maps.len() as u32);
+            let entries = slots.checked_mul(2).filter(|n| *n <= i32::MAX as u32);
+            let entries = entries.ok_or_else(|| Unportable("a table of 2^31 slots".into()))?;
+            maps.push(MapSpec {
+                name: format!("groups{index}"),
+                kind: MapKind::PerCpuArray,
+                bytes: 8 * entry_words,
+                entries,
+            });
+            ActionLayout::Groups(GroupLayout { table, slots: *slots, entry_words, states, windows })
+        }
+    };
+    let name = query.name.clone();
+    Ok(QueryLayout { query: index, name, counters, columns, column_words, action })
+}
+
+fn window_layout(
+    column: &OrderedColumn,
+    ty: Type,
+    tolerance: u64,
+    frame: &mut FrameWords,
+) -> Result<WindowLayout, Unportable> {
+    if Class::of(ty) != Some(Class::Word) {
+        return unportable(format!("a window of type {ty}"));
+    }
+    Ok(WindowLayout {
+        key: column.column,
+        ty,
+        decreasing: column.decreasing,
+        tolerance: tolerance.saturating_add(column.band),
+        bound: frame.take(1),
+        known: frame.take(1),
+    })
+}
+
+/// Whether states of an aggregate are words that fold as the definition says.
+fn check_aggregate(agg: &LftaAgg, arg: Option<Type>) -> Result<(), Unportable> {
+    let is_number = |ty: Type| ty.is_integer() || ty == Type::Bool;
+    let fits = match (agg.kind, arg) {
+        (AggKind::Count, _) => agg.ty.is_integer(),
+        (_, None) => false,
+        (AggKind::Sum, Some(arg)) => {
+            agg.ty.is_integer() && is_number(arg)
+                || (agg.ty, arg) == (Type::Duration, Type::Duration)
+        }
+        (AggKind::Min | AggKind::Max, Some(arg)) => {
+            let is_word = Class::of(arg) == Some(Class::Word);
+            let wider = arg.is_integer()
+                && agg.ty.is_integer()
+                && arg.is_signed() == agg.ty.is_signed()
+                && arg.bits() <= agg.ty.bits();
+            is_word && (arg == agg.ty || wider)
+        }
+        (AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor, Some(arg)) => {
+            is_number(arg) && is_number(agg.ty) && (arg == agg.ty || agg.ty.is_integer())
+        }
+    };
+    match fits {
+        true => Ok(()),
+        false => unportable(match arg {
+            Some(arg) => format!("an aggregate of {arg} as {}", agg.ty),
+            None => format!("an aggregate of type {}", agg.ty),
+        }),
+    }
+}

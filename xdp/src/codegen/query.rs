@@ -1,0 +1,295 @@
+//! Queries as code: required layers, quals in order, then a tuple or a group.
+
+use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
+
+use super::emit::{
+    ABSENT, Emitter, FRAME, HEADER, Lacks, LayerAt, Pointer, PointerAt, S, Scope, Unportable,
+};
+use super::paths::Paths;
+use super::row::{Class, Column, Place};
+use super::spec::{ActionLayout, QueryLayout, RECORD_HEAD_WORDS, query_counters};
+use super::walk::Cells;
+use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
+
+/// Words of a record for a tuple before its columns: the head, and the ordinal.
+const TUPLE_HEAD_WORDS: u32 = RECORD_HEAD_WORDS + 1;
+
+/// Readers look into the ring when they please: waking them costs more than the record.
+const NO_WAKEUP: i32 = 1;
+
+/// What kinds of records there are.
+pub(crate) mod record {
+    /// A tuple of a selection.
+    pub(crate) const TUPLE: u32 = 0;
+    /// A partial group that had to leave its table.
+    pub(crate) const GROUP: u32 = 1;
+}
+
+/// What the queries of a program have in common.
+pub(super) struct Queries<'q, 'p> {
+    pub(super) program: &'p LftaProgram,
+    pub(super) paths: &'q Paths<'p>,
+    pub(super) cells: &'q Cells,
+    /// First word of the frame for the row at hand.
+    pub(super) row: u32,
+    /// The prefilter is asked when a query lacks a value, not before all queries.
+    pub(super) prefilter_late: bool,
+}
+
+/// The nodes that a query evaluates. Ordered keys are read twice.
+fn roots(query: &LftaQuery) -> Vec<NodeId> {
+    let mut roots: Vec<NodeId> = query.quals.iter().map(|qual| qual.node).collect();
+    match &query.action {
+        LftaAction::Select { outputs, .. } => roots.extend(outputs),
+        LftaAction::Aggregate { keys, ordered, aggs, .. } => {
+            roots.extend(keys);
+            roots.extend(ordered.iter().map(|column| keys[column.column as usize]));
+            roots.extend(aggs.iter().filter_map(|agg| agg.arg));
+        }
+    }
+    roots
+}
+
+impl Queries<'_, '_> {
+    fn scope(&self, roots: &[NodeId], lacks: Lacks) -> Scope<'_> {
+        let counts = self.paths.counts.iter().copied().zip(self.cells.counts.iter().copied());
+        let layers = self.cells.layers(self.paths);
+        Scope::new(&self.program.exprs, layers, counts.collect(), roots, lacks)
+    }
+
+    /// Goes to `unwanted` when the prefilter says that no query wants the packet.
+    pub(super) fn prefilter(
+        &self,
+        e: &mut Emitter,
+        node: NodeId,
+        unwanted: Label,
+    ) -> Result<(), Unportable> {
+        let wanted = e.asm.label();
+        let lacks = Lacks { absent: wanted, failed: wanted };
+        let mark = e.memory_mark();
+        let mut scope = self.scope(&[node], lacks);
+        e.settle(&mut scope, node)?;
+        e.branch(&mut scope, node, false, unwanted, 0)?;
+        e.asm.place(wanted);
+        e.memory_reset(mark);
+        Ok(())
+    }
+
+    /// Emits one query.
+    pub(super) fn query(
+        &self,
+        e: &mut Emitter,
+        query: &LftaQuery,
+        layout: &QueryLayout,
+    ) -> Result<(), Unportable> {
+        e.asm.comment(format!("query {}", query.name));
+        let next = e.asm.label();
+        let lacks = Lacks { absent: e.asm.label(), failed: e.asm.label() };
+        let mark = e.memory_mark();
+        let mut scope = self.scope(&roots(query), lacks);
+        let is_real_time = matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
+        if let (LftaAction::Aggregate { keys, .. }, ActionLayout::Groups(groups), true) =
+            (&query.action, &layout.action, is_real_time)
+        {
+            e.asm.comment("the window advances whatever the quals say");
+            for window in &groups.windows {
+                let skip = e.asm.label();
+                (scope.lacks.absent, scope.lacks.failed) = (skip, skip);
+                let known = scope.mark();
+                e.word(&mut scope, keys[window.key as usize], 0)?;
+                e.advance(window)?;
+                scope.forget(known);
+                e.asm.place(skip);
+            }
+            scope.lacks = lacks;
+        }
+        self.requires(e, &mut scope, query, next)?;
+        for qual in &query.quals {
+            e.asm.comment(format!("where {}", qual.text));
+            e.settle(&mut scope, qual.node)?;
+            e.branch(&mut scope, qual.node, false, next, 0)?;
+        }
+        match (&query.action, &layout.action) {
+            (LftaAction::Select { outputs, .. }, ActionLayout::Select) => {
+                self.select(e, &mut scope, outputs, layout)?;
+            }
+            (LftaAction::Aggregate { keys, aggs, .. }, ActionLayout::Groups(groups)) => {
+                e.asm.comment("the group's key");
+                self.columns(e, &mut scope, keys, &layout.columns)?;
+                let mut args = Vec::with_capacity(aggs.len());
+                for agg in aggs {
+                    args.push(match agg.arg {
+                        None => None,
+                        Some(arg) => {
+                            e.settle(&mut scope, arg)?;
+                            e.word(&mut scope, arg, 0)?;
+                            let at = e.take(1)?;
+                            e.store_scratch(at, S[0]);
+                            Some(at)
+                        }
+                    });
+                }
+                e.group(&mut scope, self.row, keys, &args, (layout, groups), next)?;
+            }
+            _ => return Err(Unportable("a layout of another query".into())),
+        }
+        e.asm.jump(next);
+        let counters =
+            [(lacks.absent, query_counters::ABSENT), (lacks.failed, query_counters::FAILED)];
+        for (label, counter) in counters {
+            e.asm.place(label);
+            let prefilter = self.program.prefilter.filter(|_| self.prefilter_late && !is_real_time);
+            if let Some(node) = prefilter {
+                self.prefilter(e, node, next)?;
+            }
+            e.add_to_frame(FRAME, layout.counters + counter, 1, S[0]);
+            e.asm.jump(next);
+        }
+        e.asm.place(next);
+        e.memory_reset(mark);
+        Ok(())
+    }
+
+    /// Filters packets without the layers that the query requires.
+    fn requires(
+        &self,
+        e: &mut Emitter,
+        scope: &mut Scope<'_>,
+        query: &LftaQuery,
+        next: Label,
+    ) -> Result<(), Unportable> {
+        for (number, layer) in query.requires.iter().enumerate() {
+            let LayerAt::Found { offset, captured, ref mut present, .. } =
+                scope.layers[layer.0 as usize]
+            else {
+                continue;
+            };
+            *present = true;
+            e.asm.comment(format!("requires layer {}", layer.0));
+            if captured == 0 {
+                e.load_cell(S[0], offset);
+                e.asm.branch(Cond::Eq, S[0], ABSENT, next);
+                continue;
+            }
+            if number > 0 {
+                let pointer = e.checked(offset, captured, next, 0)?;
+                scope.learn_pointer(*layer, pointer);
+                continue;
+            }
+            e.load_offset(HEADER, offset);
+            e.asm.alu(AluOp::Add, HEADER, super::emit::DATA);
+            e.check_end(HEADER, captured as i32, S[0], next);
+            let at = PointerAt::Reg(HEADER);
+            scope.learn_pointer(*layer, Pointer { at, disp: 0, bytes: captured });
+        }
+        Ok(())
+    }
+
+    /// Writes a row of columns into the frame.
+    fn columns(
+        &self,
+        e: &mut Emitter,
+        scope: &mut Scope<'_>,
+        nodes: &[NodeId],
+        columns: &[Column],
+    ) -> Result<(), Unportable> {
+        let at = |word: u32| 8 * (self.row + word) as i16;
+        for (node, column) in nodes.iter().zip(columns) {
+            e.settle(scope, *node)?;
+            match column.place {
+                Place::Field { word, shift, bits } => {
+                    e.word(scope, *node, 0)?;
+                    let have = scope.bits(*node);
+                    if have > bits {
+                        e.low_bits(S[0], bits);
+                    }
+                    self.merge(e, at(word), shift);
+                }
+                Place::Words { word } if Class::of(column.ty) == Some(Class::Ipv6) => {
+                    let from = e.wide(scope, *node, 0)?;
+                    for i in 0..2 {
+                        e.load_scratch(S[0], from + 8 * i);
+                        e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
+                    }
+                }
+                Place::Words { word } => {
+                    e.word(scope, *node, 0)?;
+                    e.asm.store(Size::Dw, FRAME, at(word), S[0]);
+                }
+                Place::Inet { word, family_word, family_shift } => {
+                    let from = e.wide(scope, *node, 0)?;
+                    for i in 0..2 {
+                        e.load_scratch(S[0], from + 8 + 8 * i);
+                        e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
+                    }
+                    // 4 or 6: the second bit tells.
+                    e.load_scratch(S[0], from);
+                    e.asm.alu(AluOp::Rsh, S[0], 1);
+                    e.asm.alu(AluOp::And, S[0], 1);
+                    self.merge(e, at(family_word), family_shift);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts S[0] into a word that it shares; what stands first there clears the rest.
+    fn merge(&self, e: &mut Emitter, at: i16, shift: u32) {
+        if shift > 0 {
+            e.asm.alu(AluOp::Lsh, S[0], shift as i32);
+            e.asm.load(Size::Dw, S[1], FRAME, at);
+            e.asm.alu(AluOp::Or, S[0], S[1]);
+        }
+        e.asm.store(Size::Dw, FRAME, at, S[0]);
+    }
+
+    /// Sends a tuple.
+    fn select(
+        &self,
+        e: &mut Emitter,
+        scope: &mut Scope<'_>,
+        outputs: &[NodeId],
+        layout: &QueryLayout,
+    ) -> Result<(), Unportable> {
+        e.asm.comment("the tuple's columns");
+        self.columns(e, scope, outputs, &layout.columns)?;
+        e.asm.comment("the tuple leaves");
+        let (lost, end) = (e.asm.label(), e.asm.label());
+        e.reserve(TUPLE_HEAD_WORDS + layout.column_words, layout.query, record::TUPLE, lost);
+        let mut to = 8 * RECORD_HEAD_WORDS as i16;
+        e.load_scratch(S[1], e.ordinal);
+        e.asm.store(Size::Dw, Reg::R0, to, S[1]);
+        for word in 0..layout.column_words {
+            to += 8;
+            e.asm.load(Size::Dw, S[1], FRAME, 8 * (self.row + word) as i16);
+            e.asm.store(Size::Dw, Reg::R0, to, S[1]);
+        }
+        e.submit();
+        e.add_to_frame(FRAME, layout.counters + query_counters::MATCHED, 1, S[0]);
+        e.asm.jump(end);
+        e.asm.place(lost);
+        e.add_to_frame(FRAME, layout.counters + query_counters::LOST, 1, S[0]);
+        e.asm.place(end);
+        Ok(())
+    }
+}
+
+impl Emitter {
+    /// Room for a record in the ring, its address in R0 and its head written; goes to `full` when there is none.
+    pub(super) fn reserve(&mut self, words: u32, query: u32, kind: u32, full: Label) {
+        self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.ring_map });
+        self.asm.mov(Reg::R2, 8 * words as i32);
+        self.asm.mov(Reg::R3, 0);
+        self.asm.call(Helper::RingbufReserve);
+        self.asm.branch(Cond::Eq, Reg::R0, 0, full);
+        self.asm.store(Size::W, Reg::R0, 0, query as i32);
+        self.asm.store(Size::W, Reg::R0, 4, kind as i32);
+    }
+
+    /// Hands over the record in R0.
+    pub(super) fn submit(&mut self) {
+        self.asm.mov(Reg::R1, Reg::R0);
+        self.asm.mov(Reg::R2, NO_WAKEUP);
+        self.asm.call(Helper::RingbufSubmit);
+    }
+}

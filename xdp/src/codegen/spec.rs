@@ -1,0 +1,194 @@
+//! What code generation gives: instructions, the maps they use, and where to find what they count.
+
+use wt_catalog::Type;
+use wt_plan::ir::AggKind;
+
+use super::row::Column;
+use crate::asm::{Code, MapId};
+
+/// A program as it is to be loaded. The same LFTA program gives the same specification on every machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramSpec {
+    /// Its name in the kernel, at most 15 bytes.
+    pub name: String,
+    /// Instructions.
+    pub code: Code,
+    /// Maps by [`MapId`].
+    pub maps: Vec<MapSpec>,
+    /// What lies where.
+    pub layout: Layout,
+}
+
+/// A map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Its name in the kernel, at most 15 bytes.
+    pub name: String,
+    /// What it is.
+    pub kind: MapKind,
+    /// Bytes of an entry; of a ring, its size.
+    pub bytes: u32,
+    /// Entries.
+    pub entries: u32,
+}
+
+/// Kinds of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// One entry for all CPUs, whose address instructions name.
+    Data,
+    /// An array per CPU.
+    PerCpuArray,
+    /// A ring buffer of all CPUs.
+    Ring,
+}
+
+/// Where a program keeps what. Offsets are in words of 8 bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// The map with one frame per CPU: counters, windows, and what is computed for the packet at hand.
+    pub frame: MapId,
+    /// The map that user space writes.
+    pub control: MapId,
+    /// The map through which tuples and ejected groups leave.
+    pub ring: MapId,
+    /// Words of a frame.
+    pub frame_words: u32,
+    /// Words of the frame that begin with another value than 0.
+    pub frame_init: Vec<(u32, u64)>,
+    /// By parameter: its first word in the control map.
+    pub params: Vec<u32>,
+    /// Words of the control map.
+    pub control_words: u32,
+    /// The queries it runs.
+    pub queries: Vec<QueryLayout>,
+}
+
+/// Words of the frame with counts of packets.
+pub mod packet_counters {
+    /// Packets seen.
+    pub const PACKETS: u32 = 0;
+    /// Above a header that is cut off or fails its checks, the path ended.
+    pub const MALFORMED: u32 = 1;
+    /// The path ended at a depth limit.
+    pub const TOO_DEEP: u32 = 2;
+    /// More contiguous bytes than offsets reach: passed on unseen.
+    pub const OVERSIZE: u32 = 3;
+    /// How many there are.
+    pub const COUNT: u32 = 4;
+}
+
+/// Words of the control map.
+pub mod control_words {
+    /// Which half of each group table is filled: 0 or 1.
+    pub const GENERATION: u32 = 0;
+    /// Secret that group keys are hashed with.
+    pub const SEED: u32 = 1;
+    /// Added to the kernel's monotonic clock: nanoseconds since the epoch.
+    pub const CLOCK_OFFSET_NS: u32 = 2;
+    /// Given time stamp, nanoseconds since the epoch.
+    pub const TIMESTAMP_NS: u32 = 3;
+    /// Given length on the wire, bytes.
+    pub const LEN: u32 = 4;
+    /// Given interface index.
+    pub const IFINDEX: u32 = 5;
+    /// Given direction.
+    pub const DIRECTION: u32 = 6;
+    /// Given ordinal.
+    pub const ORDINAL: u32 = 7;
+    /// How many there are; parameters follow.
+    pub const COUNT: u32 = 8;
+}
+
+/// Words of a query's counters, from [`QueryLayout::counters`] on.
+pub mod query_counters {
+    /// Qualified and taken.
+    pub const MATCHED: u32 = 0;
+    /// A referenced field is not in the packet.
+    pub const ABSENT: u32 = 1;
+    /// A partial operation failed.
+    pub const FAILED: u32 = 2;
+    /// Behind the window by more than the tolerance.
+    pub const LATE: u32 = 3;
+    /// Partial groups that left through the ring.
+    pub const EJECTED: u32 = 4;
+    /// Tuples lost because the ring was full, those in lost groups among them.
+    pub const LOST: u32 = 5;
+    /// How many there are.
+    pub const COUNT: u32 = 6;
+}
+
+/// A query of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryLayout {
+    /// Index among the queries of the LFTA program; records in the ring carry it.
+    pub query: u32,
+    /// Stream name.
+    pub name: String,
+    /// Its first counter in the frame.
+    pub counters: u32,
+    /// Columns of a selection, or keys of a group.
+    pub columns: Vec<Column>,
+    /// Words that the columns take.
+    pub column_words: u32,
+    /// What is done with tuples.
+    pub action: ActionLayout,
+}
+
+/// What a query does with a qualified tuple.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActionLayout {
+    /// A record per tuple: head, ordinal, columns.
+    Select,
+    /// Groups in a table; a record per ejected group: head, then the entry.
+    Groups(GroupLayout),
+}
+
+/// A group table. An entry is: tuples (0: the slot is free), ordinal of the first, keys, states.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupLayout {
+    /// Its map: twice `slots` entries, a half per generation.
+    pub table: MapId,
+    /// Slots of a half, a power of two.
+    pub slots: u32,
+    /// Words of an entry.
+    pub entry_words: u32,
+    /// Aggregates in order.
+    pub states: Vec<StateLayout>,
+    /// Ordered keys.
+    pub windows: Vec<WindowLayout>,
+}
+
+/// Words of an entry before its keys.
+pub const ENTRY_HEAD_WORDS: u32 = 2;
+
+/// Words of a record before what it carries.
+pub const RECORD_HEAD_WORDS: u32 = 1;
+
+/// An aggregate of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateLayout {
+    /// Which.
+    pub kind: AggKind,
+    /// Type of its result.
+    pub ty: Type,
+    /// Its word in the entry; COUNT is the number of tuples.
+    pub word: u32,
+}
+
+/// An ordered key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowLayout {
+    /// Index among the keys.
+    pub key: u32,
+    /// Its type.
+    pub ty: Type,
+    /// Decreasing rather than increasing.
+    pub decreasing: bool,
+    /// How far behind the newest value stays open, in units of the key.
+    pub tolerance: u64,
+    /// Word of the frame with the bound behind which tuples are late.
+    pub bound: u32,
+    /// Word of the frame that says whether any bound is known.
+    pub known: u32,
+}

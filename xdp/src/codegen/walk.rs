@@ -1,0 +1,574 @@
+//! The header walk: likely paths as straight code, in which it is known where layers are; all others in a loop ([`super::slow`]).
+
+use wt_catalog::ProtocolId;
+use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
+
+use super::emit::{
+    ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
+    Scope, Unportable, unportable,
+};
+use super::paths::{Paths, kind_of};
+use super::spec::packet_counters;
+use crate::asm::{AluOp, Cond, Label, Reg, Size};
+
+/// First word of the frame's path: per header its kind mask, then offset and protocol.
+pub(super) const PATH_WORD: u32 = packet_counters::COUNT;
+/// Words of a header on it.
+pub(super) const PATH_ENTRY_WORDS: u32 = 2;
+
+/// Cells that the walk leaves for the queries, and those it needs itself.
+pub(super) struct Cells {
+    /// By layer: its offset.
+    pub(super) offsets: Vec<i16>,
+    /// By layer: its concrete protocol, when some node asks for it.
+    pub(super) protocols: Vec<Option<i16>>,
+    /// By count.
+    pub(super) counts: Vec<i16>,
+    /// The offset of the packet itself: 0.
+    packet: i16,
+    /// By depth of a likely path: where the header is.
+    path: Vec<i16>,
+    /// The header that comes next, and its offset.
+    pub(super) next: i16,
+    pub(super) at: i16,
+    /// Headers so far.
+    pub(super) headers: i16,
+    /// By [`Paths::above`]: the newest header of the kind.
+    pub(super) newest: Vec<i16>,
+    /// By [`Paths::repeated`]: how many so far.
+    pub(super) repeats: Vec<i16>,
+}
+
+/// Where a path can end.
+#[derive(Clone, Copy)]
+struct Ends {
+    malformed: Label,
+    done: Label,
+}
+
+/// Where a header begins.
+#[derive(Clone, Copy)]
+enum At {
+    /// So many bytes from the packet's first.
+    Known(i32),
+    /// Where [`HEADER`] points, at most so many bytes from the packet's first.
+    Header(i32),
+}
+
+/// Code for headers without code of their own on likely paths.
+struct Aside {
+    label: Label,
+    step: usize,
+    /// Where the next header begins, and the stack slot of its address.
+    next: (At, Option<i16>),
+}
+
+impl Cells {
+    /// Takes cells for what the program reads.
+    pub(super) fn new(e: &mut Emitter, paths: &Paths<'_>, ops: &[&Op]) -> Result<Self, Unportable> {
+        let mut cells = |count: usize| -> Result<Vec<i16>, Unportable> {
+            (0..count).map(|_| e.take_cell()).collect()
+        };
+        let offsets = cells(paths.selectors.len())?;
+        let counts = cells(paths.counts.len())?;
+        let newest = cells(paths.above.len())?;
+        let repeats = cells(paths.repeated().len())?;
+        let own = cells(4)?;
+        let mut protocols = Vec::with_capacity(offsets.len());
+        for layer in 0..offsets.len() as u32 {
+            let asks = |op: &&Op| matches!(op, Op::ByProtocol { layer: l, .. } if l.0 == layer);
+            let asked = ops.iter().any(asks);
+            protocols.push(if asked { Some(e.take_cell()?) } else { None });
+        }
+        Ok(Self {
+            offsets,
+            protocols,
+            counts,
+            path: Vec::new(),
+            next: own[0],
+            at: own[1],
+            headers: own[2],
+            packet: own[3],
+            newest,
+            repeats,
+        })
+    }
+
+    /// The layers as queries see them.
+    pub(super) fn layers(&self, paths: &Paths<'_>) -> Vec<LayerAt> {
+        let of = |(index, selector): (usize, &LayerSel)| match kind_of(selector) {
+            None => {
+                LayerAt::Found { offset: self.packet, protocol: None, captured: 0, present: true }
+            }
+            Some(kind) => LayerAt::Found {
+                offset: self.offsets[index],
+                protocol: self.protocols[index],
+                captured: paths.captured_bytes(kind),
+                present: false,
+            },
+        };
+        paths.selectors.iter().enumerate().map(of).collect()
+    }
+}
+
+/// The walk under construction.
+pub(super) struct Walk<'w, 'p> {
+    paths: &'w Paths<'p>,
+    cells: &'w mut Cells,
+    ends: Ends,
+    slow: Option<Label>,
+    asides: Vec<Aside>,
+    /// By depth: the stack slot with the address of the header there.
+    slots: Vec<Option<i16>>,
+}
+
+/// Emits the walk; what follows it is emitted behind. The result is the label of the loop, when some path needs it: it is placed by
+/// [`super::slow::emit`], which goes on at the second label.
+pub(super) fn emit(
+    e: &mut Emitter,
+    paths: &Paths<'_>,
+    cells: &mut Cells,
+    done: Label,
+) -> Result<Option<Label>, Unportable> {
+    begin(e, paths, cells);
+    let Some(start) = paths.start else {
+        e.asm.jump(done);
+        return Ok(None);
+    };
+    let malformed = e.asm.label();
+    let steps = paths.likely(start);
+    let deepest = steps.iter().map(|step| step.path.len()).max().unwrap_or(0);
+    for _ in 0..deepest {
+        let cell = e.take_cell()?;
+        cells.path.push(cell);
+    }
+    let ends = Ends { malformed, done };
+    let slots = vec![None; deepest + 1];
+    let mut walk = Walk { paths, cells, ends, slow: None, asides: Vec::new(), slots };
+    let labels: Vec<Label> = steps.iter().map(|_| e.asm.label()).collect();
+    // By step: where it begins, once its parent is emitted.
+    let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
+    places[0] = Some((At::Known(0), None));
+    for (index, step) in steps.iter().enumerate() {
+        let Some((at, slot)) = places[index] else { continue };
+        e.asm.place(labels[index]);
+        let next = walk.step(e, &steps, index, (at, slot), &labels)?;
+        for (_, child) in &step.next {
+            places[*child] = Some(next);
+        }
+    }
+    let asides = std::mem::take(&mut walk.asides);
+    for aside in &asides {
+        walk.aside(e, &steps[aside.step].path, aside);
+    }
+    let slow = walk.slow;
+    e.asm.place(malformed);
+    e.asm.comment("a header that is cut off or fails its checks ends the path");
+    e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
+    e.asm.jump(done);
+    Ok(slow)
+}
+
+/// Nothing has been found yet.
+fn begin(e: &mut Emitter, paths: &Paths<'_>, cells: &Cells) {
+    if paths.selectors.contains(&LayerSel::Packet) {
+        e.store_cell(cells.packet, 0);
+    }
+    for cell in &cells.offsets {
+        e.store_cell(*cell, ABSENT);
+    }
+    for cell in cells.protocols.iter().flatten() {
+        e.store_cell(*cell, NO_PROTOCOL);
+    }
+    for cell in &cells.counts {
+        e.store_cell(*cell, 0);
+    }
+    // Until the loop begins, this stands for headers that are not above another.
+    e.store_cell(cells.at, ABSENT);
+}
+
+impl Walk<'_, '_> {
+    /// One header of a likely path. The result is where the next one begins, and the stack slot of its address.
+    fn step(
+        &mut self,
+        e: &mut Emitter,
+        steps: &[super::paths::Step],
+        index: usize,
+        (at, slot): (At, Option<i16>),
+        labels: &[Label],
+    ) -> Result<(At, Option<i16>), Unportable> {
+        let step = &steps[index];
+        let header = self.paths.header(step.id).ok_or(Unportable("a header".into()))?;
+        e.asm.comment(format!("{} header", header.name));
+        let min = header.min as i32;
+        let this = match (at, slot) {
+            (At::Known(offset), _) => {
+                if min > 0 {
+                    e.check_end(DATA, offset + min, S[0], self.ends.malformed);
+                }
+                Pointer { at: PointerAt::Reg(DATA), disp: offset, bytes: header.min }
+            }
+            (At::Header(_), slot) => {
+                let slot = slot.ok_or(Unportable("the place of a header".into()))?;
+                e.asm.load(Size::Dw, HEADER, Reg::R10, slot);
+                if min > 0 {
+                    e.check_end(HEADER, min, S[0], self.ends.malformed);
+                }
+                Pointer { at: PointerAt::Reg(HEADER), disp: 0, bytes: header.min }
+            }
+        };
+        let (parents, _) = step.path.split_at(step.path.len() - 1);
+        let layers = self.header_layers(header, this, parents);
+        let children = self.paths.children_in_order(header);
+        let roots: Vec<NodeId> = [header.length]
+            .into_iter()
+            .chain(header.checks.iter().copied())
+            .chain(children.iter().filter_map(|(_, when)| *when))
+            .collect();
+        let lacks = Lacks { absent: self.ends.malformed, failed: self.ends.malformed };
+        let mut scope = Scope::new(&header.exprs, layers, Vec::new(), &roots, lacks);
+        let mark = e.memory_mark();
+        let len = length(e, &mut scope, header, this, self.ends.malformed)?;
+        for check in &header.checks {
+            e.branch(&mut scope, *check, false, self.ends.malformed, 0)?;
+        }
+        self.push(e, &step.path, at);
+        // Where the next header begins.
+        let next = match (at, len) {
+            (At::Known(offset), Len::Known(len)) => (At::Known(offset + len), None),
+            _ if children.is_empty() => (at, None),
+            (at, len) => {
+                let most = match at {
+                    At::Known(most) | At::Header(most) => most,
+                };
+                let slot = self.next_header(e, this, len, most, step.path.len())?;
+                let most = (most + len.most()).min(ABSENT);
+                (At::Header(most), Some(slot))
+            }
+        };
+        // Slots of the next header's address stay; the rest is given back.
+        self.children(e, steps, index, (&mut scope, &children), next, labels)?;
+        let (scratch, _) = mark;
+        let (_, stack) = e.memory_mark();
+        e.memory_reset((scratch, stack));
+        Ok(next)
+    }
+
+    /// Computes the address of the header behind this one into a stack slot.
+    fn next_header(
+        &mut self,
+        e: &mut Emitter,
+        this: Pointer,
+        len: Len,
+        most: i32,
+        depth: usize,
+    ) -> Result<i16, Unportable> {
+        e.pointer_register(this, S[0]);
+        match len {
+            Len::Known(len) => e.asm.alu(AluOp::Add, S[0], this.disp + len),
+            Len::Kept { at, .. } => {
+                if this.disp != 0 {
+                    e.asm.alu(AluOp::Add, S[0], this.disp);
+                }
+                e.load_scratch(S[1], at);
+                // The frame's memory forgets the bound; the comparison with the header's greatest length gives it again.
+                e.asm.alu(AluOp::And, S[1], ABSENT);
+                e.asm.alu(AluOp::Add, S[0], S[1]);
+            }
+        }
+        if most + len.most() > ABSENT || matches!(len, Len::Kept { .. }) {
+            // The verifier adds up what lengths can be at most: from the packet's first byte it begins anew.
+            e.asm.alu(AluOp::Sub, S[0], DATA);
+            e.asm.alu(AluOp::And, S[0], ABSENT);
+            e.asm.alu(AluOp::Add, S[0], DATA);
+        }
+        let slot = match self.slots[depth] {
+            Some(slot) => slot,
+            None => e.take_stack()?,
+        };
+        self.slots[depth] = Some(slot);
+        e.asm.store(Size::Dw, Reg::R10, slot, S[0]);
+        Ok(slot)
+    }
+
+    /// The layers that the expressions of a header read.
+    fn header_layers(
+        &self,
+        header: &HeaderProgram,
+        this: Pointer,
+        parents: &[ProtocolId],
+    ) -> Vec<LayerAt> {
+        let of = |selector: &LayerSel| match kind_of(selector) {
+            None => LayerAt::This(this),
+            Some(kind) => {
+                let found = parents.iter().rposition(|id| self.paths.is(*id, kind));
+                match found {
+                    Some(depth) => LayerAt::Found {
+                        offset: self.cells.path[depth],
+                        protocol: None,
+                        captured: self.paths.captured_bytes(kind),
+                        present: true,
+                    },
+                    // A cell that always says so: the newest of a kind that is not on the path.
+                    None => LayerAt::Found {
+                        offset: self.absent_cell(),
+                        protocol: None,
+                        captured: 0,
+                        present: false,
+                    },
+                }
+            }
+        };
+        header.layers.iter().map(of).collect()
+    }
+
+    /// A cell that holds the offset of an absent header until the loop begins.
+    fn absent_cell(&self) -> i16 {
+        self.cells.at
+    }
+
+    /// Puts a header on the path: notes where it is, and the layers and counts that this changes.
+    fn push(&mut self, e: &mut Emitter, path: &[ProtocolId], at: At) {
+        let depth = path.len() - 1;
+        match at {
+            At::Known(offset) => e.store_cell(self.cells.path[depth], offset),
+            At::Header(_) => {
+                e.asm.mov(S[0], HEADER);
+                e.asm.alu(AluOp::Sub, S[0], DATA);
+                e.store_cell(self.cells.path[depth], S[0]);
+            }
+        }
+        let (before, after) = (self.paths.resolve(&path[..depth]), self.paths.resolve(path));
+        for (layer, (old, new)) in before.iter().zip(&after).enumerate() {
+            if old == new {
+                continue;
+            }
+            let cell = self.cells.offsets[layer];
+            match (new, at) {
+                (None, _) => e.store_cell(cell, ABSENT),
+                (Some(i), At::Known(offset)) if *i == depth => e.store_cell(cell, offset),
+                (Some(i), _) => {
+                    if *i != depth {
+                        e.load_cell(S[1], self.cells.path[*i]);
+                        e.store_cell(cell, S[1]);
+                    } else {
+                        e.store_cell(cell, S[0]);
+                    }
+                }
+            }
+            if let Some(cell) = self.cells.protocols[layer] {
+                let protocol = new.map_or(NO_PROTOCOL, |i| path[i].0 as i32);
+                e.store_cell(cell, protocol);
+            }
+        }
+        let old = self.paths.count(&path[..depth], &before);
+        let new = self.paths.count(path, &after);
+        for (index, (old, new)) in old.iter().zip(&new).enumerate() {
+            if old != new {
+                e.store_cell(self.cells.counts[index], *new as i32);
+            }
+        }
+    }
+
+    /// Goes to the header that follows.
+    fn children(
+        &mut self,
+        e: &mut Emitter,
+        steps: &[super::paths::Step],
+        index: usize,
+        (scope, children): (&mut Scope<'_>, &[(ProtocolId, Option<NodeId>)]),
+        (next, slot): (At, Option<i16>),
+        labels: &[Label],
+    ) -> Result<(), Unportable> {
+        let step = &steps[index];
+        let mut aside = None;
+        for (child, when) in children {
+            let other = e.asm.label();
+            (scope.lacks.absent, scope.lacks.failed) = (other, other);
+            let known = step.next.iter().find(|(id, _)| id == child);
+            let target = match known {
+                Some((_, target)) => Some(labels[*target]),
+                None if self.paths.header(*child).is_none() => Some(self.ends.done),
+                None => None,
+            };
+            match (target, when) {
+                (Some(target), Some(when)) => {
+                    condition(e, scope, *when, true, target)?;
+                    e.asm.place(other);
+                    continue;
+                }
+                (None, Some(when)) => condition(e, scope, *when, false, other)?,
+                (_, None) => {}
+            }
+            match known {
+                Some((_, target)) => e.asm.jump(labels[*target]),
+                None if self.paths.header(*child).is_none() => e.asm.jump(self.ends.done),
+                None => {
+                    e.asm.mov(S[0], child.0 as i32);
+                    let label = match aside {
+                        Some(label) => label,
+                        None => {
+                            let label = e.asm.label();
+                            self.asides.push(Aside { label, step: index, next: (next, slot) });
+                            aside = Some(label);
+                            label
+                        }
+                    };
+                    e.asm.jump(label);
+                }
+            }
+            e.asm.place(other);
+            if when.is_none() {
+                return Ok(());
+            }
+        }
+        e.asm.jump(self.ends.done);
+        Ok(())
+    }
+
+    /// Writes the path so far down for the loop, which goes on from there with the header that S[0] names.
+    fn aside(&mut self, e: &mut Emitter, path: &[ProtocolId], aside: &Aside) {
+        e.asm.place(aside.label);
+        e.asm.comment("a path less likely");
+        e.store_cell(self.cells.next, S[0]);
+        match aside.next {
+            (At::Known(offset), _) => e.store_cell(self.cells.at, offset),
+            (At::Header(_), Some(slot)) => {
+                e.asm.load(Size::Dw, S[0], Reg::R10, slot);
+                e.asm.alu(AluOp::Sub, S[0], DATA);
+                e.store_cell(self.cells.at, S[0]);
+            }
+            (At::Header(_), None) => {}
+        }
+        for (depth, id) in path.iter().enumerate() {
+            let at = 8 * (PATH_WORD + PATH_ENTRY_WORDS * depth as u32) as i16;
+            e.asm.constant(S[0], self.paths.mask(*id));
+            e.asm.store(Size::Dw, FRAME, at, S[0]);
+            e.load_cell(S[0], self.cells.path[depth]);
+            e.asm.store(Size::W, FRAME, at + 8, S[0]);
+            e.asm.store(Size::W, FRAME, at + 12, id.0 as i32);
+        }
+        e.store_cell(self.cells.headers, path.len() as i32);
+        for (kind, cell) in self.paths.above.iter().zip(&self.cells.newest) {
+            match path.iter().rposition(|id| self.paths.is(*id, *kind)) {
+                None => e.store_cell(*cell, ABSENT),
+                Some(depth) => {
+                    e.load_cell(S[0], self.cells.path[depth]);
+                    e.store_cell(*cell, S[0]);
+                }
+            }
+        }
+        for (id, cell) in self.paths.repeated().iter().zip(&self.cells.repeats) {
+            let count = path.iter().filter(|other| *other == id).count();
+            e.store_cell(*cell, count as i32);
+        }
+        let slow = *self.slow.get_or_insert_with(|| e.asm.label());
+        e.asm.jump(slow);
+    }
+}
+
+/// Goes to `to` when a condition is `want`. What is evaluated on every path is known in both cases.
+pub(super) fn condition(
+    e: &mut Emitter,
+    scope: &mut Scope<'_>,
+    when: NodeId,
+    want: bool,
+    to: Label,
+) -> Result<(), Unportable> {
+    let (facts, memory) = (scope.mark(), e.memory_mark());
+    let is_straight =
+        matches!(scope.op(when), Op::Compare(..) | Op::In(..)) && !scope.may_lack(when);
+    e.branch(scope, when, want, to, 0)?;
+    if !is_straight {
+        scope.forget(facts);
+        e.memory_reset(memory);
+    }
+    Ok(())
+}
+
+/// The length of a header.
+#[derive(Clone, Copy)]
+pub(super) enum Len {
+    Known(i32),
+    /// In a scratch word.
+    Kept {
+        at: i16,
+        most: i32,
+    },
+}
+
+impl Len {
+    fn most(self) -> i32 {
+        match self {
+            Len::Known(len) => len,
+            Len::Kept { most, .. } => most,
+        }
+    }
+}
+
+/// Whether a node is one of several by a condition.
+fn chooses(scope: &Scope<'_>, node: NodeId) -> bool {
+    let mut pending = vec![node];
+    while let Some(node) = pending.pop() {
+        let op = scope.op(node);
+        if matches!(op, Op::Select { .. } | Op::ByProtocol { .. }) {
+            return true;
+        }
+        pending.extend(op.operands());
+    }
+    false
+}
+
+/// The length of a header that is well-formed and captured whole; goes to `malformed` when it is not.
+pub(super) fn length(
+    e: &mut Emitter,
+    scope: &mut Scope<'_>,
+    header: &HeaderProgram,
+    this: Pointer,
+    malformed: Label,
+) -> Result<Len, Unportable> {
+    if header.min as i32 > ABSENT {
+        return unportable(format!("a {} header of {} bytes", header.name, header.min));
+    }
+    let max = header.max.min(ABSENT as u32) as i32;
+    let base = match this.at {
+        PointerAt::Reg(reg) => reg,
+        PointerAt::Slot(_) => return unportable("a header on the stack"),
+    };
+    let constant = match scope.op(header.length) {
+        Op::Const(value) => value.as_u64(),
+        Op::Cast(inner) => scope.constant(*inner).and_then(wt_catalog::Value::as_u64),
+        _ => None,
+    };
+    if let Some(len) = constant {
+        let fits =
+            len >= u64::from(header.min) && len <= u64::from(header.max) && len <= max as u64;
+        if !fits {
+            e.asm.jump(malformed);
+            return Ok(Len::Known(0));
+        }
+        let len = len as i32;
+        if len > header.min as i32 {
+            e.check_end(base, this.disp + len, S[0], malformed);
+        }
+        return Ok(Len::Known(len));
+    }
+    e.word(scope, header.length, 0)?;
+    if header.min > 0 {
+        e.asm.branch(Cond::Lt, S[0], header.min as i32, malformed);
+    }
+    e.asm.branch(Cond::Gt, S[0], max, malformed);
+    let at = e.take(1)?;
+    e.store_scratch(at, S[0]);
+    if chooses(scope, header.length) {
+        // The verifier would follow each of the lengths by itself.
+        e.load_scratch(S[0], at);
+        e.asm.alu(AluOp::And, S[0], ABSENT);
+    }
+    e.asm.mov(S[1], base);
+    if this.disp != 0 {
+        e.asm.alu(AluOp::Add, S[1], this.disp);
+    }
+    e.check_variable(S[1], S[0], S[2], malformed);
+    Ok(Len::Kept { at, most: max })
+}

@@ -1,0 +1,117 @@
+//! A program specification as an ELF object, in memory: what loaders take, and what `llvm-objdump -d` reads.
+//!
+//! Sections are `license`, `maps` with one legacy map definition of 28 bytes per map, `.data` with the data map, and `xdp` with the
+//! instructions; functions that are called back stand in `.text`, and `.BTF` gives them the types without which the verifier refuses a
+//! callback. A reference to a map or function is a relocation on the instruction that loads its address.
+
+mod btf;
+
+use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
+    SymbolScope,
+};
+
+use crate::asm::{MapId, Target};
+use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec};
+
+/// Relocation of a load of 64 bits.
+const R_BPF_64_64: u32 = 1;
+
+const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+const MAP_TYPE_RINGBUF: u32 = 27;
+
+/// An object that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the program has no object file: {0}; please report it")]
+pub struct ObjectError(#[from] object::write::Error);
+
+/// The object of a program.
+///
+/// # Errors
+/// A fault of the generator: more than the format holds.
+pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+    let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
+    // The helpers used are open to programs under this license only.
+    object.append_section_data(license, b"GPL\0", 1);
+    let maps = object.add_section(Vec::new(), b"maps".to_vec(), SectionKind::Data);
+    let data = object.add_section(Vec::new(), b".data".to_vec(), SectionKind::Data);
+    let symbols: Vec<SymbolId> =
+        spec.maps.iter().map(|map| add_map(&mut object, map, maps, data)).collect();
+
+    // The main program has a section of its own; what is called back stands in another.
+    let code = &spec.code;
+    let slots = |range: std::ops::Range<usize>| code.slots[range].concat();
+    let end = code.slots.len();
+    let main_end = code.functions.first().map_or(end, |function| function.slot);
+    let main = object.add_section(Vec::new(), b"xdp".to_vec(), SectionKind::Text);
+    object.append_section_data(main, &slots(0..main_end), 8);
+    let size = 8 * main_end as u64;
+    object.add_symbol(symbol(&spec.name, 0, size, SymbolKind::Text, main));
+    let mut functions = Vec::with_capacity(code.functions.len());
+    let mut others = main;
+    if main_end < end {
+        others = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
+        object.append_section_data(others, &slots(main_end..end), 8);
+    }
+    for (index, function) in code.functions.iter().enumerate() {
+        let next = code.functions.get(index + 1).map_or(end, |next| next.slot);
+        let at = 8 * (function.slot - main_end) as u64;
+        let size = 8 * (next - function.slot) as u64;
+        let symbol = symbol(&function.name, at, size, SymbolKind::Text, others);
+        functions.push(object.add_symbol(symbol));
+    }
+    for relocation in &code.relocations {
+        let symbol = match relocation.target {
+            Target::Map(MapId(map)) => symbols[map as usize],
+            Target::Function(function) => functions[function],
+        };
+        let (section, first) =
+            if relocation.slot < main_end { (main, 0) } else { (others, main_end) };
+        let entry = Relocation {
+            offset: 8 * (relocation.slot - first) as u64,
+            symbol,
+            addend: 0,
+            flags: RelocationFlags::Elf { r_type: R_BPF_64_64 },
+        };
+        object.add_relocation(section, entry)?;
+    }
+    if !code.functions.is_empty() {
+        let types = btf::types(&spec.name, &code.functions, main_end);
+        for (name, bytes) in [(".BTF", types.types), (".BTF.ext", types.functions)] {
+            let section =
+                object.add_section(Vec::new(), name.as_bytes().to_vec(), SectionKind::Other);
+            object.append_section_data(section, &bytes, 4);
+        }
+    }
+    Ok(object.write()?)
+}
+
+fn add_map(object: &mut Object<'_>, map: &MapSpec, maps: SectionId, data: SectionId) -> SymbolId {
+    let definition = |kind: u32, key: u32, value: u32, entries: u32| {
+        [kind, key, value, entries, 0, 0, 0].map(u32::to_le_bytes).concat()
+    };
+    let (section, bytes) = match map.kind {
+        MapKind::Data => (data, vec![0; map.bytes as usize]),
+        MapKind::PerCpuArray => {
+            (maps, definition(MAP_TYPE_PERCPU_ARRAY, 4, map.bytes, map.entries))
+        }
+        MapKind::Ring => (maps, definition(MAP_TYPE_RINGBUF, 0, 0, map.bytes)),
+    };
+    let at = object.append_section_data(section, &bytes, 8);
+    object.add_symbol(symbol(&map.name, at, bytes.len() as u64, SymbolKind::Data, section))
+}
+
+fn symbol(name: &str, value: u64, size: u64, kind: SymbolKind, section: SectionId) -> Symbol {
+    Symbol {
+        name: name.as_bytes().to_vec(),
+        value,
+        size,
+        kind,
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section: SymbolSection::Section(section),
+        flags: SymbolFlags::None,
+    }
+}
