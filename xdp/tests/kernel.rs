@@ -42,7 +42,6 @@ fn loaded(text: &str, clock: Clock) -> Option<Loaded> {
             None
         }
         Err(LoadError::Refused { reason, at, log }) => {
-            std::fs::write("/tmp/xdplog", &log).ok();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
             panic!("{text}\n{reason}\n{at:?}\n{}", tail.join("\n"))

@@ -7,7 +7,7 @@ use wt_catalog::ProtocolId;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
 use super::emit::{
-    ABSENT, DATA, END, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
+    ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
     Scope, Unportable, stack,
 };
 use super::paths::{CONTINUES, PATH_HEADERS_MAX, Paths, anchor_of, kind_of};
