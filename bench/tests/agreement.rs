@@ -1,36 +1,11 @@
 //! wiretable answers every task as the hand-written programs and the tools on this machine do, on small traces.
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::process::Command;
 
-/// The built `wiretable`, beside the running test program.
-fn wiretable() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    // …/release/deps/agreement-0123 → …/release/wiretable
-    let path = test.ancestors().nth(2).expect("a build folder").join("wiretable");
-    assert!(
-        path.is_file(),
-        "{} is not built: run `cargo build --release -p wiretable`, as `make test` does first",
-        path.display()
-    );
-    path
-}
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("wt-bench-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a temporary folder");
-        Self(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use support::{Scratch, wiretable};
 
 fn check(scratch: &Scratch, arguments: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_wt-bench"))

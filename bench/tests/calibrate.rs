@@ -1,25 +1,15 @@
 //! Costs of a machine: fitted from short traces, and read by the command that they are for.
 
-use std::path::PathBuf;
+mod support;
+
 use std::process::Command;
 
-/// The built `wiretable`, beside the running test program.
-fn wiretable() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    // …/release/deps/calibrate-0123 → …/release/wiretable
-    let path = test.ancestors().nth(2).expect("a build folder").join("wiretable");
-    assert!(
-        path.is_file(),
-        "{} is not built: run `cargo build --release -p wiretable`, as `make test` does first",
-        path.display()
-    );
-    path
-}
+use support::{Scratch, wiretable};
 
 #[test]
 fn fitted_costs_are_what_the_command_reads() {
-    let dir = std::env::temp_dir().join(format!("wt-bench-costs-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a temporary folder");
+    let scratch = Scratch::new("costs");
+    let dir = &scratch.0;
     let costs = dir.join("costs.toml");
     let output = Command::new(env!("CARGO_BIN_EXE_wt-bench"))
         .args(["calibrate", "--packets", "20k", "--repeat", "1", "--core", "0"])
@@ -32,7 +22,7 @@ fn fitted_costs_are_what_the_command_reads() {
     assert!(output.status.success(), "{said}");
     // Every query is in the report, those that were held back too; its traces are gone.
     assert!(said.contains("T4: flows") && said.contains("within a factor of two"), "{said}");
-    let left = std::fs::read_dir(&dir).expect("the folder").flatten();
+    let left = std::fs::read_dir(dir).expect("the folder").flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["costs.toml"]);
     let explained = Command::new(wiretable())
@@ -40,7 +30,6 @@ fn fitted_costs_are_what_the_command_reads() {
         .arg(&costs)
         .output()
         .expect("wiretable runs");
-    let _ = std::fs::remove_dir_all(&dir);
     let text = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(explained.status.success() && text.contains("one core"), "{text}");
 }
