@@ -2,31 +2,11 @@
 
 #![expect(clippy::panic, reason = "a test that cannot be set up has failed")]
 
-use wt_catalog::{Catalog, Value};
-use wt_plan::ir::LftaProgram;
-use wt_plan::{CompileInput, InterfaceInfo};
+mod support;
+
+use support::program;
 use wt_xdp::codegen::{Clock, Options, compile};
 use wt_xdp::loader::{LoadError, Loaded};
-
-fn program(text: &str) -> (LftaProgram, Vec<Value>) {
-    let catalog = Catalog::builtin();
-    let interfaces =
-        [InterfaceInfo { name: "eth0".into(), properties: vec![("Name".into(), "eth0".into())] }];
-    let compiled = wt_plan::compile(&CompileInput {
-        catalog: &catalog,
-        text,
-        file_name: "test",
-        interfaces: &interfaces,
-        interface_sets: &[],
-        params: &[],
-        finite: true,
-        library: &|_| None,
-    });
-    let compiled = compiled
-        .unwrap_or_else(|errors| panic!("{}", wt_lang::render(&errors, "test", text, false)));
-    let values = compiled.physical.params.iter().map(|param| param.value.clone()).collect();
-    (compiled.physical.interfaces[0].program.clone(), values)
-}
 
 /// A program in the kernel; nothing where the kernel does not let us.
 fn loaded(text: &str, clock: Clock) -> Option<Loaded> {

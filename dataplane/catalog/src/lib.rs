@@ -7,6 +7,7 @@ pub mod builtin;
 pub mod ddl;
 pub mod display;
 pub mod function;
+pub mod layout;
 pub mod lookup;
 pub mod ordering;
 pub mod promote;

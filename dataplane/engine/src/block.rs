@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wt_catalog::{Type, Value};
 
 use crate::tuple::Tuple;
-use crate::words::{Column, Place};
+use wt_catalog::layout::{Column, Place};
 
 /// Consecutive tuples of a stream. A clone shares the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]

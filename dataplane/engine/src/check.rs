@@ -156,12 +156,9 @@ fn exprs(exprs: &Exprs, layers: usize, params: usize) -> Result<(), Defect> {
 }
 
 fn layers(selectors: &[LayerSel]) -> Result<(), Defect> {
-    selectors.iter().enumerate().try_for_each(|(index, selector)| match selector {
-        LayerSel::Below(layer, _)
-        | LayerSel::Above(layer, _)
-        | LayerSel::RunLast(layer, _)
-        | LayerSel::RunNth(layer, ..) => below("layer", layer.0, index),
-        _ => Ok(()),
+    selectors.iter().enumerate().try_for_each(|(index, selector)| match selector.anchor() {
+        Some(layer) => below("layer", layer.0, index),
+        None => Ok(()),
     })
 }
 

@@ -26,7 +26,6 @@ mod sink;
 mod source;
 mod tuple;
 mod window;
-mod words;
 
 #[cfg(test)]
 mod testing;
@@ -34,7 +33,7 @@ mod testing;
 pub use block::Block;
 pub use compiled::{CompiledLfta, NotCompiled, PathsWanted, machine_code};
 pub use error::EngineError;
-pub use interp::{PATH_HEADERS_MAX, WalkEnd};
+pub use interp::WalkEnd;
 pub use ledger::{CaptureDamage, Imbalance, Ledger};
 pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};

@@ -268,6 +268,37 @@ pub enum LayerSel {
     RunNth(LayerId, ProtocolId, u32),
 }
 
+impl LayerSel {
+    /// The protocol that the header is of.
+    pub fn protocol(&self) -> Option<ProtocolId> {
+        match *self {
+            LayerSel::Packet | LayerSel::This => None,
+            LayerSel::First(protocol)
+            | LayerSel::Nth(protocol, _)
+            | LayerSel::Last(protocol)
+            | LayerSel::Below(_, protocol)
+            | LayerSel::Above(_, protocol)
+            | LayerSel::RunLast(_, protocol)
+            | LayerSel::RunNth(_, protocol, _) => Some(protocol),
+        }
+    }
+
+    /// The layer that it is looked for from.
+    pub fn anchor(&self) -> Option<LayerId> {
+        match *self {
+            LayerSel::Below(layer, _)
+            | LayerSel::Above(layer, _)
+            | LayerSel::RunLast(layer, _)
+            | LayerSel::RunNth(layer, ..) => Some(layer),
+            LayerSel::Packet
+            | LayerSel::This
+            | LayerSel::First(_)
+            | LayerSel::Nth(..)
+            | LayerSel::Last(_) => None,
+        }
+    }
+}
+
 /// How to walk a packet's headers. The path is walked once per packet, before any query is evaluated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParseSpec {

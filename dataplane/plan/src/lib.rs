@@ -11,6 +11,7 @@
 //! | names, types, orderings, closing rules | [`bind`] |
 //! | what runs next to the interface and what above, memory bounds, prefilter | [`split`] |
 //! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
+//! | which ways a header walk can go, for those who make code of it | [`paths`] |
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
 //! | what it costs, and whether a machine carries it | [`capacity`] |
@@ -24,6 +25,7 @@ pub mod ir;
 pub mod logical;
 pub mod lower;
 pub mod parse_spec;
+pub mod paths;
 pub mod physical;
 pub mod split;
 pub mod text;

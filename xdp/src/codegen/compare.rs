@@ -1,11 +1,12 @@
 //! Comparisons and membership, as `wt_catalog` defines them.
 
+use wt_catalog::layout::Class;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::NodeId;
 
 use super::emit::{Emitter, S, Scope, Unportable, unportable};
-use super::row::{Class, words_of};
+use super::row::words_of;
 use crate::asm::{AluOp, Cond, Label};
 
 /// Most members of a list: each is a comparison.

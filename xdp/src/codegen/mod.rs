@@ -18,23 +18,21 @@ mod query;
 pub(crate) mod row;
 mod slow;
 pub mod spec;
-#[cfg(test)]
-mod tests;
 mod value;
 mod walk;
 
-use wt_catalog::protocol::Meta;
+use wt_catalog::layout::{Class, Column, Packer};
+use wt_catalog::protocol::{Meta, PATH_HEADERS_MAX};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{
     AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
 };
 
 use self::emit::{Emitter, Unportable, unportable};
-use self::paths::{PATH_HEADERS_MAX, Paths};
+use self::paths::Paths;
 use self::query::Queries;
 
-use self::row::{Class, Column, Packer};
-pub use self::row::{Column as RowColumn, Place as RowPlace};
+use self::row::class_of;
 use self::spec::{
     ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, Layout, MapKind, MapSpec, ProgramSpec,
     QueryLayout, StateLayout, WindowLayout, control_words, query_counters,
@@ -331,15 +329,15 @@ fn query_layout(
         LftaAction::Select { outputs, .. } => outputs,
         LftaAction::Aggregate { keys, .. } => keys,
     };
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(0);
     let columns: Result<Vec<Column>, Unportable> = nodes
         .iter()
         .map(|node| {
-            let column = packer.place(ty(node));
+            let column = row::place(&mut packer, ty(node));
             column.ok_or_else(|| Unportable(format!("a value of type {}", ty(node))))
         })
         .collect();
-    let (columns, column_words) = (columns?, packer.len());
+    let (columns, column_words) = (columns?, packer.end() as u32);
     let counters = frame.take(query_counters::COUNT);
     let action = match &query.action {
         LftaAction::Select { .. } => ActionLayout::Select,
@@ -382,7 +380,7 @@ fn window_layout(
     tolerance: u64,
     frame: &mut FrameWords,
 ) -> Result<WindowLayout, Unportable> {
-    if Class::of(ty) != Some(Class::Word) {
+    if class_of(ty) != Some(Class::Word) {
         return unportable(format!("a window of type {ty}"));
     }
     Ok(WindowLayout {
@@ -406,7 +404,7 @@ fn check_aggregate(agg: &LftaAgg, arg: Option<Type>) -> Result<(), Unportable> {
                 || (agg.ty, arg) == (Type::Duration, Type::Duration)
         }
         (AggKind::Min | AggKind::Max, Some(arg)) => {
-            let is_word = Class::of(arg) == Some(Class::Word);
+            let is_word = class_of(arg) == Some(Class::Word);
             let wider = arg.is_integer()
                 && agg.ty.is_integer()
                 && arg.is_signed() == agg.ty.is_signed()

@@ -1,12 +1,13 @@
 //! Queries as code: required layers, quals in order, then a tuple or a group.
 
+use wt_catalog::layout::{Class, Column, Place};
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
 
 use super::emit::{
     ABSENT, Emitter, FRAME, HEADER, Lacks, LayerAt, Pointer, PointerAt, S, Scope, Unportable,
 };
 use super::paths::Paths;
-use super::row::{Class, Column, Place};
+use super::row::class_of;
 use super::spec::{ActionLayout, QueryLayout, RECORD_HEAD_WORDS, query_counters};
 use super::walk::Cells;
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
@@ -193,7 +194,7 @@ impl Queries<'_, '_> {
         nodes: &[NodeId],
         columns: &[Column],
     ) -> Result<(), Unportable> {
-        let at = |word: u32| 8 * (self.row + word) as i16;
+        let at = |word: usize| 8 * (self.row + word as u32) as i16;
         for (node, column) in nodes.iter().zip(columns) {
             e.settle(scope, *node)?;
             match column.place {
@@ -205,7 +206,7 @@ impl Queries<'_, '_> {
                     }
                     self.merge(e, at(word), shift);
                 }
-                Place::Words { word } if Class::of(column.ty) == Some(Class::Ipv6) => {
+                Place::Words { word } if class_of(column.ty) == Some(Class::Ipv6) => {
                     let from = e.wide(scope, *node, 0)?;
                     for i in 0..2 {
                         e.load_scratch(S[0], from + 8 * i);
@@ -216,6 +217,7 @@ impl Queries<'_, '_> {
                     e.word(scope, *node, 0)?;
                     e.asm.store(Size::Dw, FRAME, at(word), S[0]);
                 }
+                Place::Kept { .. } => return Err(Unportable("a value without words".into())),
                 Place::Inet { word, family_word, family_shift } => {
                     let from = e.wide(scope, *node, 0)?;
                     for i in 0..2 {

@@ -4,13 +4,14 @@
 //! `bpf_loop` lets the verifier look at the function once, not once per header.
 
 use wt_catalog::ProtocolId;
+use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
 use super::emit::{
     ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
     Scope, Unportable, stack,
 };
-use super::paths::{CONTINUES, PATH_HEADERS_MAX, Paths, anchor_of, kind_of};
+use super::paths::{CONTINUES, Paths};
 use super::spec::packet_counters;
 use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
@@ -66,7 +67,7 @@ pub(super) fn emit(
     };
     // The index of the header that each layer is, for those that others begin from.
     let mut indices: Vec<Option<i16>> = vec![None; paths.selectors.len()];
-    let anchors = paths.selectors.iter().filter_map(anchor_of);
+    let anchors = paths.selectors.iter().filter_map(LayerSel::anchor);
     let counted = paths.counts.iter().filter_map(|(_, below)| *below);
     for LayerId(layer) in anchors.chain(counted).collect::<Vec<_>>() {
         if indices[layer as usize].is_none() {
@@ -80,7 +81,7 @@ pub(super) fn emit(
     e.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
     call(e, functions.step, PATH_HEADERS_MAX as i32 + 1);
     for (layer, selector) in paths.selectors.iter().enumerate() {
-        let Some(kind) = kind_of(selector) else { continue };
+        let Some(kind) = selector.protocol() else { continue };
         let (is_run, skip) = match *selector {
             LayerSel::Last(_) | LayerSel::Above(..) => (false, LAST),
             LayerSel::Nth(_, n) => (false, n.min(PATH_HEADERS_MAX as u32) as i32),
@@ -90,7 +91,7 @@ pub(super) fn emit(
         };
         e.asm.comment(format!("layer {layer} on the path"));
         let is_above = matches!(selector, LayerSel::Above(..));
-        let anchor = anchor_of(selector);
+        let anchor = selector.anchor();
         range(e, paths, cells, (&functions.search, &indices), anchor, is_above);
         find(e, paths, &functions, kind, is_run, skip);
         let (missing, next) = (e.asm.label(), e.asm.label());
@@ -393,7 +394,7 @@ fn header_layers(
     header: &HeaderProgram,
     this: Pointer,
 ) -> Vec<LayerAt> {
-    let of = |selector: &LayerSel| match kind_of(selector) {
+    let of = |selector: &LayerSel| match selector.protocol() {
         None => LayerAt::This(this),
         Some(kind) => {
             let index = paths.above.iter().position(|above| *above == kind);

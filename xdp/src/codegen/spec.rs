@@ -1,9 +1,9 @@
 //! What code generation gives: instructions, the maps they use, and where to find what they count.
 
 use wt_catalog::Type;
+use wt_catalog::layout::Column;
 use wt_plan::ir::AggKind;
 
-use super::row::Column;
 use crate::asm::{Code, MapId};
 
 /// A program as it is to be loaded. The same LFTA program gives the same specification on every machine.

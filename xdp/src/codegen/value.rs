@@ -1,6 +1,7 @@
 //! Nodes of the IR to code. A value that is one word is computed in a register; addresses of 16 bytes go to scratch words.
 //! Where a node has no value, code goes on at a label of its scope.
 
+use wt_catalog::layout::Class;
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_plan::ir::{LayerId, NodeId, Op};
@@ -8,7 +9,7 @@ use wt_plan::ir::{LayerId, NodeId, Op};
 use super::Clock;
 use super::emit::{ABSENT, DATA, END, Emitter, LayerAt, S, Scope, Unportable, unportable};
 use super::load::Place;
-use super::row::{Class, words_of};
+use super::row::{class_of, words_of};
 use super::spec::control_words;
 use crate::asm::{AluOp, Cond, Label, Reg};
 
@@ -47,7 +48,7 @@ impl Emitter {
         // Operands have lower numbers.
         shared.sort_unstable();
         for node in shared {
-            if Class::of(scope.ty(node)) == Some(Class::Word) {
+            if class_of(scope.ty(node)) == Some(Class::Word) {
                 self.word(scope, node, 0)?;
             } else {
                 self.wide(scope, node, 0)?;
@@ -111,7 +112,7 @@ impl Emitter {
 
     fn compute(&mut self, scope: &mut Scope<'_>, id: NodeId, k: usize) -> Result<(), Unportable> {
         let ty = scope.ty(id);
-        if Class::of(ty) != Some(Class::Word) {
+        if class_of(ty) != Some(Class::Word) {
             return unportable(format!("a value of type {ty}"));
         }
         match scope.op(id) {
@@ -430,7 +431,7 @@ impl Emitter {
         if let Some(at) = scope.known(id) {
             return Ok(at);
         }
-        let class = Class::of(scope.ty(id)).filter(|class| *class != Class::Word);
+        let class = class_of(scope.ty(id)).filter(|class| *class != Class::Word);
         let class = class.ok_or_else(|| Unportable(format!("a value of type {}", scope.ty(id))))?;
         let at = self.take(class.words() as u32)?;
         self.wide_into(scope, id, at, k)?;
@@ -449,14 +450,14 @@ impl Emitter {
         k: usize,
     ) -> Result<(), Unportable> {
         let ty = scope.ty(id);
-        let words = Class::of(ty).map_or(0, Class::words);
+        let words = class_of(ty).map_or(0, Class::words);
         if let Some(known) = scope.known(id) {
             self.copy(known, at, words, S[k]);
             return Ok(());
         }
         match scope.op(id) {
             Op::Const(value) => {
-                let class = Class::of(ty).unwrap_or(Class::Inet);
+                let class = class_of(ty).unwrap_or(Class::Inet);
                 let values = words_of(value, class);
                 let values = values.ok_or_else(|| Unportable(format!("a constant of {ty}")))?;
                 for (i, value) in values.into_iter().take(words).enumerate() {

@@ -7,7 +7,7 @@ use super::emit::{
     ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
     Scope, Unportable, unportable,
 };
-use super::paths::{Paths, kind_of};
+use super::paths::Paths;
 use super::spec::packet_counters;
 use crate::asm::{AluOp, Cond, Label, Reg, Size};
 
@@ -96,7 +96,7 @@ impl Cells {
 
     /// The layers as queries see them.
     pub(super) fn layers(&self, paths: &Paths<'_>) -> Vec<LayerAt> {
-        let of = |(index, selector): (usize, &LayerSel)| match kind_of(selector) {
+        let of = |(index, selector): (usize, &LayerSel)| match selector.protocol() {
             None => {
                 LayerAt::Found { offset: self.packet, protocol: None, captured: 0, present: true }
             }
@@ -298,7 +298,7 @@ impl Walk<'_, '_> {
         this: Pointer,
         parents: &[ProtocolId],
     ) -> Vec<LayerAt> {
-        let of = |selector: &LayerSel| match kind_of(selector) {
+        let of = |selector: &LayerSel| match selector.protocol() {
             None => LayerAt::This(this),
             Some(kind) => {
                 let found = parents.iter().rposition(|id| self.paths.is(*id, kind));

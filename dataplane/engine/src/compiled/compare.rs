@@ -7,7 +7,7 @@ use wt_lang::ast::CmpOp;
 
 use super::arith::Operand;
 use super::emit::{Emitter, Parts, Unsupported};
-use crate::words::words_of;
+use wt_catalog::layout::words_of;
 
 /// Members beyond which a list is searched by the host.
 const MEMBERS_MAX: usize = 64;

@@ -265,7 +265,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
 
     /// A value of a type from its words.
     pub(super) fn parts(&mut self, ty: Type, words: [V; 3]) -> Parts {
-        use crate::words::Class;
+        use wt_catalog::layout::Class;
         match Class::of(ty) {
             Class::Word if ty == Type::Bool => {
                 Parts::Flag(self.icmp_const(IntCC::NotEqual, words[0], 0))

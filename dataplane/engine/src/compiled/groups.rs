@@ -10,7 +10,7 @@ use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
-use crate::words::{Column, Place};
+use wt_catalog::layout::{Column, Place};
 
 /// Rows that are hashed and prefetched together before any is looked up.
 const ROWS_AHEAD: usize = 32;

@@ -12,7 +12,7 @@ use super::sys;
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
 use crate::packet::PacketBatch;
-use crate::words::{Class, value_of, words_of};
+use wt_catalog::layout::{Class, value_of, words_of};
 
 /// No lack, as compiled code counts them.
 pub(super) const NONE: u64 = 0;

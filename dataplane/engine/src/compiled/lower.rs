@@ -17,7 +17,7 @@ use super::host::{self, HostArg, HostNode, HostOp};
 use super::width::{TIME_BITS, significant_bits};
 use crate::functions;
 use crate::packet::NS_PER_S;
-use crate::words::{Class, words_of};
+use wt_catalog::layout::{Class, words_of};
 
 /// A header that nodes read.
 #[derive(Clone, Copy, Debug)]

@@ -68,7 +68,7 @@ use crate::packet::PacketBatch;
 use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
 use crate::window;
-use crate::words::{Column, value_of};
+use wt_catalog::layout::{Column, value_of};
 
 /// Records that code runs over at a time. Their rows stay in the second-level cache.
 const RECORDS_MAX: usize = 1024;

@@ -10,7 +10,7 @@ use super::frame::FrameLayout;
 use super::groups::KEY_WORDS_MAX;
 use super::width::significant_bits;
 use crate::lfta::Ahead;
-use crate::words::{Class, Column, Packer};
+use wt_catalog::layout::{Class, Column, Packer};
 
 /// Frame words of a query and what becomes of its tuples.
 pub(super) struct QueryPlan {

@@ -11,7 +11,7 @@ use super::host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
 use crate::lfta::Ahead;
-use crate::words::{Column, Place};
+use wt_catalog::layout::{Column, Place};
 
 const NO_ARGS: &[BlockArg] = &[];
 

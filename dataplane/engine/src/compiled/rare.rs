@@ -5,6 +5,7 @@
 
 use wt_catalog::{ProtocolId, Value};
 use wt_plan::ir::{LayerId, LayerSel, LftaProgram};
+use wt_plan::paths::counted;
 
 use crate::interp::layers::{self, Header, Layer};
 use crate::interp::walk::{HeaderWalk, WalkEnd};
@@ -37,7 +38,7 @@ impl RareWalk {
         Ok(Self {
             walk: HeaderWalk::new(&program.parse, params)?,
             selectors: program.layers.clone(),
-            counts: super::walk::counted(&program.exprs),
+            counts: counted(&program.exprs),
             path: Vec::new(),
             layers: Vec::new(),
             packets: 0,

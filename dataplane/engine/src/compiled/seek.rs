@@ -10,9 +10,9 @@ use cranelift_codegen::ir::{InstBuilder, Value as V};
 use cranelift_frontend::Variable;
 use wt_catalog::ProtocolId;
 use wt_plan::ir::{LayerId, LayerSel};
+use wt_plan::paths::Paths;
 
 use super::emit::{Emitter, Truth, Unsupported};
-use super::paths::Paths;
 use super::rare::TARGET_WORDS;
 
 /// What is looked for from a header on.

@@ -13,13 +13,13 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module};
 use wt_catalog::Value;
 use wt_plan::ir::{LayerId, LftaProgram};
+use wt_plan::paths::Paths;
 use wt_wire::RecordRef;
 
 use super::emit::{Emitter, Truth, Unsupported};
 use super::frame::{self, FrameLayout};
 use super::host::Host;
 use super::lower::Scope;
-use super::paths::Paths;
 use super::plan::QueryPlan;
 use super::query::Reader;
 use super::sys::Code;

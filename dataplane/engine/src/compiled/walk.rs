@@ -4,16 +4,17 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use cranelift_frontend::Variable;
+use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_catalog::{ProtocolId, Value};
-use wt_plan::ir::{Exprs, HeaderProgram, LayerId, LayerSel, Op};
+use wt_plan::ir::{Exprs, HeaderProgram, LayerId, LayerSel};
+use wt_plan::paths::{Count, Paths, counted};
 
 use super::emit::{Emitter, Truth, Unsupported};
 use super::frame;
 use super::lower::{LayerVal, Scope};
-use super::paths::Paths;
+use super::paths;
 use super::rare::{self, TARGET_WORDS};
 use super::seek::Seekers;
-use crate::interp::PATH_HEADERS_MAX;
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -28,7 +29,7 @@ pub(super) struct Walk<'p> {
     params: &'p [Value],
     seekers: Seekers,
     /// What [`Op::Depth`] counts; its targets come behind the layers.
-    counts: Vec<(ProtocolId, Option<LayerId>)>,
+    counts: Vec<Count>,
     /// Protocols that may come again, and words of their numbers so far: eight to a word, since a path has at most 64 headers.
     repeats: Vec<ProtocolId>,
     repeat_words: Vec<Variable>,
@@ -53,7 +54,7 @@ impl<'p> Walk<'p> {
         let repeats: Vec<ProtocolId> = repeated.copied().collect();
         let repeat_words = (0..repeats.len().div_ceil(REPEATS_PER_WORD)).map(|_| word(I64));
         let repeat_words = repeat_words.collect();
-        let headers = paths.may_be_too_long().then(|| word(I64));
+        let headers = paths::may_be_too_long(&paths).then(|| word(I64));
         let at = word(I64);
         Ok(Self { selectors, params, seekers, counts, repeats, repeat_words, headers, at, paths })
     }
@@ -72,7 +73,7 @@ impl<'p> Walk<'p> {
         let ends = Ends { malformed, too_deep, done, rare };
         // Likely paths have blocks of their own, in which what has been found so far is known while code is made; all others
         // share one block per protocol, made when something leads there.
-        let likely = self.paths.likely(start);
+        let likely = paths::likely(&self.paths, start);
         let blocks: Vec<Block> = likely.iter().map(|_| e.b.create_block()).collect();
         let mut shared: Vec<(ProtocolId, Block)> = Vec::new();
         e.b.def_var(self.at, e.start);
@@ -303,16 +304,7 @@ impl<'p> Walk<'p> {
         for (index, selector) in self.selectors.iter().enumerate() {
             let slot = self.seekers.layer(index);
             let address = e.b.use_var(slot.address);
-            let kind = match *selector {
-                LayerSel::Packet | LayerSel::This => None,
-                LayerSel::First(kind)
-                | LayerSel::Nth(kind, _)
-                | LayerSel::Last(kind)
-                | LayerSel::Below(_, kind)
-                | LayerSel::Above(_, kind)
-                | LayerSel::RunLast(_, kind)
-                | LayerSel::RunNth(_, kind, _) => Some(kind),
-            };
+            let kind = selector.protocol();
             let present = match kind {
                 None => Truth::Always,
                 Some(_) if self.paths.start.is_none() => Truth::Never,
@@ -370,17 +362,4 @@ pub enum PathsWanted {
     Likely,
     /// All.
     All,
-}
-
-/// What [`Op::Depth`] counts in a program, each once.
-pub(super) fn counted(exprs: &Exprs) -> Vec<(ProtocolId, Option<LayerId>)> {
-    let mut counts = Vec::new();
-    for node in &exprs.nodes {
-        if let Op::Depth { protocol, run_below } = node.op
-            && !counts.contains(&(protocol, run_below))
-        {
-            counts.push((protocol, run_below));
-        }
-    }
-    counts
 }

@@ -9,12 +9,12 @@
 //! Memory: the groups of the open windows, charged to the run's limit.
 
 use hashbrown::HashTable;
-use wt_catalog::{Type, Value};
+use wt_catalog::Value;
 use wt_plan::ir::{AggKind, OrderedColumn};
 use wt_plan::physical;
 
-use super::blocks::{self, ColumnTotal};
-use super::grouping::{Body, Intake, Results, Stop, kinds_over_columns};
+use super::blocks::{self, ColumnTotal, WholeGroups};
+use super::grouping::{Body, Intake, Results, Stop};
 use super::share::{SeenInputs, Share};
 use super::windows::Windows;
 use super::{Context, Operator};
@@ -45,10 +45,8 @@ pub(super) struct Aggregate {
 
     inputs: Vec<Input>,
     seen: Option<SeenInputs>,
-    /// Its input sends each group of a window once, in order, so that every tuple is one: the kinds of its aggregates.
-    whole_groups: Option<Vec<AggKind>>,
-    /// By output: the key or result that it is, and its type, when the rows of whole groups need nothing else.
-    passed: Option<Vec<(usize, Type)>>,
+    /// Its input sends each group of a window once, in order, so that every tuple is one.
+    whole_groups: Option<WholeGroups>,
     /// Aggregates over columns of the input, without keys.
     totals: Option<Vec<ColumnTotal>>,
     /// Of the window that closed last.
@@ -144,8 +142,7 @@ impl Aggregate {
             has_grouped: false,
             inputs: (0..frontiers).map(|_| input()).collect(),
             seen,
-            whole_groups: gets_whole_groups.then(|| kinds_over_columns(plan)).flatten(),
-            passed: blocks::passed_columns(plan),
+            whole_groups: gets_whole_groups.then(|| WholeGroups::of(plan)).flatten(),
             totals: blocks::totals_over_columns(plan),
             last_share: Share::default(),
             columns,
@@ -341,7 +338,7 @@ impl Aggregate {
     fn whole_group(&mut self, tuple: Tuple, cx: &mut Context<'_>) {
         self.counters.input += 1;
         self.has_grouped = true;
-        let kinds = self.whole_groups.as_deref().unwrap_or_default();
+        let Some(WholeGroups { kinds, .. }) = &self.whole_groups else { return };
         let keys = tuple.values.len() - kinds.len();
         let row = self.results.of_whole_group(tuple.values, keys, kinds);
         self.send_row(tuple.ordinal, row, cx);
@@ -349,7 +346,8 @@ impl Aggregate {
 
     /// Takes tuples that are whole groups.
     fn whole_groups(&mut self, block: &Block, cx: &mut Context<'_>) {
-        if let Some(rows) = self.passed.as_ref().and_then(|columns| block.project(columns)) {
+        let passed = self.whole_groups.as_ref().and_then(|whole| whole.passed.as_ref());
+        if let Some(rows) = passed.and_then(|columns| block.project(columns)) {
             let count = block.len() as u64;
             self.counters.input += count;
             self.counters.output += count;

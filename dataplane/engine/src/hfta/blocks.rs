@@ -1,15 +1,31 @@
 //! Blocks of tuples taken by the columns that they have, without making tuples of them.
 
+use wt_catalog::layout::word_value;
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{AggKind, NodeId, Op};
 use wt_plan::physical::{self, HftaAggFunction};
 
+use super::grouping::kinds_over_columns;
 use crate::block::Block;
-use crate::interp::bits;
+
+/// What an aggregation does with tuples of which each is a whole group.
+pub(super) struct WholeGroups {
+    /// Kinds of the aggregates.
+    pub(super) kinds: Vec<AggKind>,
+    /// By output: the key or result that it is, and its type, when rows need nothing else.
+    pub(super) passed: Option<Vec<(usize, Type)>>,
+}
+
+impl WholeGroups {
+    /// Nothing when a whole group is more than a row of the columns.
+    pub(super) fn of(plan: &physical::Aggregate) -> Option<Self> {
+        Some(Self { kinds: kinds_over_columns(plan)?, passed: passed_columns(plan) })
+    }
+}
 
 /// By output of an aggregation: the key or result that it is, and its type. Nothing when a row takes more to make, or less than all
 /// groups have one.
-pub(super) fn passed_columns(plan: &physical::Aggregate) -> Option<Vec<(usize, Type)>> {
+fn passed_columns(plan: &physical::Aggregate) -> Option<Vec<(usize, Type)>> {
     let ty = |column: usize| match column.checked_sub(plan.keys.len()) {
         None => plan.key_types.get(column).copied(),
         Some(agg) => plan.aggs.get(agg).map(|agg| agg.ty),
@@ -94,5 +110,5 @@ fn folded(block: &Block, column: usize, ty: Type, kind: AggKind) -> Option<Value
         AggKind::BitOr => block.fold(column, 0, |a, b| a | b),
         AggKind::BitXor => block.fold(column, 0, |a, b| a ^ b),
     };
-    bits::value(word, ty)
+    word_value(word, ty)
 }

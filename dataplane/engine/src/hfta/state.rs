@@ -99,6 +99,7 @@ impl StateSpec {
         let State::Basic(value) = state else { return };
         match value {
             Some(value) => basic::merge(kind, value, self.ty, partial),
+            // Converted, which for a count `initial` is not.
             None => *value = Some(self.initial(AggKind::Sum, partial)),
         }
     }

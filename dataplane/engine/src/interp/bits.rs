@@ -1,8 +1,4 @@
-//! Bit fields, and values from bit patterns.
-
-use std::net::{IpAddr, Ipv4Addr};
-
-use wt_catalog::{Type, Value};
+//! Bit fields.
 
 /// The unsigned bit field of `bits` (1 to 64) bits that starts `bit` bits behind byte `offset`, counted from the most
 /// significant bit; `little` swaps the bytes of a field of whole bytes. Nothing when it touches a byte outside `data`.
@@ -23,30 +19,6 @@ pub(super) fn load(data: &[u8], offset: u64, bit: u32, bits: u32, little: bool) 
 /// The low `bits` bits set.
 fn mask(bits: u32) -> u64 {
     if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
-}
-
-/// The value of a type that a bit pattern stands for, cut to the type's width. Nothing for types that are not bit patterns
-/// of at most 64 bits.
-#[inline]
-pub(crate) fn value(pattern: u64, ty: Type) -> Option<Value> {
-    Some(match ty {
-        Type::Bool => Value::Bool(pattern != 0),
-        Type::Ushort => Value::Uint(u64::from(pattern as u16)),
-        Type::Uint => Value::Uint(u64::from(pattern as u32)),
-        Type::Ullong => Value::Uint(pattern),
-        Type::Int => Value::Int(i64::from(pattern as u32 as i32)),
-        Type::Llong => Value::Int(pattern as i64),
-        Type::Ip => Value::Ip(Ipv4Addr::from(pattern as u32)),
-        Type::Inet => Value::Inet(IpAddr::V4(Ipv4Addr::from(pattern as u32))),
-        Type::Mac => {
-            let [_, _, mac @ ..] = pattern.to_be_bytes();
-            Value::Mac(mac)
-        }
-        Type::TimeVal => Value::TimeVal(pattern),
-        Type::Time => Value::Time(pattern),
-        Type::Duration => Value::Duration(pattern as i64),
-        Type::Float | Type::Ipv6 | Type::Prefix | Type::String | Type::Bytes => return None,
-    })
 }
 
 #[cfg(test)]
@@ -78,15 +50,5 @@ mod tests {
         assert_eq!(load(&data, u64::MAX, 8, 1, false), None);
         assert_eq!(load(&data, u64::MAX - 1, 0, 64, false), None);
         assert_eq!(load(&[], 0, 0, 1, false), None);
-    }
-
-    #[test]
-    fn patterns_become_values_of_the_type() {
-        assert_eq!(value(u64::MAX, Type::Ushort), Some(Value::Uint(0xffff)));
-        assert_eq!(value(0xffff_ffff, Type::Int), Some(Value::Int(-1)));
-        assert_eq!(value(2, Type::Bool), Some(Value::Bool(true)));
-        assert_eq!(value(0x0a000001, Type::Ip), Some(Value::Ip(Ipv4Addr::new(10, 0, 0, 1))));
-        assert_eq!(value(0x0200_0000_0001, Type::Mac), Some(Value::Mac([2, 0, 0, 0, 0, 1])));
-        assert_eq!(value(1, Type::Bytes), None);
     }
 }

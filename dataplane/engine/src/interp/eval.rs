@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 
+use wt_catalog::layout::word_value;
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value, arith};
 use wt_lang::ast::CmpOp;
@@ -105,7 +106,7 @@ impl Memo {
                 self.set_value(node, Value::Uint(u64::from(pattern as u32)));
             }
             (Some(pattern), Type::Bool) => self.set_value(node, Value::Bool(pattern != 0)),
-            (Some(pattern), _) => self.set(node, bits::value(pattern, ty).ok_or(Lack::Absent)),
+            (Some(pattern), _) => self.set(node, word_value(pattern, ty).ok_or(Lack::Absent)),
         }
     }
 

@@ -21,7 +21,7 @@ use wt_plan::ir::{LayerId, LayerSel, LftaProgram, NodeId};
 pub(crate) use env::{Lack, TimeEnv, TupleEnv};
 pub(crate) use eval::Evaluator;
 pub(crate) use operands::{Which, operands};
-pub use walk::{PATH_HEADERS_MAX, WalkEnd};
+pub use walk::WalkEnd;
 
 use crate::packet::Packet;
 use crate::setup::SetupError;

@@ -1,5 +1,6 @@
 //! The header walk: from the link type down, one header after the other, within stated bounds.
 
+use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_catalog::{ProtocolId, Value};
 use wt_plan::ir::{HeaderProgram, NodeId, ParseSpec};
 
@@ -8,10 +9,6 @@ use super::eval::Evaluator;
 use super::layers::{self, Header, Kinds, Layer};
 use crate::packet::Packet;
 use crate::setup::SetupError;
-
-/// Most headers of one path, whatever their protocols; beyond, the packet is too deep. Bounds the work per packet when a
-/// cycle of protocols has high repeat limits.
-pub const PATH_HEADERS_MAX: usize = 64;
 
 /// How a packet's path ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

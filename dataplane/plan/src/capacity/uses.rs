@@ -1,7 +1,7 @@
 //! For how many packets each node of a program is evaluated, and for which queries.
 
 use super::traffic::LftaFlow;
-use crate::ir::{LayerId, LayerSel, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
+use crate::ir::{LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 use crate::split::asks_link_type;
 
 /// Who needs a node.
@@ -117,16 +117,7 @@ pub(super) fn walked_headers(program: &LftaProgram) -> f64 {
 const PLAIN_HEADERS_MAX: usize = 4;
 
 fn depth(program: &LftaProgram, layer: LayerId) -> Option<usize> {
-    let kind = match program.layers.get(layer.0 as usize)? {
-        LayerSel::Packet | LayerSel::This => return None,
-        LayerSel::First(p)
-        | LayerSel::Nth(p, _)
-        | LayerSel::Last(p)
-        | LayerSel::Below(_, p)
-        | LayerSel::Above(_, p)
-        | LayerSel::RunLast(_, p)
-        | LayerSel::RunNth(_, p, _) => *p,
-    };
+    let kind = program.layers.get(layer.0 as usize)?.protocol()?;
     let protocols = &program.parse.protocols;
     let start = program.parse.start.iter().find(|(link, _)| *link == ETHERNET)?.1;
     let mut seen = vec![false; protocols.len()];

@@ -26,7 +26,7 @@ pub fn compact(
     );
     while let Some(id) = pending.pop() {
         if !std::mem::replace(&mut layer_used[id.0 as usize], true) {
-            pending.extend(layer_parent(&layers[id.0 as usize]));
+            pending.extend(layers[id.0 as usize].anchor());
         }
     }
     let layer_map = renumber(&layer_used);
@@ -77,20 +77,6 @@ fn renumber(used: &[bool]) -> Vec<u32> {
             own
         })
         .collect()
-}
-
-fn layer_parent(sel: &LayerSel) -> Option<LayerId> {
-    match sel {
-        LayerSel::Below(l, _)
-        | LayerSel::Above(l, _)
-        | LayerSel::RunLast(l, _)
-        | LayerSel::RunNth(l, _, _) => Some(*l),
-        LayerSel::Packet
-        | LayerSel::This
-        | LayerSel::First(_)
-        | LayerSel::Nth(..)
-        | LayerSel::Last(_) => None,
-    }
 }
 
 fn remap_layer(sel: LayerSel, layer: &impl Fn(LayerId) -> LayerId) -> LayerSel {

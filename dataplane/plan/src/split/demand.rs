@@ -39,22 +39,12 @@ pub(super) fn demanded(parse: &ParseSpec, layers: &[LayerSel], exprs: &Exprs) ->
 
 /// The protocols that layers and counts name.
 fn wanted_kinds(layers: &[LayerSel], exprs: &Exprs) -> Vec<ProtocolId> {
-    let of_layer = |layer: &LayerSel| match *layer {
-        LayerSel::Packet | LayerSel::This => None,
-        LayerSel::First(kind)
-        | LayerSel::Nth(kind, _)
-        | LayerSel::Last(kind)
-        | LayerSel::Below(_, kind)
-        | LayerSel::Above(_, kind)
-        | LayerSel::RunLast(_, kind)
-        | LayerSel::RunNth(_, kind, _) => Some(kind),
-    };
     let of_node = |op: &Op| match *op {
         Op::Depth { protocol, .. } => Some(protocol),
         _ => None,
     };
     let counted = exprs.nodes.iter().filter_map(|node| of_node(&node.op));
-    layers.iter().filter_map(of_layer).chain(counted).collect()
+    layers.iter().filter_map(LayerSel::protocol).chain(counted).collect()
 }
 
 /// Whether a layer is known for good once a header of `protocol` is on the path.

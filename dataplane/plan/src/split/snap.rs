@@ -117,15 +117,8 @@ impl<'a> Snap<'a> {
 
     fn protocol_of(layers: &[LayerSel], layer: LayerId) -> Option<Option<ProtocolId>> {
         match layers.get(layer.0 as usize)? {
-            LayerSel::Packet => Some(None),
             LayerSel::This => None,
-            LayerSel::First(p)
-            | LayerSel::Nth(p, _)
-            | LayerSel::Last(p)
-            | LayerSel::Below(_, p)
-            | LayerSel::Above(_, p)
-            | LayerSel::RunLast(_, p)
-            | LayerSel::RunNth(_, p, _) => Some(Some(*p)),
+            layer => Some(layer.protocol()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::block::{Block, BlockColumn};
-use crate::words::{Packer, words_of};
+use wt_catalog::layout::{Packer, words_of};
 
 /// Numbers as blocks hold them: whole words, and fields that share one.
 fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {

@@ -1,36 +1,14 @@
 //! Programs of queries, as text.
 
-use wt_catalog::{Catalog, Value};
-use wt_plan::ir::LftaProgram;
-use wt_plan::{CompileInput, InterfaceInfo};
+#![expect(clippy::panic, reason = "a test that cannot be set up has failed")]
 
-use super::{Compiled, Options, compile};
+mod support;
 
-/// The LFTA program of a batch on an interface `eth0`, and its parameters.
-fn program(text: &str, params: &[(&str, &str)]) -> (LftaProgram, Vec<Value>) {
-    let catalog = Catalog::builtin();
-    let interfaces =
-        [InterfaceInfo { name: "eth0".into(), properties: vec![("Name".into(), "eth0".into())] }];
-    let params: Vec<(String, String)> =
-        params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    let compiled = wt_plan::compile(&CompileInput {
-        catalog: &catalog,
-        text,
-        file_name: "test",
-        interfaces: &interfaces,
-        interface_sets: &[],
-        params: &params,
-        finite: true,
-        library: &|_| None,
-    });
-    let compiled = compiled
-        .unwrap_or_else(|errors| panic!("{}", wt_lang::render(&errors, "test", text, false)));
-    let values = compiled.physical.params.iter().map(|param| param.value.clone()).collect();
-    (compiled.physical.interfaces[0].program.clone(), values)
-}
+use support::program;
+use wt_xdp::codegen::{Compiled, Options, compile};
 
 fn made(text: &str) -> Compiled {
-    let (program, params) = program(text, &[]);
+    let (program, params) = program(text);
     compile(&program, &params, &Options::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 

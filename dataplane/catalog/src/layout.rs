@@ -1,14 +1,13 @@
-//! Values as machine words: how compiled code holds a value of each type, and how rows of values are laid out.
+//! Values as machine words: how generated code holds a value of each type, and how rows of values are laid out. Compiled code, XDP programs and
+//! what reads their rows agree by this.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use wt_catalog::{Type, Value};
-
-use crate::interp::bits;
+use crate::{Type, Value};
 
 /// How a value of a type is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
     /// One word, the pattern that [`Value::as_u64`] gives; floats by their bits.
     Word,
     /// Two words, the more significant first.
@@ -22,7 +21,8 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    pub(crate) fn of(ty: Type) -> Self {
+    /// How values of a type are held.
+    pub fn of(ty: Type) -> Self {
         match ty {
             Type::Ipv6 => Class::Ipv6,
             Type::Inet => Class::Inet,
@@ -33,7 +33,7 @@ impl Class {
     }
 
     /// Words of a value.
-    pub(crate) fn words(self) -> usize {
+    pub fn words(self) -> usize {
         match self {
             Class::Word | Class::Kept => 1,
             Class::Ipv6 | Class::Bytes => 2,
@@ -43,7 +43,7 @@ impl Class {
 }
 
 /// The words of a value; `None` for bytes and prefixes, which the host keeps.
-pub(crate) fn words_of(value: &Value) -> Option<[u64; 3]> {
+pub fn words_of(value: &Value) -> Option<[u64; 3]> {
     let halves = |a: Ipv6Addr| [(u128::from(a) >> 64) as u64, u128::from(a) as u64];
     Some(match *value {
         Value::Float(f) => [f.to_bits(), 0, 0],
@@ -60,12 +60,36 @@ pub(crate) fn words_of(value: &Value) -> Option<[u64; 3]> {
     })
 }
 
+/// The value of a type that a bit pattern stands for, cut to the type's width. Nothing for types that are not bit patterns
+/// of at most 64 bits.
+#[inline]
+pub fn word_value(pattern: u64, ty: Type) -> Option<Value> {
+    Some(match ty {
+        Type::Bool => Value::Bool(pattern != 0),
+        Type::Ushort => Value::Uint(u64::from(pattern as u16)),
+        Type::Uint => Value::Uint(u64::from(pattern as u32)),
+        Type::Ullong => Value::Uint(pattern),
+        Type::Int => Value::Int(i64::from(pattern as u32 as i32)),
+        Type::Llong => Value::Int(pattern as i64),
+        Type::Ip => Value::Ip(Ipv4Addr::from(pattern as u32)),
+        Type::Inet => Value::Inet(IpAddr::V4(Ipv4Addr::from(pattern as u32))),
+        Type::Mac => {
+            let [_, _, mac @ ..] = pattern.to_be_bytes();
+            Value::Mac(mac)
+        }
+        Type::TimeVal => Value::TimeVal(pattern),
+        Type::Time => Value::Time(pattern),
+        Type::Duration => Value::Duration(pattern as i64),
+        Type::Float | Type::Ipv6 | Type::Prefix | Type::String | Type::Bytes => return None,
+    })
+}
+
 /// The value of a type from its words; bytes and prefixes have none.
-pub(crate) fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
+pub fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
     let v6 = |high: u64, low: u64| Ipv6Addr::from(u128::from(high) << 64 | u128::from(low));
     Some(match Class::of(ty) {
         Class::Word if ty == Type::Float => Value::Float(f64::from_bits(words[0])),
-        Class::Word => bits::value(words[0], ty)?,
+        Class::Word => word_value(words[0], ty)?,
         Class::Ipv6 => Value::Ipv6(v6(words[0], words[1])),
         Class::Inet if words[0] == 4 => Value::Inet(Ipv4Addr::from(words[2] as u32).into()),
         Class::Inet => Value::Inet(v6(words[1], words[2]).into()),
@@ -75,34 +99,57 @@ pub(crate) fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
 
 /// Where a column lies in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// `bits` bits of a word that it shares.
-    Field { word: usize, shift: u32, bits: u32 },
+    Field {
+        /// The word.
+        word: usize,
+        /// The lowest of its bits.
+        shift: u32,
+        /// How many.
+        bits: u32,
+    },
     /// Whole words: one, or the two of an IPV6.
-    Words { word: usize },
+    Words {
+        /// The first.
+        word: usize,
+    },
     /// Two words, and one bit of a shared word that tells IPv6.
-    Inet { word: usize, family_word: usize, family_shift: u32 },
+    Inet {
+        /// The first.
+        word: usize,
+        /// The shared word.
+        family_word: usize,
+        /// Its bit.
+        family_shift: u32,
+    },
     /// The number of a value that the host keeps until the batch ends.
-    Kept { word: usize },
+    Kept {
+        /// The word.
+        word: usize,
+    },
 }
 
 /// A column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) ty: Type,
-    pub(crate) place: Place,
+pub struct Column {
+    /// Type of its values.
+    pub ty: Type,
+    /// Where it lies.
+    pub place: Place,
 }
 
 /// Lays columns out from a given word on, small ones packed together.
 #[derive(Debug)]
-pub(crate) struct Packer {
+pub struct Packer {
     next: usize,
     /// A shared word and its bits used.
     open: Option<(usize, u32)>,
 }
 
 impl Packer {
-    pub(crate) fn new(first_word: usize) -> Self {
+    /// Begins at a word.
+    pub fn new(first_word: usize) -> Self {
         Self { next: first_word, open: None }
     }
 
@@ -125,7 +172,7 @@ impl Packer {
     }
 
     /// Places a column whose values have at most `bits` significant bits.
-    pub(crate) fn place(&mut self, ty: Type, bits: u32) -> Column {
+    pub fn place(&mut self, ty: Type, bits: u32) -> Column {
         let place = match Class::of(ty) {
             Class::Word if bits <= 32 => {
                 let (word, shift) = self.field(bits.max(1));
@@ -144,19 +191,19 @@ impl Packer {
     }
 
     /// Places a column in words of its own.
-    pub(crate) fn place_whole(&mut self, ty: Type) -> Column {
+    pub fn place_whole(&mut self, ty: Type) -> Column {
         self.place(ty, 64)
     }
 
     /// The first word behind all columns.
-    pub(crate) fn end(&self) -> usize {
+    pub fn end(&self) -> usize {
         self.next
     }
 }
 
 impl Column {
     /// The column in a row whose words begin `by` words later.
-    pub(crate) fn shifted(self, by: usize) -> Self {
+    pub fn shifted(self, by: usize) -> Self {
         let place = match self.place {
             Place::Field { word, shift, bits } => Place::Field { word: word - by, shift, bits },
             Place::Words { word } => Place::Words { word: word - by },
@@ -169,7 +216,7 @@ impl Column {
     }
 
     /// The first word of a column that has words of its own.
-    pub(crate) fn value_word(&self, row: &[u64]) -> u64 {
+    pub fn value_word(&self, row: &[u64]) -> u64 {
         match self.place {
             Place::Words { word } | Place::Kept { word } | Place::Inet { word, .. } => row[word],
             Place::Field { word, shift, bits } => row[word] >> shift & (u64::MAX >> (64 - bits)),
@@ -177,7 +224,7 @@ impl Column {
     }
 
     /// The value of the column in a row; `kept` are the values that the host keeps.
-    pub(crate) fn value(&self, row: &[u64], kept: &[Value]) -> Value {
+    pub fn value(&self, row: &[u64], kept: &[Value]) -> Value {
         let read = || {
             Some(match self.place {
                 Place::Field { word, shift, bits } => {
@@ -196,10 +243,9 @@ impl Column {
     }
 }
 
-#[cfg(test)]
 impl Column {
     /// Puts the words of a value into a row of zeros.
-    pub(crate) fn put(&self, row: &mut [u64], words: [u64; 3]) {
+    pub fn put(&self, row: &mut [u64], words: [u64; 3]) {
         match self.place {
             Place::Field { word, shift, .. } => row[word] |= words[0] << shift,
             Place::Words { word } | Place::Kept { word } => row[word] = words[0],
@@ -262,5 +308,15 @@ mod tests {
             assert_eq!(value_of(ty, &words_of(&value).unwrap()), Some(value));
         }
         assert_eq!(words_of(&Value::bytes("a")), None);
+    }
+
+    #[test]
+    fn patterns_become_values_of_the_type() {
+        assert_eq!(word_value(u64::MAX, Type::Ushort), Some(Value::Uint(0xffff)));
+        assert_eq!(word_value(0xffff_ffff, Type::Int), Some(Value::Int(-1)));
+        assert_eq!(word_value(2, Type::Bool), Some(Value::Bool(true)));
+        assert_eq!(word_value(0x0a00_0001, Type::Ip), Some(Value::Ip(Ipv4Addr::new(10, 0, 0, 1))));
+        assert_eq!(word_value(0x0200_0000_0001, Type::Mac), Some(Value::Mac([2, 0, 0, 0, 0, 1])));
+        assert_eq!(word_value(1, Type::Bytes), None);
     }
 }
