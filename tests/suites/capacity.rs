@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use wt_catalog::{Catalog, Type, Value};
 use wt_engine::{CompiledLfta, LftaBackend, Memory, NotCompiled, PathsWanted};
-use wt_plan::capacity::shape;
 use wt_plan::ir::{LftaAction, LftaQuery};
 use wt_plan::physical::{HftaOp, StreamRef};
+use wt_plan::shape;
 use wt_tests::corpus::Scratch;
 use wt_tests::program::{Outcome, capture_argument, run};
 use wt_tests::run::Setup;

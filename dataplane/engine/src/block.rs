@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 
 use crate::tuple::Tuple;
-use wt_catalog::layout::{Column, Place};
 
 /// Consecutive tuples of a stream. A clone shares the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]

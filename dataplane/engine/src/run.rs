@@ -4,9 +4,10 @@ mod ranges;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wt_catalog::{Type, Value};
+use wt_catalog::Value;
 use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
+use wt_plan::shape;
 
 use self::ranges::Cores;
 use crate::check;
@@ -206,13 +207,7 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
     let of = |(query, lfta): (usize, &wt_plan::ir::LftaQuery)| {
         let LftaAction::Aggregate { aggs, .. } = &lfta.action else { return false };
         let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
-        let is_seen = plan.outputs.iter().any(|output| output.stream == stream)
-            || plan.nodes.iter().any(|node| {
-                let completes =
-                    matches!(&node.op, HftaOp::Aggregate(aggregate) if aggregate.over_partials);
-                node.inputs.contains(&stream) && !completes
-            });
-        is_seen || aggs.iter().any(|agg| agg.ty == Type::Float)
+        shape::has_fixed_order(plan, stream, aggs)
     };
     plan.interfaces[interface].program.queries.iter().enumerate().map(of).collect()
 }
@@ -221,18 +216,13 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
 fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
     let of = |query: usize| {
         let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
-        let mut readers = plan.nodes.iter().filter(|node| node.inputs.contains(&stream));
-        let (reader, None) = (readers.next()?, readers.next()) else { return None };
-        let is_output = plan.outputs.iter().any(|output| output.stream == stream);
-        let (exprs, quals) = match &reader.op {
-            HftaOp::Select { exprs, quals, .. } => (exprs, quals),
-            HftaOp::Aggregate(aggregate) if !aggregate.real_time => {
-                (&aggregate.exprs, &aggregate.quals)
+        match &plan.nodes[shape::reader_ahead(plan, stream)?].op {
+            HftaOp::Select { exprs, quals, .. } => Some(Ahead { exprs, quals }),
+            HftaOp::Aggregate(aggregate) => {
+                Some(Ahead { exprs: &aggregate.exprs, quals: &aggregate.quals })
             }
-            _ => return None,
-        };
-        let wanted = !is_output && reader.inputs == [stream] && !quals.is_empty();
-        wanted.then_some(Ahead { exprs, quals })
+            _ => None,
+        }
     };
     (0..plan.interfaces[interface].program.queries.len()).map(of).collect()
 }

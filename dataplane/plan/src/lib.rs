@@ -11,6 +11,7 @@
 //! | names, types, orderings, closing rules | [`bind`] |
 //! | what runs next to the interface and what above, memory bounds, prefilter | [`split`] |
 //! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
+//! | what becomes of the tuples of an LFTA in compiled code | [`shape`](mod@shape) |
 //! | which ways a header walk can go, for those who make code of it | [`paths`] |
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
@@ -27,6 +28,7 @@ pub mod lower;
 pub mod parse_spec;
 pub mod paths;
 pub mod physical;
+pub mod shape;
 pub mod split;
 pub mod text;
 pub mod walk;

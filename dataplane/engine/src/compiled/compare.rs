@@ -2,12 +2,12 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as V};
+use wt_catalog::layout::words_of;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 
 use super::arith::Operand;
 use super::emit::{Emitter, Parts, Unsupported};
-use wt_catalog::layout::words_of;
 
 /// Members beyond which a list is searched by the host.
 const MEMBERS_MAX: usize = 64;

@@ -1,7 +1,9 @@
 //! Groups over words: rows that compiled code has written, taken into the tables of their windows.
 
+use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
+use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
 use super::plan::{GroupPlan, WordState};
@@ -10,13 +12,9 @@ use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
-use wt_catalog::layout::{Column, Place};
 
 /// Rows that are hashed and prefetched together before any is looked up.
 const ROWS_AHEAD: usize = 32;
-
-/// Most words of a key: there is code for each width.
-pub(super) const KEY_WORDS_MAX: usize = 12;
 
 /// Runs an expression for a number of key words that is constant in it.
 macro_rules! for_key_words {

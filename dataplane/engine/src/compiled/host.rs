@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use wt_catalog::layout::{Class, value_of, words_of};
 use wt_catalog::{Type, Value, arith};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
 use wt_wire::RecordRef;
@@ -12,7 +13,6 @@ use super::sys;
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
 use crate::packet::PacketBatch;
-use wt_catalog::layout::{Class, value_of, words_of};
 
 /// No lack, as compiled code counts them.
 pub(super) const NONE: u64 = 0;

@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value as V};
+use wt_catalog::layout::{Class, words_of};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
@@ -17,7 +18,6 @@ use super::host::{self, HostArg, HostNode, HostOp};
 use super::width::{TIME_BITS, significant_bits};
 use crate::functions;
 use crate::packet::NS_PER_S;
-use wt_catalog::layout::{Class, words_of};
 
 /// A header that nodes read.
 #[derive(Clone, Copy, Debug)]

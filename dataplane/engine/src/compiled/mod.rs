@@ -40,6 +40,7 @@ mod width;
 use std::sync::Arc;
 
 use wt_catalog::Value;
+use wt_catalog::layout::{Column, value_of};
 use wt_plan::ir::{
     Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
 };
@@ -68,7 +69,6 @@ use crate::packet::PacketBatch;
 use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
 use crate::window;
-use wt_catalog::layout::{Column, value_of};
 
 /// Records that code runs over at a time. Their rows stay in the second-level cache.
 const RECORDS_MAX: usize = 1024;

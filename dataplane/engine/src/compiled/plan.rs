@@ -1,16 +1,17 @@
 //! What compiled code writes for each query, and where: decided before code is emitted, the same for every link type.
 
+use wt_catalog::layout::{Class, Column, Packer};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{
-    AggKind, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, OrderedColumn, SLOTS_DEFAULT,
+    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, OrderedColumn,
+    SLOTS_DEFAULT,
 };
+use wt_plan::shape;
 
 use super::emit::Unsupported;
 use super::frame::FrameLayout;
-use super::groups::KEY_WORDS_MAX;
 use super::width::significant_bits;
 use crate::lfta::Ahead;
-use wt_catalog::layout::{Class, Column, Packer};
 
 /// Frame words of a query and what becomes of its tuples.
 pub(super) struct QueryPlan {
@@ -115,8 +116,7 @@ pub(super) fn plan(
     ahead: &[Option<Ahead<'_>>],
 ) -> Result<Vec<QueryPlan>, Unsupported> {
     let bits = significant_bits(&program.exprs, params);
-    let ty = |node: NodeId| program.exprs.nodes[node.0 as usize].ty;
-    let planner = Planner { bits: &bits, ty: &ty };
+    let planner = Planner { bits: &bits, exprs: &program.exprs };
     let mut plans = Vec::with_capacity(program.queries.len());
     for (index, query) in program.queries.iter().enumerate() {
         let fixed = fixed_hash.get(index).copied().unwrap_or(false);
@@ -135,10 +135,14 @@ pub(super) fn plan(
 
 struct Planner<'a> {
     bits: &'a [u32],
-    ty: &'a dyn Fn(NodeId) -> Type,
+    exprs: &'a Exprs,
 }
 
 impl Planner<'_> {
+    fn ty(&self, node: NodeId) -> Type {
+        self.exprs.nodes[node.0 as usize].ty
+    }
+
     fn query(
         &self,
         query: &LftaQuery,
@@ -154,13 +158,13 @@ impl Planner<'_> {
                 return Err(Unsupported("a window that filtered tuples advance"));
             }
             LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, .. } => {
-                let is_words = aggs.iter().all(|agg| self.is_word_state(agg));
+                let is_words = aggs.iter().all(|agg| shape::is_word_state(self.exprs, agg));
                 if keys.is_empty() && is_words {
                     Body::Totals(self.totals(layout, aggs))
                 } else if is_words
                     && !fixed
                     && *slots == SLOTS_DEFAULT
-                    && self.are_word_keys(keys, ordered)
+                    && shape::key_words(self.exprs, keys, ordered).is_some()
                 {
                     Body::Rows(self.groups(layout, keys, ordered, aggs, *tolerance))
                 } else {
@@ -171,43 +175,6 @@ impl Planner<'_> {
             }
         };
         Ok(QueryPlan { absent, failed, pending: None, body })
-    }
-
-    /// Whether an aggregate's state is one word that words update.
-    fn is_word_state(&self, agg: &LftaAgg) -> bool {
-        let Some(arg) = agg.arg else { return agg.ty.is_integer() };
-        let from = (self.ty)(arg);
-        let is_integer = |ty: Type| ty.is_integer();
-        match agg.kind {
-            AggKind::Count => agg.ty.is_integer(),
-            AggKind::Sum => is_integer(from) && is_integer(agg.ty),
-            AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor => {
-                is_integer(from) && from == agg.ty
-            }
-            AggKind::Min | AggKind::Max => {
-                let widens = is_integer(from)
-                    && is_integer(agg.ty)
-                    && from.is_signed() == agg.ty.is_signed()
-                    && from.bits() <= agg.ty.bits();
-                widens
-                    || from == agg.ty
-                        && matches!(from, Type::Ip | Type::Time | Type::TimeVal | Type::Duration)
-            }
-        }
-    }
-
-    /// Whether a group key consists of words, at most one of them a window.
-    fn are_word_keys(&self, keys: &[NodeId], ordered: &[OrderedColumn]) -> bool {
-        let are_words = keys.iter().all(|key| {
-            let ty = (self.ty)(*key);
-            ty != Type::Float && !matches!(Class::of(ty), Class::Bytes | Class::Kept)
-        });
-        let is_number = |column: &OrderedColumn| {
-            let ty = (self.ty)(keys[column.column as usize]);
-            ty.is_integer() || matches!(ty, Type::Time | Type::TimeVal | Type::Duration)
-        };
-        let words: usize = keys.iter().map(|key| Class::of((self.ty)(*key)).words()).sum();
-        are_words && words <= KEY_WORDS_MAX && ordered.len() <= 1 && ordered.iter().all(is_number)
     }
 
     fn totals(&self, layout: &mut FrameLayout, aggs: &[LftaAgg]) -> Totals {
@@ -228,7 +195,7 @@ impl Planner<'_> {
         use_: Use,
     ) -> Rows {
         let mut packer = Packer::new(1);
-        let columns = nodes.map(|node| (node, packer.place_whole((self.ty)(node)))).collect();
+        let columns = nodes.map(|node| (node, packer.place_whole(self.ty(node)))).collect();
         Rows { cursor: layout.take(1), stride: packer.end(), columns, use_, ahead: None }
     }
 
@@ -245,7 +212,7 @@ impl Planner<'_> {
         let mut packer = Packer::new(1);
         let window = ordered.first().map(|column| {
             let node = keys[column.column as usize];
-            let place = packer.place_whole((self.ty)(node));
+            let place = packer.place_whole(self.ty(node));
             columns.push((column.column as usize, node, place));
             (place, column.clone(), tolerance.saturating_add(column.band))
         });
@@ -254,10 +221,10 @@ impl Planner<'_> {
         let mut sent = vec![None; keys.len()];
         // Wide columns first, so that the small ones share what is left.
         let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
-        order.sort_by_key(|i| Class::of((self.ty)(keys[*i])) == Class::Word);
+        order.sort_by_key(|i| Class::of(self.ty(keys[*i])) == Class::Word);
         for i in order {
             let node = keys[i];
-            let column = packer.place((self.ty)(node), self.bits[node.0 as usize]);
+            let column = packer.place(self.ty(node), self.bits[node.0 as usize]);
             columns.push((i, node, column));
             sent[i] = Some(column);
         }
@@ -269,7 +236,7 @@ impl Planner<'_> {
                 AggKind::Count => None,
                 _ => agg.arg.map(|node| {
                     let word = packer.end();
-                    columns.push((usize::MAX, node, packer.place_whole((self.ty)(node))));
+                    columns.push((usize::MAX, node, packer.place_whole(self.ty(node))));
                     word
                 }),
             };

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use wt_catalog::Type;
+use wt_catalog::layout::{Column, Place};
 use wt_plan::ir::{AggKind, LftaQuery, NodeId, Qual};
 
 use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
@@ -11,7 +12,6 @@ use super::host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
 use crate::lfta::Ahead;
-use wt_catalog::layout::{Column, Place};
 
 const NO_ARGS: &[BlockArg] = &[];
 

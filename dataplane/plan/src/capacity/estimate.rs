@@ -3,10 +3,10 @@
 use wt_catalog::Catalog;
 
 use super::selectivity::{layer_share, selectivities};
-use super::shape::{Shape, reader_ahead, shape};
 use super::traffic::{Flows, LftaFlow, NodeFlow, Traffic};
 use crate::ir::{LftaAction, LftaProgram, LftaQuery, NodeId, Qual};
 use crate::physical::{Aggregate, HftaNode, HftaOp, PhysicalPlan, StreamRef};
+use crate::shape::{Shape, reader_ahead, shape};
 
 /// The flows of a plan over such traffic, all interfaces alike.
 pub fn estimate(plan: &PhysicalPlan, catalog: &Catalog, traffic: &Traffic) -> Flows {

@@ -12,7 +12,7 @@
 //! | question | module |
 //! |---|---|
 //! | how many tuples go where | [`traffic`], `estimate`, `selectivity` |
-//! | what is done with them | `work`, `uses`, `shape` |
+//! | what is done with them | `work`, `uses`, [`shape`](mod@crate::shape) |
 //! | what that costs | [`table`] |
 //! | does it fit | [`admit`](mod@admit) |
 //! | as text | [`show`] |
@@ -20,7 +20,6 @@
 pub mod admit;
 mod estimate;
 mod selectivity;
-pub mod shape;
 pub mod show;
 pub mod table;
 pub mod traffic;
@@ -39,7 +38,7 @@ pub use work::Place;
 use crate::compile::Compiled;
 use crate::ir::LftaAction;
 use crate::physical::{MemoryBound, StreamRef};
-use shape::Shape;
+use crate::shape::{self, Shape};
 
 /// What one node costs.
 #[derive(Clone, Debug, PartialEq)]

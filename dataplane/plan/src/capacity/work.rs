@@ -4,12 +4,12 @@ use wt_catalog::Type;
 
 use super::estimate::{delivered, passing, takes_whole_groups};
 use super::selectivity::selectivities;
-use super::shape::{Shape, is_compiled, reader_ahead, shape};
 use super::table::{Kind, Work};
 use super::traffic::Flows;
 use super::uses::{Owner, uses, walked_headers};
 use crate::ir::{Exprs, LftaAction, NodeId, Op};
 use crate::physical::{Aggregate, HftaOp, MemoryBound, PhysicalPlan, StreamRef};
+use crate::shape::{Shape, is_compiled, reader_ahead, shape};
 use crate::split::{asks_link_type, lfta_table};
 
 /// What a node is.

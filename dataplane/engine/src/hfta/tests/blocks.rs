@@ -1,8 +1,9 @@
 //! A block of tuples does what its tuples do one after the other.
 
+use wt_catalog::layout::{Packer, words_of};
+
 use super::*;
 use crate::block::{Block, BlockColumn};
-use wt_catalog::layout::{Packer, words_of};
 
 /// Numbers as blocks hold them: whole words, and fields that share one.
 fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {

@@ -1,5 +1,4 @@
-//! What the compiled backend does with the tuples of an LFTA: the choice is that of `wt-engine`, told from the plan alone. A test
-//! of `tests/suites/capacity.rs` holds the two together.
+//! What the compiled backend does with the tuples of an LFTA. It follows from the plan alone: the engine and the cost model ask here.
 
 use wt_catalog::Type;
 
@@ -8,8 +7,8 @@ use crate::ir::{
 };
 use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
-/// Most words of a key in a table of words.
-const KEY_WORDS_MAX: usize = 12;
+/// Most words of a key in a table of words: there is code for each width.
+pub const KEY_WORDS_MAX: usize = 12;
 
 /// Where qualified tuples go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
 }
 
 /// Whether partial groups must be cut the same in every run: they are seen, or added up in an order that matters.
-fn has_fixed_order(plan: &PhysicalPlan, stream: StreamRef, aggs: &[LftaAgg]) -> bool {
+pub fn has_fixed_order(plan: &PhysicalPlan, stream: StreamRef, aggs: &[LftaAgg]) -> bool {
     let completes = |node: &HftaNode| matches!(&node.op, HftaOp::Aggregate(a) if a.over_partials);
     plan.outputs.iter().any(|output| output.stream == stream)
         || plan.nodes.iter().any(|node| node.inputs.contains(&stream) && !completes(node))
@@ -94,7 +93,8 @@ fn ty(exprs: &Exprs, node: NodeId) -> Type {
     exprs.nodes[node.0 as usize].ty
 }
 
-fn is_word_state(exprs: &Exprs, agg: &LftaAgg) -> bool {
+/// Whether the state of an aggregate is one word that words update.
+pub fn is_word_state(exprs: &Exprs, agg: &LftaAgg) -> bool {
     let Some(arg) = agg.arg else { return agg.ty.is_integer() };
     let from = ty(exprs, arg);
     match agg.kind {
@@ -124,8 +124,8 @@ fn halves(ty: Type) -> Option<usize> {
     })
 }
 
-/// Words of a key beside its window; `None` when it cannot be held in words.
-fn key_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> Option<usize> {
+/// Words of a key beside its window; `None` when it does not consist of words, at most one of them a window.
+pub fn key_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> Option<usize> {
     let whole = |ty: Type| Some(halves(ty)?.div_ceil(2));
     let mut words = 0;
     let mut packed = 0;
