@@ -2,6 +2,7 @@
 
 use wt_catalog::Value;
 use wt_catalog::protocol::Meta;
+use wt_trace::Meanwhile;
 use wt_wire::{Direction, RecordRef};
 
 /// One captured packet with its metadata.
@@ -36,6 +37,8 @@ pub struct PacketBatch<'a> {
     pub interface: &'a Value,
     /// Interface index.
     pub ifindex: u32,
+    /// What the reader goes on with while the packets are worked on; nobody has to.
+    pub meanwhile: Option<Meanwhile<'a>>,
 }
 
 impl<'a> PacketBatch<'a> {

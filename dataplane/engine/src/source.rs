@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use wt_catalog::Value;
-use wt_trace::{TraceFile, TraceReader};
+use wt_trace::{Meanwhile, TraceFile, TraceReader};
 use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
 
 use crate::error::EngineError;
@@ -57,7 +57,7 @@ enum Input {
         captures: MergedCaptures,
         records: Vec<RecordRef>,
     },
-    Plain(TraceReader),
+    Plain(Box<TraceReader>),
     /// Read in ranges by others, as far as `position`.
     Ranges {
         trace: TraceFile,
@@ -112,11 +112,11 @@ impl Ranges {
         let start = range.start;
         reader.turn_to(range);
         let error = loop {
-            match reader.next_batch() {
-                Ok(Some(batch)) => {
+            match reader.next_with_more() {
+                Ok(Some((batch, more))) => {
                     let ordinal = ledger.records;
                     ledger.add(batch.records);
-                    take(&packets(&batch, &self.label), ordinal)?;
+                    take(&packets(&batch, more, &self.label), ordinal)?;
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -162,7 +162,7 @@ impl Feed {
     pub(crate) fn new(number: usize, source: Source, alone: bool) -> Result<Self, EngineError> {
         let Source { interface, captures } = source;
         let (input, count) = match captures {
-            Captures::Plain(trace) if alone => (Input::Plain(trace.reader()), 1),
+            Captures::Plain(trace) if alone => (Input::Plain(Box::new(trace.reader())), 1),
             captures => {
                 let (captures, error) = captures.merged();
                 if let Some(source) = error {
@@ -197,18 +197,18 @@ impl Feed {
         max: usize,
         take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let (capture, batch) = match &mut self.input {
+        let (capture, batch, more) = match &mut self.input {
             Input::Merged { captures, records } => {
                 // Damage is noted here, so that what follows cannot meet any.
                 while let Err(error) = captures.prime() {
                     note(&mut self.ledger, &error);
                 }
                 let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
-                (sourced.source, sourced.batch)
+                (sourced.source, sourced.batch, None)
             }
             Input::Ranges { .. } => return Ok(0),
-            Input::Plain(reader) => match reader.next_batch() {
-                Ok(Some(batch)) => (0, batch),
+            Input::Plain(reader) => match reader.next_with_more() {
+                Ok(Some((batch, more))) => (0, batch, more),
                 Ok(None) => return Ok(0),
                 Err(error) => {
                     note(&mut self.ledger, &error);
@@ -220,7 +220,7 @@ impl Feed {
         let count = batch.records.len() as u64;
         let known = self.labels[capture].get(batch.interface as usize);
         if let Some(Some(label)) = known {
-            take(&packets(&batch, label))?;
+            take(&packets(&batch, more, label))?;
             return Ok(count);
         }
         // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
@@ -234,6 +234,7 @@ impl Feed {
             link_type,
             interface: &label.name,
             ifindex: label.ifindex,
+            meanwhile: None,
         })?;
         Ok(count)
     }
@@ -348,13 +349,18 @@ impl Feed {
     }
 }
 
-fn packets<'a>(batch: &Batch<'a>, label: &'a Label) -> PacketBatch<'a> {
+fn packets<'a>(
+    batch: &Batch<'a>,
+    meanwhile: Option<Meanwhile<'a>>,
+    label: &'a Label,
+) -> PacketBatch<'a> {
     PacketBatch {
         data: batch.data,
         records: batch.records,
         link_type: batch.link_type.0,
         interface: &label.name,
         ifindex: label.ifindex,
+        meanwhile,
     }
 }
 

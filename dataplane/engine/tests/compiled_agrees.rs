@@ -29,6 +29,7 @@ fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen
         link_type: 1,
         interface: &interface,
         ifindex: 0,
+        meanwhile: None,
     };
     let mut messages = Vec::new();
     backend

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
-use wt_trace::{MapFile, Opened, TraceFile, Tuning};
+use wt_trace::{MapFile, Meanwhile, Opened, TraceFile, Tuning};
 use wt_wire::{Batch, CaptureReader};
 
 type Error = Box<dyn std::error::Error>;
@@ -100,8 +100,11 @@ fn trace(path: &Path, tuning: Tuning) -> Result<Sum, Error> {
         return Err("not a plain pcap".into());
     };
     let (mut reader, mut sum) = (trace.tuned(tuning).reader(), Sum::default());
-    while let Some(batch) = reader.next_batch()? {
-        sum.add_batch(&batch);
+    while let Some((batch, meanwhile)) = reader.next_with_more()? {
+        for records in batch.records.chunks(Meanwhile::STEP_RECORDS) {
+            meanwhile.iter().for_each(Meanwhile::step);
+            sum.add_batch(&Batch { records, ..batch });
+        }
     }
     Ok(sum)
 }

@@ -31,4 +31,4 @@ mod window;
 
 pub use file::{Opened, TraceFile};
 pub use mapped::{MapFile, Tuning};
-pub use reader::TraceReader;
+pub use reader::{Meanwhile, TraceReader};

@@ -13,8 +13,9 @@
 //! | the same, 16 chains | 33, 41 |
 //! | mapped small pages (populating takes 230 to 450 ns), 16 chains | 92, 100 |
 //!
-//! Files written or first read in large pieces lie in huge pages, others do not. So the time that
-//! populating takes decides, piece by piece.
+//! Files written or first read in large pieces lie in large pages, others do not. So the time that
+//! populating takes decides, piece by piece. Where a consumer computes, walking meanwhile hides most
+//! of the walk, which no copy can do: a page may then cost more.
 
 use std::time::Duration;
 
@@ -33,12 +34,15 @@ const POPULATE_LEN: u64 = 2 << 20;
 const TRY_AGAIN_AFTER_MIN: u64 = 4 << 20;
 const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
 /// Populating pays up to this per page of 4 KiB: a page costs 110 ns less to walk in place, with
-/// several chains, than to copy and walk, and unmapping it takes half of what populating takes.
-const POPULATE_NS_PER_PAGE_MAX: u64 = 60;
+/// several chains, than to copy and walk, and 230 ns less where it is walked while something is
+/// computed; unmapping it takes half of what populating takes.
+const POPULATE_NS_PER_PAGE_MAX: u64 = 150;
 /// What a call takes at times whatever it populates.
 const POPULATE_CALL_NS: u64 = 20_000;
 /// Bytes that are given back at once, so that the process does not look as large as the file.
 const RELEASE_LEN: u64 = 32 << 20;
+/// Chains that are walked at once in a mapped file.
+pub(crate) const CHAINS: usize = 16;
 /// Room behind the start of a record in which it ends.
 const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + 16;
 
@@ -76,8 +80,8 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             map: MapFile::WhereItPays,
-            chains: 16,
-            batch_len: 512 << 10,
+            chains: CHAINS,
+            batch_len: 384 << 10,
             read_batch_len: 64 << 10,
         }
     }
@@ -119,8 +123,14 @@ impl Mapped {
         self.released = offset.next_multiple_of(POPULATE_LEN);
     }
 
-    /// Puts the bytes from `position` at hand, if mapping pays there.
-    pub(crate) fn advance(&mut self, file: &TraceFile, position: u64, tuning: Tuning) -> bool {
+    /// Puts the bytes from `position` at hand, if mapping pays there. Those from `kept` on are still in use.
+    pub(crate) fn advance(
+        &mut self,
+        file: &TraceFile,
+        kept: u64,
+        position: u64,
+        tuning: Tuning,
+    ) -> bool {
         let is_wanted = match tuning.map {
             MapFile::Always => true,
             MapFile::Never => false,
@@ -130,7 +140,7 @@ impl Mapped {
             return false;
         }
         let Some(mapping) = file.mapping() else { return false };
-        let done = position / POPULATE_LEN * POPULATE_LEN;
+        let done = kept / POPULATE_LEN * POPULATE_LEN;
         if let Some(len) = done.checked_sub(self.released).filter(|len| *len >= RELEASE_LEN) {
             // Failing would only leave more of the file in the size of the process.
             let _ = mapping.release(self.released as usize, len as usize);
@@ -163,11 +173,11 @@ impl Mapped {
         true
     }
 
-    /// The bytes at hand: those of a batch, and behind them room for the end of its last record.
-    pub(crate) fn bytes<'a>(&self, file: &'a TraceFile) -> &'a [u8] {
+    /// The bytes at hand from an offset on: those of a batch, and behind them room for the end of its last record.
+    pub(crate) fn bytes<'a>(&self, file: &'a TraceFile, offset: u64) -> &'a [u8] {
         let bytes = file.mapping().map(|mapping| mapping.bytes()).unwrap_or_default();
         let end = self.populated.min(bytes.len() as u64) as usize;
-        bytes.get(self.offset as usize..end).unwrap_or_default()
+        bytes.get(offset as usize..end).unwrap_or_default()
     }
 
     /// File offset of [`Self::bytes`].

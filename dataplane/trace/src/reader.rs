@@ -1,20 +1,18 @@
 //! The reader of a range of a file: mapped where that is faster, read otherwise, and record by
 //! record where anything is odd.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout, RecordRef};
 
 use crate::file::TraceFile;
-use crate::mapped::{Mapped, Tuning};
-use crate::walk::{Cut, Scratch, walk};
+use crate::mapped::{CHAINS, Mapped, Tuning};
+use crate::walk::{Chains, walk};
 use crate::window::Window;
 
 /// Records per batch where the sequential reader has taken over.
 const TAIL_BATCH_LEN: usize = 1024;
-/// What is read lies in the cache, where several chains gain nothing.
-const ONE_CHAIN: Cut = Cut { chains: 1, segment_len: 0 };
-
 /// Reads the records that begin in a range of a file, in file order.
 #[derive(Debug)]
 pub struct TraceReader {
@@ -25,12 +23,37 @@ pub struct TraceReader {
     mapped: Mapped,
     window: Option<Window>,
     records: Vec<RecordRef>,
-    scratch: Scratch,
+    /// The walk over the batch after the one handed out, as far as it has come.
+    ahead: RefCell<Chains>,
+    /// Whether `ahead` has begun, at [`Self::position`].
+    is_ahead: bool,
     /// Reads on where anything is odd, so that damage is told as it always is.
     tail: Option<Box<CaptureReader>>,
     /// Where the batch begins that was handed out last, if it is mapped.
     lent_from: Option<u64>,
     ended: bool,
+}
+
+/// The walk over the records that come after a batch: it waits for memory, so that it is well done in pieces while the batch is
+/// worked on.
+#[derive(Debug, Clone, Copy)]
+pub struct Meanwhile<'a> {
+    chains: &'a RefCell<Chains>,
+    layout: PcapLayout,
+    bytes: &'a [u8],
+}
+
+impl Meanwhile<'_> {
+    /// Records that a step goes over.
+    pub const STEP_RECORDS: usize = CHAINS;
+
+    /// Goes on by a step. What steps have not done is done when the next batch is asked for.
+    #[inline]
+    pub fn step(&self) {
+        if let Ok(mut chains) = self.chains.try_borrow_mut() {
+            chains.step(self.layout, self.bytes);
+        }
+    }
 }
 
 /// Where the records at hand lie.
@@ -52,7 +75,8 @@ impl TraceReader {
             tuning,
             window: None,
             records: Vec::new(),
-            scratch: Scratch::default(),
+            ahead: RefCell::new(Chains::new()),
+            is_ahead: false,
             tail: None,
             lent_from: None,
             ended: false,
@@ -65,6 +89,7 @@ impl TraceReader {
         self.mapped.turn_to(&self.file, range.start);
         self.position = range.start;
         self.range = range;
+        self.is_ahead = false;
         self.tail = None;
         self.lent_from = None;
         self.ended = false;
@@ -73,31 +98,44 @@ impl TraceReader {
     /// The next records in file order, or nothing at the end of the range or file.
     ///
     /// # Errors
+    /// As [`Self::next_with_more`].
+    pub fn next_batch(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
+        Ok(self.next_with_more()?.map(|(batch, _)| batch))
+    }
+
+    /// The next records in file order, or nothing at the end of the range or file, and the walk over those that come after
+    /// them, where one has begun.
+    ///
+    /// # Errors
     /// [`CaptureError::Damaged`] once, behind the last good record; nothing follows it. When another
     /// process has cut the file off under the batch before, that is told here: the bytes of that
     /// batch are not to be trusted.
-    pub fn next_batch(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
+    pub fn next_with_more(
+        &mut self,
+    ) -> Result<Option<(Batch<'_>, Option<Meanwhile<'_>>)>, CaptureError> {
         if self.ended {
             return Ok(None);
         }
         if self.tail.is_some() {
-            return self.next_of_tail();
+            return Ok(self.next_of_tail()?.map(|batch| (batch, None)));
         }
         let begun = self.position;
         let lent_from = self.lent_from.take();
         let filled = self.fill();
+        let at = self.mapped.offset();
         if let Filled::Mapped = filled {
             self.lent_from = Some(begun);
+            self.go_ahead(begun);
         }
         self.check_mapping(lent_from.or(self.lent_from))?;
         let layout = self.file.layout();
         let (data, data_offset) = match filled {
-            Filled::Mapped => (self.mapped.bytes(&self.file), self.mapped.offset()),
+            Filled::Mapped => (self.mapped.bytes(&self.file, at), at),
             Filled::Read => match &self.window {
                 Some(window) => (window.bytes(), window.offset()),
                 None => return Ok(None),
             },
-            Filled::Odd => return self.next_of_tail(),
+            Filled::Odd => return Ok(self.next_of_tail()?.map(|batch| (batch, None))),
             Filled::End => {
                 self.ended = true;
                 return match self.file.is_shorter_than(self.position) {
@@ -106,14 +144,20 @@ impl TraceReader {
                 };
             }
         };
-        Ok(Some(Batch {
+        let more = self.is_ahead.then(|| Meanwhile {
+            chains: &self.ahead,
+            layout,
+            bytes: self.mapped.bytes(&self.file, self.mapped.offset()),
+        });
+        let batch = Batch {
             data,
             records: &self.records,
             link_type: layout.link_type,
             interface: 0,
             data_offset,
             header_len: PcapLayout::RECORD_HEADER_LEN as u32,
-        }))
+        };
+        Ok(Some((batch, more)))
     }
 
     /// Offset at which the reader began.
@@ -132,18 +176,38 @@ impl TraceReader {
         &self.file
     }
 
+    /// Bytes left of the range.
+    fn left(&self) -> usize {
+        let left = self.range.end.saturating_sub(self.position);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
+    /// Begins the walk over the records at [`Self::position`], if they are mapped; bytes from `kept` on are still in use.
+    fn go_ahead(&mut self, kept: u64) {
+        let left = self.left();
+        self.is_ahead =
+            left > 0 && self.mapped.advance(&self.file, kept, self.position, self.tuning);
+        if self.is_ahead {
+            let bytes = self.mapped.bytes(&self.file, self.mapped.offset());
+            let stop = left.min(self.tuning.batch_len);
+            self.ahead.get_mut().begin(bytes, stop, self.tuning.cut());
+        }
+    }
+
     /// Fills `records` with what comes next.
     fn fill(&mut self) -> Filled {
-        if self.position >= self.range.end {
+        let left = self.left();
+        if left == 0 {
             return Filled::End;
         }
-        let left = usize::try_from(self.range.end - self.position).unwrap_or(usize::MAX);
         let layout = self.file.layout();
-        let (records, scratch) = (&mut self.records, &mut self.scratch);
-        if self.mapped.advance(&self.file, self.position, self.tuning) {
-            let stop = left.min(self.tuning.batch_len);
-            let bytes = self.mapped.bytes(&self.file);
-            let walked = walk(layout, bytes, stop, self.tuning.cut(), records, scratch);
+        if !self.is_ahead {
+            self.go_ahead(self.position);
+        }
+        let records = &mut self.records;
+        if std::mem::take(&mut self.is_ahead) {
+            let bytes = self.mapped.bytes(&self.file, self.mapped.offset());
+            let walked = self.ahead.get_mut().finish(layout, bytes, records);
             if walked > 0 {
                 self.position += walked as u64;
                 return Filled::Mapped;
@@ -153,7 +217,7 @@ impl TraceReader {
         window.go_to(self.position);
         let stop = left.min(self.tuning.read_batch_len);
         loop {
-            let walked = walk(layout, window.bytes(), stop, ONE_CHAIN, records, scratch);
+            let walked = walk(layout, window.bytes(), stop, records);
             if walked > 0 {
                 self.position += walked as u64;
                 return Filled::Read;
@@ -164,9 +228,7 @@ impl TraceReader {
                 Ok(false) | Err(_) => return Filled::Odd,
             }
             // More than the largest record is at hand now, or else the next read gives nothing.
-            if walk(layout, window.bytes(), 1, ONE_CHAIN, records, scratch) == 0
-                && window.holds_any_record()
-            {
+            if walk(layout, window.bytes(), 1, records) == 0 && window.holds_any_record() {
                 return Filled::Odd;
             }
         }

@@ -26,12 +26,6 @@ pub(crate) struct Cut {
     pub(crate) segment_len: usize,
 }
 
-/// Storage that walks use again.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    records: Vec<RecordRef>,
-}
-
 /// One chain on its way.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chain {
@@ -40,34 +34,210 @@ struct Chain {
     end: usize,
     /// Start of the next record.
     at: usize,
-    /// Place of its first record in the scratch, and of its next.
+    /// Place of its first record in the storage, and of its next.
     first: usize,
     next: usize,
 }
 
+/// Runs an expression for a [`Walk`] in which what is fixed for a file is folded into the loops.
+macro_rules! with_walk {
+    ($layout:expr, $bytes:expr, $walk:ident => $run:expr) => {{
+        let (layout, bytes): (PcapLayout, &[u8]) = ($layout, $bytes);
+        match (layout.order, layout.fraction_ns) {
+            (ByteOrder::Little, 1) => {
+                let $walk = Walk::<false, 1> { layout, bytes };
+                $run
+            }
+            (ByteOrder::Little, _) => {
+                let $walk = Walk::<false, 1000> { layout, bytes };
+                $run
+            }
+            (ByteOrder::Big, 1) => {
+                let $walk = Walk::<true, 1> { layout, bytes };
+                $run
+            }
+            (ByteOrder::Big, _) => {
+                let $walk = Walk::<true, 1000> { layout, bytes };
+                $run
+            }
+        }
+    }};
+}
+
 /// Walks over the records that begin before `stop` and lie wholly in `bytes`, the first of which
-/// begins at 0. Replaces `records`; returns the bytes that they take.
+/// begins at 0, along one chain. Replaces `records`; returns the bytes that they take.
 pub(crate) fn walk(
     layout: PcapLayout,
     bytes: &[u8],
     stop: usize,
-    cut: Cut,
     records: &mut Vec<RecordRef>,
-    scratch: &mut Scratch,
 ) -> usize {
     records.clear();
     let stop = stop.min(bytes.len());
-    // What is fixed for a file is folded into the loops.
-    match (layout.order, layout.fraction_ns) {
-        (ByteOrder::Little, 1) => {
-            Walk::<false, 1> { layout, bytes }.run(stop, cut, records, scratch)
+    with_walk!(layout, bytes, walk => walk.alone(0, stop, records))
+}
+
+/// How far a walk along several chains has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The bytes in which starts are looked for are on their way to the cache.
+    Asked,
+    /// Starts are guessed; what follows each is on its way to the cache.
+    Guessed,
+    /// The chains go on, a record of each in turn.
+    Walking,
+}
+
+/// A walk along several chains, which goes on step by step while something else is done: what a step asks for has come when the
+/// next one looks at it.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    stage: Stage,
+    stop: usize,
+    cut: Cut,
+    chains: [Chain; CHAINS_MAX],
+    count: usize,
+    /// Chains by turn; those from `live` on have ended.
+    order: [usize; CHAINS_MAX],
+    live: usize,
+    /// The records of all chains, each with room for as many as it can have.
+    records: Vec<RecordRef>,
+}
+
+impl Chains {
+    pub(crate) fn new() -> Self {
+        Self {
+            stage: Stage::Asked,
+            stop: 0,
+            cut: Cut { chains: 1, segment_len: 0 },
+            chains: [Chain::default(); CHAINS_MAX],
+            count: 0,
+            order: [0; CHAINS_MAX],
+            live: 0,
+            records: Vec::new(),
         }
-        (ByteOrder::Little, _) => {
-            Walk::<false, 1000> { layout, bytes }.run(stop, cut, records, scratch)
+    }
+
+    /// Begins with other bytes: over the records that begin before `stop` and lie wholly in `bytes`, the first of which
+    /// begins at 0.
+    pub(crate) fn begin(&mut self, bytes: &[u8], stop: usize, cut: Cut) {
+        (self.stage, self.stop, self.cut) = (Stage::Asked, stop.min(bytes.len()), cut);
+        for number in 0..cut.chains {
+            for line in 0..SEARCHED_LINES {
+                prefetch(bytes, number * cut.segment_len + line * 64);
+            }
         }
-        (ByteOrder::Big, 1) => Walk::<true, 1> { layout, bytes }.run(stop, cut, records, scratch),
-        (ByteOrder::Big, _) => {
-            Walk::<true, 1000> { layout, bytes }.run(stop, cut, records, scratch)
+    }
+
+    /// Goes on by a record of each chain; FALSE when there is nothing left to do.
+    pub(crate) fn step(&mut self, layout: PcapLayout, bytes: &[u8]) -> bool {
+        match self.stage {
+            Stage::Asked => self.guess(layout, bytes),
+            Stage::Guessed => self.check(layout, bytes),
+            Stage::Walking => with_walk!(layout, bytes, walk => self.round(walk)),
+        }
+        self.stage != Stage::Walking || self.live > 0
+    }
+
+    /// Goes on to the end. Replaces `records`; returns the bytes that they take.
+    pub(crate) fn finish(
+        &mut self,
+        layout: PcapLayout,
+        bytes: &[u8],
+        records: &mut Vec<RecordRef>,
+    ) -> usize {
+        while self.step(layout, bytes) {}
+        records.clear();
+        let mut at = 0;
+        for chain in &self.chains[..self.count] {
+            if at == chain.start {
+                records.extend_from_slice(&self.records[chain.first..chain.next]);
+                at = chain.at;
+            } else {
+                at = with_walk!(layout, bytes, walk => walk.alone(at, chain.end, records));
+            }
+            if at < chain.end {
+                // Odd, or cut off: here the walk ends.
+                break;
+            }
+        }
+        at
+    }
+
+    /// Begins chains where records seem to begin.
+    fn guess(&mut self, layout: PcapLayout, bytes: &[u8]) {
+        let Self { stop, cut, .. } = *self;
+        let wanted = cut.chains.min(CHAINS_MAX).min(stop / cut.segment_len.max(1));
+        self.chains[0] = Chain::default();
+        self.count = 1;
+        let resync = if wanted < 2 { None } else { Resync::new(layout, bytes, 0) };
+        for number in 1..wanted {
+            let Some(resync) = &resync else { break };
+            let (from, to) = (number * cut.segment_len, ((number + 1) * cut.segment_len).min(stop));
+            let Some(start) = resync.candidate(from, to) else { continue };
+            if let Some(end) = resync.end(start) {
+                prefetch(bytes, end);
+            }
+            // Until it is checked, a chain ends where the search for its start does.
+            self.chains[self.count] = Chain { start, end: to, ..Chain::default() };
+            self.count += 1;
+        }
+        self.stage = Stage::Guessed;
+    }
+
+    /// Leaves out the chains whose start is followed by no other record, and makes room for the others.
+    fn check(&mut self, layout: PcapLayout, bytes: &[u8]) {
+        let mut count = 1;
+        if let Some(resync) = Resync::new(layout, bytes, 0) {
+            for number in 1..self.count {
+                let Chain { start, end, .. } = self.chains[number];
+                let mut start = Some(start);
+                while let Some(candidate) = start.filter(|start| !resync.is_followed(*start)) {
+                    start = resync.candidate(candidate + 1, end);
+                }
+                if let Some(start) = start {
+                    self.chains[count].start = start;
+                    count += 1;
+                }
+            }
+        }
+        // A record takes 16 bytes at least, so that the chain before never runs into this one.
+        let mut first = 0;
+        for number in 0..count {
+            let start = self.chains[number].start;
+            let end = if number + 1 < count { self.chains[number + 1].start } else { self.stop };
+            self.chains[number] = Chain { start, end, at: start, first, next: first };
+            first += end.saturating_sub(start).div_ceil(HEADER_LEN);
+            self.order[number] = number;
+        }
+        if self.records.len() < first {
+            self.records.resize(first, RecordRef::EMPTY);
+        }
+        (self.count, self.live, self.stage) = (count, count, Stage::Walking);
+    }
+
+    /// A record of each chain in turn.
+    #[inline(always)]
+    fn round<const BIG: bool, const FRACTION_NS: u64>(&mut self, walk: Walk<'_, BIG, FRACTION_NS>) {
+        let mut turn = 0;
+        while turn < self.live {
+            let chain = &mut self.chains[self.order[turn]];
+            let step = if chain.at < chain.end { walk.step(chain.at) } else { None };
+            match (step, self.records.get_mut(chain.next)) {
+                (Some((record, end)), Some(place)) => {
+                    // The next header, and what runs over the records next: their headers.
+                    prefetch(walk.bytes, end);
+                    prefetch(walk.bytes, end + 64);
+                    *place = record;
+                    chain.next += 1;
+                    chain.at = end;
+                    turn += 1;
+                }
+                _ => {
+                    self.live -= 1;
+                    self.order.swap(turn, self.live);
+                }
+            }
         }
     }
 }
@@ -78,117 +248,6 @@ struct Walk<'a, const BIG: bool, const FRACTION_NS: u64> {
 }
 
 impl<const BIG: bool, const FRACTION_NS: u64> Walk<'_, BIG, FRACTION_NS> {
-    fn run(
-        &self,
-        stop: usize,
-        cut: Cut,
-        records: &mut Vec<RecordRef>,
-        scratch: &mut Scratch,
-    ) -> usize {
-        let mut chains = [Chain::default(); CHAINS_MAX];
-        let count = self.guess(stop, cut, &mut chains);
-        let chains = &mut chains[..count];
-        if count < 2 {
-            return self.alone(0, stop, records);
-        }
-        // A record takes 16 bytes at least, so that the chain before never runs into this one.
-        let mut first = 0;
-        for chain in chains.iter_mut() {
-            (chain.first, chain.next) = (first, first);
-            first += (chain.end - chain.start).div_ceil(HEADER_LEN);
-        }
-        if scratch.records.len() < first {
-            scratch.records.resize(first, RecordRef::EMPTY);
-        }
-        self.together(chains, &mut scratch.records);
-
-        let mut at = 0;
-        for chain in &*chains {
-            if at == chain.start {
-                records.extend_from_slice(&scratch.records[chain.first..chain.next]);
-                at = chain.at;
-            } else {
-                at = self.alone(at, chain.end, records);
-            }
-            if at < chain.end {
-                // Odd, or cut off: here the walk ends.
-                break;
-            }
-        }
-        self.prefetch_segments(at, cut);
-        at
-    }
-
-    /// Asks for the bytes in which the walk that follows looks for its guesses.
-    fn prefetch_segments(&self, from: usize, cut: Cut) {
-        for number in 0..cut.chains {
-            for line in 0..SEARCHED_LINES {
-                prefetch(self.bytes, from + number * cut.segment_len + line * 64);
-            }
-        }
-    }
-
-    /// Begins chains where records seem to begin; those of which nothing is found are left out.
-    fn guess(&self, stop: usize, cut: Cut, chains: &mut [Chain; CHAINS_MAX]) -> usize {
-        let mut starts = [None; CHAINS_MAX];
-        let wanted = cut.chains.min(CHAINS_MAX).min(stop / cut.segment_len.max(1));
-        let resync = if wanted < 2 { None } else { Resync::new(self.layout, self.bytes, 0) };
-        if let Some(resync) = resync {
-            for (number, start) in starts.iter_mut().enumerate().take(wanted).skip(1) {
-                let from = number * cut.segment_len;
-                *start = resync.candidate(from, (from + cut.segment_len).min(stop));
-                if let Some(end) = start.and_then(|start| resync.end(start)) {
-                    prefetch(self.bytes, end);
-                }
-            }
-            // Looked at when all of them are on their way to the cache.
-            for (number, start) in starts.iter_mut().enumerate() {
-                let to = ((number + 1) * cut.segment_len).min(stop);
-                while let Some(candidate) = start.filter(|start| !resync.is_followed(*start)) {
-                    *start = resync.candidate(candidate + 1, to);
-                }
-            }
-        }
-        starts[0] = Some(0);
-        let mut count = 0;
-        for start in starts.into_iter().flatten() {
-            chains[count] = Chain { start, at: start, ..Chain::default() };
-            count += 1;
-        }
-        for number in 0..count {
-            chains[number].end = if number + 1 < count { chains[number + 1].start } else { stop };
-        }
-        count
-    }
-
-    /// Walks all chains, one record of each in turn.
-    fn together(&self, chains: &mut [Chain], scratch: &mut [RecordRef]) {
-        let mut order: [usize; CHAINS_MAX] = std::array::from_fn(|number| number);
-        let mut live = chains.len();
-        while live > 0 {
-            let mut turn = 0;
-            while turn < live {
-                let chain = &mut chains[order[turn]];
-                let step = if chain.at < chain.end { self.step(chain.at) } else { None };
-                match (step, scratch.get_mut(chain.next)) {
-                    (Some((record, end)), Some(place)) => {
-                        // The next header, and what runs over the records next: their headers.
-                        prefetch(self.bytes, end);
-                        prefetch(self.bytes, end + 64);
-                        *place = record;
-                        chain.next += 1;
-                        chain.at = end;
-                        turn += 1;
-                    }
-                    _ => {
-                        live -= 1;
-                        order.swap(turn, live);
-                    }
-                }
-            }
-        }
-    }
-
     /// Walks one chain, from a record to the first one that begins at or behind `end`.
     fn alone(&self, start: usize, end: usize, records: &mut Vec<RecordRef>) -> usize {
         let mut at = start;

@@ -142,6 +142,7 @@ impl Host {
             link_type: facts.link_type,
             interface: &facts.interface,
             ifindex: facts.ifindex,
+            meanwhile: None,
         };
         let packet = batch.packet(&RecordRef { at: 0, ..*record });
         let zeros = frame[super::frame::ZEROS];

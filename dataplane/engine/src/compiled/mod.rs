@@ -44,6 +44,7 @@ use wt_catalog::layout::{Column, value_of};
 use wt_plan::ir::{
     Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
 };
+use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
 use self::emit::Unsupported;
@@ -292,7 +293,16 @@ impl CompiledLfta {
                 frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
             }
         }
-        unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host);
+        match &batch.meanwhile {
+            // What waits for memory goes on while code runs, in pieces of as many records.
+            Some(meanwhile) => {
+                for records in batch.records.chunks(Meanwhile::STEP_RECORDS) {
+                    meanwhile.step();
+                    unit.code.run(&mut frame.words, batch.data, records, &mut unit.host);
+                }
+            }
+            None => unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host),
+        }
 
         let count = batch.records.len() as u64;
         self.packets.packets += count;

@@ -40,13 +40,16 @@ pub fn one_by_one(reader: &mut CaptureReader) -> Story {
     }
 }
 
-/// Everything that a trace reader gives; checks its position on the way.
+/// Everything that a trace reader gives, with more or less of each walk done meanwhile; checks its position on the way.
 pub fn in_batches(reader: &mut TraceReader) -> Story {
     let mut story = Story::default();
+    let mut steps = (0..40).cycle();
     loop {
-        match reader.next_batch() {
-            Ok(Some(batch)) => {
+        match reader.next_with_more() {
+            Ok(Some((batch, meanwhile))) => {
                 assert!(!batch.records.is_empty());
+                let steps = steps.next().unwrap_or(0);
+                meanwhile.iter().for_each(|meanwhile| (0..steps).for_each(|_| meanwhile.step()));
                 story.0.extend(batch.iter().map(Owned::from));
                 let last = story.0.last().expect("a record");
                 assert_eq!(reader.position(), last.offset + 16 + last.data.len() as u64);

@@ -80,6 +80,7 @@ fn one(
         link_type: sample.link_type,
         interface: &interface,
         ifindex: 0,
+        meanwhile: None,
     };
     let mut messages = Vec::new();
     let mut out = |query, message| messages.push((query, message));

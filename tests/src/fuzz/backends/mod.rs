@@ -132,6 +132,7 @@ pub fn feed(
                 link_type: chunk[0].link_type,
                 interface: &interface,
                 ifindex: 3,
+                meanwhile: None,
             };
             let mut out = |query, message| messages.push((query, message));
             backend.batch(&batch, ordinal, memory, &mut out).map_err(|e| e.to_string())?;
