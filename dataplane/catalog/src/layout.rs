@@ -215,11 +215,14 @@ impl Column {
         Self { place, ..self }
     }
 
-    /// The first word of a column that has words of its own.
-    pub fn value_word(&self, row: &[u64]) -> u64 {
+    /// Where the column's value, or the first word of it, is: a word of the row, how far it is shifted there, and its bits once shifted
+    /// back.
+    pub fn word_bits(&self) -> (usize, u32, u64) {
         match self.place {
-            Place::Words { word } | Place::Kept { word } | Place::Inet { word, .. } => row[word],
-            Place::Field { word, shift, bits } => row[word] >> shift & (u64::MAX >> (64 - bits)),
+            Place::Words { word } | Place::Kept { word } | Place::Inet { word, .. } => {
+                (word, 0, u64::MAX)
+            }
+            Place::Field { word, shift, bits } => (word, shift, u64::MAX >> (64 - bits)),
         }
     }
 

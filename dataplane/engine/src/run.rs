@@ -143,9 +143,8 @@ pub fn run(
             fixed: &fixed[index],
             ahead: &ahead[index],
         };
-        let input_bytes = feeds[index].unpacked_bytes();
         let (mut backend, why) =
-            setup.start(options.backend, link_type, input_bytes, &mut memory)?;
+            setup.start(options.backend, link_type, &feeds[index], &mut memory)?;
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
             cores = Cores::new(lead, &mut feeds[index], setup, options);
@@ -237,20 +236,23 @@ struct BackendSetup<'a> {
 }
 
 impl BackendSetup<'_> {
-    /// A backend, and why it is not the one wanted. `link_type` is what the first packet begins with, when there is one;
-    /// `input_bytes` how much there is to read, when that is known.
+    /// A backend, and why it is not the one wanted. `link_type` is what the first packet begins with, when there is one.
     fn start(
         &self,
         backend: Backend,
         link_type: Option<u16>,
-        input_bytes: Option<u64>,
+        feed: &Feed,
         memory: &mut Memory,
     ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
         let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
-        let is_large = || input_bytes.is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
+        let is_large = || feed.unpacked_bytes().is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
         let paths = backend.paths().filter(|_| backend != Backend::Auto || is_large());
-        if let (Some(paths), Some(link_type)) = (paths, link_type) {
+        if let (Some(mut paths), Some(link_type)) = (paths, link_type) {
+            if paths == PathsWanted::Likely {
+                let seen = feed.sample(|batch| PathsWanted::seen_in(program, params, batch));
+                paths = seen.unwrap_or(paths);
+            }
             match CompiledLfta::new(program, params, fixed, ahead, paths, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use wt_catalog::Value;
-use wt_trace::{Meanwhile, TraceFile, TraceReader};
+use wt_trace::{MapFile, Meanwhile, TraceFile, TraceReader, Tuning};
 use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
 
 use crate::error::EngineError;
@@ -324,6 +324,16 @@ impl Feed {
             Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
             Input::Ranges { trace, position } => (*position, Some(trace.len())),
         }
+    }
+
+    /// Looks at the first packets of a plain file, by a reader of its own.
+    pub(crate) fn sample<T>(&self, look: impl FnOnce(&PacketBatch<'_>) -> T) -> Option<T> {
+        let Input::Plain(reader) = &self.input else { return None };
+        let tuning = Tuning { map: MapFile::Never, ..Tuning::default() };
+        let mut reader = reader.file().clone().tuned(tuning).reader();
+        let label = Label { name: self.name.clone(), ifindex: 0 };
+        let batch = reader.next_batch().ok()??;
+        Some(look(&packets(&batch, None, &label)))
     }
 
     /// Bytes of the captures, where they say how many: a compressed one may hold any number.

@@ -43,8 +43,10 @@ fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen
 fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
     let memory = &mut Memory::new(None);
     let expected = feed(&mut ReferenceLfta::new(program, &[], &[], memory).unwrap(), data, memory);
-    for paths in [PathsWanted::All, PathsWanted::Likely] {
-        if let Ok(mut compiled) = CompiledLfta::new(program, &[], &[], &[], paths, 1, memory) {
+    for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new())] {
+        if let Ok(mut compiled) =
+            CompiledLfta::new(program, &[], &[], &[], paths.clone(), 1, memory)
+        {
             assert_eq!(feed(&mut compiled, data, memory), expected, "{paths:?}");
         }
     }

@@ -32,8 +32,8 @@ pub struct Paths<'p> {
     pub reached: Vec<ProtocolId>,
     /// By protocol: a path may have it more than once.
     repeats: Vec<bool>,
-    /// By protocol: headers from it to one that a layer is looked for among.
-    distance: Vec<u32>,
+    /// By protocol that a layer is looked for among, by protocol: headers from the latter to the former.
+    distances: Vec<Vec<u32>>,
 }
 
 impl<'p> Paths<'p> {
@@ -46,7 +46,7 @@ impl<'p> Paths<'p> {
             start,
             reached: Vec::new(),
             repeats: vec![false; parse.protocols.len()],
-            distance: vec![u32::MAX; parse.protocols.len()],
+            distances: Vec::new(),
         };
         paths.reached = start.map_or_else(Vec::new, |start| paths.reached_from(start));
         for index in 0..paths.reached.len() {
@@ -87,7 +87,7 @@ impl<'p> Paths<'p> {
     }
 
     fn measure(&mut self, layers: &[LayerSel]) {
-        let wanted: Vec<ProtocolId> = layers
+        let mut wanted: Vec<ProtocolId> = layers
             .iter()
             .filter_map(|layer| match layer {
                 LayerSel::First(kind)
@@ -97,19 +97,30 @@ impl<'p> Paths<'p> {
                 _ => None,
             })
             .collect();
-        for &id in &self.reached {
-            if wanted.iter().any(|kind| self.is(id, *kind)) {
-                self.distance[id.0 as usize] = 0;
-            }
+        wanted.sort_unstable_by_key(|kind| kind.0);
+        wanted.dedup();
+        self.distances = wanted.into_iter().map(|kind| self.distances_to(kind)).collect();
+    }
+
+    /// By protocol: headers from it to one of a kind.
+    fn distances_to(&self, kind: ProtocolId) -> Vec<u32> {
+        let mut distances = vec![u32::MAX; self.parse.protocols.len()];
+        for &id in self.reached.iter().filter(|id| self.is(**id, kind)) {
+            distances[id.0 as usize] = 0;
         }
         for _ in 0..self.reached.len() {
+            let before = distances.clone();
             for &id in &self.reached {
-                let nearest = self.children(id).iter().map(|c| self.distance[c.0 as usize]).min();
+                let nearest = self.children(id).iter().map(|c| distances[c.0 as usize]).min();
                 let through = nearest.unwrap_or(u32::MAX).saturating_add(1);
-                let own = &mut self.distance[id.0 as usize];
+                let own = &mut distances[id.0 as usize];
                 *own = (*own).min(through);
             }
+            if distances == before {
+                break;
+            }
         }
+        distances
     }
 
     /// Whether a header of `id` counts as one of `kind`.
@@ -124,7 +135,25 @@ impl<'p> Paths<'p> {
 
     /// Headers from it to one that a layer is looked for among; `u32::MAX` where none can follow.
     pub fn distance(&self, id: ProtocolId) -> u32 {
-        self.distance[id.0 as usize]
+        self.distances.iter().map(|of| of[id.0 as usize]).min().unwrap_or(u32::MAX)
+    }
+
+    /// By kind of header that is looked for: headers from `id` to one of it, and from the first header; kinds that cannot follow
+    /// `id` are left out.
+    fn ways(&self, id: ProtocolId) -> impl Iterator<Item = (u32, u32)> {
+        let start = self.start.unwrap_or(id);
+        let of = move |of: &Vec<u32>| (of[id.0 as usize], of[start.0 as usize]);
+        self.distances.iter().map(of).filter(|(from, _)| *from < u32::MAX)
+    }
+
+    /// Whether a header that comes as number `depth`, from 0, is on a nearest way to one that is looked for.
+    pub fn is_on_the_way(&self, id: ProtocolId, depth: u32) -> bool {
+        self.ways(id).any(|(from, whole)| depth.saturating_add(from) == whole)
+    }
+
+    /// Whether, on such a way, one that is looked for comes right behind it.
+    pub fn is_next_to_last(&self, id: ProtocolId, depth: u32) -> bool {
+        self.ways(id).any(|(from, whole)| from == 1 && depth + 1 == whole)
     }
 
     /// Bytes from the first of a layer of `kind` that are captured whenever it is there.
@@ -153,7 +182,7 @@ impl<'p> Paths<'p> {
                 values.extend(more);
                 end += 1;
             }
-            children[first..end].sort_by_key(|(child, _)| self.distance[child.0 as usize]);
+            children[first..end].sort_by_key(|(child, _)| self.distance(*child));
             first = end;
         }
         children

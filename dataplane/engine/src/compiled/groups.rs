@@ -44,6 +44,9 @@ pub(super) struct WordGroups {
     windows: Vec<Window>,
     /// A table to use again.
     spare: Option<WordTable>,
+    rank_of: RankOf,
+    /// All states are counts and sums.
+    is_additive: bool,
     /// The latest window seen, as [`rank`] numbers them.
     newest: Option<u64>,
     /// Windows before it are closed.
@@ -88,6 +91,11 @@ impl WordGroups {
             hasher,
             windows: Vec::new(),
             spare: None,
+            rank_of: RankOf::new(plan),
+            is_additive: plan
+                .states
+                .iter()
+                .all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum)),
             newest: None,
             bound: 0,
             charged_bytes: 0,
@@ -155,28 +163,36 @@ impl WordGroups {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
+        let mut rows = rows.chunks_exact(batch.stride).zip(hashes).peekable();
         let mut at = self.windows.len().wrapping_sub(1);
-        for (row, hash) in rows.chunks_exact(batch.stride).zip(hashes) {
-            let rank = self.plan.window.as_ref().map_or(0, |(column, ordered, _)| {
-                let word = column.value_word(row);
-                rank(column.ty, ordered.decreasing, word)
-            });
+        while let Some((row, _)) = rows.peek() {
+            let rank = self.rank_of.rank(row);
             if self.windows.get(at).is_none_or(|window| window.rank != rank) {
-                match self.open(rank, batch.index(row), counters, out) {
-                    Some(index) => at = index,
-                    None => {
-                        counters.late += 1;
-                        continue;
-                    }
+                let Some(index) = self.open(rank, batch.index(row), counters, out) else {
+                    counters.late += 1;
+                    rows.next();
+                    continue;
+                };
+                at = index;
+            }
+            // Rows of one window mostly come together.
+            let Self { windows, plan, rank_of, is_additive, .. } = self;
+            let Window { rows: taken, table, .. } = &mut windows[at];
+            let (mut count, mut new) = (0, 0);
+            while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
+                let ordinal = || batch.ordinal + batch.index(row);
+                let (states, is_new) = table.entry(*hash, plan.key_of::<K>(row), ordinal);
+                count += 1;
+                new += u64::from(is_new);
+                if *is_additive {
+                    add(&plan.states, states, row);
+                } else {
+                    update(&plan.states, states, row, is_new);
                 }
             }
-            let Window { rows, table, .. } = &mut self.windows[at];
-            *rows += 1;
-            let key = self.plan.key_of::<K>(row);
-            let (index, is_new) = table.find(*hash, key, batch.ordinal + batch.index(row));
-            counters.matched += 1;
-            counters.merged += u64::from(!is_new);
-            update(&self.plan.states, table.states(index), row, is_new);
+            *taken += count;
+            counters.matched += count;
+            counters.merged += count - new;
         }
     }
 
@@ -388,6 +404,14 @@ fn columns(plan: &GroupPlan, rank: u64) -> Vec<BlockColumn> {
     keys.chain(states).collect()
 }
 
+/// Takes a row into counts and sums.
+#[inline]
+fn add(states: &[WordState], words: &mut [u64], row: &[u64]) {
+    for (state, word) in states.iter().zip(words) {
+        *word = word.wrapping_add(state.arg.map_or(1, |at| row[at]));
+    }
+}
+
 #[inline]
 fn update(states: &[WordState], words: &mut [u64], row: &[u64], is_new: bool) {
     for (state, word) in states.iter().zip(words) {
@@ -435,8 +459,8 @@ fn merge_tables<const K: usize>(
         }
         ahead.iter().for_each(|(hash, _)| into.prefetch_entry(*hash));
         for (hash, entry) in &ahead {
-            let (index, is_new) = into.find(*hash, &key_of(entry), entry[0] + ordinal);
-            let states = plan.states.iter().zip(into.states(index)).zip(&entry[1 + K..]);
+            let (states, is_new) = into.entry(*hash, &key_of(entry), || entry[0] + ordinal);
+            let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
             for ((state, word), later) in states {
                 *word = updated(state.kind, state.ty, *word, *later, is_new);
             }
@@ -450,8 +474,37 @@ fn is_signed(ty: Type) -> bool {
 
 /// A window's value as an unsigned number that grows with time.
 fn rank(ty: Type, decreasing: bool, word: u64) -> u64 {
-    let rank = if is_signed(ty) { word ^ 1 << 63 } else { word };
-    if decreasing { !rank } else { rank }
+    word ^ flipped(ty, decreasing)
+}
+
+/// The bits in which a window's value differs from its [`rank`].
+fn flipped(ty: Type, decreasing: bool) -> u64 {
+    let sign = if is_signed(ty) { 1 << 63 } else { 0 };
+    if decreasing { !sign } else { sign }
+}
+
+/// Reads the [`rank`] of a row's window; 0 where there is but one.
+#[derive(Clone, Copy)]
+struct RankOf {
+    word: usize,
+    shift: u32,
+    mask: u64,
+    flip: u64,
+}
+
+impl RankOf {
+    fn new(plan: &GroupPlan) -> Self {
+        let Some((column, ordered, _)) = &plan.window else {
+            return Self { word: 0, shift: 0, mask: 0, flip: 0 };
+        };
+        let (word, shift, mask) = column.word_bits();
+        Self { word, shift, mask, flip: flipped(column.ty, ordered.decreasing) }
+    }
+
+    #[inline]
+    fn rank(self, row: &[u64]) -> u64 {
+        (row[self.word] >> self.shift & self.mask) ^ self.flip
+    }
 }
 
 /// The value that [`rank`] numbers.

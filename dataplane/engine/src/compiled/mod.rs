@@ -31,6 +31,7 @@ mod query;
 mod range;
 mod rare;
 mod seek;
+mod seen;
 mod sys;
 mod table;
 mod unit;
@@ -218,23 +219,28 @@ impl CompiledLfta {
         Ok(compiled)
     }
 
+    /// What code is made for.
+    pub(crate) fn paths(&self) -> &PathsWanted {
+        &self.paths
+    }
+
     /// The index of the code for a link type, compiled when it is the first packet of it.
     fn compile(&mut self, link_type: u16) -> Result<usize, Unsupported> {
         if let Some(index) = self.units.iter().position(|(known, _)| *known == link_type) {
             return Ok(index);
         }
-        let unit = self.unit(link_type, self.paths)?;
+        let unit = self.unit(link_type, &self.paths.clone())?;
         self.units.push((link_type, unit));
         Ok(self.units.len() - 1)
     }
 
     /// Compiles code for a link type.
-    fn unit(&mut self, link_type: u16, paths: PathsWanted) -> Result<Unit, Unsupported> {
+    fn unit(&mut self, link_type: u16, paths: &PathsWanted) -> Result<Unit, Unsupported> {
         let pending = self.plans.iter().filter_map(|plan| Some((plan.pending?, plan)));
         let pending = pending
             .flat_map(|((absent, failed), plan)| [(absent, plan.absent), (failed, plan.failed)]);
         let mut host = Host::new(self.handles.clone()).with_pending(pending.collect());
-        if paths == PathsWanted::Likely {
+        if *paths != PathsWanted::All {
             let rare = RareWalk::new(&self.program, &self.params);
             host = host.with_rare(rare.map_err(|_| Unsupported("a protocol declaration"))?);
         }
@@ -261,7 +267,7 @@ impl CompiledLfta {
         }
         let link_type = *link_type;
         // Where there is no code for some path, the host goes on walking it.
-        if let Ok(wider) = self.unit(link_type, PathsWanted::All) {
+        if let Ok(wider) = self.unit(link_type, &PathsWanted::All) {
             self.units[unit].1 = wider;
         } else {
             self.units[unit].1.host.count_rare_anew();
@@ -388,7 +394,7 @@ pub fn machine_code(
     let handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
     let readers = vec![None; plans.len()];
-    let paths = PathsWanted::All;
+    let paths = &PathsWanted::All;
     let source =
         unit::Source { program, plans: &plans, readers: &readers, params, link_type, paths };
     Ok(source.listing(&mut host, &mut layout)?)

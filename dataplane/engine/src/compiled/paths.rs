@@ -11,6 +11,8 @@ const LIKELY_MAX: usize = 20;
 pub(super) struct Step {
     pub(super) id: ProtocolId,
     parent: Option<usize>,
+    /// Headers before it.
+    depth: u32,
     /// Children that are likely too, with the index of their step.
     pub(super) next: Vec<(ProtocolId, usize)>,
 }
@@ -20,28 +22,55 @@ pub(super) fn may_be_too_long(paths: &Paths<'_>) -> bool {
     paths.reached.iter().any(|id| paths.repeats(*id)) || paths.reached.len() > PATH_HEADERS_MAX
 }
 
-/// Likely paths from the first header on, as a tree. They go the nearest way to a header that is looked for; and beside that header they
-/// take in what else follows its parent (UDP where TCP is looked for), with which most other packets end. None has a protocol twice.
-pub(super) fn likely(paths: &Paths<'_>, start: ProtocolId) -> Vec<Step> {
-    let mut steps = vec![Step { id: start, parent: None, next: Vec::new() }];
+/// Likely paths from the first header on, as a tree. They go the nearest ways to headers that are looked for. Then come the paths that have
+/// been `seen`; while none is known, what else follows the parent of each such header (UDP where TCP is looked for), with which most other
+/// packets end. None has a protocol twice.
+pub(super) fn likely(
+    paths: &Paths<'_>,
+    start: ProtocolId,
+    seen: Option<&[Vec<ProtocolId>]>,
+) -> Vec<Step> {
+    let mut steps = vec![Step { id: start, parent: None, depth: 0, next: Vec::new() }];
     let mut index = 0;
     while index < steps.len() {
-        let Step { id, parent, .. } = steps[index];
-        let is_aside =
-            parent.is_some_and(|p: usize| paths.distance(steps[p].id) <= paths.distance(id));
-        let children = if is_aside { Vec::new() } else { paths.children(id) };
-        for child in children {
-            let is_nearer = paths.distance(child) < paths.distance(id);
-            let is_beside = paths.distance(id) == 1 && !on_path(&steps, index, child);
-            if (is_nearer || is_beside) && steps.len() < LIKELY_MAX {
-                let next = steps.len();
-                steps[index].next.push((child, next));
-                steps.push(Step { id: child, parent: Some(index), next: Vec::new() });
+        for child in paths.children(steps[index].id) {
+            if paths.is_on_the_way(child, steps[index].depth + 1) {
+                add(&mut steps, index, child);
             }
         }
         index += 1;
     }
+    for path in seen.unwrap_or_default().iter().filter(|path| path.first() == Some(&start)) {
+        let mut step = Some(0);
+        for id in &path[1..] {
+            step = step.and_then(|parent| add(&mut steps, parent, *id));
+        }
+    }
+    if seen.is_none() {
+        for index in 0..steps.len() {
+            if paths.is_next_to_last(steps[index].id, steps[index].depth) {
+                for child in paths.children(steps[index].id) {
+                    add(&mut steps, index, child);
+                }
+            }
+        }
+    }
     steps
+}
+
+/// The step of a child, which is added unless it is there already; nothing when it is on the path before, or one too many.
+fn add(steps: &mut Vec<Step>, parent: usize, id: ProtocolId) -> Option<usize> {
+    if let Some((_, step)) = steps[parent].next.iter().find(|(known, _)| *known == id) {
+        return Some(*step);
+    }
+    if on_path(steps, parent, id) || steps.len() == LIKELY_MAX {
+        return None;
+    }
+    let step = steps.len();
+    steps[parent].next.push((id, step));
+    let depth = steps[parent].depth + 1;
+    steps.push(Step { id, parent: Some(parent), depth, next: Vec::new() });
+    Some(step)
 }
 
 /// Whether a protocol is on the path to a step, or is its own.
@@ -54,4 +83,50 @@ fn on_path(steps: &[Step], step: usize, protocol: ProtocolId) -> bool {
         at = steps[index].parent;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use wt_plan::ir::LayerSel;
+
+    use super::*;
+    use crate::testing::{ETH, EXT, IP4, IP6, UDP, VLAN, toy_parse};
+
+    /// The likely paths of packets that begin with `eth`, each as the protocols from there on.
+    fn ways(wanted: &[ProtocolId], seen: Option<&[Vec<ProtocolId>]>) -> Vec<Vec<ProtocolId>> {
+        let parse = toy_parse();
+        let layers: Vec<LayerSel> = wanted.iter().map(|kind| LayerSel::First(*kind)).collect();
+        let paths = Paths::new(&parse, 1, &layers);
+        let steps = likely(&paths, ETH, seen);
+        let way = |step: usize| {
+            let mut way = vec![steps[step].id];
+            let mut at = step;
+            while let Some(parent) = steps[at].parent {
+                way.insert(0, steps[parent].id);
+                at = parent;
+            }
+            way
+        };
+        (0..steps.len()).map(way).collect()
+    }
+
+    #[test]
+    fn a_header_looked_for_on_the_way_to_another_does_not_end_the_way() {
+        let seen = Some(&[][..]);
+        assert_eq!(ways(&[IP4], seen), [vec![ETH], vec![ETH, IP4]]);
+        let both = ways(&[IP4, UDP], seen);
+        assert!(both.contains(&vec![ETH, IP4, UDP]), "{both:?}");
+        assert!(both.contains(&vec![ETH, IP6, UDP]), "{both:?}");
+    }
+
+    #[test]
+    fn paths_that_were_seen_have_code_of_their_own_and_others_beside_the_way_do_not() {
+        let beside = ways(&[UDP], None);
+        assert!(beside.contains(&vec![ETH, IP6, EXT]), "{beside:?}");
+        let seen = [vec![ETH, VLAN, IP4, UDP], vec![ETH, VLAN, VLAN], vec![IP4, UDP]];
+        let seen = ways(&[UDP], Some(&seen));
+        assert!(seen.contains(&vec![ETH, VLAN, IP4, UDP]), "{seen:?}");
+        assert!(!seen.contains(&vec![ETH, VLAN, VLAN]), "a protocol twice: {seen:?}");
+        assert!(!seen.contains(&vec![ETH, IP6, EXT]), "{seen:?}");
+    }
 }

@@ -126,6 +126,26 @@ pub(super) fn bytes(address: &u64, len: u64) -> &[u8] {
     unsafe { std::slice::from_raw_parts(*address as *const u8, len as usize) }
 }
 
+/// Smallest memory that huge pages are asked for, bytes: several of them, so that what they waste at its ends is little.
+const HUGE_BYTES_MIN: usize = 8 << 20;
+
+/// Says of memory just taken that it is used all over: in pages of the usual size, finding their addresses takes longer than the access.
+pub(super) fn prefer_huge_pages<T>(memory: &mut [T]) {
+    const PAGE_LEN: usize = 4096;
+    let bytes = memory.as_mut_ptr_range();
+    let start = (bytes.start as usize).next_multiple_of(PAGE_LEN);
+    let len = (bytes.end as usize / PAGE_LEN * PAGE_LEN).saturating_sub(start);
+    if len < HUGE_BYTES_MIN {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    // SAFETY: whole pages inside memory that is borrowed for the call; the advice changes what pages back it, not what it holds. It may be
+    // refused, and then nothing changes.
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, len, libc::MADV_HUGEPAGE);
+    }
+}
+
 /// Asks for the cache line of an element that will be read soon.
 #[inline]
 pub(super) fn prefetch<T>(slice: &[T], index: usize) {

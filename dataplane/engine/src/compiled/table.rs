@@ -6,6 +6,8 @@ use super::sys;
 
 /// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
 const SLOTS_MIN: usize = 1 << 3;
+/// Entries that there is room for at first.
+const ENTRIES_MIN: usize = 4;
 
 /// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
 pub(super) struct WordTable {
@@ -82,7 +84,8 @@ impl WordTable {
     pub(super) fn take_entries(&mut self) -> Vec<u64> {
         self.slots.fill(0);
         self.len = 0;
-        let room = Vec::with_capacity(self.entries.len());
+        let mut room = Vec::with_capacity(self.entries.len());
+        sys::prefer_huge_pages(room.spare_capacity_mut());
         std::mem::replace(&mut self.entries, room)
     }
 
@@ -103,44 +106,62 @@ impl WordTable {
     pub(super) fn prefetch_entry(&self, hash: u64) {
         let slot = self.slots[self.place(hash)];
         if slot != 0 {
-            sys::prefetch(&self.entries, (slot as u32 as usize - 1) * self.entry_words);
+            let at = (slot as u32 as usize - 1) * self.entry_words;
+            sys::prefetch(&self.entries, at);
+            // Most entries lie in two cache lines.
+            sys::prefetch(&self.entries, at + self.entry_words - 1);
         }
     }
 
-    /// The states of a key's group, and whether it is new: its states are 0 then. `index` is the number of its entry.
+    /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet.
     #[inline]
-    pub(super) fn find<const K: usize>(
+    pub(super) fn entry<const K: usize>(
         &mut self,
         hash: u64,
         key: &[u64; K],
-        ordinal: u64,
-    ) -> (usize, bool) {
+        ordinal: impl FnOnce() -> u64,
+    ) -> (&mut [u64], bool) {
         debug_assert_eq!(K, self.key_words);
+        let (index, is_new) = match self.find(hash, key) {
+            Ok(index) => (index, false),
+            Err(place) => (self.insert(place, hash, key, ordinal()), true),
+        };
+        let at = index * self.entry_words;
+        (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
+    }
+
+    /// The number of a key's entry, or the slot for a new one.
+    #[inline]
+    fn find<const K: usize>(&self, hash: u64, key: &[u64; K]) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
-        let tag = hash & !0xffff_ffff;
         let mut place = self.place(hash);
         loop {
             let slot = self.slots[place];
             if slot == 0 {
-                break;
+                return Err(place);
             }
-            if slot & !0xffff_ffff == tag {
+            // Slots and hashes agree in their upper half.
+            if (slot ^ hash) >> 32 == 0 {
                 let index = slot as u32 as usize - 1;
                 let at = index * self.entry_words + 1;
                 // Word by word: for keys this short a call to compare memory costs more.
                 if self.entries[at..at + K].iter().zip(key).all(|(a, b)| a == b) {
-                    return (index, false);
+                    return Ok(index);
                 }
             }
             place = (place + 1) & mask;
         }
-        (self.insert(place, tag, key, ordinal), true)
     }
 
-    fn insert(&mut self, place: usize, tag: u64, key: &[u64], ordinal: u64) -> usize {
+    #[cold]
+    fn insert(&mut self, place: usize, hash: u64, key: &[u64], ordinal: u64) -> usize {
         let index = self.len;
         self.len += 1;
-        self.slots[place] = tag | self.len as u64;
+        self.slots[place] = hash & !0xffff_ffff | self.len as u64;
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve(self.entries.len().max(ENTRIES_MIN * self.entry_words));
+            sys::prefer_huge_pages(self.entries.spare_capacity_mut());
+        }
         self.entries.push(ordinal);
         self.entries.extend_from_slice(key);
         self.entries.resize(self.len * self.entry_words, 0);
@@ -155,6 +176,7 @@ impl WordTable {
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.slots);
         self.slots = vec![0; old.len() * 2];
+        sys::prefer_huge_pages(&mut self.slots);
         let mask = self.slots.len() - 1;
         for slot in old.into_iter().filter(|slot| *slot != 0) {
             let mut place = self.place(slot);
@@ -163,13 +185,6 @@ impl WordTable {
             }
             self.slots[place] = slot;
         }
-    }
-
-    /// The states of an entry.
-    #[inline]
-    pub(super) fn states(&mut self, index: usize) -> &mut [u64] {
-        let at = index * self.entry_words;
-        &mut self.entries[at + 1 + self.key_words..at + self.entry_words]
     }
 }
 
@@ -184,9 +199,9 @@ mod tests {
         for round in 0..3u64 {
             for i in 0..10_000u64 {
                 let key = [i % 97, i];
-                let (index, is_new) = table.find(hasher.hash(&key), &key, i);
-                assert_eq!((index, is_new), (i as usize, round == 0));
-                table.states(index)[0] += round + 1;
+                let (states, is_new) = table.entry(hasher.hash(&key), &key, || i);
+                assert_eq!(is_new, round == 0);
+                states[0] += round + 1;
             }
         }
         assert_eq!(table.len(), 10_000);
@@ -196,7 +211,7 @@ mod tests {
         }
         assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
-        assert!(table.find(hasher.hash(&[1, 1]), &[1, 1], 7).1);
+        assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 7).1);
     }
 
     #[test]

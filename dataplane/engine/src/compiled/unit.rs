@@ -43,7 +43,7 @@ pub(super) struct Source<'a> {
     pub(super) params: &'a [Value],
     /// What packets begin with.
     pub(super) link_type: u16,
-    pub(super) paths: PathsWanted,
+    pub(super) paths: &'a PathsWanted,
 }
 
 fn module() -> Result<JITModule, Unsupported> {

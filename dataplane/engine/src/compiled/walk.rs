@@ -63,17 +63,21 @@ impl<'p> Walk<'p> {
     pub(super) fn emit(
         &self,
         e: &mut Emitter<'_, '_>,
-        wanted: PathsWanted,
+        wanted: &PathsWanted,
     ) -> Result<(), Unsupported> {
         self.begin(e);
         let Some(start) = self.paths.start else { return Ok(()) };
         let (malformed, too_deep, done) =
             (e.b.create_block(), e.b.create_block(), e.b.create_block());
-        let rare = (wanted == PathsWanted::Likely).then(|| e.b.create_block());
+        let rare = (*wanted != PathsWanted::All).then(|| e.b.create_block());
         let ends = Ends { malformed, too_deep, done, rare };
         // Likely paths have blocks of their own, in which what has been found so far is known while code is made; all others
         // share one block per protocol, made when something leads there.
-        let likely = paths::likely(&self.paths, start);
+        let seen = match wanted {
+            PathsWanted::Seen(seen) => Some(&seen[..]),
+            PathsWanted::Likely | PathsWanted::All => None,
+        };
+        let likely = paths::likely(&self.paths, start, seen);
         let blocks: Vec<Block> = likely.iter().map(|_| e.b.create_block()).collect();
         let mut shared: Vec<(ProtocolId, Block)> = Vec::new();
         e.b.def_var(self.at, e.start);
@@ -355,11 +359,13 @@ struct Ends {
     rare: Option<Block>,
 }
 
-/// The paths that code is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The paths that code is made for. The host walks the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathsWanted {
-    /// Likely ones; the host walks the others.
+    /// Those to what is looked for, and others beside them.
     Likely,
+    /// Those to what is looked for, and these.
+    Seen(Vec<Vec<ProtocolId>>),
     /// All.
     All,
 }

@@ -444,7 +444,7 @@ fn complement(mut class: ClassBytes) -> ClassBytes {
     class
 }
 
-fn not_newline() -> ClassBytes {
+pub(super) fn not_newline() -> ClassBytes {
     let mut class = ClassBytes::new([ClassBytesRange::new(b'\n', b'\n')]);
     class.negate();
     class

@@ -14,7 +14,7 @@ use regex_automata::meta;
 use regex_automata::nfa::thompson;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use wt_catalog::Value;
 
 use super::args::{bytes, index, integer};
@@ -56,6 +56,8 @@ pub struct Regex {
     longest: Option<Longest>,
     /// Bytes that every match contains. Most subjects lack them, and a search for them is many times faster.
     required: Option<memmem::Finder<'static>>,
+    /// Whether every subject that contains those bytes matches.
+    required_suffices: bool,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Regex {
     /// [`HandleError::Pattern`] with the position, or [`HandleError::PatternTooLarge`].
     pub fn new(pattern: &[u8]) -> Result<Self, HandleError> {
         if pattern.is_empty() {
-            return Ok(Regex { search: None, longest: None, required: None });
+            return Ok(Self::never());
         }
         let hir = parse(pattern)?;
         Self::from_hir(&hir).ok_or_else(|| too_large(pattern))
@@ -84,7 +86,7 @@ impl Regex {
     fn any_of<'a>(patterns: impl Iterator<Item = &'a [u8]>) -> Result<Self, HandleError> {
         let hirs = patterns.map(parse).collect::<Result<Vec<_>, _>>()?;
         if hirs.is_empty() {
-            return Ok(Regex { search: None, longest: None, required: None });
+            return Ok(Self::never());
         }
         Self::from_hir(&Hir::alternation(hirs)).ok_or_else(|| too_large(b"the patterns together"))
     }
@@ -117,14 +119,21 @@ impl Regex {
         let for_cache = dfa.clone();
         let caches = Pool::new(Box::new(move || for_cache.create_cache()) as Box<_>);
         let required = required(hir).map(|bytes| memmem::Finder::new(&bytes).into_owned());
-        Some(Regex { search: Some(search), longest: Some(Longest { dfa, caches }), required })
+        let longest = Some(Longest { dfa, caches });
+        let required_suffices = required_suffices(hir);
+        Some(Regex { search: Some(search), longest, required, required_suffices })
+    }
+
+    fn never() -> Self {
+        Regex { search: None, longest: None, required: None, required_suffices: false }
     }
 
     /// Whether the pattern occurs.
     pub fn is_match(&self, subject: &[u8]) -> bool {
         !subject.is_empty()
             && self.has_required(subject)
-            && self.search.as_ref().is_some_and(|search| search.is_match(subject))
+            && (self.required_suffices
+                || self.search.as_ref().is_some_and(|search| search.is_match(subject)))
     }
 
     fn has_required(&self, subject: &[u8]) -> bool {
@@ -217,6 +226,38 @@ fn too_large(pattern: &[u8]) -> HandleError {
     }
 }
 
+/// Whether a pattern is a literal without a newline, with nothing around it but runs that may be empty and, before them, `^`, which the
+/// runs reach from wherever the literal is.
+fn required_suffices(hir: &Hir) -> bool {
+    let is_line = |hir: &Hir| match hir.kind() {
+        HirKind::Repetition(run) if run.min == 0 && run.max.is_none() => match run.sub.kind() {
+            HirKind::Class(Class::Bytes(class)) => {
+                let mut missing = ere::not_newline();
+                missing.difference(class);
+                missing.ranges().is_empty()
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    let may_be_empty = |hir: &Hir| matches!(hir.kind(), HirKind::Repetition(run) if run.min == 0);
+    let is_literal =
+        |hir: &Hir| matches!(hir.kind(), HirKind::Literal(text) if !text.0.contains(&b'\n'));
+    let HirKind::Concat(parts) = hir.kind() else { return is_literal(hir) };
+    let parts = match &parts[..] {
+        [start, line, rest @ ..]
+            if matches!(start.kind(), HirKind::Look(Look::StartLF)) && is_line(line) =>
+        {
+            rest
+        }
+        [line, rest @ ..] if may_be_empty(line) => rest,
+        all => all,
+    };
+    parts
+        .split_first()
+        .is_some_and(|(first, rest)| is_literal(first) && rest.iter().all(may_be_empty))
+}
+
 /// The longest run of bytes that every match of a pattern contains, where the pattern shows one.
 fn required(hir: &Hir) -> Option<Vec<u8>> {
     match hir.kind() {
@@ -273,6 +314,29 @@ mod tests {
         assert!(!is_match(pattern, b"GET / HTTP/2"));
         assert!(!is_match(pattern, b"HTTP/\n1.1"));
         assert_eq!(find(pattern, b"GET / HTTP/1.1\r\nHost: a"), Some(&b"GET / HTTP/1.1\r"[..]));
+    }
+
+    #[test]
+    fn a_literal_decides_alone_where_all_else_may_be_empty() {
+        let decides =
+            |pattern: &str| Regex::new(pattern.as_bytes()).expect(pattern).required_suffices;
+        for pattern in
+            [r"^[^\n]*HTTP/1.*", "^.*HTTP/1", "HTTP", "x*HTTP", "HTTP(a|b)*", r".*HTTP\d*"]
+        {
+            assert!(decides(pattern), "{pattern}");
+        }
+        for pattern in [
+            "^HTTP",
+            "^[a-z]*HTTP",
+            "HTTP$",
+            "HTTP.",
+            "a+HTTP",
+            r"^.*HTTP\n",
+            "HTTP/[12]",
+            "^.?HTTP",
+        ] {
+            assert!(!decides(pattern), "{pattern}");
+        }
     }
 
     #[test]

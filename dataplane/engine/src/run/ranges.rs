@@ -145,7 +145,7 @@ impl<'a> Cores<'a> {
         if options.cores < 2 || is_small {
             return None;
         }
-        let paths = options.backend.paths()?;
+        let paths = lead.paths().clone();
         let link_type = feed.first_link_type()?;
         let range_bytes = options.range_bytes.unwrap_or(RANGE_BYTES);
         let ranges = feed.ranges(&mut InterfaceIndices::default(), range_bytes)?;
@@ -192,7 +192,7 @@ impl<'a> Cores<'a> {
         let _stop = StopOnPanic(board);
         let mut memory = Memory::new(self.memory_bytes_max);
         let BackendSetup { program, params, fixed, ahead } = self.setup;
-        let (paths, link_type) = (self.paths, self.link_type);
+        let (paths, link_type) = (self.paths.clone(), self.link_type);
         // A thread without code leaves the ranges to the others.
         let compiled =
             CompiledLfta::new(program, params, fixed, ahead, paths, link_type, &mut memory);
