@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use wt_catalog::Value;
-use wt_plan::physical::{PhysicalPlan, StreamRef};
+use wt_plan::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
 use crate::error::EngineError;
 use crate::hfta::{self, Context, Operator};
@@ -61,17 +61,37 @@ struct OutputState {
     unsent: u64,
 }
 
+/// What is known of the tuples that an LFTA sends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Feeding {
+    /// Each group leaves once per window, in the order of first packets.
+    pub(crate) whole_groups: bool,
+    /// They have passed the quals of their reader.
+    pub(crate) judged: bool,
+}
+
+/// An operator whose input has passed its quals.
+fn without_quals(node: &HftaNode) -> HftaNode {
+    let mut node = node.clone();
+    match &mut node.op {
+        HftaOp::Select { quals, .. } => quals.clear(),
+        HftaOp::Aggregate(aggregate) => aggregate.quals.clear(),
+        _ => {}
+    }
+    node
+}
+
 impl Graph {
     /// Builds the operators of a plan that [`crate::check`] has found sound.
     ///
     /// # Errors
     /// A handle that cannot be registered.
     ///
-    /// `sends_whole_groups` tells of an interface and query whether each of its groups leaves once per window, in order.
+    /// `feeding` tells what is known of the tuples of an interface and query.
     pub(crate) fn new(
         plan: &PhysicalPlan,
         params: &[Value],
-        sends_whole_groups: &dyn Fn(usize, u32) -> bool,
+        feeding: &dyn Fn(usize, u32) -> Feeding,
     ) -> Result<Self, SetupError> {
         let lftas = plan
             .interfaces
@@ -86,16 +106,16 @@ impl Graph {
             closed: None,
         };
         for (index, node) in plan.nodes.iter().enumerate() {
-            let whole = match node.inputs[..] {
-                [StreamRef::Lfta { interface, query }] => {
-                    sends_whole_groups(interface as usize, query)
-                }
-                _ => false,
+            let feeding = match node.inputs[..] {
+                [StreamRef::Lfta { interface, query }] => feeding(interface as usize, query),
+                _ => Feeding::default(),
             };
+            let without_quals = feeding.judged.then(|| without_quals(node));
+            let runs = without_quals.as_ref().unwrap_or(node);
             let origins = node.inputs.iter().map(|input| graph.origins(*input)).collect();
             graph.nodes.push(Node {
                 name: node.name.clone(),
-                operator: hfta::operator(node, params, whole)?,
+                operator: hfta::operator(runs, params, feeding.whole_groups)?,
                 inputs: node.inputs.clone(),
                 origins,
                 output: Stream::default(),

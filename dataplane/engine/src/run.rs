@@ -13,7 +13,7 @@ use self::ranges::Cores;
 use crate::check;
 use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
 use crate::error::EngineError;
-use crate::graph::Graph;
+use crate::graph::{Feeding, Graph};
 use crate::ledger::{Ledger, QueryLedger};
 use crate::lfta::{Ahead, LftaBackend, ReferenceLfta};
 use crate::memory::Memory;
@@ -151,8 +151,13 @@ pub fn run(
         }
         lftas.push(Lfta { backend, ended: false });
     }
-    let whole = |interface: usize, query: u32| lftas[interface].backend.sends_whole_groups(query);
-    let graph = Graph::new(plan, &params, &whole)?;
+    let graph = Graph::new(plan, &params, &|interface, query| {
+        let backend = &lftas[interface].backend;
+        Feeding {
+            whole_groups: backend.sends_whole_groups(query),
+            judged: backend.judges_ahead(query),
+        }
+    })?;
     let mut run = Run { lftas, graph, memory, sink };
     let early = match &cores {
         Some(cores) => cores.run(&mut run, &mut feeds[0], options)?,
@@ -215,13 +220,13 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
 fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
     let of = |query: usize| {
         let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
-        match &plan.nodes[shape::reader_ahead(plan, stream)?].op {
-            HftaOp::Select { exprs, quals, .. } => Some(Ahead { exprs, quals }),
-            HftaOp::Aggregate(aggregate) => {
-                Some(Ahead { exprs: &aggregate.exprs, quals: &aggregate.quals })
-            }
-            _ => None,
-        }
+        let op = &plan.nodes[shape::reader_ahead(plan, stream)?].op;
+        let (exprs, quals) = match op {
+            HftaOp::Select { exprs, quals, .. } => (exprs, quals),
+            HftaOp::Aggregate(aggregate) => (&aggregate.exprs, &aggregate.quals),
+            _ => return None,
+        };
+        Some(Ahead { exprs, quals, columns: shape::columns_read(op) })
     };
     (0..plan.interfaces[interface].program.queries.len()).map(of).collect()
 }

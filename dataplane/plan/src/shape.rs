@@ -3,7 +3,7 @@
 use wt_catalog::Type;
 
 use crate::ir::{
-    AggKind, Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, OrderedColumn, SLOTS_DEFAULT,
+    AggKind, Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, Op, OrderedColumn, SLOTS_DEFAULT,
 };
 use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
@@ -142,6 +142,31 @@ pub fn key_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> O
     };
     let fits = words <= KEY_WORDS_MAX && ordered.len() <= 1 && ordered.iter().all(is_number);
     fits.then_some(packed.div_ceil(2))
+}
+
+/// Columns of its input that an operator reads besides its quals, in order; all that its quals read, where they are not applied for it.
+pub fn columns_read(op: &HftaOp) -> Vec<u32> {
+    let (exprs, mut roots) = match op {
+        HftaOp::Select { exprs, outputs, .. } => (exprs, outputs.clone()),
+        HftaOp::Aggregate(aggregate) => {
+            let args = aggregate.aggs.iter().flat_map(|agg| &agg.args);
+            (&aggregate.exprs, aggregate.keys.iter().chain(args).copied().collect())
+        }
+        _ => return Vec::new(),
+    };
+    let mut is_read = vec![false; exprs.nodes.len()];
+    let mut columns = Vec::new();
+    while let Some(node) = roots.pop() {
+        if std::mem::replace(&mut is_read[node.0 as usize], true) {
+            continue;
+        }
+        match &exprs.nodes[node.0 as usize].op {
+            Op::Input(column) => columns.push(*column),
+            op => roots.extend(op.operands()),
+        }
+    }
+    columns.sort_unstable();
+    columns
 }
 
 /// The one operator that reads a selection, when its quals are applied in the code of the LFTA.

@@ -21,13 +21,16 @@ pub(super) const ABSENT: u64 = 1;
 /// [`crate::interp::Lack::Failed`].
 pub(super) const FAILED: u64 = 2;
 
+/// Number of the value kept in the place of those that nobody reads.
+pub(super) const KEPT_EMPTY: u64 = 0;
+
 /// Evaluates nodes for compiled code.
 pub(super) struct Host {
     nodes: Vec<HostNode>,
     handles: Arc<[Handle]>,
     /// Constants that compiled code points at.
     constants: Vec<Value>,
-    /// Values that live until the batch ends, by number.
+    /// Values that live until the batch ends, by number; the first one always.
     kept: Vec<Value>,
     /// What packets of the batch at hand have in common.
     batch: BatchFacts,
@@ -83,7 +86,8 @@ pub(super) enum HostArg {
 impl Host {
     pub(super) fn new(handles: Arc<[Handle]>) -> Self {
         let batch = BatchFacts { link_type: 0, interface: Value::Bool(false), ifindex: 0 };
-        let (nodes, constants, kept) = (Vec::new(), Vec::new(), Vec::new());
+        let (nodes, constants) = (Vec::new(), Vec::new());
+        let kept = vec![Value::bytes(b"")];
         Self { nodes, handles, constants, kept, batch, rare: None, pending: Vec::new() }
     }
 
@@ -181,7 +185,7 @@ impl Host {
 
     /// Ends a batch.
     pub(super) fn forget(&mut self) {
-        self.kept.clear();
+        self.kept.truncate(KEPT_EMPTY as usize + 1);
     }
 
     /// Evaluates a node; its lack, or [`NONE`] and the result is in the frame.

@@ -108,13 +108,14 @@ pub struct CompiledLfta {
 struct OwnedReader {
     exprs: Exprs,
     quals: Vec<Qual>,
+    columns: Vec<u32>,
     handles: usize,
 }
 
 impl OwnedReader {
     fn reader(&self) -> Reader<'_> {
-        let ahead = Ahead { exprs: &self.exprs, quals: &self.quals };
-        Reader { ahead, handles: self.handles }
+        let Self { exprs, quals, columns, handles } = self;
+        Reader { exprs, quals, columns, handles: *handles }
     }
 }
 
@@ -182,10 +183,11 @@ impl CompiledLfta {
         let mut handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
         let mut readers = Vec::with_capacity(plans.len());
         for index in 0..plans.len() {
-            let ahead = ahead.get(index).copied().flatten();
+            let ahead = ahead.get(index).and_then(Option::as_ref);
             readers.push(ahead.map(|ahead| OwnedReader {
                 exprs: ahead.exprs.clone(),
                 quals: ahead.quals.to_vec(),
+                columns: ahead.columns.clone(),
                 handles: handles.len(),
             }));
             if let Some(ahead) = ahead {
@@ -626,6 +628,11 @@ impl LftaBackend for CompiledLfta {
 
     fn as_compiled(&mut self) -> Option<&mut CompiledLfta> {
         Some(self)
+    }
+
+    fn judges_ahead(&self, query: u32) -> bool {
+        let body = self.plans.get(query as usize).map(|plan| &plan.body);
+        matches!(body, Some(Body::Rows(rows)) if rows.ahead.is_some())
     }
 
     fn ahead(&self, query: u32) -> AheadCounters {

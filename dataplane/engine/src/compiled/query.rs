@@ -4,21 +4,23 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use wt_catalog::Type;
 use wt_catalog::layout::{Column, Place};
-use wt_plan::ir::{AggKind, LftaQuery, NodeId, Qual};
+use wt_plan::ir::{AggKind, Exprs, LftaQuery, NodeId, Qual};
 
 use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
-use crate::lfta::Ahead;
 
 const NO_ARGS: &[BlockArg] = &[];
 
 /// What reads the tuples of a selection.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) ahead: Ahead<'a>,
+    pub(super) exprs: &'a Exprs,
+    pub(super) quals: &'a [Qual],
+    /// Columns that it reads when its quals are applied for it.
+    pub(super) columns: &'a [u32],
     /// Its first handle among the host's.
     pub(super) handles: usize,
 }
@@ -238,14 +240,21 @@ impl Emitter<'_, '_> {
         }
         self.reject(lack, plan.lacks(), next);
         if let (Some(counters), Some(reader)) = (rows.ahead, reader) {
-            let mut above = Scope::new(reader.ahead.exprs, scope.params, reader.handles);
+            let mut above = Scope::new(reader.exprs, scope.params, reader.handles);
             above.inputs = vals.iter().map(|(val, _)| Val { lack: None, ..*val }).collect();
-            self.quals_ahead(&mut above, reader.ahead.quals, counters, next)?;
+            self.quals_ahead(&mut above, reader.quals, counters, next)?;
         }
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
         words[0] = Some(self.record);
-        for (val, column) in vals {
-            self.column(val.parts, column, &mut words)?;
+        let columns = reader.filter(|_| rows.ahead.is_some()).map(|reader| reader.columns);
+        for (number, (val, column)) in (0..).zip(vals) {
+            match column.place {
+                // Only quals that are applied by now have read it.
+                Place::Kept { word } if columns.is_some_and(|c| !c.contains(&number)) => {
+                    words[word] = Some(self.word(host::KEPT_EMPTY));
+                }
+                _ => self.column(val.parts, column, &mut words)?,
+            }
         }
         let cursor = self.load_frame(rows.cursor);
         for (i, word) in words.into_iter().enumerate() {

@@ -19,14 +19,15 @@ use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::tuple::Message;
 
-/// The quals of the one operator that reads a selection. A backend may apply them before it makes tuples; the operator applies them
-/// again to what passes, which changes nothing.
-#[derive(Clone, Copy, Debug)]
+/// The quals of the one operator that reads a selection. A backend may apply them before it makes tuples.
+#[derive(Clone, Debug)]
 pub struct Ahead<'a> {
     /// Over the columns of the selection.
     pub exprs: &'a Exprs,
     /// In order.
     pub quals: &'a [Qual],
+    /// Columns that the operator reads when its quals are applied for it.
+    pub columns: Vec<u32>,
 }
 
 /// Tuples that a backend has judged in the place of an operator: each counts as sent, and as taken in by the operator.
@@ -81,6 +82,12 @@ pub trait LftaBackend {
     /// The compiled backend, if it is this one: it can take in what others have made of ranges of the packets.
     fn as_compiled(&mut self) -> Option<&mut CompiledLfta> {
         None
+    }
+
+    /// Whether the quals of a query's reader are applied here ([`Ahead`]): it need not apply them, and columns that only they read are
+    /// empty.
+    fn judges_ahead(&self, _query: u32) -> bool {
+        false
     }
 
     /// What became of the tuples of a query that met the quals of its reader already ([`Ahead`]).
