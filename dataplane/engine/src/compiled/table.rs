@@ -22,26 +22,36 @@ pub(super) struct WordTable {
 /// Hashes key words, differently in every process: nobody can choose colliding groups.
 #[derive(Clone, Copy)]
 pub(crate) struct WordHasher {
-    seeds: [u64; 2],
+    seeds: [u64; 3],
 }
 
 impl WordHasher {
     pub(super) fn new() -> Self {
         let state = RandomState::new();
-        Self { seeds: [state.hash_one(1u8) | 1, state.hash_one(2u8)] }
+        Self { seeds: [1u8, 2, 3].map(|number| state.hash_one(number)) }
     }
 
     #[inline]
     pub(super) fn hash<const K: usize>(&self, key: &[u64; K]) -> u64 {
-        // Folded multiplication: both halves of the product keep every bit of the key in play.
-        let mut hash = self.seeds[1];
-        for word in *key {
-            let product = u128::from(word ^ hash).wrapping_mul(u128::from(self.seeds[0]) << 1 | 1);
-            hash = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
+        // Words are taken in pairs, each hidden by a seed of its own: the products do not wait for each other.
+        let [first, second, last] = self.seeds;
+        let mut hash = last;
+        let mut pairs = key.chunks_exact(2);
+        for pair in &mut pairs {
+            hash = hash.rotate_left(27) ^ folded(pair[0] ^ first, pair[1] ^ second);
         }
-        let product = u128::from(hash ^ self.seeds[1]) * 0x9e37_79b9_7f4a_7c15;
-        (product as u64) ^ (product >> 64) as u64
+        if let [word] = pairs.remainder() {
+            hash = hash.rotate_left(27) ^ folded(word ^ first, second);
+        }
+        folded(hash ^ last, 0x9e37_79b9_7f4a_7c15)
     }
+}
+
+/// Both halves of a product, which keep every bit of the factors in play.
+#[inline]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
 }
 
 impl WordTable {
