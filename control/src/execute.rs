@@ -67,6 +67,7 @@ pub fn execute(
         range_bytes: None,
         progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
+        make_lfta: None,
     };
     for skipped in blame::skipped_lines(compiled) {
         eprintln!("wiretable: {skipped}");

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod corpus;
 pub mod fuzz;
+pub mod kernel;
 pub mod peers;
 pub mod program;
 pub mod rng;

@@ -29,6 +29,8 @@ pub enum Backend {
     TwoCores,
     /// Compiled code on eight cores, in ranges of some hundred packets.
     EightCores,
+    /// A generated XDP program in the kernel, packet by packet, where all packets of an interface can be given to it.
+    Xdp,
 }
 
 /// Every backend that a suite runs on.
@@ -40,6 +42,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend::Tiered,
     Backend::TwoCores,
     Backend::EightCores,
+    Backend::Xdp,
 ];
 
 impl Backend {
@@ -53,14 +56,16 @@ impl Backend {
             Backend::Tiered => "tiered",
             Backend::TwoCores => "two_cores",
             Backend::EightCores => "eight_cores",
+            Backend::Xdp => "xdp",
         }
     }
 }
 
 impl Backend {
-    /// Files as it reads them: one plain file in mapped windows, but for the interpreter.
+    /// Files as it reads them: one plain file in mapped windows, but for those that take records as they are given.
     fn captures(self, files: &[PathBuf]) -> Result<Captures, CaptureError> {
-        if let ([file], true) = (files, self != Backend::Interpreter)
+        let is_mapped = !matches!(self, Backend::Interpreter | Backend::Xdp);
+        if let ([file], true) = (files, is_mapped)
             && let Opened::Plain(trace) = TraceFile::open(file)?
         {
             return Ok(Captures::Plain(trace));
@@ -78,6 +83,8 @@ impl Backend {
             Backend::CompiledOneByOne => (wt_engine::Backend::Compiled, Some(1)),
             Backend::TwoCores | Backend::EightCores => (wt_engine::Backend::Compiled, None),
             Backend::Tiered => (wt_engine::Backend::Tiered, None),
+            // Windows close between packets, as those of the reference do.
+            Backend::Xdp => (wt_engine::Backend::Interpreter, Some(1)),
         };
         let (cores, range_bytes) = match self {
             Backend::TwoCores => (2, Some(2 << 10)),
@@ -197,7 +204,17 @@ impl Setup {
             let captures = backend.captures(files).map_err(|e| e.to_string())?;
             sources.push(Source { interface: interface.clone(), captures });
         }
-        let options = backend.options();
+        let in_kernel = |setup: &wt_engine::LftaSetup<'_>| {
+            let files = self.traces.iter().find(|(name, _)| name == setup.interface);
+            match files {
+                Some((_, files)) if crate::kernel::takes(files) => crate::kernel::make(setup),
+                _ => Ok(None),
+            }
+        };
+        let mut options = backend.options();
+        if backend == Backend::Xdp {
+            options.make_lfta = Some(&in_kernel);
+        }
         let report = wt_engine::run(&compiled.physical, sources, &options, sink)
             .map_err(|e| e.to_string())?;
         report.ledger.check().map_err(|e| format!("the books do not balance: {e}"))?;

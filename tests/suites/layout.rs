@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wt-trace", &["wt-wire"]),
     ("wt-plan", &["wt-catalog", "wt-lang"]),
     ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
-    ("wt-xdp", &["wt-catalog", "wt-lang", "wt-plan"]),
+    ("wt-xdp", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-wire"]),
     (
         "wiretable",
         &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire", "wt-xdp"],

@@ -15,7 +15,15 @@ fn main() {
         .iter()
         .flat_map(|path| BACKENDS.iter().map(move |backend| trial(path, *backend)))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    if let Some(refusal) = wt_tests::kernel::refusal() {
+        eprintln!("the suites are not run on `xdp`: {refusal}");
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let (in_kernel, on_host) = wt_tests::kernel::counts();
+    if in_kernel > 0 {
+        eprintln!("on `xdp`, {in_kernel} queries ran in the kernel and {on_host} on the host");
+    }
+    conclusion.exit();
 }
 
 fn trial(path: &Path, backend: Backend) -> Trial {
@@ -25,7 +33,9 @@ fn trial(path: &Path, backend: Backend) -> Trial {
         backend.name()
     );
     let path = path.to_owned();
+    let is_left_out = backend == Backend::Xdp && wt_tests::kernel::refusal().is_some();
     Trial::test(name, move || run_suite(&path, backend).map_err(Failed::from))
+        .with_ignored_flag(is_left_out)
 }
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) {

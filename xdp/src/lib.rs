@@ -10,3 +10,6 @@ pub mod asm;
 pub mod codegen;
 pub mod loader;
 pub mod object;
+mod tried;
+
+pub use tried::{TriedError, TriedLfta};

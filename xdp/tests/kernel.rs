@@ -1,12 +1,13 @@
 //! Generated programs in the kernel: the verifier takes them, and single packets come to what they should.
 
-#![expect(clippy::panic, reason = "a test that cannot be set up has failed")]
+use std::process::{Command, Stdio};
 
 mod support;
 
 use support::program;
-use wt_xdp::codegen::{Clock, Options, compile};
-use wt_xdp::loader::{LoadError, Loaded};
+use wt_xdp::codegen::spec::control_words;
+use wt_xdp::codegen::{Clock, Disposition, Options, compile};
+use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded};
 
 /// A program in the kernel; nothing where the kernel does not let us.
 fn loaded(text: &str, clock: Clock) -> Option<Loaded> {
@@ -58,5 +59,115 @@ fn the_verifier_takes_every_program() {
             eprintln!("{slots:6} instructions, {verified:7} verified: {text}");
             assert!(verified < 500_000, "{text}: {verified} instructions verified");
         }
+    }
+}
+
+/// Runs `ip` with arguments; whether it succeeded.
+fn ip(arguments: &str) -> bool {
+    let status = Command::new("ip").args(arguments.split(' ')).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Whether a program is attached to an interface.
+fn is_attached(interface: &str) -> bool {
+    let shown = Command::new("ip").args(["-details", "link", "show", interface]).output();
+    shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains("prog/xdp"))
+}
+
+/// Says to a test that it runs in a network namespace of its own.
+const IN_NAMESPACE: &str = "WT_IN_NAMESPACE";
+
+/// Runs a test of this program again in a network namespace of its own, which ends with it; whether that is the one we are in.
+fn in_namespace(test: &str) -> bool {
+    if std::env::var_os(IN_NAMESPACE).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().unwrap_or_else(|e| panic!("{e}"));
+    let run = Command::new("unshare")
+        .arg("--net")
+        .arg(program)
+        .args(["--exact", test, "--nocapture"])
+        .env(IN_NAMESPACE, "1")
+        .output();
+    match run {
+        Ok(run) if run.status.success() => {}
+        Ok(run) if String::from_utf8_lossy(&run.stderr).contains("unshare failed") => {
+            eprintln!("skipped: no privilege to make a network namespace");
+        }
+        Ok(run) => panic!("{}", String::from_utf8_lossy(&run.stderr)),
+        Err(_) => eprintln!("skipped: there is no unshare"),
+    }
+    false
+}
+
+#[test]
+fn programs_are_attached_replaced_and_gone_with_their_owner() {
+    if !in_namespace("programs_are_attached_replaced_and_gone_with_their_owner") {
+        return;
+    }
+    let Some(mut first) = loaded(QUERIES[0], Clock::Kernel) else { return };
+    let Some(mut second) = loaded(QUERIES[4], Clock::Kernel) else { return };
+    let name = "wt0".to_owned();
+    if !ip("link add wt0 type veth peer name wt1") {
+        eprintln!("skipped: there are no pairs of interfaces");
+        return;
+    }
+    assert!(ip("link set wt0 up") && ip("link set wt1 up"));
+    let attached = first.attach(&name).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(attached, Attachment::Native);
+    assert!(is_attached(&name));
+    let Some(mut third) = loaded(QUERIES[1], Clock::Kernel) else { return };
+    let refused = third.attach(&name);
+    assert!(matches!(refused, Err(AttachError::Busy { .. })), "{refused:?}");
+    second.replace(&mut first).unwrap_or_else(|e| panic!("{e}"));
+    drop(first);
+    assert!(is_attached(&name), "the second has taken the place");
+    drop(second);
+    assert!(!is_attached(&name), "nothing is left");
+    assert!(matches!(third.attach("no-such-if"), Err(AttachError::NoInterface { .. })));
+}
+
+#[test]
+fn groups_collide_leave_and_are_drained() {
+    let text = "DEFINE { aggregate_slots 1; } SELECT tb, len, count(*) AS n FROM packet GROUP BY time/60 AS tb, len";
+    let Some(mut loaded) = loaded(text, Clock::Given) else { return };
+    let mut control = vec![0; loaded.spec().layout.control_words as usize];
+    for (ordinal, len) in [100u64, 100, 200, 100].into_iter().enumerate() {
+        control[control_words::TIMESTAMP_NS as usize] = 3_000_000_000;
+        control[control_words::LEN as usize] = len;
+        control[control_words::ORDINAL as usize] = ordinal as u64;
+        loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
+        let tried = loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(tried.action, Disposition::Pass.action());
+    }
+    let mut ejected = Vec::new();
+    loaded.drain_ring(|record| {
+        ejected.push(u64::from_le_bytes(record[8..16].try_into().unwrap_or_default()));
+    });
+    assert_eq!(ejected, [2, 1], "tuples of the groups that left");
+    Loaded::quiesce().unwrap_or_else(|e| panic!("{e}"));
+    let groups = loaded.take_groups(0, 0, |_| true).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(groups.len(), 1);
+    assert_eq!(&groups[0].words[..2], [1, 3], "one tuple, the fourth");
+    assert_eq!(loaded.count_groups(0, 0).unwrap_or_else(|e| panic!("{e}")), 0);
+}
+
+#[test]
+fn objdump_reads_the_object() {
+    let (program, params) = program(QUERIES[4]);
+    let made = compile(&program, &params, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let spec = made.spec.unwrap_or_else(|| panic!("no program"));
+    let bytes = wt_xdp::object::write(&spec).unwrap_or_else(|e| panic!("{e}"));
+    let file = std::env::temp_dir().join(format!("wt-xdp-{}.o", std::process::id()));
+    std::fs::write(&file, bytes).unwrap_or_else(|e| panic!("{e}"));
+    let shown = Command::new("llvm-objdump").arg("-d").arg(&file).output();
+    std::fs::remove_file(&file).unwrap_or_else(|e| panic!("{e}"));
+    let Ok(shown) = shown else {
+        eprintln!("skipped: there is no llvm-objdump");
+        return;
+    };
+    let text = String::from_utf8_lossy(&shown.stdout);
+    for wanted in ["<wiretable>:", "<step>:", "<find>:", "exit"] {
+        assert!(text.contains(wanted), "{wanted} is missing");
     }
 }

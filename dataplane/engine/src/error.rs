@@ -45,6 +45,15 @@ pub enum EngineError {
         /// What there is no code for.
         what: &'static str,
     },
+    /// A backend that runs elsewhere does not go on.
+    #[error("the program of interface `{interface}`: {source}")]
+    Backend {
+        /// The interface.
+        interface: String,
+        /// What it says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A sink failed for another reason than that nobody reads it.
     #[error("cannot write the rows of `{query}`: {source}")]
     Sink {
@@ -69,7 +78,7 @@ impl EngineError {
             Self::Source { source, .. } => return Some(source.hint()),
             Self::NoCode { .. } => "Run it with --backend interpreter.",
             Self::Sink { .. } => "Check that the target can be written and has room.",
-            Self::Setup(SetupError::Plan(_)) => return None,
+            Self::Setup(SetupError::Plan(_)) | Self::Backend { .. } => return None,
         })
     }
 }

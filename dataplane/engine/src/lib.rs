@@ -38,7 +38,7 @@ pub use ledger::{CaptureDamage, Imbalance, Ledger};
 pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
-pub use run::{Backend, Progress, RunEnd, RunOptions, RunReport, run};
+pub use run::{Backend, LftaSetup, MakeLfta, Progress, RunEnd, RunOptions, RunReport, run};
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
 pub use source::{Captures, Source};

@@ -70,6 +70,25 @@ pub struct RunOptions<'a> {
     pub progress: Option<&'a dyn Fn(&Progress)>,
     /// Set from elsewhere to end the run early: reading stops, open windows are closed.
     pub cancel: Option<&'a AtomicBool>,
+    /// Makes backends that this crate does not have; `backend` is for the interfaces for which it makes none.
+    pub make_lfta: Option<&'a MakeLfta<'a>>,
+}
+
+/// Makes the backend of an interface, or none.
+pub type MakeLfta<'a> =
+    dyn Fn(&LftaSetup<'_>) -> Result<Option<Box<dyn LftaBackend>>, EngineError> + 'a;
+
+/// What the backend of an interface is made of.
+#[derive(Clone, Copy)]
+pub struct LftaSetup<'a> {
+    /// Name of the interface.
+    pub interface: &'a str,
+    /// Its program.
+    pub program: &'a LftaProgram,
+    /// Parameters.
+    pub params: &'a [Value],
+    /// By query: its partial groups must be those of the reference, since they are seen or their sums depend on their order.
+    pub fixed_hash: &'a [bool],
 }
 
 /// How far a run has come.
@@ -143,8 +162,19 @@ pub fn run(
             fixed: &fixed[index],
             ahead: &ahead[index],
         };
-        let (mut backend, why) =
-            setup.start(options.backend, link_type, &feeds[index], &mut memory)?;
+        let made = match options.make_lfta {
+            None => None,
+            Some(make) => make(&LftaSetup {
+                interface: &interface.name,
+                program: &interface.program,
+                params: &params,
+                fixed_hash: &fixed[index],
+            })?,
+        };
+        let (mut backend, why) = match made {
+            Some(backend) => (backend, None),
+            None => setup.start(options.backend, link_type, &feeds[index], &mut memory)?,
+        };
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
             cores = Cores::new(lead, &mut feeds[index], setup, options);

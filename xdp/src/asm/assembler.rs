@@ -124,6 +124,12 @@ impl Assembler {
             || self.labels.contains(&Some(self.insns.len()))
     }
 
+    /// Takes back what was added since there were `len` instructions. Labels placed there may not be used any more.
+    pub fn truncate(&mut self, len: usize) {
+        self.insns.truncate(len);
+        self.comments.retain(|comment| comment.at <= len);
+    }
+
     /// Instructions so far.
     pub fn len(&self) -> usize {
         self.insns.len()
@@ -205,6 +211,14 @@ impl Assembler {
     /// A label without a place, a jump too far.
     pub fn finish(mut self) -> Result<Code, AsmError> {
         self.tidy();
+        let is_named = |label| {
+            self.insns
+                .iter()
+                .any(|i| matches!(i, Insn::LoadFn { function, .. } if *function == label))
+        };
+        let named: Vec<bool> = self.functions.iter().map(|(_, label)| is_named(*label)).collect();
+        let mut named = named.iter();
+        self.functions.retain(|_| named.next().copied().unwrap_or(false));
         let mut starts = Vec::with_capacity(self.insns.len() + 1);
         let mut at = 0;
         for insn in &self.insns {

@@ -4,7 +4,8 @@ use wt_catalog::{Type, Value};
 use wt_lang::ast::{BinaryOp, UnaryOp};
 use wt_plan::ir::NodeId;
 
-use super::emit::{Emitter, S, Scope, Unportable, unportable};
+use super::emit::{Emitter, S, Unportable, unportable};
+use super::scope::Scope;
 use crate::asm::{AluOp, Cond, Insn, Operand, Reg};
 
 fn is_number(ty: Type) -> bool {

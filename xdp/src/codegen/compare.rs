@@ -5,12 +5,13 @@ use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::NodeId;
 
-use super::emit::{Emitter, S, Scope, Unportable, unportable};
+use super::emit::{Emitter, S, Unportable, unportable};
 use super::row::words_of;
+use super::scope::Scope;
 use crate::asm::{AluOp, Cond, Label};
 
 /// Most members of a list: each is a comparison.
-const MEMBERS_MAX: usize = 64;
+const PORTABLE_MEMBERS_MAX: usize = 64;
 
 /// Types that compare as mathematical integers.
 fn is_integral(ty: Type) -> bool {
@@ -147,11 +148,8 @@ impl Emitter {
         to: Label,
         k: usize,
     ) -> Result<(), Unportable> {
-        if members.len() > MEMBERS_MAX {
-            return unportable(format!(
-                "a list of {} members; {MEMBERS_MAX} fit a program",
-                members.len()
-            ));
+        if members.len() > PORTABLE_MEMBERS_MAX {
+            return unportable(format!("a list of more than {PORTABLE_MEMBERS_MAX} members"));
         }
         let ty = scope.ty(a);
         let out = self.asm.label();

@@ -1,4 +1,4 @@
-//! Building blocks of generated code: registers, stack, scratch words, and what is known at a place of the code.
+//! Building blocks of generated code: registers, stack and scratch words.
 //!
 //! | register | holds |
 //! |---|---|
@@ -11,10 +11,6 @@
 //! and all values that are kept, therefore lie in the frame, which is memory of a map: of its contents the verifier keeps no track, and
 //! all paths of the header walk become one before the queries. An absent header has the offset [`ABSENT`], where no packet has bytes, so
 //! that one comparison tells both.
-
-use wt_catalog::{ProtocolId, Value};
-use wt_lang::ast::BinaryOp;
-use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 
 use super::spec::{control_words, packet_counters};
 use crate::asm::{AluOp, Assembler, Cond, Helper, Insn, Label, MapId, Operand, Reg, Size};
@@ -69,200 +65,6 @@ pub(super) fn unportable<T>(what: impl Into<String>) -> Result<T, Unportable> {
     Err(Unportable(what.into()))
 }
 
-/// Where code goes on when a node has no value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lacks {
-    /// A field is not in the packet.
-    pub(super) absent: Label,
-    /// A partial operation failed.
-    pub(super) failed: Label,
-}
-
-/// A packet pointer behind which bytes have been compared with the packet's end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pointer {
-    pub(super) at: PointerAt,
-    /// Bytes from the pointer to the header.
-    pub(super) disp: i32,
-    /// Bytes of the header that are there.
-    pub(super) bytes: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum PointerAt {
-    Reg(Reg),
-    /// On the stack.
-    Slot(i16),
-}
-
-/// A layer that nodes read.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum LayerAt {
-    /// The header under evaluation.
-    This(Pointer),
-    /// Found by the walk.
-    Found {
-        /// Cell of its offset.
-        offset: i16,
-        /// Cell of its concrete protocol, when some node asks for it.
-        protocol: Option<i16>,
-        /// Bytes that are captured whenever it is there.
-        captured: u32,
-        /// It is there, or the code would not be reached.
-        present: bool,
-    },
-}
-
-/// A fact that holds from a place of the code on.
-#[derive(Clone, Copy, Debug)]
-enum Fact {
-    Node(NodeId),
-    Pointer(LayerId),
-}
-
-/// A DAG being emitted.
-pub(super) struct Scope<'p> {
-    pub(super) exprs: &'p Exprs,
-    pub(super) layers: Vec<LayerAt>,
-    /// By [`Op::Depth`]: the cell that counts.
-    pub(super) counts: Vec<((ProtocolId, Option<LayerId>), i16)>,
-    pub(super) lacks: Lacks,
-    /// By node: how often it is read here.
-    uses: Vec<u32>,
-    /// By node: scratch words that hold its value.
-    known: Vec<Option<i16>>,
-    pub(super) pointers: Vec<Option<Pointer>>,
-    trail: Vec<Fact>,
-    may_lack: Vec<Option<bool>>,
-}
-
-impl<'p> Scope<'p> {
-    pub(super) fn new(
-        exprs: &'p Exprs,
-        layers: Vec<LayerAt>,
-        counts: Vec<((ProtocolId, Option<LayerId>), i16)>,
-        roots: &[NodeId],
-        lacks: Lacks,
-    ) -> Self {
-        let mut uses = vec![0u32; exprs.nodes.len()];
-        let mut pending = roots.to_vec();
-        while let Some(node) = pending.pop() {
-            let uses = &mut uses[node.0 as usize];
-            *uses += 1;
-            if *uses == 1 {
-                pending.extend(exprs.nodes[node.0 as usize].op.operands());
-            }
-        }
-        Self {
-            pointers: vec![None; layers.len()],
-            exprs,
-            layers,
-            counts,
-            lacks,
-            uses,
-            known: vec![None; exprs.nodes.len()],
-            trail: Vec::new(),
-            may_lack: vec![None; exprs.nodes.len()],
-        }
-    }
-
-    pub(super) fn op(&self, node: NodeId) -> &'p Op {
-        &self.exprs.nodes[node.0 as usize].op
-    }
-
-    pub(super) fn ty(&self, node: NodeId) -> wt_catalog::Type {
-        self.exprs.nodes[node.0 as usize].ty
-    }
-
-    /// Bits of the largest value of a node; 64 for what may be negative.
-    pub(super) fn bits(&self, node: NodeId) -> u32 {
-        if self.ty(node).is_signed() {
-            return 64;
-        }
-        64 - wt_plan::lower::value_max(self.exprs, node).leading_zeros()
-    }
-
-    /// The scratch words that hold a node's value.
-    pub(super) fn known(&self, node: NodeId) -> Option<i16> {
-        self.known[node.0 as usize]
-    }
-
-    pub(super) fn is_reused(&self, node: NodeId) -> bool {
-        self.uses[node.0 as usize] > 1
-    }
-
-    pub(super) fn learn_node(&mut self, node: NodeId, at: i16) {
-        self.known[node.0 as usize] = Some(at);
-        self.trail.push(Fact::Node(node));
-    }
-
-    pub(super) fn learn_pointer(&mut self, layer: LayerId, pointer: Pointer) {
-        self.pointers[layer.0 as usize] = Some(pointer);
-        self.trail.push(Fact::Pointer(layer));
-    }
-
-    /// What is learnt from here on holds only until [`Self::forget`].
-    pub(super) fn mark(&self) -> usize {
-        self.trail.len()
-    }
-
-    /// Forgets what was learnt since a mark: not every path to here has it.
-    pub(super) fn forget(&mut self, mark: usize) {
-        for fact in self.trail.drain(mark..) {
-            match fact {
-                Fact::Node(node) => self.known[node.0 as usize] = None,
-                Fact::Pointer(layer) => self.pointers[layer.0 as usize] = None,
-            }
-        }
-    }
-
-    /// The value of a constant node.
-    pub(super) fn constant(&self, node: NodeId) -> Option<&'p Value> {
-        match self.op(node) {
-            Op::Const(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Whether a node can have no value.
-    pub(super) fn may_lack(&mut self, node: NodeId) -> bool {
-        if let Some(known) = self.may_lack[node.0 as usize] {
-            return known;
-        }
-        let op = self.op(node);
-        let itself = match op {
-            Op::LoadOrZero { .. } | Op::InBounds { .. } | Op::Present(_) | Op::Depth { .. } => {
-                return false;
-            }
-            Op::Load { layer, at: None, byte, bit, bits, .. } => {
-                !self.is_captured(*layer, u64::from(*byte) + u64::from((bit + bits).div_ceil(8)))
-            }
-            Op::LoadIpv6 { layer, at: None, byte } => {
-                !self.is_captured(*layer, u64::from(*byte) + 16)
-            }
-            Op::Offset(layer) => !self.is_captured(*layer, 0),
-            Op::Load { .. } | Op::LoadIpv6 { .. } | Op::ByProtocol { .. } => true,
-            Op::Binary(BinaryOp::Div | BinaryOp::Rem, _, b) => {
-                // Not 0 whatever it is cut to.
-                let divisor = self.constant(*b).and_then(Value::as_u64);
-                !self.ty(*b).is_integer() || divisor.is_none_or(|d| d as u16 == 0)
-            }
-            Op::Binary(..) | Op::Cast(_) => self.ty(node).is_address(),
-            _ => false,
-        };
-        let found = itself || op.operands().into_iter().any(|operand| self.may_lack(operand));
-        self.may_lack[node.0 as usize] = Some(found);
-        found
-    }
-
-    fn is_captured(&self, layer: LayerId, bytes: u64) -> bool {
-        match self.layers[layer.0 as usize] {
-            LayerAt::This(pointer) => bytes <= u64::from(pointer.bytes),
-            LayerAt::Found { captured, present, .. } => present && bytes <= u64::from(captured),
-        }
-    }
-}
-
 /// Words of the frame for values.
 #[derive(Clone, Copy, Debug)]
 struct Scratch {
@@ -284,6 +86,8 @@ pub(super) struct Emitter {
     scratch: Scratch,
     stack_bytes: i32,
     stack_most: i32,
+    /// Instructions beyond which no more values are computed.
+    pub(super) instructions_max: usize,
     /// Cells of the last word that are free.
     free_cells: Vec<i16>,
     /// Scratch word of the frame with the packet's time stamp.
@@ -314,6 +118,7 @@ impl Emitter {
             },
             stack_bytes: stack::FIXED_BYTES,
             stack_most: stack::FIXED_BYTES,
+            instructions_max: super::value::INSTRUCTIONS_MAX,
             free_cells: Vec::new(),
             timestamp: 0,
             ordinal: 0,

@@ -3,8 +3,9 @@
 use wt_catalog::Type;
 use wt_plan::ir::{AggKind, NodeId};
 
-use super::emit::{Emitter, FRAME, HEADER, S, Scope, Unportable, stack, unportable};
+use super::emit::{Emitter, FRAME, HEADER, S, Unportable, stack, unportable};
 use super::query::record;
+use super::scope::Scope;
 use super::spec::{
     ENTRY_HEAD_WORDS, GroupLayout, QueryLayout, RECORD_HEAD_WORDS, StateLayout, WindowLayout,
     control_words, query_counters,

@@ -2,9 +2,8 @@
 
 use wt_plan::ir::{LayerId, NodeId};
 
-use super::emit::{
-    ABSENT, DATA, END, Emitter, LayerAt, Pointer, PointerAt, S, Scope, Unportable, unportable,
-};
+use super::emit::{ABSENT, DATA, END, Emitter, S, Unportable, unportable};
+use super::scope::{LayerAt, Pointer, PointerAt, Scope};
 use crate::asm::{AluOp, Cond, Endian, Label, Reg, Size};
 
 /// Where a load begins: byte `at` + `byte` of a layer.
@@ -124,6 +123,10 @@ impl Emitter {
             }
         }
         scope.lacks = lacks;
+        if bytes > ABSENT as u32 {
+            self.asm.jump(outside);
+            return Ok((S[k], 0));
+        }
         self.asm.branch(Cond::Gt, S[k], ABSENT, outside);
         self.add_layer(scope, layer, k);
         self.check_end(S[k], bytes as i32, S[k + 1], outside);

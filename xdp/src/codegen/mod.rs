@@ -16,6 +16,7 @@ mod load;
 mod paths;
 mod query;
 pub(crate) mod row;
+mod scope;
 mod slow;
 pub mod spec;
 mod value;
@@ -31,6 +32,7 @@ use wt_plan::ir::{
 use self::emit::{Emitter, Unportable, unportable};
 use self::paths::Paths;
 use self::query::Queries;
+pub(crate) use self::query::record;
 
 use self::row::class_of;
 use self::spec::{
@@ -288,11 +290,18 @@ fn generate(
 
 /// Words of a parameter in the control map.
 fn words_of_param(value: &Value) -> u32 {
-    match value {
-        Value::Inet(_) => 3,
-        Value::Ipv6(_) => 2,
-        _ => 1,
-    }
+    value_words(value).len() as u32
+}
+
+/// A parameter's value as the control map holds it; 0 for values that programs do not read.
+pub fn value_words(value: &Value) -> Vec<u64> {
+    let class = match value {
+        Value::Inet(_) => Class::Inet,
+        Value::Ipv6(_) => Class::Ipv6,
+        _ => Class::Word,
+    };
+    let words = row::words_of(value, class).unwrap_or_default();
+    words[..class.words()].to_vec()
 }
 
 /// Refuses expressions too deep for code.

@@ -3,11 +3,10 @@
 use wt_catalog::layout::{Class, Column, Place};
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
 
-use super::emit::{
-    ABSENT, Emitter, FRAME, HEADER, Lacks, LayerAt, Pointer, PointerAt, S, Scope, Unportable,
-};
+use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
 use super::paths::Paths;
 use super::row::class_of;
+use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::{ActionLayout, QueryLayout, RECORD_HEAD_WORDS, query_counters};
 use super::walk::Cells;
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
@@ -69,8 +68,7 @@ impl Queries<'_, '_> {
         let lacks = Lacks { absent: wanted, failed: wanted };
         let mark = e.memory_mark();
         let mut scope = self.scope(&[node], lacks);
-        e.settle(&mut scope, node)?;
-        e.branch(&mut scope, node, false, unwanted, 0)?;
+        e.rooted(&mut scope, node, &mut |e, scope| e.branch(scope, node, false, unwanted, 0))?;
         e.asm.place(wanted);
         e.memory_reset(mark);
         Ok(())
@@ -107,8 +105,8 @@ impl Queries<'_, '_> {
         self.requires(e, &mut scope, query, next)?;
         for qual in &query.quals {
             e.asm.comment(format!("where {}", qual.text));
-            e.settle(&mut scope, qual.node)?;
-            e.branch(&mut scope, qual.node, false, next, 0)?;
+            let node = qual.node;
+            e.rooted(&mut scope, node, &mut |e, scope| e.branch(scope, node, false, next, 0))?;
         }
         match (&query.action, &layout.action) {
             (LftaAction::Select { outputs, .. }, ActionLayout::Select) => {
@@ -122,8 +120,7 @@ impl Queries<'_, '_> {
                     args.push(match agg.arg {
                         None => None,
                         Some(arg) => {
-                            e.settle(&mut scope, arg)?;
-                            e.word(&mut scope, arg, 0)?;
+                            e.rooted(&mut scope, arg, &mut |e, scope| e.word(scope, arg, 0))?;
                             let at = e.take(1)?;
                             e.store_scratch(at, S[0]);
                             Some(at)
@@ -194,42 +191,53 @@ impl Queries<'_, '_> {
         nodes: &[NodeId],
         columns: &[Column],
     ) -> Result<(), Unportable> {
-        let at = |word: usize| 8 * (self.row + word as u32) as i16;
         for (node, column) in nodes.iter().zip(columns) {
-            e.settle(scope, *node)?;
-            match column.place {
-                Place::Field { word, shift, bits } => {
-                    e.word(scope, *node, 0)?;
-                    let have = scope.bits(*node);
-                    if have > bits {
-                        e.low_bits(S[0], bits);
-                    }
-                    self.merge(e, at(word), shift);
+            e.rooted(scope, *node, &mut |e, scope| self.column(e, scope, *node, *column))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a column of the row.
+    fn column(
+        &self,
+        e: &mut Emitter,
+        scope: &mut Scope<'_>,
+        node: NodeId,
+        column: Column,
+    ) -> Result<(), Unportable> {
+        let at = |word: usize| 8 * (self.row + word as u32) as i16;
+        match column.place {
+            Place::Field { word, shift, bits } => {
+                e.word(scope, node, 0)?;
+                let have = scope.bits(node);
+                if have > bits {
+                    e.low_bits(S[0], bits);
                 }
-                Place::Words { word } if class_of(column.ty) == Some(Class::Ipv6) => {
-                    let from = e.wide(scope, *node, 0)?;
-                    for i in 0..2 {
-                        e.load_scratch(S[0], from + 8 * i);
-                        e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                    }
+                self.merge(e, at(word), shift);
+            }
+            Place::Words { word } if class_of(column.ty) == Some(Class::Ipv6) => {
+                let from = e.wide(scope, node, 0)?;
+                for i in 0..2 {
+                    e.load_scratch(S[0], from + 8 * i);
+                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
                 }
-                Place::Words { word } => {
-                    e.word(scope, *node, 0)?;
-                    e.asm.store(Size::Dw, FRAME, at(word), S[0]);
+            }
+            Place::Words { word } => {
+                e.word(scope, node, 0)?;
+                e.asm.store(Size::Dw, FRAME, at(word), S[0]);
+            }
+            Place::Kept { .. } => return Err(Unportable("a value without words".into())),
+            Place::Inet { word, family_word, family_shift } => {
+                let from = e.wide(scope, node, 0)?;
+                for i in 0..2 {
+                    e.load_scratch(S[0], from + 8 + 8 * i);
+                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
                 }
-                Place::Kept { .. } => return Err(Unportable("a value without words".into())),
-                Place::Inet { word, family_word, family_shift } => {
-                    let from = e.wide(scope, *node, 0)?;
-                    for i in 0..2 {
-                        e.load_scratch(S[0], from + 8 + 8 * i);
-                        e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                    }
-                    // 4 or 6: the second bit tells.
-                    e.load_scratch(S[0], from);
-                    e.asm.alu(AluOp::Rsh, S[0], 1);
-                    e.asm.alu(AluOp::And, S[0], 1);
-                    self.merge(e, at(family_word), family_shift);
-                }
+                // 4 or 6: the second bit tells.
+                e.load_scratch(S[0], from);
+                e.asm.alu(AluOp::Rsh, S[0], 1);
+                e.asm.alu(AluOp::And, S[0], 1);
+                self.merge(e, at(family_word), family_shift);
             }
         }
         Ok(())

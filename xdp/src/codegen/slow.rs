@@ -7,11 +7,9 @@ use wt_catalog::ProtocolId;
 use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
-use super::emit::{
-    ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
-    Scope, Unportable, stack,
-};
+use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
 use super::paths::{CONTINUES, Paths};
+use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
 use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};

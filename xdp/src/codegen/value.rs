@@ -3,13 +3,14 @@
 
 use wt_catalog::layout::Class;
 use wt_catalog::protocol::Meta;
-use wt_catalog::{ProtocolId, Type, Value};
+use wt_catalog::{ProtocolId, Type};
 use wt_plan::ir::{LayerId, NodeId, Op};
 
 use super::Clock;
-use super::emit::{ABSENT, DATA, END, Emitter, LayerAt, S, Scope, Unportable, unportable};
+use super::emit::{ABSENT, DATA, END, Emitter, S, Unportable, unportable};
 use super::load::Place;
 use super::row::{class_of, words_of};
+use super::scope::{LayerAt, Scope};
 use super::spec::control_words;
 use crate::asm::{AluOp, Cond, Label, Reg};
 
@@ -23,14 +24,42 @@ pub(super) const LINKTYPE_ETHERNET: u16 = 1;
 pub(super) const DEPTH_MAX: u32 = 500;
 
 /// Most instructions of a program: beyond, jumps do not reach.
-const INSTRUCTIONS_MAX: usize = 30_000;
+pub(super) const INSTRUCTIONS_MAX: usize = 30_000;
+
+/// Most instructions of an expression whose shared parts are computed again in each arm that needs them.
+const LAZY_INSTRUCTIONS_MAX: usize = 1_500;
 
 impl Emitter {
+    /// Emits what reads a root: with all that its arms need computed where it is needed, so that a packet pays for the arms it takes alone. Where that
+    /// would be too much code, what arms share is computed before.
+    pub(super) fn rooted(
+        &mut self,
+        scope: &mut Scope<'_>,
+        root: NodeId,
+        emit: &mut dyn FnMut(&mut Self, &mut Scope<'_>) -> Result<(), Unportable>,
+    ) -> Result<(), Unportable> {
+        let (facts, memory, len) = (scope.mark(), self.memory_mark(), self.asm.len());
+        let limit = std::mem::replace(
+            &mut self.instructions_max,
+            (len + LAZY_INSTRUCTIONS_MAX).min(INSTRUCTIONS_MAX),
+        );
+        let lazy = emit(self, scope);
+        self.instructions_max = limit;
+        if lazy.is_ok() || self.asm.len() < len + LAZY_INSTRUCTIONS_MAX {
+            return lazy;
+        }
+        self.asm.truncate(len);
+        scope.forget(facts);
+        self.memory_reset(memory);
+        self.settle(scope, root)?;
+        emit(self, scope)
+    }
+
     /// Computes what is read more than once below a root, before any of it is read in an arm that not every path takes: else each such arm
     /// would have the code of its own, and a filter with many of them would grow beyond all bounds.
-    pub(super) fn settle(&mut self, scope: &mut Scope<'_>, root: NodeId) -> Result<(), Unportable> {
+    fn settle(&mut self, scope: &mut Scope<'_>, root: NodeId) -> Result<(), Unportable> {
         let mut seen = vec![false; root.0 as usize + 1];
-        let mut pending = scope.op(root).operands();
+        let mut pending = scope.operands(root);
         let mut shared = Vec::new();
         while let Some(node) = pending.pop() {
             if scope.known(node).is_some() || std::mem::replace(&mut seen[node.0 as usize], true) {
@@ -43,7 +72,7 @@ impl Emitter {
             if scope.is_reused(node) && !is_plain && !scope.may_lack(node) {
                 shared.push(node);
             }
-            pending.extend(scope.op(node).operands());
+            pending.extend(scope.operands(node));
         }
         // Operands have lower numbers.
         shared.sort_unstable();
@@ -68,7 +97,7 @@ impl Emitter {
             self.load_scratch(S[k], at);
             return Ok(());
         }
-        if self.asm.len() > INSTRUCTIONS_MAX {
+        if self.asm.len() > self.instructions_max {
             return unportable("more code than jumps reach");
         }
         self.compute(scope, id, k)?;
@@ -114,6 +143,10 @@ impl Emitter {
         let ty = scope.ty(id);
         if class_of(ty) != Some(Class::Word) {
             return unportable(format!("a value of type {ty}"));
+        }
+        if let Some(truth) = scope.truth(id) {
+            self.asm.mov(S[k], i32::from(truth));
+            return Ok(());
         }
         match scope.op(id) {
             Op::Const(value) => {
@@ -199,7 +232,13 @@ impl Emitter {
         to: Label,
         k: usize,
     ) -> Result<(), Unportable> {
-        let is_plain = matches!(scope.op(id), Op::Const(_) | Op::Present(_));
+        if let Some(truth) = scope.truth(id) {
+            if truth == want {
+                self.asm.jump(to);
+            }
+            return Ok(());
+        }
+        let is_plain = matches!(scope.op(id), Op::Present(_));
         if !is_plain && (scope.known(id).is_some() || scope.is_reused(id)) {
             return self.test(scope, id, want, to, k);
         }
@@ -232,11 +271,6 @@ impl Emitter {
     ) -> Result<(), Unportable> {
         let op = scope.op(id);
         match op {
-            Op::Const(value) => {
-                if (*value == Value::Bool(true)) == want {
-                    self.asm.jump(to);
-                }
-            }
             Op::And(a, b) | Op::Or(a, b) if !scope.may_lack(*b) => {
                 // The operand that decides alone: FALSE for AND, TRUE for OR.
                 let decides = matches!(op, Op::Or(..));
@@ -245,8 +279,10 @@ impl Emitter {
                     self.branch(scope, *b, want, to, k)?;
                 } else {
                     let skip = self.asm.label();
+                    let before = scope.mark();
                     self.branch(scope, *a, decides, skip, k)?;
-                    let mark = scope.mark();
+                    // Of an operand that is itself decided in parts, some paths to here have seen the first part alone.
+                    let mark = if scope.is_in_parts(*a) { before } else { scope.mark() };
                     self.branch(scope, *b, want, to, k)?;
                     scope.forget(mark);
                     self.asm.place(skip);
@@ -294,6 +330,9 @@ impl Emitter {
         k: usize,
         arm: &mut dyn FnMut(&mut Self, &mut Scope<'_>, bool) -> Result<(), Unportable>,
     ) -> Result<(), Unportable> {
+        if let Some(taken) = scope.truth(cond) {
+            return arm(self, scope, taken);
+        }
         let (no, end) = (self.asm.label(), self.asm.label());
         let (facts, memory) = (scope.mark(), self.memory_mark());
         self.branch(scope, cond, false, no, k)?;

@@ -3,11 +3,9 @@
 use wt_catalog::ProtocolId;
 use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
-use super::emit::{
-    ABSENT, DATA, Emitter, FRAME, HEADER, Lacks, LayerAt, NO_PROTOCOL, Pointer, PointerAt, S,
-    Scope, Unportable, unportable,
-};
+use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, unportable};
 use super::paths::Paths;
+use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
 use crate::asm::{AluOp, Cond, Label, Reg, Size};
 
@@ -479,7 +477,9 @@ pub(super) fn condition(
     let is_straight =
         matches!(scope.op(when), Op::Compare(..) | Op::In(..)) && !scope.may_lack(when);
     e.branch(scope, when, want, to, 0)?;
-    if !is_straight {
+    if is_straight {
+        scope.forget_pointers(facts);
+    } else {
         scope.forget(facts);
         e.memory_reset(memory);
     }

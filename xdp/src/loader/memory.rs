@@ -28,23 +28,34 @@ impl Loaded {
         sys::update(self.map(map), key, value).map_err(self.failed(map, "write"))
     }
 
-    /// Takes all groups out of a half of a query's table, in no order. Programs may not fill that half meanwhile: the other is the
-    /// generation they see, and [`Loaded::quiesce`] has been waited for.
+    /// Takes groups out of a half of a query's table, those that are `wanted`, in no order. Programs may not fill that half meanwhile: the
+    /// other is the generation they see, and [`Loaded::quiesce`] has been waited for.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn take_groups(&self, query: usize, generation: u32) -> Result<Vec<Entry>, MapAccess> {
+    pub fn take_groups(
+        &self,
+        query: usize,
+        generation: u32,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Entry>, MapAccess> {
         let Some(groups) = self.groups(query) else { return Ok(Vec::new()) };
         let (words, table) = (groups.entry_words as usize, groups.table);
         let first = generation * groups.slots;
         let mut taken = Vec::new();
-        let empty = vec![0; words * self.cpus];
-        for (slot, value) in self.table(query, first)?.iter().enumerate() {
-            if value.is_empty() {
-                continue;
+        for (slot, of_cpus) in self.table(query, first)?.into_iter().enumerate() {
+            let before = taken.len();
+            let mut kept = vec![0; words * self.cpus];
+            for (cpu, entry) in of_cpus {
+                if wanted(&entry) {
+                    taken.push(entry);
+                } else {
+                    kept[cpu * words..][..words].copy_from_slice(&entry.words);
+                }
             }
-            taken.extend(value.iter().cloned());
-            self.update(table, first + slot as u32, &empty)?;
+            if taken.len() > before {
+                self.update(table, first + slot as u32, &kept)?;
+            }
         }
         Ok(taken)
     }
@@ -59,8 +70,8 @@ impl Loaded {
         Ok(slots.iter().map(|slot| slot.len() as u64).sum())
     }
 
-    /// By slot of a half: the groups of all CPUs in it.
-    fn table(&self, query: usize, first: u32) -> Result<Vec<Vec<Entry>>, MapAccess> {
+    /// By slot of a half: the groups in it, each with its CPU.
+    fn table(&self, query: usize, first: u32) -> Result<Vec<Vec<(usize, Entry)>>, MapAccess> {
         let Some(groups) = self.groups(query) else { return Ok(Vec::new()) };
         let (slots, words) = (groups.slots as usize, groups.entry_words as usize);
         let stride = words * self.cpus;
@@ -79,8 +90,9 @@ impl Loaded {
                 return Err(self.failed(groups.table, "read")(end));
             }
             for value in values[..read * stride].chunks(stride) {
-                let of_cpus = value.chunks(words).filter(|entry| entry[0] > 0);
-                found.push(of_cpus.map(|entry| Entry { words: entry.to_vec() }).collect());
+                let of_cpus = value.chunks(words).enumerate().filter(|(_, entry)| entry[0] > 0);
+                let entry = |(cpu, words): (usize, &[u64])| (cpu, Entry { words: words.to_vec() });
+                found.push(of_cpus.map(entry).collect());
             }
         }
         Ok(found)

@@ -62,12 +62,22 @@ impl Loaded {
     /// No privilege, or the verifier refuses the program.
     pub fn load(spec: &ProgramSpec) -> Result<Self, LoadError> {
         let bytes = object::write(spec)?;
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .verifier_log_level(VerifierLogLevel::STATS)
-            .load(&bytes)
-            .map_err(|e| LoadError::of(&e, spec))?;
-        xdp(&mut ebpf, &spec.name)?.load().map_err(|e| LoadError::of_program(e, spec))?;
+        let load = |level: VerifierLogLevel| {
+            let mut ebpf = EbpfLoader::new()
+                .btf(None)
+                .verifier_log_level(level)
+                .load(&bytes)
+                .map_err(|e| LoadError::of(&e, spec))?;
+            xdp(&mut ebpf, &spec.name)?.load().map_err(|e| LoadError::of_program(e, spec))?;
+            Ok(ebpf)
+        };
+        let mut ebpf = match load(VerifierLogLevel::STATS) {
+            // Only a longer log names the instruction. That of a program too large would be longer than is of use.
+            Err(LoadError::Refused { reason, at: None, .. }) if !reason.contains("too large") => {
+                load(VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS)?
+            }
+            other => other?,
+        };
         let mut maps = Vec::with_capacity(spec.maps.len());
         let mut ring = None;
         for map in &spec.maps {

@@ -1,9 +1,10 @@
-//! Two backends side by side: the reference interpreter says what is right, compiled code must say the same.
+//! Backends side by side: the reference interpreter says what is right, compiled code and programs in the kernel must say the same.
 //!
 //! [`program`] makes LFTA programs that no planner would, over protocols of its own; [`queries`] makes texts for the planner over
 //! the built-in ones; [`traffic`] makes packets for both. Everything follows from a seed.
 
 pub mod guard;
+pub mod kernel;
 pub mod nodes;
 pub mod program;
 pub mod queries;

@@ -1,18 +1,21 @@
 //! Trials: a seed makes a batch of queries and packets, and every way to run them must agree.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wt_engine::ledger::TupleCounters;
-use wt_engine::{Backend, Captures, Memory, PathsWanted, RunOptions, RunReport, Source};
+use wt_engine::{
+    Backend, Captures, LftaSetup, MakeLfta, Memory, PathsWanted, RunOptions, RunReport, Source,
+};
 use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram, NodeId};
 use wt_plan::physical::PhysicalPlan;
 use wt_trace::{Opened, TraceFile};
 use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
-use super::{Sample, compiled, difference, feed, program, queries, reference, traffic};
+use super::{Sample, compiled, difference, feed, kernel, program, queries, reference, traffic};
 use crate::answers::{Answers, ValueSink};
 use crate::corpus::Scratch;
 use crate::rng::Rng;
@@ -53,11 +56,32 @@ impl Tally {
     }
 }
 
-/// Compares the backends on a random program.
+/// What the reference is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Compiled code.
+    Compiled,
+    /// A program in the kernel.
+    Kernel,
+}
+
+/// Compares compiled code with the reference on a random program.
 ///
 /// # Errors
 /// The first difference, with what shows it.
 pub fn random_program(seed: u64) -> Result<Tally, String> {
+    any_program(seed, Against::Compiled)
+}
+
+/// Compares a program in the kernel with the reference on a random program.
+///
+/// # Errors
+/// The first difference, with what shows it.
+pub fn random_program_in_kernel(seed: u64) -> Result<Tally, String> {
+    any_program(seed, Against::Kernel)
+}
+
+fn any_program(seed: u64, against: Against) -> Result<Tally, String> {
     let mut rng = Rng::named(seed, "program");
     let (mut program, mut fixed) = program::program(&mut rng);
     let mut now = 0u64;
@@ -81,9 +105,12 @@ pub fn random_program(seed: u64) -> Result<Tally, String> {
             part.push(sample);
         }
     }
+    if against == Against::Kernel {
+        samples.iter_mut().for_each(|part| kernel::fit(part, &mut rng));
+    }
     let size = *rng.pick(&SIZES);
     let mut tally = Tally { batches: 1, queries: program.queries.len() as u64, ..Tally::default() };
-    match on_program(&program, &fixed, &samples, size) {
+    match on_program(&program, &fixed, &samples, size, against) {
         Ok(Some(seen)) => {
             tally.compiled = 1;
             tally.packets = samples.iter().map(|part| part.len() as u64).sum();
@@ -92,8 +119,8 @@ pub fn random_program(seed: u64) -> Result<Tally, String> {
         }
         Ok(None) => Ok(tally),
         Err(first) => {
-            minimise(&mut program, &mut fixed, &mut samples, size);
-            let now = on_program(&program, &fixed, &samples, size).err().unwrap_or(first);
+            minimise(&mut program, &mut fixed, &mut samples, size, against);
+            let now = on_program(&program, &fixed, &samples, size, against).err().unwrap_or(first);
             Err(report(seed, &now, &program, &fixed, &samples, size))
         }
     }
@@ -105,11 +132,23 @@ fn on_program(
     fixed: &[bool],
     samples: &[Vec<Sample>],
     size: usize,
+    against: Against,
 ) -> Result<Option<Vec<TupleCounters>>, String> {
     let run = || {
         let count = program.queries.len();
         let memory = &mut Memory::new(None);
         let Some(first) = samples.iter().flatten().next() else { return Ok(None) };
+        if against == Against::Kernel {
+            let tried = kernel::tried(program, &super::nodes::params(), fixed, memory)?;
+            let Some(mut fast) = tried else { return Ok(None) };
+            let mut slow = reference(program, fixed, memory);
+            let expected = feed(&mut slow, count, samples, size, memory)?;
+            let got = feed(&mut fast, count, samples, size, memory)?;
+            return match kernel::difference(program, &expected, &got) {
+                Some(difference) => Err(difference),
+                None => Ok(Some(got.tuples)),
+            };
+        }
         // Code for all header paths, and in batches of seven code for the likely ones.
         let paths = if size == 7 { PathsWanted::Likely } else { PathsWanted::All };
         let Ok(mut fast) = compiled(program, fixed, paths, first.link_type, memory) else {
@@ -137,9 +176,10 @@ fn minimise(
     fixed: &mut Vec<bool>,
     samples: &mut [Vec<Sample>],
     size: usize,
+    against: Against,
 ) {
     let differs = |program: &LftaProgram, fixed: &[bool], samples: &[Vec<Sample>]| {
-        on_program(program, fixed, samples, size).is_err()
+        on_program(program, fixed, samples, size, against).is_err()
     };
     for index in (0..program.queries.len()).rev() {
         let (mut fewer, mut fewer_fixed) = (program.clone(), fixed.clone());
@@ -263,11 +303,23 @@ fn report(
     text
 }
 
-/// Compares the backends on random queries over random packets: next to the interface, and with all that is above.
+/// Compares compiled code with the reference on random queries over random packets: next to the interface, and with all that is above.
 ///
 /// # Errors
 /// The first difference, with what shows it.
 pub fn random_queries(seed: u64) -> Result<Tally, String> {
+    any_queries(seed, Against::Compiled)
+}
+
+/// The same, with programs in the kernel.
+///
+/// # Errors
+/// The first difference, with what shows it.
+pub fn random_queries_in_kernel(seed: u64) -> Result<Tally, String> {
+    any_queries(seed, Against::Kernel)
+}
+
+fn any_queries(seed: u64, against: Against) -> Result<Tally, String> {
     let mut rng = Rng::named(seed, "queries");
     let catalog = super::super::catalog();
     let setup = Setup::default();
@@ -285,16 +337,19 @@ pub fn random_queries(seed: u64) -> Result<Tally, String> {
         }
     }
     let count = 20 + rng.below(150);
-    let samples = traffic::packets(&mut rng, count);
+    let mut samples = traffic::packets(&mut rng, count);
+    if against == Against::Kernel {
+        kernel::fit(&mut samples, &mut rng);
+    }
     let size = *rng.pick(&SIZES);
-    match on_queries(&texts, &samples, size) {
+    match on_queries(&texts, &samples, size, against) {
         Ok(found) => {
             tally.add(found);
             Ok(tally)
         }
         Err(first) => {
-            let (texts, samples) = minimise_queries(texts, samples, size);
-            let now = on_queries(&texts, &samples, size).err().unwrap_or(first);
+            let (texts, samples) = minimise_queries(texts, samples, size, against);
+            let now = on_queries(&texts, &samples, size, against).err().unwrap_or(first);
             let mut text =
                 format!("seed {seed}, batches of {size}: {now}\n{}\n", texts.join(" ;\n"));
             for sample in samples.iter().take(4) {
@@ -309,30 +364,48 @@ fn minimise_queries(
     mut texts: Vec<String>,
     mut samples: Vec<Sample>,
     size: usize,
+    against: Against,
 ) -> (Vec<String>, Vec<Sample>) {
     for index in (0..texts.len()).rev() {
         let mut fewer = texts.clone();
         fewer.remove(index);
-        if !fewer.is_empty() && on_queries(&fewer, &samples, size).is_err() {
+        if !fewer.is_empty() && on_queries(&fewer, &samples, size, against).is_err() {
             texts = fewer;
         }
     }
-    samples = fewer_of(samples, |fewer| on_queries(&texts, fewer, size).is_err());
+    samples = fewer_of(samples, |fewer| on_queries(&texts, fewer, size, against).is_err());
     (texts, samples)
 }
 
 /// Runs a batch in both ways, next to the interface alone and as a whole.
-fn on_queries(texts: &[String], samples: &[Sample], size: usize) -> Result<Tally, String> {
+fn on_queries(
+    texts: &[String],
+    samples: &[Sample],
+    size: usize,
+    against: Against,
+) -> Result<Tally, String> {
     let run = || {
         let text = texts.join(" ;\n");
         let setup = Setup::default();
         let Ok(plan) = setup.compile(super::super::catalog(), &text, true) else {
             return Ok(Tally::default());
         };
-        let slow = whole(&plan.physical, samples, Backend::Interpreter, size);
+        let none: Option<&MakeLfta<'_>> = None;
+        let slow = whole(&plan.physical, samples, Backend::Interpreter, size, none);
         // As above.
-        let compiled = if size == 7 { Backend::Tiered } else { Backend::Compiled };
-        let fast = whole(&plan.physical, samples, compiled, size);
+        let compiled = match (against, size) {
+            (Against::Kernel, _) => Backend::Interpreter,
+            (_, 7) => Backend::Tiered,
+            _ => Backend::Compiled,
+        };
+        let made = Cell::new(0);
+        let make = |setup: &LftaSetup<'_>| {
+            let backend = crate::kernel::make(setup)?;
+            made.set(made.get() + usize::from(backend.is_some()));
+            Ok(backend)
+        };
+        let make: Option<&MakeLfta<'_>> = (against == Against::Kernel).then_some(&make);
+        let fast = whole(&plan.physical, samples, compiled, size, make);
         let (slow, fast) = match (slow, fast) {
             (Ok(slow), Ok(fast)) => (slow, fast),
             (Err(a), Err(b)) if a == b => return Ok(Tally::default()),
@@ -346,11 +419,15 @@ fn on_queries(texts: &[String], samples: &[Sample], size: usize) -> Result<Tally
             return Ok(tally);
         }
         whole_difference(&slow, &fast)?;
+        tally.matched = fast.report.ledger.queries.iter().map(|q| q.tuples.matched).sum();
+        match against {
+            Against::Kernel if made.get() == 0 => return Ok(tally),
+            Against::Kernel => {}
+            Against::Compiled => on_cores(&plan.physical, samples, size)?,
+        }
         tally.compiled = 1;
         tally.packets = samples.len() as u64;
-        tally.matched = fast.report.ledger.queries.iter().map(|q| q.tuples.matched).sum();
-        on_cores(&plan.physical, samples, size)?;
-        if let Some(counts) = alone(&plan, samples, size)? {
+        if let Some(counts) = alone(&plan, samples, size, against)? {
             tally.packets += samples.len() as u64;
             tally.matched += counts.iter().map(|t| t.matched).sum::<u64>();
         }
@@ -364,6 +441,7 @@ fn alone(
     plan: &Compiled,
     samples: &[Sample],
     size: usize,
+    against: Against,
 ) -> Result<Option<Vec<TupleCounters>>, String> {
     let Some(interface) = plan.physical.interfaces.first() else { return Ok(None) };
     let program = &interface.program;
@@ -375,7 +453,7 @@ fn alone(
     };
     let fixed: Vec<bool> = program.queries.iter().map(is_float).collect();
     let (a, b) = samples.split_at(samples.len() / 2);
-    on_program(program, &fixed, &[a.to_vec(), b.to_vec()], size)
+    on_program(program, &fixed, &[a.to_vec(), b.to_vec()], size, against)
 }
 
 /// Runs a plan over a file of the packets of the first link type: on one core, and on three in ranges of a few packets, which
@@ -426,6 +504,7 @@ fn whole(
     samples: &[Sample],
     backend: Backend,
     size: usize,
+    make_lfta: Option<&MakeLfta<'_>>,
 ) -> Result<Answers, String> {
     let mut link_types: Vec<u16> = samples.iter().map(|s| s.link_type).collect();
     link_types.sort_unstable();
@@ -439,6 +518,7 @@ fn whole(
         memory_bytes_max: Some(MEMORY_BYTES_MAX),
         backend,
         batch_packets_max: Some(size),
+        make_lfta,
         ..RunOptions::default()
     };
     answers(plan, MergedCaptures::new(readers).into(), &options)
