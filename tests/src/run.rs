@@ -340,7 +340,9 @@ fn answer(setup: &Setup, record: &Record, backend: Backend) -> Result<String, St
             Err(rendered) => Ok(rendered),
         },
         Kind::Explain => {
-            let compiled = compiled?;
+            let mut compiled = compiled?;
+            wt_xdp::place(&mut compiled, &wt_xdp::codegen::Options::default())
+                .map_err(|e| e.to_string())?;
             let options = ExplainOptions { verbose: has("verbose"), code: has("code") };
             Ok(wt_plan::explain::explain(&compiled, &catalog, options))
         }

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use wt_tests::fuzz::backends::runs::{Tally, random_program_in_kernel, random_queries_in_kernel};
+use wt_tests::fuzz::backends::runs::{
+    Tally, random_placement, random_program_in_kernel, random_queries_in_kernel,
+};
 use wt_tests::kernel;
 
 /// Seed of ordinary runs.
@@ -13,6 +15,7 @@ const SEED: u64 = 2;
 /// Trials of an ordinary run.
 const PROGRAMS: u64 = 300;
 const QUERY_BATCHES: u64 = 40;
+const PLACEMENTS: u64 = 400;
 
 /// How long a longer look takes, each suite of it.
 const LONGER: Duration = Duration::from_secs(60 * 60);
@@ -33,8 +36,25 @@ fn main() {
             enough(compare(random_queries_in_kernel, QUERY_BATCHES)?, QUERY_BATCHES)
         }),
     ];
-    let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(is_left_out)).collect();
+    let mut trials: Vec<Trial> =
+        trials.into_iter().map(|trial| trial.with_ignored_flag(is_left_out)).collect();
+    // This one needs no privilege.
+    trials.push(Trial::test("planner_and_generator_agree_about_what_has_code", placements));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// What EXPLAIN says of a query is what happens.
+fn placements() -> Result<(), Failed> {
+    let (mut with_code, mut without) = (0, 0);
+    for seed in 0..PLACEMENTS {
+        match random_placement(SEED << 32 | seed)? {
+            Some(true) => with_code += 1,
+            Some(false) => without += 1,
+            None => {}
+        }
+    }
+    let is_enough = with_code * 10 > PLACEMENTS && without * 10 > PLACEMENTS;
+    if is_enough { Ok(()) } else { Err(format!("{with_code} with code, {without} without").into()) }
 }
 
 fn seed_of(name: &str) -> Option<u64> {

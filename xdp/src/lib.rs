@@ -10,6 +10,8 @@ pub mod asm;
 pub mod codegen;
 pub mod loader;
 pub mod object;
+mod placement;
 mod tried;
 
+pub use placement::place;
 pub use tried::{TriedError, TriedLfta};

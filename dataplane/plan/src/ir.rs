@@ -50,7 +50,7 @@ pub struct Node {
     pub op: Op,
     /// The type of its value.
     pub ty: Type,
-    /// Needs the host: floats, slices, calls, handles, addresses of a family not known.
+    /// Needs the host: it, or a node below it, is what programs next to the driver do not have ([`crate::lower::host_reason`]).
     pub host_only: bool,
     /// It, or a node below it, can fail in the sense of a partial function.
     pub fails: bool,

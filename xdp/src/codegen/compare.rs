@@ -4,14 +4,12 @@ use wt_catalog::layout::Class;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::NodeId;
+use wt_plan::lower::PORTABLE_MEMBERS_MAX;
 
 use super::emit::{Emitter, S, Unportable, unportable};
 use super::row::words_of;
 use super::scope::Scope;
 use crate::asm::{AluOp, Cond, Label};
-
-/// Most members of a list: each is a comparison.
-const PORTABLE_MEMBERS_MAX: usize = 64;
 
 /// Types that compare as mathematical integers.
 fn is_integral(ty: Type) -> bool {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use wt_catalog::protocol::Meta;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::BinaryOp;
 
@@ -199,7 +198,8 @@ impl Dag {
             return id;
         }
         let below = key.0.operands();
-        let host_only = self.needs_host(&key.0, ty) || below.iter().any(|&c| self.get(c).host_only);
+        let host_only = super::host::reason(&self.exprs, &key.0, ty).is_some()
+            || below.iter().any(|&c| self.get(c).host_only);
         let fails =
             partial || self.may_fail(&key.0, ty) || below.iter().any(|&c| self.get(c).fails);
         let present = !fails
@@ -210,17 +210,6 @@ impl Dag {
         self.exprs.nodes.push(Node { op: key.0.clone(), ty, host_only, fails });
         self.node_index.insert(key, id);
         id
-    }
-
-    /// Whether the operation itself, its operands apart, needs the host.
-    fn needs_host(&self, op: &Op, ty: Type) -> bool {
-        match op {
-            Op::Slice { .. } | Op::Call { .. } => true,
-            // The family is known, so the emitted 4 or 16 bytes are widened by the reader.
-            Op::Cast(a) if ty == Type::Inet => !matches!(self.ty(*a), Type::Ip | Type::Ipv6),
-            Op::Meta(Meta::Interface) => true,
-            _ => matches!(ty, Type::Float | Type::Inet | Type::Prefix | Type::String | Type::Bytes),
-        }
     }
 
     /// Whether the operation itself can fail (`wt_catalog::arith`): division by zero, masks and casts of the other
@@ -265,6 +254,8 @@ fn index_u32(n: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use wt_catalog::protocol::Meta;
+
     use super::*;
     use wt_lang::ast::CmpOp;
 
@@ -348,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_a_known_family_are_portable() {
+    fn addresses_are_portable_and_bytes_are_not() {
         let mut dag = Dag::default();
         let layer = dag.layer(LayerSel::Packet);
         let v4 = dag.node(
@@ -361,6 +352,25 @@ mod tests {
             Op::ByProtocol { layer, arms: vec![(wt_catalog::ProtocolId(1), widened)] },
             Type::Inet,
         );
-        assert!(dag.get(either).host_only);
+        assert!(!dag.get(either).host_only);
+        let text = dag.node(Op::Const(Value::bytes("a")), Type::String);
+        assert!(dag.get(text).host_only);
+    }
+
+    #[test]
+    fn operators_that_the_card_does_not_have_need_the_host() {
+        let mut dag = Dag::default();
+        let signed = dag.node(Op::Param(crate::ir::ParamId(0)), Type::Llong);
+        let unsigned = dag.node(Op::Param(crate::ir::ParamId(1)), Type::Ullong);
+        let ten = dag.node(Op::Const(Value::Int(10)), Type::Llong);
+        let by_ten = dag.node(Op::Binary(BinaryOp::Div, signed, ten), Type::Llong);
+        assert!(!dag.get(by_ten).host_only);
+        let by_itself = dag.node(Op::Binary(BinaryOp::Div, ten, signed), Type::Llong);
+        assert!(dag.get(by_itself).host_only);
+        let mixed = dag.node(Op::Compare(CmpOp::Lt, signed, unsigned), Type::Bool);
+        assert!(dag.get(mixed).host_only);
+        let few = dag.node(Op::In(unsigned, vec![Value::Uint(1); 64]), Type::Bool);
+        let many = dag.node(Op::In(unsigned, vec![Value::Uint(1); 65]), Type::Bool);
+        assert!(!dag.get(few).host_only && dag.get(many).host_only);
     }
 }

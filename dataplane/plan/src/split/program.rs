@@ -167,17 +167,11 @@ impl<'a> ProgramBuilder<'a> {
                 continue;
             }
             let below = node.op.operands();
-            let from_below = below.iter().any(|&c| exprs.nodes[c.0 as usize].host_only);
-            let reason = match &node.op {
-                Op::Call { symbol, .. } => Some(format!("calls `{symbol}`")),
-                Op::Slice { .. } => Some("reads a run of bytes".into()),
-                Op::ByProtocol { .. } if node.ty == wt_catalog::Type::Inet => {
-                    Some("addresses of either family".into())
-                }
-                _ if from_below => None,
-                _ => Some(format!("a value of type {}", node.ty)),
-            };
-            reasons.extend(reason.filter(|r| !reasons.contains(r)));
+            // What is computed from something that needs the host says nothing new, but for what it reads or calls.
+            let is_cause = matches!(node.op, Op::Call { .. } | Op::Slice { .. })
+                || below.iter().all(|&c| !exprs.nodes[c.0 as usize].host_only);
+            let reason = crate::lower::host_reason(exprs, &node.op, node.ty);
+            reasons.extend(reason.filter(|r| is_cause && !reasons.contains(r)));
             pending.extend(below);
         }
         reasons.sort();

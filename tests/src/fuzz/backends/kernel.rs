@@ -5,12 +5,17 @@
 
 use wt_catalog::Value;
 use wt_engine::{LftaSetup, Memory, Message};
+use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_xdp::TriedLfta;
+use wt_xdp::codegen;
 use wt_xdp::loader::TRIED_BYTES;
 
 use super::{Sample, Seen, folded, same};
 use crate::rng::Rng;
+
+/// What shows only when code is made: sizes, and states of aggregates.
+const BY_GENERATOR: [&str; 3] = ["more ", "a frame larger", "an aggregate of "];
 
 /// Makes packets such as the kernel takes: Ethernet, not too short, not too long.
 pub fn fit(samples: &mut [Sample], rng: &mut Rng) {
@@ -76,4 +81,28 @@ pub fn difference(program: &LftaProgram, expected: &Seen, got: &Seen) -> Option<
         }
     }
     None
+}
+
+/// Whether the only LFTA of a plan has code for XDP; nothing when there is none, or more.
+///
+/// # Errors
+/// The planner says otherwise than the generator.
+pub fn placement(plan: &Compiled) -> Result<Option<bool>, String> {
+    let ([interface], [notes]) = (&plan.physical.interfaces[..], &plan.report.lftas[..]) else {
+        return Ok(None);
+    };
+    let [note] = &notes[..] else { return Ok(None) };
+    let params: Vec<Value> = plan.physical.params.iter().map(|p| p.value.clone()).collect();
+    let made = codegen::compile(&interface.program, &params, &codegen::Options::default());
+    let made = made.map_err(|error| error.to_string())?;
+    let by_generator = made.host.first().map(|host| host.reason.as_str());
+    match (by_generator, &note.host_only[..]) {
+        (None, []) => Ok(Some(true)),
+        (Some(reason), []) if BY_GENERATOR.iter().any(|known| reason.starts_with(known)) => {
+            Ok(Some(false))
+        }
+        (Some(_), [_, ..]) => Ok(Some(false)),
+        (Some(reason), []) => Err(format!("portable, and the generator says: {reason}")),
+        (None, reasons) => Err(format!("there is code, and the planner says: {reasons:?}")),
+    }
 }

@@ -319,6 +319,19 @@ pub fn random_queries_in_kernel(seed: u64) -> Result<Tally, String> {
     any_queries(seed, Against::Kernel)
 }
 
+/// Whether the planner and the generator agree about what has code for XDP, for a random query. The result is whether it has.
+///
+/// # Errors
+/// They do not, and how.
+pub fn random_placement(seed: u64) -> Result<Option<bool>, String> {
+    let mut rng = Rng::named(seed, "placement");
+    let text = queries::query(&mut rng, "q");
+    let Ok(plan) = Setup::default().compile(super::super::catalog(), &text, true) else {
+        return Ok(None);
+    };
+    kernel::placement(&plan).map_err(|error| format!("seed {seed}: {error}\n{text}"))
+}
+
 fn any_queries(seed: u64, against: Against) -> Result<Tally, String> {
     let mut rng = Rng::named(seed, "queries");
     let catalog = super::super::catalog();
