@@ -288,6 +288,7 @@ Examples:
   wiretable explain --verbose -f queries.gsql -i eth0 -i eth1
   wiretable explain --code \"SELECT count(*) FROM packet WHERE pcap_filter('udp port 53')\"
   wiretable explain --code=machine 'SELECT count(*) FROM tcp WHERE destPort = 443'
+  wiretable explain --emit tcp.o 'SELECT count(*) FROM tcp WHERE destPort = 443'
   wiretable explain --capacity --rate 10Mpps --groups 1M 'SELECT destIP, count(*) FROM ip GROUP BY destIP'
   wiretable explain --analyze -r trace.pcap 'SELECT destIP, count(*) FROM ip GROUP BY destIP'")]
 pub struct ExplainArgs {
@@ -303,9 +304,12 @@ pub struct ExplainArgs {
     /// Print each rewrite, and every header the programs read
     #[arg(long)]
     pub verbose: bool,
-    /// Print the LFTA programs: in the intermediate representation, or as the machine code made of it for Ethernet
-    #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "ir")]
-    pub code: Option<CodeArg>,
+    /// Print the LFTA programs: in the intermediate representation, as XDP programs, or as machine code for Ethernet [without KIND: ir,xdp]
+    #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, require_equals = true, value_delimiter = ',', default_missing_values = ["ir", "xdp"])]
+    pub code: Vec<CodeArg>,
+    /// Write the XDP program as an object file (ELF), e.g. for llvm-objdump
+    #[arg(long, value_name = "FILE")]
+    pub emit: Option<PathBuf>,
     /// Predict ns per packet, packets per second, cores and memory; with a RATE, fail when this machine cannot carry it
     #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, help_heading = "Capacity")]
     pub capacity: Option<Option<Rate>>,
@@ -355,6 +359,8 @@ impl ExplainArgs {
 pub enum CodeArg {
     /// The intermediate representation that every backend takes
     Ir,
+    /// The eBPF instructions that run next to the driver, with what the verifier makes of them
+    Xdp,
     /// The instructions of this processor
     Machine,
 }

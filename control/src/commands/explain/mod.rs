@@ -1,12 +1,10 @@
 //! `wiretable explain`.
 
 mod capacity;
+mod code;
 
-use wt_catalog::Value;
-use wt_engine::NotCompiled;
 use wt_plan::explain::ExplainOptions;
-use wt_plan::ir::LftaProgram;
-use wt_wire::LinkType;
+use wt_xdp::codegen;
 
 use crate::blame;
 use crate::cli::{CodeArg, ExplainArgs};
@@ -46,9 +44,14 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         library: args.text.library.as_deref(),
         finite: !args.live,
     };
-    let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
+    let mut compiled = session::compile(&catalog, &text, &interfaces, &options)?;
     if let Some(diagnostic) = blame::of_plan(&compiled) {
         return Err(Failure::Query(session::render(&[diagnostic], &text.name, &text.text)));
+    }
+    let programs = wt_xdp::place(&mut compiled, &codegen::Options::default())
+        .map_err(|fault| Failure::Environment(fault.to_string()))?;
+    if let Some(file) = &args.emit {
+        code::emit(&compiled, &programs, file)?;
     }
     let (capacity, admitted) = match wants_capacity {
         true => capacity::capacity(args, &compiled, &catalog, &text, &traces)?,
@@ -58,26 +61,15 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         print(capacity.as_bytes())?;
         return admitted;
     }
-    let options = ExplainOptions { verbose: args.verbose, code: args.code == Some(CodeArg::Ir) };
+    let options = ExplainOptions { verbose: args.verbose, code: args.code.contains(&CodeArg::Ir) };
     let mut text = wt_plan::explain::explain(&compiled, &catalog, options);
-    if args.code == Some(CodeArg::Machine) {
-        let params: Vec<_> = compiled.physical.params.iter().map(|p| p.value.clone()).collect();
-        for interface in &compiled.physical.interfaces {
-            text += &format!("\nmachine code {}, for Ethernet\n", interface.name);
-            text += &machine_code(&interface.program, &params)?;
-        }
+    if args.code.contains(&CodeArg::Xdp) {
+        text += &code::xdp(&compiled, &programs);
+    }
+    if args.code.contains(&CodeArg::Machine) {
+        text += &code::machine(&compiled)?;
     }
     text += &capacity;
     print(text.as_bytes())?;
     admitted
-}
-
-fn machine_code(program: &LftaProgram, params: &[Value]) -> Result<String, Failure> {
-    match wt_engine::machine_code(program, params, LinkType::ETHERNET.0) {
-        Ok(listing) => Ok(listing),
-        Err(NotCompiled::Unsupported(what)) => {
-            Ok(format!("  none: there is no code for {what}; the interpreter runs it\n"))
-        }
-        Err(NotCompiled::Setup(error)) => Err(Failure::Query(error.to_string())),
-    }
 }

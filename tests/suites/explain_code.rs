@@ -1,0 +1,90 @@
+//! `wiretable explain --code=xdp` and `--emit`: the program that would run next to the driver, and its object file.
+//! `UPDATE=1` rewrites the golden file.
+
+use wt_tests::corpus::Scratch;
+use wt_tests::program::run;
+
+const BATCH: &str = "DEFINE { query_name 'arps'; }
+    SELECT tb, count(*) AS n FROM eth WHERE eth_type = 0x806 GROUP BY time/60 AS tb;
+    DEFINE { query_name 'halves'; } SELECT tb, max(len * 0.5) AS m FROM packet GROUP BY time/60 AS tb";
+
+/// The listing without what the machine says: the verifier is asked only where programs may be loaded.
+fn without_kernel(text: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("  verified      ") {
+        Some(_) => "  verified      …\n".to_owned(),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_listing_says_what_runs_where_and_what_it_takes() {
+    let said = run(["explain", "--code=xdp", BATCH]).expect_status(0).expect_quiet().stdout;
+    let verified = said.lines().find_map(|line| line.strip_prefix("  verified      "));
+    let verified = verified.expect("a line about the verifier");
+    assert!(
+        verified.starts_with("unknown: ") || verified.ends_with(" instructions, by this kernel"),
+        "{verified}"
+    );
+    let listing = said.find("XDP program").map_or("", |at| &said[at..]);
+    let actual = without_kernel(listing);
+    let path = wt_tests::tests_dir().join("golden/explain-code.txt");
+    if wt_tests::update_mode() {
+        std::fs::write(&path, &actual).expect("the golden file is written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("the golden file");
+    assert_eq!(actual, expected);
+}
+
+#[test]
+fn both_forms_for_people_are_printed_unless_one_is_named() {
+    let text = "SELECT len FROM packet WHERE len > 100";
+    let both = run(["explain", "--code", text]).expect_status(0).stdout;
+    assert!(both.contains("\nprogram default\n") && both.contains("\nXDP program default\n"));
+    let ir = run(["explain", "--code=ir", text]).expect_status(0).stdout;
+    assert!(ir.contains("\nprogram default\n") && !ir.contains("XDP program"), "{ir}");
+    let xdp = run(["explain", "--code=xdp", text]).expect_status(0).stdout;
+    assert!(!xdp.contains("\nprogram default\n") && xdp.contains("exit"), "{xdp}");
+    run(["explain", "--code=bpf", text]).expect_status(2).expect_no_output().expect_said("xdp");
+}
+
+#[test]
+fn the_plan_names_what_shows_only_when_code_is_made() {
+    // The type of the state is what the planner does not look at.
+    let text = "SELECT tb, max(srcIP) AS m FROM ip GROUP BY time/60 AS tb";
+    let said = run(["explain", text]).expect_status(0).stdout;
+    assert!(said.contains("host only: an aggregate of INET as INET"), "{said}");
+    assert!(said.contains("1 LFTA, 0 portable"), "{said}");
+}
+
+#[test]
+fn an_object_file_is_written_and_only_when_there_is_one_program() {
+    let scratch = Scratch::new().expect("a directory");
+    let file = scratch.path("arps.o");
+    let name = file.to_str().expect("a name");
+    run(["explain", "--emit", name, BATCH]).expect_status(0).expect_quiet();
+    let bytes = std::fs::read(&file).expect("the object");
+    assert_eq!(bytes[..4], *b"\x7fELF");
+    // Little-endian, 64 bits, machine 247: BPF.
+    assert_eq!((bytes[4], bytes[5], bytes[18]), (2, 1, 247));
+
+    let none = scratch.path("none.o");
+    let name = none.to_str().expect("a name");
+    run(["explain", "--emit", name, "SELECT data FROM udp"])
+        .expect_status(1)
+        .expect_no_output()
+        .expect_said("`default_query` is host only: reads a run of bytes");
+    let two = "DEFINE { query_name 'x'; } SELECT len FROM a.packet; DEFINE { query_name 'y'; } SELECT len FROM b.packet";
+    run(["explain", "-i", "a", "-i", "b", "--emit", name, two])
+        .expect_status(1)
+        .expect_no_output()
+        .expect_said("--emit writes one program, and there are 2");
+    assert!(!none.exists(), "nothing is written when the answer is no");
+    let nowhere = scratch.path("no/such/directory.o");
+    let name = nowhere.to_str().expect("a name");
+    run(["explain", "--emit", name, BATCH])
+        .expect_status(2)
+        .expect_no_output()
+        .expect_said("No such file or directory");
+    run(["explain", "--emit"]).expect_status(2).expect_no_output();
+}
