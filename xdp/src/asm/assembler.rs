@@ -128,6 +128,9 @@ impl Assembler {
     pub fn truncate(&mut self, len: usize) {
         self.insns.truncate(len);
         self.comments.retain(|comment| comment.at <= len);
+        for label in &mut self.labels {
+            *label = label.filter(|at| *at <= len);
+        }
     }
 
     /// Instructions so far.
@@ -345,6 +348,25 @@ mod tests {
         let off = |slot: usize| i16::from_le_bytes([code.slots[slot][2], code.slots[slot][3]]);
         assert_eq!(off(3), 2, "to the exit, over two instructions");
         assert_eq!(off(5), -5, "back to the constant, which takes two slots");
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_nothing_behind() {
+        let mut asm = Assembler::new();
+        asm.mov(Reg::R0, 2);
+        let (len, far) = (asm.len(), asm.label());
+        asm.branch(Cond::Eq, Reg::R0, 7, far);
+        asm.mov(Reg::R0, 3);
+        asm.comment("of what is taken back");
+        asm.place(far);
+        asm.mov(Reg::R0, 4);
+        asm.truncate(len);
+        // Not reached, so that places are moved.
+        asm.push(Insn::Exit);
+        asm.mov(Reg::R0, 5);
+        let code = asm.finish().unwrap();
+        assert_eq!(code.slots, [slot2(0xb7, 0, 2), slot2(0x95, 0, 0)]);
+        assert!(!code.listing.contains("taken back"), "{}", code.listing);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Emitter {
         root: NodeId,
         emit: &mut dyn FnMut(&mut Self, &mut Scope<'_>) -> Result<(), Unportable>,
     ) -> Result<(), Unportable> {
-        let (facts, memory, len) = (scope.mark(), self.memory_mark(), self.asm.len());
+        let (facts, memory, lacks) = (scope.mark(), self.memory_mark(), scope.lacks);
+        let len = self.asm.len();
         let limit = std::mem::replace(
             &mut self.instructions_max,
             (len + LAZY_INSTRUCTIONS_MAX).min(INSTRUCTIONS_MAX),
@@ -50,6 +51,7 @@ impl Emitter {
         }
         self.asm.truncate(len);
         scope.forget(facts);
+        scope.lacks = lacks;
         self.memory_reset(memory);
         self.settle(scope, root)?;
         emit(self, scope)
