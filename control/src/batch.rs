@@ -3,6 +3,7 @@
 //! ```toml
 //! title = "Top talkers"
 //! memory = "256MiB"                       # bound on query state; default 1GiB
+//! cpu = 0                                 # processor of the operators of a live run
 //! capacity = "10Mpps"                     # refuse what this machine cannot carry at this rate
 //! calibration = "edge-costs.toml"         # costs of wt-bench calibrate, instead of those shipped; relative to this file
 //!
@@ -13,6 +14,14 @@
 //! interface = "edge"                      # default: default
 //! traces = ["../tests/captures/web.pcap"] # relative to this file
 //! properties = { Site = "lab" }           # @Site in queries
+//!
+//! [[source]]                              # a live interface has a device instead of traces; a batch has either kind
+//! interface = "uplink"
+//! device = "eth0"                         # or any
+//! cpu = 1                                 # processor of its thread; default: wherever there is room
+//! promiscuous = true                      # the default
+//! skew = "200ms"                          # how far its packets may come behind the clock
+//! ring = "16MiB"                          # memory in which the kernel keeps packets until they are read
 //!
 //! [params]
 //! limit = 10                              # $limit, declared by a query's PARAM block
@@ -34,8 +43,12 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use wt_plan::capacity::Rate;
 
-use crate::cli::{AdmissionArgs, COUNT_MAX, Format, ModelArgs, TrafficArgs, parse_bytes};
+use crate::cli::{
+    AdmissionArgs, COUNT_MAX, Format, ModelArgs, TrafficArgs, parse_bytes, parse_duration,
+    parse_ring,
+};
 use crate::failure::Failure;
+use crate::live::LiveInterface;
 use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
 
 /// A loaded batch.
@@ -43,6 +56,10 @@ use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
 pub struct Batch {
     /// The traces by interface.
     pub traces: Vec<Traces>,
+    /// The live interfaces; none when there are traces.
+    pub interfaces: Vec<LiveInterface>,
+    /// The processor of the operators of a live run.
+    pub cpu: Option<usize>,
     /// All queries as one text.
     pub text: NamedText,
     /// `name=value`.
@@ -81,6 +98,8 @@ struct Config {
     title: Option<String>,
     #[serde(default)]
     memory: Option<String>,
+    #[serde(default)]
+    cpu: Option<usize>,
     #[serde(default)]
     capacity: Option<String>,
     #[serde(default)]
@@ -134,9 +153,51 @@ impl TrafficConfig {
 struct SourceConfig {
     #[serde(default = "default_interface")]
     interface: String,
+    #[serde(default)]
     traces: Vec<PathBuf>,
     #[serde(default)]
+    device: Option<String>,
+    #[serde(default)]
+    cpu: Option<usize>,
+    #[serde(default)]
+    promiscuous: Option<bool>,
+    #[serde(default)]
+    skew: Option<String>,
+    #[serde(default)]
+    ring: Option<String>,
+    #[serde(default)]
     properties: BTreeMap<String, String>,
+}
+
+impl SourceConfig {
+    /// The interface that it is, if it is a live one.
+    fn live(&self) -> Result<Option<LiveInterface>, String> {
+        let Self { interface, traces, device, cpu, promiscuous, skew, ring, properties } = self;
+        let refuse = |what: &str| Err(format!("source `{interface}` {what}"));
+        let Some(device) = device else {
+            if traces.is_empty() {
+                return refuse("has neither `traces` nor `device`");
+            }
+            if cpu.is_some() || promiscuous.is_some() || skew.is_some() || ring.is_some() {
+                return refuse(
+                    "has traces: `cpu`, `promiscuous`, `skew` and `ring` are of live interfaces",
+                );
+            }
+            return Ok(None);
+        };
+        if !traces.is_empty() {
+            return refuse("has both `traces` and `device`; keep one");
+        }
+        let default = LiveInterface::new(interface, device);
+        Ok(Some(LiveInterface {
+            cpu: *cpu,
+            is_promiscuous: promiscuous.unwrap_or(default.is_promiscuous),
+            skew: skew.as_deref().map(parse_duration).transpose()?.unwrap_or(default.skew),
+            ring_bytes: ring.as_deref().map(parse_ring).transpose()?.unwrap_or(default.ring_bytes),
+            properties: properties.clone().into_iter().collect(),
+            ..default
+        }))
+    }
 }
 
 fn default_interface() -> String {
@@ -225,9 +286,17 @@ impl Batch {
             }
         }
 
+        let live: Result<Vec<_>, _> = config.source.iter().map(SourceConfig::live).collect();
+        let interfaces: Vec<_> = live.map_err(&refuse)?.into_iter().flatten().collect();
+        if !interfaces.is_empty() && interfaces.len() < config.source.len() {
+            return Err(refuse(
+                "the batch has traces and live interfaces; make two batches of them".to_owned(),
+            ));
+        }
         let traces = config
             .source
             .into_iter()
+            .filter(|source| source.device.is_none())
             .map(|source| Traces {
                 interface: source.interface,
                 files: source.traces.iter().map(|t| base.join(t)).collect(),
@@ -242,6 +311,8 @@ impl Batch {
         let name = config.title.unwrap_or_else(|| path.display().to_string());
         Ok(Self {
             traces,
+            interfaces,
+            cpu: config.cpu,
             text: NamedText { name, base_name: String::new(), text: queries },
             params: params.collect(),
             sets: sets.collect(),
@@ -331,6 +402,27 @@ mod tests {
         assert_eq!(batch.traces[0].files, [PathBuf::from("dir/a.pcap")]);
         assert_eq!(batch.sinks[0].query, "one");
         assert_eq!(batch.params, ["n=5"]);
+    }
+
+    #[test]
+    fn a_source_with_a_device_is_live() {
+        let source = "[[source]]\ninterface = 'up'\ndevice = 'eth0'\nskew = '50ms'\ncpu = 1\n";
+        let query = "[[query]]\ntext = 'SELECT len FROM packet'";
+        let batch = parse(&format!("{source}{query}")).unwrap();
+        assert!(batch.traces.is_empty());
+        let [up] = &batch.interfaces[..] else { panic!("{:?}", batch.interfaces) };
+        assert_eq!((up.interface.as_str(), up.device.as_str(), up.cpu), ("up", "eth0", Some(1)));
+        assert_eq!(up.skew, std::time::Duration::from_millis(50));
+        for (more, expected) in [
+            ("traces = ['a.pcap']\n", "keep one"),
+            ("ring = '1'\n", "not from 512KiB"),
+            ("[[source]]\ntraces = ['a.pcap']\n", "make two batches"),
+            ("[[source]]\ninterface = 'x'\n", "neither"),
+            ("[[source]]\ntraces = ['a.pcap']\ncpu = 1\n", "live interfaces"),
+        ] {
+            let message = parse(&format!("{source}{more}{query}")).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

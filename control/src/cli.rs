@@ -1,5 +1,9 @@
 //! The command line (names are stable: scripts rely on them).
 
+mod live;
+
+pub use live::{CaptureArgs, UntilArgs, parse_duration, parse_ring};
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,6 +29,7 @@ const AFTER_HELP: &str = "\
 Examples:
   wiretable query 'SELECT count(*) FROM tcp' -r trace.pcap
   wiretable query 'SELECT tb, sum(len) FROM ip GROUP BY time/60 AS tb' -r trace.pcap
+  wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/1 AS tb' -i eth0
   wiretable explain 'SELECT tb, count(*) FROM udp GROUP BY time/1 AS tb'
   wiretable run configs/top-talkers.toml
 
@@ -33,7 +38,7 @@ Exit status: 0 done, 1 query or input refused, 2 the environment (no such fileâ€
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one query, or a file of queries, over traces
+    /// Run one query, or a file of queries, over traces or live interfaces
     Query(QueryArgs),
     /// Run a batch of queries from a configuration file, each to its sink
     Run(RunArgs),
@@ -83,8 +88,16 @@ pub struct QueryArgs {
     #[command(flatten)]
     pub text: TextArgs,
     /// Read a trace; several are read as one in time order. NAME=TRACE makes it the interface NAME; `-` is standard input
-    #[arg(short = 'r', long = "read", value_name = "[NAME=]TRACE", required = true)]
+    #[arg(
+        short = 'r',
+        long = "read",
+        value_name = "[NAME=]TRACE",
+        required_unless_present = "interface"
+    )]
     pub read: Vec<String>,
+    /// Capture from an interface until Ctrl-C; repeat for several. NAME=IF gives it another name in queries; `any` is all of them
+    #[arg(short = 'i', long = "interface", value_name = "[NAME=]IF", conflicts_with = "read")]
+    pub interface: Vec<String>,
     /// Result format [default: table on a terminal, else csv]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -97,6 +110,12 @@ pub struct QueryArgs {
     /// How the run is bounded and reported.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// How interfaces are captured from.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// When a live run ends.
+    #[command(flatten)]
+    pub until: UntilArgs,
     /// Whether it is admitted.
     #[command(flatten)]
     pub admission: AdmissionArgs,
@@ -107,7 +126,9 @@ Examples:
   wiretable query 'SELECT time, srcIP, destIP, destPort FROM tcp WHERE syn AND NOT ack_flag' -r trace.pcap
   wiretable query -f queries.gsql -r eth0=a.pcap -r eth1=b.pcap --format ndjson
   wiretable query \"SELECT count(*) FROM packet WHERE pcap_filter('tcp port 80')\" -r trace.pcapng.gz --ledger
-  zcat trace.gz | wiretable query 'SELECT count(*) FROM ip' -r -";
+  zcat trace.gz | wiretable query 'SELECT count(*) FROM ip' -r -
+  wiretable query 'SELECT tb, srcIP, sum(len) FROM ip GROUP BY time/1 AS tb, srcIP' -i eth0
+  wiretable query 'SELECT protocol, count(*) FROM ip GROUP BY protocol' -i any --for 10s";
 
 /// Bounds and reports.
 #[derive(Debug, Args)]
@@ -260,15 +281,22 @@ impl From<BackendArg> for wt_engine::Backend {
 Examples:
   wiretable run configs/traffic-matrix.toml
   wiretable run configs/tcp-health.toml -r mine.pcap --ledger
+  wiretable run configs/tcp-health.toml -i eth0 --for 5m
 
 Paths of traces, queries and protocols are relative to the configuration file; paths of sinks to the
 current directory. A query without a sink prints its rows.")]
 pub struct RunArgs {
     /// The batch (TOML)
     pub config: PathBuf,
-    /// Read these traces instead of the configured ones
+    /// Read these traces instead of the configured sources
     #[arg(short = 'r', long = "read", value_name = "[NAME=]TRACE")]
     pub read: Vec<String>,
+    /// Capture from these interfaces instead of the configured sources
+    #[arg(short = 'i', long = "interface", value_name = "[NAME=]IF", conflicts_with = "read")]
+    pub interface: Vec<String>,
+    /// When a live run ends.
+    #[command(flatten)]
+    pub until: UntilArgs,
     /// Set a parameter declared in PARAM { â€¦ }
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,

@@ -43,11 +43,7 @@ pub fn execute(
     let opened = session::open_sources(traces, settings.lenient)?;
     let mut results = Results::open(plan.outputs.len(), routes)?;
 
-    let cancel = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&cancel);
-    // A second handler cannot be set within one process; the first one is as good.
-    let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
-
+    let cancel = cancelled_by_signal();
     let bar = progress_bar(settings.progress);
     let on_progress = |progress: &Progress| {
         if let Some(bar) = &bar {
@@ -77,10 +73,30 @@ pub fn execute(
         bar.finish_and_clear();
     }
     let report = outcome.map_err(|error| engine_failure(error, compiled, text))?;
+    if report.end == RunEnd::Cancelled {
+        eprintln!("wiretable: interrupted; the rows above are those of the packets read so far");
+    }
     finish(&report, &opened.unreadable, settings)
 }
 
-fn finish(
+/// A flag that Ctrl-C, or a request to end, sets. The second one ends the process at once.
+pub fn cancelled_by_signal() -> Arc<AtomicBool> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&cancel);
+    // A second handler cannot be set within one process; the first one is as good.
+    let _ = ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    });
+    cancel
+}
+
+/// Exit status of a process that was interrupted: 128 and SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Says what a user must know of a run, prints the books when asked to, and checks that they balance.
+pub fn finish(
     report: &RunReport,
     unreadable: &[String],
     settings: &RunSettings,
@@ -97,9 +113,6 @@ fn finish(
     }
     if let Some(late) = late_warning(report) {
         eprintln!("wiretable: {late}");
-    }
-    if report.end == RunEnd::Cancelled {
-        eprintln!("wiretable: interrupted; the rows above are those of the packets read so far");
     }
     if let Err(imbalance) = report.ledger.check() {
         return Err(Failure::Environment(format!(
@@ -144,7 +157,9 @@ pub fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText)
     let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
     let message = format!("{error}{help}");
     match error {
-        EngineError::Sink { .. } => Failure::Environment(message),
+        EngineError::Sink { .. } | EngineError::Capture { .. } | EngineError::Thread { .. } => {
+            Failure::Environment(message)
+        }
         _ => Failure::Input(message),
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod execute;
 mod failure;
+mod live;
 mod output;
 mod session;
 mod sets;

@@ -30,13 +30,16 @@ pub struct Traces {
 impl Traces {
     /// The interface as the planner sees it.
     pub fn interface_info(&self) -> InterfaceInfo {
-        let mut properties = vec![
-            ("Name".to_owned(), self.interface.clone()),
-            ("Host".to_owned(), "localhost".to_owned()),
-        ];
-        properties.extend(self.properties.iter().cloned());
-        InterfaceInfo { name: self.interface.clone(), properties }
+        interface_info(&self.interface, &self.properties)
     }
+}
+
+/// An interface of a name and further properties.
+pub fn interface_info(name: &str, further: &[(String, String)]) -> InterfaceInfo {
+    let mut properties =
+        vec![("Name".to_owned(), name.to_owned()), ("Host".to_owned(), "localhost".to_owned())];
+    properties.extend(further.iter().cloned());
+    InterfaceInfo { name: name.to_owned(), properties }
 }
 
 /// Groups `-r` arguments by interface, in order of first mention. An existing file whose name has a `=` is that file.
@@ -61,7 +64,7 @@ pub fn parse_traces(arguments: &[String]) -> Vec<Traces> {
     all
 }
 
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !text.as_bytes()[0].is_ascii_digit()
@@ -235,7 +238,16 @@ pub fn compile(
             eprint!("{}", render(&compiled.warnings, &text.name, &text.text));
             Ok(compiled)
         }
-        Err(errors) => Err(Failure::Query(render(&errors, &text.name, &text.text))),
+        Err(errors) => {
+            let mut message = render(&errors, &text.name, &text.text);
+            let finite = CompileInput { finite: true, ..input };
+            if !options.finite && wt_plan::compile(&finite).is_ok() {
+                message.push_str(
+                    "  = help: With --for 10s or --packets 1000 the capture has an end, and then this has a result.\n",
+                );
+            }
+            Err(Failure::Query(message))
+        }
     }
 }
 

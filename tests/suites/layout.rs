@@ -10,8 +10,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wt-catalog", &["wt-lang"]),
     ("wt-wire", &[]),
     ("wt-trace", &["wt-wire"]),
+    ("wt-ring", &[]),
     ("wt-plan", &["wt-catalog", "wt-lang"]),
-    ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-trace", "wt-wire"]),
+    ("wt-engine", &["wt-catalog", "wt-lang", "wt-plan", "wt-ring", "wt-trace", "wt-wire"]),
     ("wt-xdp", &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-wire"]),
     (
         "wiretable",

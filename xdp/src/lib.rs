@@ -4,12 +4,14 @@
 //! LftaProgram ─ codegen ─▶ ProgramSpec (instructions, maps, row layouts) ─ object ─▶ ELF in memory ─ loader ─▶ kernel
 //! ```
 //!
-//! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. Only `loader` looks at the kernel.
+//! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. Only `loader` looks at the kernel, and
+//! `packet_socket`, which captures from interfaces for LFTAs on the host.
 
 pub mod asm;
 pub mod codegen;
 pub mod loader;
 pub mod object;
+pub mod packet_socket;
 mod placement;
 mod tried;
 

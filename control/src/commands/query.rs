@@ -9,6 +9,7 @@ use crate::capacity::admit_batch;
 use crate::cli::{AdmissionArgs, Format, QueryArgs};
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
+use crate::live::{self, LiveInterface, LiveSettings};
 use crate::output::{Route, Target, choose_format};
 use crate::session::{self, CompileOptions, NamedText, Traces};
 
@@ -17,12 +18,15 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let text = NamedText::from_args(&args.text)?;
     let catalog = session::catalog(&args.text.protocols)?;
     let traces = session::parse_traces(&args.read);
-    let interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    let live = live::parse_interfaces(&args.interface, &args.capture)?;
+    let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    interfaces.extend(live.iter().map(LiveInterface::interface_info));
+    live::refuse_until_of_traces(&live, &args.until)?;
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,
         library: args.text.library.as_deref(),
-        finite: true,
+        finite: live.is_empty() || args.until.is_given(),
     };
     let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
     let routes = routes(&compiled.physical.outputs, args)?;
@@ -37,7 +41,10 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         backend: args.limits.report.backend.into(),
         cores: args.limits.report.cores(),
     };
-    execute(&compiled, &text, &traces, routes, &settings)
+    if live.is_empty() {
+        return execute(&compiled, &text, &traces, routes, &settings);
+    }
+    live::execute(&compiled, &text, &live, routes, &settings, &LiveSettings::new(args.until, None))
 }
 
 fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {

@@ -5,10 +5,11 @@ use wt_plan::physical::Output;
 
 use crate::batch::Batch;
 use crate::capacity::admit_batch;
-use crate::cli::RunArgs;
+use crate::cli::{CaptureArgs, RunArgs};
 use crate::commands::query::route;
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
+use crate::live::{self, LiveInterface, LiveSettings};
 use crate::output::Route;
 use crate::session::{self, CompileOptions, Traces};
 
@@ -16,15 +17,22 @@ use crate::session::{self, CompileOptions, Traces};
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let batch = Batch::load(&args.config)?;
     let catalog = session::catalog(&batch.protocols)?;
-    let traces =
-        if args.read.is_empty() { batch.traces.clone() } else { session::parse_traces(&args.read) };
-    let interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    let (traces, live) = match (args.read.is_empty(), args.interface.is_empty()) {
+        (true, true) => (batch.traces.clone(), batch.interfaces.clone()),
+        (false, _) => (session::parse_traces(&args.read), Vec::new()),
+        (true, false) => {
+            (Vec::new(), live::parse_interfaces(&args.interface, &CaptureArgs::default())?)
+        }
+    };
+    let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
+    interfaces.extend(live.iter().map(LiveInterface::interface_info));
+    live::refuse_until_of_traces(&live, &args.until)?;
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {
         params: &params,
         sets: &batch.sets,
         library: batch.library.as_deref(),
-        finite: true,
+        finite: live.is_empty() || args.until.is_given(),
     };
     let compiled = session::compile(&catalog, &batch.text, &interfaces, &options)?;
     let routes = routes(&compiled.physical.outputs, &batch)?;
@@ -38,7 +46,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         backend: args.report.backend.into(),
         cores: args.report.cores(),
     };
-    execute(&compiled, &batch.text, &traces, routes, &settings)
+    if live.is_empty() {
+        return execute(&compiled, &batch.text, &traces, routes, &settings);
+    }
+    let until = LiveSettings::new(args.until, batch.cpu);
+    live::execute(&compiled, &batch.text, &live, routes, &settings, &until)
 }
 
 /// Every query with a sink goes there, read by others or not; a result without one is printed.

@@ -38,7 +38,7 @@ impl<W: Write> Csv<W> {
     }
 }
 
-impl<W: Write> Writer for Csv<W> {
+impl<W: Write + Send> Writer for Csv<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
         self.start()?;
         self.line.clear();

@@ -37,7 +37,7 @@ impl<W: Write> Json<W> {
     }
 }
 
-impl<W: Write> Writer for Json<W> {
+impl<W: Write + Send> Writer for Json<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
         self.line.clear();
         if self.array {

@@ -19,7 +19,7 @@ use crate::cli::Format;
 use crate::failure::Failure;
 
 /// Writes the rows of one result.
-pub trait Writer {
+pub trait Writer: Send {
     /// Takes one row.
     fn row(&mut self, values: &[Value]) -> io::Result<()>;
     /// A window is complete: a reader of a stream may want to see it now.

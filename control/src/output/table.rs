@@ -79,7 +79,7 @@ fn is_right_aligned(ty: Type) -> bool {
     ty.is_numeric() || matches!(ty, Type::Duration | Type::TimeVal)
 }
 
-impl<W: Write> Writer for Table<W> {
+impl<W: Write + Send> Writer for Table<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
         let cells: Vec<String> =
             values.iter().zip(&self.types).map(|(v, ty)| text(v, *ty)).collect();

@@ -31,6 +31,22 @@ pub enum EngineError {
         #[source]
         source: CaptureError,
     },
+    /// An interface cannot be read any more.
+    #[error("cannot capture from interface `{interface}` any more: {source}")]
+    Capture {
+        /// The interface.
+        interface: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread of a live run could not be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The plan could not be started.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -78,7 +94,10 @@ impl EngineError {
             Self::Source { source, .. } => return Some(source.hint()),
             Self::NoCode { .. } => "Run it with --backend interpreter.",
             Self::Sink { .. } => "Check that the target can be written and has room.",
-            Self::Setup(SetupError::Plan(_)) | Self::Backend { .. } => return None,
+            Self::Thread { .. } => "Raise the limit on processes (ulimit -u).",
+            Self::Setup(SetupError::Plan(_)) | Self::Backend { .. } | Self::Capture { .. } => {
+                return None;
+            }
         })
     }
 }

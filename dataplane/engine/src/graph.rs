@@ -294,6 +294,18 @@ impl Graph {
         }
     }
 
+    /// Tuples of an interface's query that have come in, those judged ahead included.
+    pub(crate) fn carried_of(&self, interface: usize, query: u32) -> u64 {
+        self.lftas[interface][query as usize].tuples
+    }
+
+    /// Enters rows that an output's sink has taken from the graph but could not pass on.
+    pub(crate) fn undelivered(&mut self, output: usize, rows: u64) {
+        let output = &mut self.outputs[output];
+        output.rows -= rows;
+        output.unsent += rows;
+    }
+
     fn carried(&self, stream: StreamRef) -> u64 {
         match stream {
             StreamRef::Lfta { interface, query } => {

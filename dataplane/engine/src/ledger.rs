@@ -1,17 +1,20 @@
 //! The books of a run (design: "Two ledgers"): what became of every packet and of every tuple. Both balance.
 //!
 //! **Packets**, per interface, are a partition: each packet read has one disposition. Beside it stand findings that do not
-//! exclude each other: `malformed`, `too_deep`, …
+//! exclude each other: `malformed`, `too_deep`, … Of a live interface the kernel says what it saw: `seen = records + unread + kernel_dropped`.
 //!
 //! **Tuples.** A query is offered every packet of its interface:
-//! `offered = matched + filtered + absent + failed + late`, and `matched = output + held + merged`.
+//! `offered = matched + filtered + absent + failed + late`, `matched = output + held + merged`, and
+//! `output = carried + shed`: what was sent has arrived at the operators or is counted as given up.
 //! Through every operator `input + expanded = output + held + late + merged + filtered + absent + failed + limited`, and what goes
 //! in is what the streams it reads put out.
 
 mod balance;
+mod live;
 mod table;
 
 pub use balance::Imbalance;
+pub use live::{Gap, LiveLedger};
 
 use wt_wire::Damage;
 
@@ -112,6 +115,8 @@ pub struct InterfaceLedger {
     pub truncated: u64,
     /// Captures that broke off.
     pub damage: Vec<CaptureDamage>,
+    /// What is counted of a live interface beside its records.
+    pub live: Option<LiveLedger>,
 }
 
 /// Where a capture broke off. What precedes it was used.
@@ -132,6 +137,10 @@ pub struct QueryLedger {
     pub interface: String,
     /// The counts.
     pub tuples: TupleCounters,
+    /// Of those sent on, the ones that arrived at the operators.
+    pub carried: u64,
+    /// Of those sent on, the ones given up because the operators did not keep up (live runs only).
+    pub shed: u64,
 }
 
 /// Tuples through one operator.
@@ -178,6 +187,16 @@ impl Ledger {
     pub fn late(&self) -> u64 {
         let queries = self.queries.iter().map(|query| query.tuples.late);
         queries.chain(self.operators.iter().map(|operator| operator.tuples.late)).sum()
+    }
+
+    /// Tuples given up because the operators did not keep up.
+    pub fn shed(&self) -> u64 {
+        self.queries.iter().map(|query| query.shed).sum()
+    }
+
+    /// Packets that the kernel gave up because the capture did not keep up.
+    pub fn kernel_dropped(&self) -> u64 {
+        self.interfaces.iter().filter_map(|i| i.live.as_ref()).map(|l| l.kernel_dropped).sum()
     }
 
     /// Packets read.

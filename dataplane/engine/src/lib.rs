@@ -4,7 +4,7 @@
 //! sources ─ packets in time order ─▶ LftaBackend ─ tuples, punctuation ─▶ operator graph ─ rows ─▶ RowSink
 //! ```
 //!
-//! [`run`] is the whole of it for captures. Invariants: nothing outside the captured bytes is read; no packet, tuple or
+//! [`run`] is the whole of it for captures, [`live::run_live`] for interfaces. Invariants: nothing outside the captured bytes is read; no packet, tuple or
 //! row is lost without a count in the [`Ledger`]; what operators keep is charged to one memory limit; the same plan over the
 //! same captures gives the same rows in the same order.
 
@@ -18,6 +18,7 @@ mod hfta;
 mod interp;
 pub mod ledger;
 pub mod lfta;
+pub mod live;
 mod memory;
 mod packet;
 mod run;

@@ -44,7 +44,7 @@ pub enum Backend {
 
 impl Backend {
     /// What code is compiled for at first, if any is.
-    fn paths(self) -> Option<PathsWanted> {
+    pub(crate) fn paths(self) -> Option<PathsWanted> {
         match self {
             Self::Interpreter => None,
             Self::Compiled => Some(PathsWanted::All),
@@ -237,7 +237,7 @@ fn feeds(
 
 /// By query of an interface: whether its partial groups must be the same in every run. They need not when only
 /// aggregations read them and nothing they add up depends on order.
-fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
+pub(crate) fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
     let of = |(query, lfta): (usize, &wt_plan::ir::LftaQuery)| {
         let LftaAction::Aggregate { aggs, .. } = &lfta.action else { return false };
         let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
@@ -247,7 +247,7 @@ fn fixed_hash(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
 }
 
 /// By query of an interface: the quals of the one operator that reads it, when it does nothing with tuples that fail them.
-fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
+pub(crate) fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
     let of = |query: usize| {
         let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
         let op = &plan.nodes[shape::reader_ahead(plan, stream)?].op;
@@ -263,11 +263,11 @@ fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'_>>> {
 
 /// What a backend is made of.
 #[derive(Clone, Copy)]
-struct BackendSetup<'a> {
-    program: &'a LftaProgram,
-    params: &'a [Value],
-    fixed: &'a [bool],
-    ahead: &'a [Option<Ahead<'a>>],
+pub(crate) struct BackendSetup<'a> {
+    pub(crate) program: &'a LftaProgram,
+    pub(crate) params: &'a [Value],
+    pub(crate) fixed: &'a [bool],
+    pub(crate) ahead: &'a [Option<Ahead<'a>>],
 }
 
 impl BackendSetup<'_> {
@@ -278,16 +278,26 @@ impl BackendSetup<'_> {
         link_type: Option<u16>,
         feed: &Feed,
         memory: &mut Memory,
-    ) -> Result<(Box<dyn LftaBackend>, Option<&'static str>), SetupError> {
+    ) -> Result<Started, SetupError> {
+        let is_large = || feed.unpacked_bytes().is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
+        let mut paths = backend.paths().filter(|_| backend != Backend::Auto || is_large());
+        if paths == Some(PathsWanted::Likely) && link_type.is_some() {
+            let seen = feed.sample(|batch| PathsWanted::seen_in(self.program, self.params, batch));
+            paths = seen.or(paths);
+        }
+        self.make(paths, link_type, memory)
+    }
+
+    /// A backend with code for these paths of this link type, or the interpreter, and why when that is not what was wanted.
+    pub(crate) fn make(
+        &self,
+        paths: Option<PathsWanted>,
+        link_type: Option<u16>,
+        memory: &mut Memory,
+    ) -> Result<Started, SetupError> {
         let Self { program, params, fixed, ahead } = *self;
         let mut why = None;
-        let is_large = || feed.unpacked_bytes().is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
-        let paths = backend.paths().filter(|_| backend != Backend::Auto || is_large());
-        if let (Some(mut paths), Some(link_type)) = (paths, link_type) {
-            if paths == PathsWanted::Likely {
-                let seen = feed.sample(|batch| PathsWanted::seen_in(program, params, batch));
-                paths = seen.unwrap_or(paths);
-            }
+        if let (Some(paths), Some(link_type)) = (paths, link_type) {
             match CompiledLfta::new(program, params, fixed, ahead, paths, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),
@@ -297,6 +307,9 @@ impl BackendSetup<'_> {
         Ok((Box::new(ReferenceLfta::new(program, params, fixed, memory)?), why))
     }
 }
+
+/// A backend, and why the interpreter was taken although code was wanted.
+pub(crate) type Started = (Box<dyn LftaBackend>, Option<&'static str>);
 
 struct Lfta {
     backend: Box<dyn LftaBackend>,
@@ -482,6 +495,8 @@ impl Run<'_> {
                     name: query.name.clone(),
                     interface: interface.name.clone(),
                     tuples: lfta.backend.tuples(index as u32),
+                    carried: self.graph.carried_of(ledger.interfaces.len() - 1, index as u32),
+                    shed: 0,
                 });
             }
         }

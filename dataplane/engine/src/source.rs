@@ -383,7 +383,7 @@ fn note(ledger: &mut InterfaceLedger, error: &CaptureError) {
 
 impl InterfaceLedger {
     /// Enters records that were read and given to the queries.
-    fn add(&mut self, records: &[RecordRef]) {
+    pub(crate) fn add(&mut self, records: &[RecordRef]) {
         self.records += records.len() as u64;
         self.processed += records.len() as u64;
         for record in records {

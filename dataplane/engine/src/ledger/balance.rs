@@ -1,6 +1,9 @@
 //! Checks that the books balance.
 
-use super::{Ledger, OperatorCounters, PacketCounters, TupleCounters};
+use super::{
+    InterfaceLedger, Ledger, LiveLedger, OperatorCounters, PacketCounters, QueryLedger,
+    TupleCounters,
+};
 
 /// Books that do not balance: a fault of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +37,13 @@ impl Ledger {
     pub fn check(&self) -> Result<(), Imbalance> {
         for interface in &self.interfaces {
             require(&interface.name, packets(&interface.packets, interface))?;
+            require(&interface.name, interface.live.iter().map(|live| seen(live, interface)))?;
         }
         for query in &self.queries {
-            let of_interface = |i: &&super::InterfaceLedger| i.name == query.interface;
+            let of_interface = |i: &&InterfaceLedger| i.name == query.interface;
             let processed = self.interfaces.iter().find(of_interface).map_or(0, |i| i.processed);
             require(&query.name, tuples(&query.tuples, processed))?;
+            require(&query.name, [arrived(query)])?;
         }
         for operator in &self.operators {
             require(&operator.name, operator_tuples(&operator.tuples, operator.fed))?;
@@ -65,7 +70,7 @@ fn require(account: &str, equations: impl IntoIterator<Item = Equation>) -> Resu
     }
 }
 
-fn packets(counters: &PacketCounters, interface: &super::InterfaceLedger) -> [Equation; 2] {
+fn packets(counters: &PacketCounters, interface: &InterfaceLedger) -> [Equation; 2] {
     [
         Equation {
             left_text: "records",
@@ -80,6 +85,24 @@ fn packets(counters: &PacketCounters, interface: &super::InterfaceLedger) -> [Eq
             right: counters.packets,
         },
     ]
+}
+
+fn seen(live: &LiveLedger, interface: &InterfaceLedger) -> Equation {
+    Equation {
+        left_text: "seen",
+        left: live.seen,
+        right_text: "records + unread + kernel dropped",
+        right: interface.records + live.unread + live.kernel_dropped,
+    }
+}
+
+fn arrived(query: &QueryLedger) -> Equation {
+    Equation {
+        left_text: "output",
+        left: query.tuples.output,
+        right_text: "carried + shed",
+        right: query.carried + query.shed,
+    }
 }
 
 fn tuples(counters: &TupleCounters, processed: u64) -> [Equation; 3] {
@@ -119,7 +142,7 @@ fn operator_tuples(counters: &OperatorCounters, fed: u64) -> [Equation; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{InterfaceLedger, OperatorLedger, QueryLedger};
+    use crate::ledger::OperatorLedger;
 
     fn balanced() -> Ledger {
         let packets = PacketCounters { packets: 10, ..Default::default() };
@@ -140,7 +163,13 @@ mod tests {
             output: 2,
             ..Default::default()
         };
-        let query = QueryLedger { name: "_fta_q".to_owned(), interface: "eth0".to_owned(), tuples };
+        let query = QueryLedger {
+            name: "_fta_q".to_owned(),
+            interface: "eth0".to_owned(),
+            tuples,
+            carried: 2,
+            shed: 0,
+        };
         let tuples = OperatorCounters { input: 2, output: 1, filtered: 1, ..Default::default() };
         let operator = OperatorLedger { name: "q".to_owned(), kind: "aggregate", fed: 2, tuples };
         Ledger {
@@ -163,6 +192,15 @@ mod tests {
         let mut ledger = balanced();
         ledger.queries[0].tuples.merged -= 1;
         assert_eq!(ledger.check().unwrap_err().left_text, "matched");
+        let mut ledger = balanced();
+        ledger.queries[0].carried -= 1;
+        assert_eq!(ledger.check().unwrap_err().left_text, "output");
+        ledger.queries[0].shed += 1;
+        assert_eq!(ledger.check(), Ok(()));
+        let mut ledger = balanced();
+        let live = LiveLedger { seen: 13, kernel_dropped: 2, ..Default::default() };
+        ledger.interfaces[0].live = Some(live);
+        assert_eq!(ledger.check().unwrap_err().left_text, "seen");
         let mut ledger = balanced();
         ledger.operators[0].tuples.filtered = 0;
         let error = ledger.check().unwrap_err();

@@ -2,17 +2,29 @@
 
 use std::fmt;
 
+use wt_catalog::display::show;
+use wt_catalog::{Type, Value};
+
 use super::Ledger;
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_packets(f)?;
+        self.write_live(f)?;
         self.write_queries(f)?;
         self.write_operators(f)?;
         self.write_outputs(f)?;
         self.damage().try_for_each(|(interface, damage)| {
             writeln!(f, "damage: {interface}: {}: {}", damage.capture, damage.damage)
-        })
+        })?;
+        for interface in &self.interfaces {
+            for gap in interface.live.iter().flat_map(|live| &live.gaps_listed) {
+                let [from, to] = [gap.from_ns, gap.to_ns]
+                    .map(|ns| show(&Value::Time(ns), Type::Time).to_string());
+                writeln!(f, "no link: {}: from {from} to {to}", interface.name)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -50,6 +62,37 @@ impl Ledger {
         grid.write(f)
     }
 
+    fn write_live(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut grid = Grid::new(&[
+            "live",
+            "seen",
+            "records",
+            "unread",
+            "kernel dropped",
+            "restamped",
+            "ring full",
+            "gaps",
+            "gap ms",
+        ]);
+        for interface in &self.interfaces {
+            let Some(live) = &interface.live else { continue };
+            grid.row(
+                interface.name.clone(),
+                &[
+                    live.seen,
+                    interface.records,
+                    live.unread,
+                    live.kernel_dropped,
+                    live.restamped,
+                    live.ring_full,
+                    live.gaps,
+                    live.gap_ns / 1_000_000,
+                ],
+            );
+        }
+        grid.write(f)
+    }
+
     fn write_queries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut grid = Grid::new(&[
             "queries", "offered", "matched", "filtered", "absent", "failed", "late", "merged",
@@ -64,6 +107,14 @@ impl Ledger {
                     t.ejected, t.output, t.held,
                 ],
             );
+        }
+        grid.write(f)?;
+        let mut grid = Grid::new(&["shed", "sent", "arrived", "shed"]);
+        if self.interfaces.iter().any(|interface| interface.live.is_some()) {
+            for query in &self.queries {
+                let name = format!("{} @ {}", query.name, query.interface);
+                grid.row(name, &[query.tuples.output, query.carried, query.shed]);
+            }
         }
         grid.write(f)
     }

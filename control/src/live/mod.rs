@@ -1,0 +1,259 @@
+//! Runs a plan over live interfaces: opening them, what is said on the way, the end.
+
+mod privileges;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use wt_engine::live::{self, Link, LiveInput, LiveOptions, Notice, SKEW_NS_DEFAULT};
+use wt_engine::{Ledger, RunEnd};
+use wt_plan::physical::PhysicalPlan;
+use wt_plan::{Compiled, InterfaceInfo};
+use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource, RING_BYTES_DEFAULT};
+
+use crate::blame;
+use crate::cli::{CaptureArgs, UntilArgs};
+use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish};
+use crate::failure::Failure;
+use crate::output::{Results, Route};
+use crate::session::{self, NamedText};
+
+/// An interface of a live run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveInterface {
+    /// Name in queries.
+    pub interface: String,
+    /// Name on this host, or `any`.
+    pub device: String,
+    /// The processor of its thread.
+    pub cpu: Option<usize>,
+    /// Receive what is for other stations too.
+    pub is_promiscuous: bool,
+    /// How far its packets may come behind the clock.
+    pub skew: Duration,
+    /// Size of the kernel's ring.
+    pub ring_bytes: u64,
+    /// Further interface properties.
+    pub properties: Vec<(String, String)>,
+}
+
+impl LiveInterface {
+    /// A device under a name, captured from as is usual.
+    pub fn new(interface: &str, device: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            device: device.to_owned(),
+            cpu: None,
+            is_promiscuous: true,
+            skew: Duration::from_nanos(SKEW_NS_DEFAULT),
+            ring_bytes: RING_BYTES_DEFAULT as u64,
+            properties: Vec::new(),
+        }
+    }
+
+    /// The interface as the planner sees it.
+    pub fn interface_info(&self) -> InterfaceInfo {
+        session::interface_info(&self.interface, &self.properties)
+    }
+
+    fn skew_ns(&self) -> u64 {
+        self.skew.as_nanos() as u64
+    }
+}
+
+/// Reads `-i` arguments: a device, or NAME=DEVICE.
+pub fn parse_interfaces(
+    arguments: &[String],
+    capture: &CaptureArgs,
+) -> Result<Vec<LiveInterface>, Failure> {
+    let mut all: Vec<LiveInterface> = Vec::new();
+    for argument in arguments {
+        let (interface, device) = match argument.split_once('=') {
+            Some((name, device)) if session::is_name(name) => (name, device),
+            Some((name, _)) => {
+                return Err(Failure::Input(format!(
+                    "`-i {argument}`: `{name}` is no name for an interface; use letters, digits and _"
+                )));
+            }
+            None => (argument.as_str(), argument.as_str()),
+        };
+        if all.iter().any(|known| known.interface == interface) {
+            return Err(Failure::Input(format!(
+                "interface `{interface}` is given twice; give each a name of its own: -i NAME=IF"
+            )));
+        }
+        let default = LiveInterface::new(interface, device);
+        all.push(LiveInterface {
+            is_promiscuous: !capture.no_promiscuous,
+            skew: capture.skew.unwrap_or(default.skew),
+            ring_bytes: capture.ring.unwrap_or(default.ring_bytes),
+            ..default
+        });
+    }
+    Ok(all)
+}
+
+/// Refuses an end for what has one already.
+pub fn refuse_until_of_traces(live: &[LiveInterface], until: &UntilArgs) -> Result<(), Failure> {
+    if live.is_empty() && until.is_given() {
+        return Err(Failure::Input(
+            "--for and --packets end a live capture; traces end by themselves".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// How a live run is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveSettings {
+    until: UntilArgs,
+    operator_cpu: Option<usize>,
+}
+
+impl LiveSettings {
+    /// When it ends, and where its operators run.
+    pub fn new(until: UntilArgs, operator_cpu: Option<usize>) -> Self {
+        Self { until, operator_cpu }
+    }
+}
+
+/// Runs the plan over the interfaces until its end or Ctrl-C, and writes its results.
+pub fn execute(
+    compiled: &Compiled,
+    text: &NamedText,
+    interfaces: &[LiveInterface],
+    routes: Vec<Route>,
+    settings: &RunSettings,
+    live: &LiveSettings,
+) -> Result<(), Failure> {
+    let plan = &compiled.physical;
+    refuse_missing_processors(interfaces, live.operator_cpu)?;
+    let inputs = open(plan, interfaces)?;
+    let mut results = Results::open(plan.outputs.len(), routes)?;
+    privileges::keep_capture_only()?;
+    let cancel = cancelled_by_signal();
+    for skipped in blame::skipped_lines(compiled) {
+        eprintln!("wiretable: {skipped}");
+    }
+    let options = LiveOptions {
+        memory_bytes_max: Some(settings.memory_bytes_max),
+        backend: settings.backend,
+        duration: live.until.duration,
+        packets_max: live.until.packets,
+        operator_cpu: live.operator_cpu,
+        cancel: Some(&cancel),
+        notice: Some(&say),
+    };
+    if std::io::stderr().is_terminal() {
+        let names: Vec<_> = interfaces.iter().map(|interface| interface.device.as_str()).collect();
+        eprintln!("wiretable: capturing from {}; Ctrl-C ends it", names.join(", "));
+    }
+    let outcome = live::run_live(plan, inputs, &options, &mut results);
+    let report = outcome.map_err(|error| engine_failure(error, compiled, text))?;
+    if !matches!(report.end, RunEnd::SinkClosed { .. }) {
+        losses(&report.ledger).iter().for_each(|loss| eprintln!("wiretable: {loss}"));
+    }
+    finish(&report, &[], settings)
+}
+
+/// Opens the interfaces that the plan reads.
+fn open(plan: &PhysicalPlan, interfaces: &[LiveInterface]) -> Result<Vec<LiveInput>, Failure> {
+    let mut inputs = Vec::new();
+    for wanted in interfaces {
+        let Some(planned) = plan.interfaces.iter().find(|i| i.name == wanted.interface) else {
+            continue;
+        };
+        let options = Options {
+            snap_bytes: packet_socket::snap_bytes(&planned.program),
+            ring_bytes: usize::try_from(wanted.ring_bytes).unwrap_or(usize::MAX),
+            is_promiscuous: wanted.is_promiscuous,
+            skew_ns: wanted.skew_ns(),
+        };
+        let source = PacketSource::open(&wanted.device, options).map_err(refused)?;
+        inputs.push(LiveInput {
+            interface: wanted.interface.clone(),
+            source: Box::new(source),
+            cpu: wanted.cpu,
+            skew_ns: wanted.skew_ns(),
+        });
+    }
+    Ok(inputs)
+}
+
+fn refused(error: OpenError) -> Failure {
+    let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
+    Failure::Environment(format!("{error}{help}"))
+}
+
+fn refuse_missing_processors(
+    interfaces: &[LiveInterface],
+    operator_cpu: Option<usize>,
+) -> Result<(), Failure> {
+    let known = live::processors();
+    let wanted = interfaces.iter().filter_map(|interface| interface.cpu).chain(operator_cpu);
+    for cpu in wanted {
+        if !known.contains(&cpu) {
+            let known: Vec<_> = known.iter().map(usize::to_string).collect();
+            let known = known.join(", ");
+            return Err(Failure::Environment(format!(
+                "there is no processor {cpu} for this process; there are: {known}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Tells the user what happens on the way.
+fn say(notice: Notice) {
+    match notice {
+        Notice::LinkLost { interface, link } => {
+            let what = if link == Link::Gone { "is gone" } else { "is down" };
+            eprintln!(
+                "wiretable: interface {interface} {what}; it is picked up again when it is back"
+            );
+        }
+        Notice::LinkBack { interface } => eprintln!("wiretable: interface {interface} is back"),
+    }
+}
+
+/// Losses change an answer silently, so they are said even without `--ledger`.
+fn losses(ledger: &Ledger) -> Vec<String> {
+    let mut said = Vec::new();
+    let dropped = ledger.kernel_dropped();
+    if dropped > 0 {
+        said.push(format!(
+            "{dropped} packets were dropped by the kernel, as its ring was full; a larger one helps against bursts: --ring 64MiB"
+        ));
+    }
+    let shed = ledger.shed();
+    if shed > 0 {
+        said.push(format!(
+            "{shed} tuples were given up, as rows were taken more slowly than they came; --ledger shows of which query"
+        ));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_have_names_of_their_own() {
+        let parse = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
+            parse_interfaces(&arguments, &CaptureArgs::default())
+        };
+        let all = parse(&["eth0", "up=veth-7"]).unwrap();
+        assert_eq!(all[0], LiveInterface::new("eth0", "eth0"));
+        assert_eq!(all[1], LiveInterface::new("up", "veth-7"));
+        for (arguments, expected) in [
+            (["eth0", "eth0"], "given twice"),
+            (["a", "a=b"], "given twice"),
+            (["a", "0=b"], "no name"),
+        ] {
+            let message = parse(&arguments).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The part of the packet books that only live interfaces have.
+
+/// What is counted of a live interface beside its records: `seen = records + unread + kernel_dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveLedger {
+    /// Packets that the kernel says it had for us.
+    pub seen: u64,
+    /// Packets that the kernel gave up because its ring was full.
+    pub kernel_dropped: u64,
+    /// Packets that came to us behind the last one asked for (`--packets`).
+    pub unread: u64,
+    /// Packets whose stamp was moved up to that of the packet before: stamps are taken on several processors a moment before the
+    /// ring puts packets in order.
+    pub restamped: u64,
+    /// Times that the link was down or the interface away.
+    pub gaps: u64,
+    /// How long in all, ns.
+    pub gap_ns: u64,
+    /// The first gaps, at most [`LiveLedger::GAPS_LISTED_MAX`].
+    pub gaps_listed: Vec<Gap>,
+    /// Times that the way to the operators was full.
+    pub ring_full: u64,
+}
+
+/// A time without link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When it was noticed, ns since the epoch.
+    pub from_ns: u64,
+    /// When the link was back, or the run over.
+    pub to_ns: u64,
+}
+
+impl LiveLedger {
+    /// Gaps listed one by one; the others are counted.
+    pub const GAPS_LISTED_MAX: usize = 32;
+
+    /// Enters a gap.
+    pub(crate) fn enter(&mut self, gap: Gap) {
+        self.gaps += 1;
+        self.gap_ns += gap.to_ns.saturating_sub(gap.from_ns);
+        if self.gaps_listed.len() < Self::GAPS_LISTED_MAX {
+            self.gaps_listed.push(gap);
+        }
+    }
+}

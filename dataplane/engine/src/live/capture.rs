@@ -1,0 +1,220 @@
+//! One capture thread: packets of an interface through the LFTA program, tuples and bounds into the ring.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wt_ring::{Entry, Receiver};
+
+use super::outbox::Outbox;
+use super::source::{Link, LiveSource, Polled};
+use super::stop::Stop;
+use super::{Notice, Token};
+use crate::error::EngineError;
+use crate::ledger::{Gap, InterfaceLedger, LiveLedger, TupleCounters};
+use crate::lfta::{AheadCounters, LftaBackend};
+use crate::memory::Memory;
+use crate::packet::PacketBatch;
+
+/// How long a thread waits for packets before it looks at the clock again.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How often streams are told how far time has come.
+const BOUND_EVERY: Duration = Duration::from_millis(100);
+
+/// How long the end of a run waits for a ring to empty before it looks again.
+const DRAIN_WAIT: Duration = Duration::from_millis(1);
+
+/// What a capture thread works with.
+pub(super) struct Capture<'a> {
+    pub(super) source: Box<dyn LiveSource>,
+    pub(super) backend: Box<dyn LftaBackend>,
+    pub(super) memory: Memory,
+    pub(super) outbox: Outbox,
+    /// Numbers of the bounds that operators ask for.
+    pub(super) asks: Receiver<u64, ()>,
+    pub(super) stop: &'a Stop<'a>,
+    /// Ordinals of all interfaces.
+    pub(super) ordinals: &'a AtomicU64,
+    pub(super) skew_ns: u64,
+    pub(super) notice: &'a (dyn Fn(Notice) + Sync),
+    pub(super) ledger: InterfaceLedger,
+    pub(super) live: LiveLedger,
+    pub(super) queries: u32,
+}
+
+/// What a capture thread leaves.
+pub(super) struct Captured {
+    pub(super) ledger: InterfaceLedger,
+    /// By query.
+    pub(super) queries: Vec<CapturedQuery>,
+}
+
+pub(super) struct CapturedQuery {
+    pub(super) tuples: TupleCounters,
+    pub(super) ahead: AheadCounters,
+    pub(super) shed: u64,
+}
+
+/// How far the packets of an interface have come.
+struct Clock {
+    /// No packet still to come is stamped before this, but for the skew.
+    reached_ns: u64,
+    /// When the streams were last told of it.
+    told: Instant,
+    link: Link,
+    /// When the link was lost.
+    gap_from_ns: Option<u64>,
+}
+
+impl Capture<'_> {
+    /// Runs until the end of the run, and ends the streams.
+    ///
+    /// # Errors
+    /// The source has no way on; the memory limit.
+    pub(super) fn run(mut self) -> Result<Captured, EngineError> {
+        let done = self.packets();
+        if done.is_err() {
+            // The others end too, and the operators wait for no end of these streams.
+            self.stop.end();
+        }
+        done?;
+        let Self { backend, outbox, .. } = &mut self;
+        backend.finish(&mut |query, message| outbox.send(query, message));
+        while !outbox.flush() || outbox.token(Token::Ended).is_err() {
+            if outbox.is_abandoned() {
+                break;
+            }
+            std::thread::sleep(DRAIN_WAIT);
+        }
+        Ok(self.close())
+    }
+
+    fn packets(&mut self) -> Result<(), EngineError> {
+        let mut clock =
+            Clock { reached_ns: 0, told: Instant::now(), link: Link::Up, gap_from_ns: None };
+        let mut stopping = false;
+        loop {
+            if !stopping && self.stop.is_due() {
+                stopping = true;
+                let stopped = self.source.stop();
+                stopped.map_err(|source| self.error(source))?;
+            }
+            match self.poll(&mut clock)? {
+                Polled::Packets => {}
+                Polled::Idle { as_of_ns } => clock.reached_ns = clock.reached_ns.max(as_of_ns),
+                Polled::Ended => {
+                    self.link(&mut clock, Link::Up);
+                    return Ok(());
+                }
+            }
+            let link = self.source.link();
+            self.link(&mut clock, link);
+            if self.outbox.is_abandoned() {
+                return Ok(());
+            }
+            if clock.told.elapsed() >= BOUND_EVERY {
+                self.tell(&mut clock);
+            }
+            self.answer(&mut clock);
+            self.outbox.flush();
+        }
+    }
+
+    /// Takes the packets that have come.
+    fn poll(&mut self, clock: &mut Clock) -> Result<Polled, EngineError> {
+        let timeout = self.stop.within(TICK);
+        let Self { source, backend, memory, outbox, stop, ordinals, ledger, live, .. } = self;
+        source.poll(timeout, &mut |batch| {
+            let count = batch.records.len() as u64;
+            let taken = stop.claim(count);
+            live.unread += count - taken;
+            if taken == 0 {
+                return Ok(());
+            }
+            let records = &batch.records[..taken as usize];
+            if let Some(last) = records.last() {
+                clock.reached_ns = clock.reached_ns.max(last.timestamp_ns);
+            }
+            ledger.add(records);
+            let ordinal = ordinals.fetch_add(taken, Ordering::Relaxed);
+            let batch = PacketBatch { records, ..*batch };
+            backend.batch(&batch, ordinal, memory, &mut |query, message| {
+                outbox.send(query, message);
+            })
+        })
+    }
+
+    /// Tells the streams how far time has come.
+    fn tell(&mut self, clock: &mut Clock) {
+        clock.told = Instant::now();
+        let bound_ns = clock.reached_ns.saturating_sub(self.skew_ns);
+        if bound_ns == 0 {
+            return;
+        }
+        let Self { backend, outbox, .. } = self;
+        for query in 0..self.queries {
+            backend.bound(query, bound_ns, &mut |query, message| outbox.send(query, message));
+        }
+    }
+
+    /// Answers operators that ask for bounds: punctuation on demand.
+    fn answer(&mut self, clock: &mut Clock) {
+        let mut last = None;
+        while let Some(entry) = self.asks.pop() {
+            if let Entry::Batch(numbers) = entry {
+                last = numbers.last().copied().or(last);
+                self.asks.recycle(numbers);
+            }
+        }
+        if let Some(number) = last {
+            self.tell(clock);
+            // While the ring is full the operators have other things to do, and ask again.
+            let _ =
+                self.outbox.flush() && self.outbox.token(Token::Bounded { ask: number }).is_ok();
+        }
+    }
+
+    /// Notes that the link is lost or back. An interface that is deleted goes down first: that is one gap.
+    fn link(&mut self, clock: &mut Clock, link: Link) {
+        let now_ns = clock.reached_ns;
+        if std::mem::replace(&mut clock.link, link) == link {
+            return;
+        }
+        let interface = self.ledger.name.clone();
+        if link != Link::Up {
+            clock.gap_from_ns.get_or_insert(now_ns);
+            (self.notice)(Notice::LinkLost { interface, link });
+            return;
+        }
+        if let Some(from_ns) = clock.gap_from_ns.take() {
+            self.live.enter(Gap { from_ns, to_ns: now_ns });
+        }
+        if !self.stop.is_due() {
+            (self.notice)(Notice::LinkBack { interface });
+        }
+    }
+
+    fn error(&self, source: std::io::Error) -> EngineError {
+        EngineError::Capture { interface: self.ledger.name.clone(), source }
+    }
+
+    /// The books.
+    fn close(mut self) -> Captured {
+        let counted = self.source.counters();
+        let mut ledger = self.ledger;
+        ledger.packets = self.backend.packets();
+        ledger.live = Some(LiveLedger {
+            seen: counted.seen,
+            kernel_dropped: counted.dropped,
+            restamped: counted.restamped,
+            ring_full: self.outbox.ring_full(),
+            ..self.live
+        });
+        let queries = (0..self.queries).map(|query| CapturedQuery {
+            tuples: self.backend.tuples(query),
+            ahead: self.backend.ahead(query),
+            shed: self.outbox.shed(query as usize),
+        });
+        Captured { queries: queries.collect(), ledger }
+    }
+}

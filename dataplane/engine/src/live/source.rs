@@ -1,0 +1,130 @@
+//! What a live run takes packets from: the capture owner of one interface.
+
+use std::io;
+use std::time::Duration;
+
+use wt_wire::RecordRef;
+
+use crate::error::EngineError;
+use crate::packet::PacketBatch;
+
+/// What takes packets, batch by batch.
+pub type TakePackets<'a> = dyn FnMut(&PacketBatch<'_>) -> Result<(), EngineError> + 'a;
+
+/// The capture owner of one interface: a packet socket, an AF_XDP socket, a program in the driver.
+///
+/// Time stamps are those of the kernel's clock, in ns since the epoch, and never step back by less than the skew (see
+/// [`StampOrder`]). An interface that goes away and comes back is picked up again by the owner.
+pub trait LiveSource: Send {
+    /// LINKTYPE_ number of the packets to come, as far as is known now.
+    fn link_type(&self) -> u16;
+
+    /// Waits for packets, for at most `timeout`, and gives those that have come to `take`, in order.
+    ///
+    /// # Errors
+    /// Those of `take`; [`EngineError::Capture`] when there is no way on.
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        take: &mut TakePackets<'_>,
+    ) -> Result<Polled, EngineError>;
+
+    /// Whether packets can come now. Asked again and again, also while packets come; an owner need not look each time.
+    fn link(&mut self) -> Link;
+
+    /// Lets nothing more in. [`Self::poll`] still gives what has come already, then says [`Polled::Ended`].
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn stop(&mut self) -> io::Result<()>;
+
+    /// What has been counted since the beginning.
+    fn counters(&mut self) -> SourceCounters;
+}
+
+/// What came of a look for packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Packets were given.
+    Packets,
+    /// There are none that had been stamped, and passed on, by this time of the kernel's clock.
+    Idle {
+        /// The clock before it was found that nothing is there, ns since the epoch.
+        as_of_ns: u64,
+    },
+    /// Nothing more comes: the source was stopped and all is given.
+    Ended,
+}
+
+/// Whether packets can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The interface is there and up.
+    Up,
+    /// The interface is there and down.
+    Down,
+    /// There is no interface of that name now.
+    Gone,
+}
+
+/// What a source counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounters {
+    /// Packets that the kernel had for us.
+    pub seen: u64,
+    /// Of those, given up by the kernel for want of room.
+    pub dropped: u64,
+    /// Packets whose stamp was moved up.
+    pub restamped: u64,
+}
+
+/// Puts time stamps into the order of packets. Processors stamp packets a moment before the ring orders them, so neighbours may be a
+/// little out of order, and a packet at the border of a window would be late for no reason. A stamp that is behind the one before
+/// by no more than the skew takes the one before; a larger step is that of a clock, and stays.
+#[derive(Clone, Copy, Debug)]
+pub struct StampOrder {
+    newest_ns: u64,
+    skew_ns: u64,
+    moved: u64,
+}
+
+impl StampOrder {
+    /// No packet has come.
+    pub fn new(skew_ns: u64) -> Self {
+        Self { newest_ns: 0, skew_ns, moved: 0 }
+    }
+
+    /// Sets the stamp of the next packet.
+    #[inline]
+    pub fn apply(&mut self, record: &mut RecordRef) {
+        if record.timestamp_ns >= self.newest_ns {
+            self.newest_ns = record.timestamp_ns;
+        } else if self.newest_ns - record.timestamp_ns <= self.skew_ns {
+            record.timestamp_ns = self.newest_ns;
+            self.moved += 1;
+        }
+    }
+
+    /// How many stamps were moved.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_steps_back_are_moved_up_and_large_ones_stay() {
+        let mut order = StampOrder::new(10);
+        let mut stamps = Vec::new();
+        for timestamp_ns in [100, 95, 89, 100, 101] {
+            let mut record = RecordRef { timestamp_ns, ..RecordRef::EMPTY };
+            order.apply(&mut record);
+            stamps.push(record.timestamp_ns);
+        }
+        assert_eq!(stamps, [100, 100, 89, 100, 101]);
+        assert_eq!(order.moved(), 1);
+    }
+}

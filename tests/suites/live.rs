@@ -1,0 +1,519 @@
+//! Live capture: interfaces in namespaces of their own, frames that the test sends, and the books that must balance with what it sent.
+//!
+//! Needs root; without it every test says that it is skipped.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wt_tests::capture;
+use wt_tests::corpus::Scratch;
+use wt_tests::netns::{Netns, may_make, signal};
+use wt_tests::program::{Outcome, capture_argument, outcome, run};
+use wt_wire::CaptureReader;
+
+/// How long anything is waited for: only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `is_so`.
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A command at work, what it has written so far, and how many sockets it captures with.
+struct Running {
+    child: Guarded,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// A process that a failed test does not leave behind.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// What was read of a pipe.
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                sink.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn end(mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+impl Running {
+    /// Starts a command, and waits until it captures with so many sockets.
+    fn start(netns: &Netns, arguments: &[&str], sockets: usize) -> Self {
+        Self::spawn(netns, netns.wiretable().args(arguments), sockets)
+    }
+
+    fn spawn(netns: &Netns, command: &mut Command, sockets: usize) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Guarded(command.spawn().expect("wiretable starts"));
+        let stdout = Stream::of(child.0.stdout.take().unwrap());
+        let stderr = Stream::of(child.0.stderr.take().unwrap());
+        let mut running = Self { child, stdout, stderr };
+        wait_until("the capture begins", || {
+            let ended = running.child.0.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", running.stderr.text());
+            capturing(netns) == sockets
+        });
+        running
+    }
+
+    fn signal(&self, number: i32) {
+        signal(self.child.0.id(), number).unwrap();
+    }
+
+    /// Waits for the end.
+    fn end(mut self) -> Outcome {
+        let mut status = None;
+        wait_until("the command ends", || {
+            status = self.child.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let output = std::process::Output {
+            status: status.unwrap(),
+            stdout: self.stdout.end().into_bytes(),
+            stderr: self.stderr.end().into_bytes(),
+        };
+        outcome(output)
+    }
+
+    /// Ends it as Ctrl-C does.
+    fn interrupt(self) -> Outcome {
+        self.signal(2);
+        self.end().expect_status(0)
+    }
+}
+
+/// Packet sockets of the namespace that packets reach.
+fn capturing(netns: &Netns) -> usize {
+    let table = netns.inside(|| std::fs::read_to_string("/proc/thread-self/net/packet"));
+    // Columns: sk, references, type, protocol, interface, running …
+    let is_capture = |line: &&str| {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        cells.get(3) == Some(&"0003") && cells.get(5) == Some(&"1")
+    };
+    table.unwrap().lines().filter(is_capture).count()
+}
+
+/// The frames of a carried capture; whole ones that a link of usual size carries.
+fn frames(name: &str) -> Vec<Vec<u8>> {
+    let mut reader = CaptureReader::open(&capture(name)).unwrap();
+    let mut frames = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        assert!(record.data.len() == record.len as usize && record.len <= 1514, "{name}");
+        frames.push(record.data.to_vec());
+    }
+    frames
+}
+
+fn send(netns: &Netns, interface: &str, frames: &[Vec<u8>]) {
+    let sender = netns.sender(interface).unwrap();
+    for frame in frames {
+        sender.send(frame).unwrap();
+    }
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The numbers of a line of the books: of the table `head`, under `name`.
+#[track_caller]
+fn booked(ledger: &str, head: &str, name: &str) -> Vec<(String, u64)> {
+    let mut lines = ledger.lines().skip_while(|line| !line.starts_with(head));
+    let split = |line: &str| -> Vec<String> {
+        line.split("  ")
+            .map(|cell| cell.trim().to_owned())
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    };
+    let columns = split(lines.next().unwrap_or_else(|| panic!("no {head} in\n{ledger}")));
+    let cells = lines.map(split).find(|cells| cells[0] == name);
+    let cells = cells.unwrap_or_else(|| panic!("no {name} under {head} in\n{ledger}"));
+    let numbers = cells[1..].iter().map(|cell| cell.parse().unwrap());
+    columns[1..].iter().cloned().zip(numbers).collect()
+}
+
+#[track_caller]
+fn expect_booked(ledger: &str, head: &str, name: &str, expected: &[(&str, u64)]) {
+    let booked = booked(ledger, head, name);
+    for (column, number) in expected {
+        let found = booked.iter().find(|(name, _)| name == column);
+        assert_eq!(found.map(|(_, n)| *n), Some(*number), "{column} of {name}\n{ledger}");
+    }
+}
+
+/// Queries of all kinds without time in them, so that a file and a wire give the same rows.
+const TIMELESS: &str = "\
+    DEFINE { query_name headers; } SELECT srcIP, destIP, srcPort, destPort, seq, len FROM tcp; \
+    DEFINE { query_name flows; } SELECT srcIP, destIP, protocol, count(*) AS n, sum(len) AS bytes FROM ip \
+        GROUP BY srcIP, destIP, protocol; \
+    DEFINE { query_name gets; } SELECT count(*) AS n FROM tcp WHERE str_regex_match[data, '^(GET|POST) ']; \
+    DEFINE { query_name filtered; } SELECT count(*) AS n FROM packet WHERE pcap_filter('udp or icmp or vlan'); \
+    DEFINE { query_name macs; } SELECT eth_src, eth_dst, vlan_depth, count(*) AS n FROM eth GROUP BY eth_src, eth_dst, vlan_depth";
+
+#[test]
+fn rows_of_the_wire_are_those_of_the_file() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    for name in ["http.pcap", "dns.pcap", "vlan.pcap", "icmp.pcap", "vxlan.pcap", "fragments.pcap"]
+    {
+        let frames = frames(name);
+        for backend in ["auto", "interpreter"] {
+            let count = frames.len().to_string();
+            let arguments = ["query", TIMELESS, "-i", "default=near", "--packets", &count];
+            let more = ["--format", "ndjson", "--ledger", "--backend", backend];
+            let running = Running::start(&netns, &[&arguments[..], &more].concat(), 1);
+            send(&netns, "far", &frames);
+            let live = running.end().expect_status(0);
+            let file = capture_argument(name);
+            let file = run([&["query", TIMELESS, "-r", &file][..], &more].concat());
+            assert_eq!(sorted(&live.stdout), sorted(&file.expect_status(0).stdout), "{name}");
+            let count = frames.len() as u64;
+            let expected =
+                [("seen", count), ("records", count), ("kernel dropped", 0), ("unread", 0)];
+            expect_booked(&live.stderr, "live", "default", &expected);
+        }
+    }
+}
+
+#[test]
+fn windows_hold_the_packets_of_their_time() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "DEFINE { query_name each; } SELECT timestamp AS t, time AS s, len FROM packet; \
+                DEFINE { query_name windows; } SELECT tb, count(*) AS n, sum(len) AS bytes FROM packet GROUP BY time/1 AS tb";
+    let running = Running::start(&netns, &["query", text, "-i", "near", "--format", "ndjson"], 1);
+    let frames = frames("http.pcap");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(2500) {
+        send(&netns, "far", &frames);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // What is silent now closes by the clock, without an end of the run.
+    let windows = |text: &str| {
+        let rows =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let (mut each, mut windows) = (std::collections::BTreeMap::new(), Vec::new());
+        for row in rows {
+            let number = |name: &str| row[name].as_u64().unwrap();
+            if row["tb"].is_null() {
+                let (n, bytes) = each.entry(number("s")).or_insert((0, 0));
+                *n += 1;
+                *bytes += number("len");
+            } else {
+                windows.push((number("tb"), (number("n"), number("bytes"))));
+            }
+        }
+        (each.into_iter().collect::<Vec<_>>(), windows)
+    };
+    wait_until("the last window closes", || {
+        let text = running.stdout.text();
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let (each, windows) = windows(whole);
+        !each.is_empty() && each == windows
+    });
+    let ended = running.interrupt();
+    let (each, windows) = windows(&ended.stdout);
+    assert_eq!(each, windows);
+    assert!(windows.len() >= 3, "{windows:?}");
+}
+
+#[test]
+fn a_merge_with_a_silent_link_goes_on() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    netns.ip(&["link", "add", "quiet", "type", "veth", "peer", "name", "mute"]);
+    netns.ip(&["link", "set", "quiet", "up"]);
+    netns.ip(&["link", "set", "mute", "up"]);
+    let text = "DEFINE { query_name a; } SELECT timestamp AS t, len FROM near.packet; \
+                DEFINE { query_name b; } SELECT timestamp AS t, len FROM quiet.packet; \
+                DEFINE { query_name both; } MERGE a.t : b.t FROM a, b";
+    let arguments = ["query", text, "-i", "near", "-i", "quiet", "--format", "csv", "--ledger"];
+    let running = Running::start(&netns, &arguments, 2);
+    let frames = frames("http.pcap");
+    send(&netns, "far", &frames);
+    wait_until("rows of the busy link", || {
+        running.stdout.text().lines().count() == 1 + frames.len()
+    });
+    let ended = running.interrupt();
+    expect_booked(&ended.stderr, "live", "quiet", &[("seen", 0)]);
+    expect_booked(&ended.stderr, "live", "near", &[("seen", frames.len() as u64)]);
+}
+
+#[test]
+fn an_interrupt_closes_windows_and_prints_the_books() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "DEFINE { query_name each; } SELECT len FROM packet; \
+                DEFINE { query_name days; } SELECT tb, count(*) AS n FROM packet GROUP BY time/86400 AS tb";
+    let arguments = ["query", text, "-i", "near", "--format", "ndjson", "--ledger"];
+    for number in [2, 15] {
+        let running = Running::start(&netns, &arguments, 1);
+        let frames = frames("dns.pcap");
+        send(&netns, "far", &frames);
+        wait_until("the packets come", || running.stdout.text().lines().count() >= frames.len());
+        running.signal(number);
+        let ended = running.end().expect_status(0);
+        let rows = ended.stdout.lines().map(serde_json::from_str::<serde_json::Value>);
+        let counts = rows.filter_map(|row| row.unwrap()["n"].as_u64());
+        assert_eq!(counts.sum::<u64>(), frames.len() as u64, "{}", ended.stdout);
+        expect_booked(&ended.stderr, "live", "near", &[("seen", frames.len() as u64)]);
+        assert_eq!(capturing(&netns), 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused_with_a_remedy() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let query = ["query", "SELECT len FROM packet", "-i"];
+    let refused = |command: &mut Command, interface: &str| {
+        let output = command.args(query).arg(interface).output().unwrap();
+        outcome(output).expect_no_output()
+    };
+    refused(&mut netns.wiretable(), "naer").expect_status(2).expect_said("Did you mean `near`?");
+    refused(&mut netns.wiretable(), "eth77").expect_status(2).expect_said("far, lo, near");
+    refused(&mut netns.wiretable(), "lo").expect_status(2).expect_said("ip link set lo up");
+    refused(&mut netns.wiretable(), "a-b=near").expect_status(1).expect_said("no name");
+    let mut weak = netns.command("setpriv");
+    weak.args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"]).arg(wt_tests::program::binary());
+    refused(&mut weak, "near").expect_status(2).expect_said("setcap cap_net_raw");
+    let mut twice = netns.wiretable();
+    twice.args(["query", "SELECT len FROM packet", "-i", "near", "-i", "near"]);
+    outcome(twice.output().unwrap()).expect_status(1).expect_said("given twice");
+    // A result that never comes is refused, and the way to one is said.
+    let mut endless = netns.wiretable();
+    endless.args(["query", "SELECT count(*) FROM tcp", "-i", "near"]);
+    outcome(endless.output().unwrap()).expect_status(1).expect_said("--for 10s");
+    assert_eq!(capturing(&netns), 0);
+}
+
+#[test]
+fn ends_are_not_for_traces() {
+    let file = capture_argument("dns.pcap");
+    run(["query", "SELECT len FROM packet", "-r", &file, "--for", "1s"])
+        .expect_status(1)
+        .expect_said("--for");
+}
+
+#[test]
+fn an_interface_that_comes_back_is_picked_up_again() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "SELECT len FROM packet";
+    let running = Running::start(&netns, &["query", text, "-i", "near", "--ledger"], 1);
+    let frames = frames("dns.pcap");
+    let rows = |running: &Running| running.stdout.text().lines().count().saturating_sub(1);
+    send(&netns, "far", &frames);
+    wait_until("the first rows", || rows(&running) == frames.len());
+    let returns = |running: &Running| running.stderr.text().matches("near is back").count();
+    // Down and up: the same socket goes on.
+    netns.ip(&["link", "set", "near", "down"]);
+    wait_until("the loss is noticed", || running.stderr.text().contains("is down"));
+    netns.ip(&["link", "set", "near", "up"]);
+    wait_until("the return is noticed", || returns(&running) == 1);
+    send(&netns, "far", &frames);
+    wait_until("more rows", || rows(&running) == 2 * frames.len());
+    // Deleted and made again: another interface of the same name.
+    netns.ip(&["link", "del", "near"]);
+    wait_until("the loss is noticed", || running.stderr.text().contains("is gone"));
+    netns.add_pair();
+    wait_until("the return is noticed", || returns(&running) == 2);
+    send(&netns, "far", &frames);
+    wait_until("the last rows", || rows(&running) == 3 * frames.len());
+    let ended = running.interrupt();
+    let expected = [("seen", 3 * frames.len() as u64), ("gaps", 2)];
+    expect_booked(&ended.stderr, "live", "near", &expected);
+    assert_eq!(ended.stderr.matches("no link: near: from ").count(), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn a_killed_capture_leaves_nothing() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let running = Running::start(&netns, &["query", "SELECT len FROM packet", "-i", "near"], 1);
+    let promiscuous = || {
+        let shown = netns.command("ip").args(["-d", "link", "show", "near"]).output().unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        !text.contains("promiscuity 0")
+    };
+    assert!(promiscuous());
+    running.signal(9);
+    assert_eq!(running.end().status, 128 + 9);
+    wait_until("the socket is gone", || capturing(&netns) == 0 && !promiscuous());
+}
+
+#[test]
+fn a_capture_keeps_no_other_privilege() {
+    if !may_make() {
+        return;
+    }
+    const NET_RAW: u64 = 1 << 13;
+    let netns = Netns::new();
+    let running = Running::start(&netns, &["query", "SELECT len FROM packet", "-i", "near"], 1);
+    let tasks = format!("/proc/{}/task", running.child.0.id());
+    wait_until("all threads run", || std::fs::read_dir(&tasks).unwrap().count() >= 3);
+    for task in std::fs::read_dir(&tasks).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for line in status
+            .lines()
+            .filter(|line| ["CapInh", "CapPrm", "CapEff"].iter().any(|kind| line.starts_with(kind)))
+        {
+            let mask = line.split_whitespace().nth(1).unwrap();
+            let mask = u64::from_str_radix(mask, 16).unwrap();
+            assert_eq!(mask & !NET_RAW, 0, "{status}");
+        }
+    }
+    running.interrupt();
+}
+
+#[test]
+fn packets_of_the_loopback_are_seen_once() {
+    if !may_make() {
+        return;
+    }
+    const SENT: u64 = 40;
+    let netns = Netns::new();
+    netns.ip(&["link", "set", "lo", "up"]);
+    let text = "SELECT count(*) AS n FROM udp WHERE destPort = 7777";
+    for interface in ["lo", "any"] {
+        let count = SENT.to_string();
+        let arguments = ["query", text, "-i", interface, "--packets", &count, "--ledger"];
+        let running = Running::start(&netns, &arguments, 1);
+        netns.inside(|| {
+            // A receiver, or the kernel answers that there is none.
+            let receiver = std::net::UdpSocket::bind("127.0.0.1:7777").unwrap();
+            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..SENT {
+                sender.send_to(b"once", receiver.local_addr().unwrap()).unwrap();
+            }
+        });
+        let ended = running.end().expect_status(0);
+        assert_eq!(ended.stdout, format!("n\n{SENT}\n"), "{interface}");
+        expect_booked(&ended.stderr, "live", interface, &[("seen", SENT), ("unread", 0)]);
+    }
+}
+
+#[test]
+fn a_batch_file_names_its_devices() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let scratch = Scratch::new().unwrap();
+    let (config, rows) = (scratch.path("live.toml"), scratch.path("rows.csv"));
+    let text = format!(
+        "[[source]]\ninterface = \"uplink\"\ndevice = \"near\"\ncpu = 0\nskew = \"50ms\"\nring = \"1MiB\"\n\
+         properties = {{ Site = \"lab\" }}\n\
+         [[query]]\nname = \"counts\"\ntext = \"SELECT srcIP, count(*) AS n FROM ip GROUP BY srcIP\"\n\
+         sink = {{ path = \"{}\" }}\n",
+        rows.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let frames = frames("http.pcap");
+    let count = frames.len().to_string();
+    let config = config.display().to_string();
+    let running = Running::start(&netns, &["run", &config, "--packets", &count], 1);
+    send(&netns, "far", &frames);
+    running.end().expect_status(0).expect_quiet();
+    let file = run([
+        "query",
+        "SELECT srcIP, count(*) AS n FROM ip GROUP BY srcIP",
+        "-r",
+        &capture_argument("http.pcap"),
+    ]);
+    let live = std::fs::read_to_string(rows).unwrap();
+    assert_eq!(sorted(&live), sorted(&file.expect_status(0).stdout));
+}
+
+#[test]
+fn a_stuck_reader_never_stops_the_capture() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let mut command = netns.wiretable();
+    command.args([
+        "query",
+        "SELECT timestamp, len, srcIP, destIP FROM ip",
+        "-i",
+        "near",
+        "--ledger",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Guarded(command.spawn().unwrap());
+    wait_until("the capture begins", || capturing(&netns) == 1);
+    // Far more than the pipe, the queue and the ring hold, and nobody reads.
+    let frames = frames("http.pcap");
+    let rounds = 1000;
+    let sender = netns.sender("far").unwrap();
+    for frame in (0..rounds).flat_map(|_| &frames) {
+        sender.send(frame).unwrap();
+    }
+    signal(child.0.id(), 2).unwrap();
+    let stdout = Stream::of(child.0.stdout.take().unwrap());
+    let stderr = Stream::of(child.0.stderr.take().unwrap());
+    wait_until("the command ends", || child.0.try_wait().unwrap().is_some());
+    let (stdout, stderr) = (stdout.end(), stderr.end());
+    let books = booked(&stderr, "shed", "default_query @ near");
+    let number = |name: &str| books.iter().find(|(n, _)| n == name).unwrap().1;
+    assert!(number("shed") > 0, "{stderr}");
+    assert_eq!(number("arrived"), stdout.lines().count() as u64 - 1);
+    // The link itself may lose some before they reach the socket, and never makes any.
+    let seen = booked(&stderr, "live", "near").iter().find(|(n, _)| n == "seen").unwrap().1;
+    assert!(seen <= (rounds * frames.len()) as u64, "{stderr}");
+}
