@@ -22,6 +22,8 @@
 //! promiscuous = true                      # the default
 //! skew = "200ms"                          # how far its packets may come behind the clock
 //! ring = "16MiB"                          # memory in which the kernel keeps packets until they are read
+//! capture = "auto"                        # in the driver where that is possible (the default), else xdp or socket
+//! disposition = "pass"                    # what becomes of packets in the driver: pass (the default) or drop
 //!
 //! [params]
 //! limit = 10                              # $limit, declared by a query's PARAM block
@@ -44,8 +46,8 @@ use serde::Deserialize;
 use wt_plan::capacity::Rate;
 
 use crate::cli::{
-    AdmissionArgs, COUNT_MAX, Format, ModelArgs, TrafficArgs, parse_bytes, parse_duration,
-    parse_ring,
+    AdmissionArgs, COUNT_MAX, CaptureWay, Format, ModelArgs, TrafficArgs, parse_bytes,
+    parse_duration, parse_ring,
 };
 use crate::failure::Failure;
 use crate::live::LiveInterface;
@@ -166,21 +168,27 @@ struct SourceConfig {
     #[serde(default)]
     ring: Option<String>,
     #[serde(default)]
+    capture: Option<String>,
+    #[serde(default)]
+    disposition: Option<String>,
+    #[serde(default)]
     properties: BTreeMap<String, String>,
 }
 
 impl SourceConfig {
     /// The interface that it is, if it is a live one.
     fn live(&self) -> Result<Option<LiveInterface>, String> {
-        let Self { interface, traces, device, cpu, promiscuous, skew, ring, properties } = self;
+        let Self { interface, traces, device, cpu, promiscuous, skew, ring, properties, .. } = self;
+        let Self { capture, disposition, .. } = self;
         let refuse = |what: &str| Err(format!("source `{interface}` {what}"));
         let Some(device) = device else {
             if traces.is_empty() {
                 return refuse("has neither `traces` nor `device`");
             }
-            if cpu.is_some() || promiscuous.is_some() || skew.is_some() || ring.is_some() {
+            let is_live = [skew, ring, capture, disposition].iter().any(|text| text.is_some());
+            if is_live || cpu.is_some() || promiscuous.is_some() {
                 return refuse(
-                    "has traces: `cpu`, `promiscuous`, `skew` and `ring` are of live interfaces",
+                    "has traces: `cpu`, `promiscuous`, `skew`, `ring`, `capture` and `disposition` are of live interfaces",
                 );
             }
             return Ok(None);
@@ -188,16 +196,28 @@ impl SourceConfig {
         if !traces.is_empty() {
             return refuse("has both `traces` and `device`; keep one");
         }
-        let default = LiveInterface::new(interface, device);
+        let way = chosen(capture.as_deref(), "capture")?.unwrap_or(CaptureWay::Auto);
+        let default = LiveInterface::new(interface, device, way);
         Ok(Some(LiveInterface {
             cpu: *cpu,
             is_promiscuous: promiscuous.unwrap_or(default.is_promiscuous),
             skew: skew.as_deref().map(parse_duration).transpose()?.unwrap_or(default.skew),
             ring_bytes: ring.as_deref().map(parse_ring).transpose()?.unwrap_or(default.ring_bytes),
             properties: properties.clone().into_iter().collect(),
+            fate: chosen(disposition.as_deref(), "disposition")?.unwrap_or_default(),
             ..default
         }))
     }
+}
+
+/// A word of the configuration that is one of few.
+fn chosen<T: ValueEnum>(word: Option<&str>, name: &str) -> Result<Option<T>, String> {
+    let Some(word) = word else { return Ok(None) };
+    T::from_str(word, false).map(Some).map_err(|_| {
+        let known = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let known: Vec<_> = known.map(|value| value.get_name().to_owned()).collect();
+        format!("{name} is one of {}, not `{word}`", known.join(", "))
+    })
 }
 
 fn default_interface() -> String {

@@ -2,7 +2,7 @@
 
 mod live;
 
-pub use live::{CaptureArgs, UntilArgs, parse_duration, parse_ring};
+pub use live::{CaptureArgs, CaptureWay, PacketFate, UntilArgs, parse_duration, parse_ring};
 
 use std::path::PathBuf;
 
@@ -294,6 +294,9 @@ pub struct RunArgs {
     /// Capture from these interfaces instead of the configured sources
     #[arg(short = 'i', long = "interface", value_name = "[NAME=]IF", conflicts_with = "read")]
     pub interface: Vec<String>,
+    /// How interfaces are captured from, whatever the configuration says.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
     /// When a live run ends.
     #[command(flatten)]
     pub until: UntilArgs,

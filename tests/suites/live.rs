@@ -27,7 +27,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A command at work, what it has written so far, and how many sockets it captures with.
+/// A command at work, and what it has written so far.
 struct Running {
     child: Guarded,
     stdout: Stream,
@@ -76,12 +76,12 @@ impl Stream {
 }
 
 impl Running {
-    /// Starts a command, and waits until it captures with so many sockets.
-    fn start(netns: &Netns, arguments: &[&str], sockets: usize) -> Self {
-        Self::spawn(netns, netns.wiretable().args(arguments), sockets)
+    /// Starts a command, and waits until it captures from so many interfaces.
+    fn start(netns: &Netns, arguments: &[&str], interfaces: usize) -> Self {
+        Self::spawn(netns, netns.wiretable().args(arguments), interfaces)
     }
 
-    fn spawn(netns: &Netns, command: &mut Command, sockets: usize) -> Self {
+    fn spawn(netns: &Netns, command: &mut Command, interfaces: usize) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Guarded(command.spawn().expect("wiretable starts"));
         let stdout = Stream::of(child.0.stdout.take().unwrap());
@@ -90,7 +90,7 @@ impl Running {
         wait_until("the capture begins", || {
             let ended = running.child.0.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", running.stderr.text());
-            capturing(netns) == sockets
+            capturing(netns) == interfaces
         });
         running
     }
@@ -121,8 +121,22 @@ impl Running {
     }
 }
 
-/// Packet sockets of the namespace that packets reach.
+/// Both ways to capture, as arguments.
+const WAYS: [[&str; 2]; 2] = [["--capture", "socket"], ["--capture", "xdp"]];
+
+/// Captures of the namespace: packet sockets that packets reach, and programs in drivers.
 fn capturing(netns: &Netns) -> usize {
+    sockets(netns) + programs(netns)
+}
+
+/// Interfaces with a program in the driver.
+fn programs(netns: &Netns) -> usize {
+    let shown = netns.command("ip").args(["-details", "link", "show"]).output().unwrap();
+    String::from_utf8_lossy(&shown.stdout).matches("prog/xdp").count()
+}
+
+/// Packet sockets of the namespace that packets reach.
+fn sockets(netns: &Netns) -> usize {
     let table = netns.inside(|| std::fs::read_to_string("/proc/thread-self/net/packet"));
     // Columns: sk, references, type, protocol, interface, running …
     let is_capture = |line: &&str| {
@@ -200,16 +214,19 @@ fn rows_of_the_wire_are_those_of_the_file() {
     for name in ["http.pcap", "dns.pcap", "vlan.pcap", "icmp.pcap", "vxlan.pcap", "fragments.pcap"]
     {
         let frames = frames(name);
-        for backend in ["auto", "interpreter"] {
+        let ways =
+            WAYS.iter().flat_map(|way| ["auto", "interpreter"].map(|backend| (way, backend)));
+        for (way, backend) in ways {
             let count = frames.len().to_string();
             let arguments = ["query", TIMELESS, "-i", "default=near", "--packets", &count];
             let more = ["--format", "ndjson", "--ledger", "--backend", backend];
-            let running = Running::start(&netns, &[&arguments[..], &more].concat(), 1);
+            let running = Running::start(&netns, &[&arguments[..], &more, way].concat(), 1);
             send(&netns, "far", &frames);
             let live = running.end().expect_status(0);
             let file = capture_argument(name);
             let file = run([&["query", TIMELESS, "-r", &file][..], &more].concat());
-            assert_eq!(sorted(&live.stdout), sorted(&file.expect_status(0).stdout), "{name}");
+            let rows = file.expect_status(0).stdout;
+            assert_eq!(sorted(&live.stdout), sorted(&rows), "{name} {way:?}");
             let count = frames.len() as u64;
             let expected =
                 [("seen", count), ("records", count), ("kernel dropped", 0), ("unread", 0)];
@@ -226,11 +243,19 @@ fn windows_hold_the_packets_of_their_time() {
     let netns = Netns::new();
     let text = "DEFINE { query_name each; } SELECT timestamp AS t, time AS s, len FROM packet; \
                 DEFINE { query_name windows; } SELECT tb, count(*) AS n, sum(len) AS bytes FROM packet GROUP BY time/1 AS tb";
-    let running = Running::start(&netns, &["query", text, "-i", "near", "--format", "ndjson"], 1);
     let frames = frames("http.pcap");
+    for way in WAYS {
+        windows(&netns, &frames, text, way);
+    }
+}
+
+/// Windows of one way to capture.
+fn windows(netns: &Netns, frames: &[Vec<u8>], text: &str, way: [&str; 2]) {
+    let arguments = ["query", text, "-i", "near", "--format", "ndjson"];
+    let running = Running::start(netns, &[&arguments[..], &way].concat(), 1);
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(2500) {
-        send(&netns, "far", &frames);
+        send(netns, "far", frames);
         std::thread::sleep(Duration::from_millis(100));
     }
     // What is silent now closes by the clock, without an end of the run.
@@ -275,15 +300,17 @@ fn a_merge_with_a_silent_link_goes_on() {
                 DEFINE { query_name b; } SELECT timestamp AS t, len FROM quiet.packet; \
                 DEFINE { query_name both; } MERGE a.t : b.t FROM a, b";
     let arguments = ["query", text, "-i", "near", "-i", "quiet", "--format", "csv", "--ledger"];
-    let running = Running::start(&netns, &arguments, 2);
     let frames = frames("http.pcap");
-    send(&netns, "far", &frames);
-    wait_until("rows of the busy link", || {
-        running.stdout.text().lines().count() == 1 + frames.len()
-    });
-    let ended = running.interrupt();
-    expect_booked(&ended.stderr, "live", "quiet", &[("seen", 0)]);
-    expect_booked(&ended.stderr, "live", "near", &[("seen", frames.len() as u64)]);
+    for way in WAYS {
+        let running = Running::start(&netns, &[&arguments[..], &way].concat(), 2);
+        send(&netns, "far", &frames);
+        wait_until("rows of the busy link", || {
+            running.stdout.text().lines().count() == 1 + frames.len()
+        });
+        let ended = running.interrupt();
+        expect_booked(&ended.stderr, "live", "quiet", &[("seen", 0)]);
+        expect_booked(&ended.stderr, "live", "near", &[("seen", frames.len() as u64)]);
+    }
 }
 
 #[test]
@@ -295,8 +322,8 @@ fn an_interrupt_closes_windows_and_prints_the_books() {
     let text = "DEFINE { query_name each; } SELECT len FROM packet; \
                 DEFINE { query_name days; } SELECT tb, count(*) AS n FROM packet GROUP BY time/86400 AS tb";
     let arguments = ["query", text, "-i", "near", "--format", "ndjson", "--ledger"];
-    for number in [2, 15] {
-        let running = Running::start(&netns, &arguments, 1);
+    for (number, way) in [2, 15].into_iter().zip(WAYS) {
+        let running = Running::start(&netns, &[&arguments[..], &way].concat(), 1);
         let frames = frames("dns.pcap");
         send(&netns, "far", &frames);
         wait_until("the packets come", || running.stdout.text().lines().count() >= frames.len());
@@ -352,11 +379,18 @@ fn an_interface_that_comes_back_is_picked_up_again() {
         return;
     }
     let netns = Netns::new();
-    let text = "SELECT len FROM packet";
-    let running = Running::start(&netns, &["query", text, "-i", "near", "--ledger"], 1);
     let frames = frames("dns.pcap");
+    for way in WAYS {
+        comes_back(&netns, &frames, way);
+    }
+}
+
+/// An interface that goes down, and one that is made anew, under one way to capture.
+fn comes_back(netns: &Netns, frames: &[Vec<u8>], way: [&str; 2]) {
+    let arguments = ["query", "SELECT len FROM packet", "-i", "near", "--ledger"];
+    let running = Running::start(netns, &[&arguments[..], &way].concat(), 1);
     let rows = |running: &Running| running.stdout.text().lines().count().saturating_sub(1);
-    send(&netns, "far", &frames);
+    send(netns, "far", frames);
     wait_until("the first rows", || rows(&running) == frames.len());
     let returns = |running: &Running| running.stderr.text().matches("near is back").count();
     // Down and up: the same socket goes on.
@@ -364,14 +398,14 @@ fn an_interface_that_comes_back_is_picked_up_again() {
     wait_until("the loss is noticed", || running.stderr.text().contains("is down"));
     netns.ip(&["link", "set", "near", "up"]);
     wait_until("the return is noticed", || returns(&running) == 1);
-    send(&netns, "far", &frames);
+    send(netns, "far", frames);
     wait_until("more rows", || rows(&running) == 2 * frames.len());
     // Deleted and made again: another interface of the same name.
     netns.ip(&["link", "del", "near"]);
     wait_until("the loss is noticed", || running.stderr.text().contains("is gone"));
     netns.add_pair();
     wait_until("the return is noticed", || returns(&running) == 2);
-    send(&netns, "far", &frames);
+    send(netns, "far", frames);
     wait_until("the last rows", || rows(&running) == 3 * frames.len());
     let ended = running.interrupt();
     let expected = [("seen", 3 * frames.len() as u64), ("gaps", 2)];
@@ -385,16 +419,19 @@ fn a_killed_capture_leaves_nothing() {
         return;
     }
     let netns = Netns::new();
-    let running = Running::start(&netns, &["query", "SELECT len FROM packet", "-i", "near"], 1);
     let promiscuous = || {
         let shown = netns.command("ip").args(["-d", "link", "show", "near"]).output().unwrap();
         let text = String::from_utf8_lossy(&shown.stdout).into_owned();
         !text.contains("promiscuity 0")
     };
-    assert!(promiscuous());
-    running.signal(9);
-    assert_eq!(running.end().status, 128 + 9);
-    wait_until("the socket is gone", || capturing(&netns) == 0 && !promiscuous());
+    for way in WAYS {
+        let arguments = ["query", "SELECT len FROM packet", "-i", "near"];
+        let running = Running::start(&netns, &[&arguments[..], &way].concat(), 1);
+        wait_until("others' packets are received too", promiscuous);
+        running.signal(9);
+        assert_eq!(running.end().status, 128 + 9);
+        wait_until("the capture is gone", || capturing(&netns) == 0 && !promiscuous());
+    }
 }
 
 #[test]
@@ -402,23 +439,120 @@ fn a_capture_keeps_no_other_privilege() {
     if !may_make() {
         return;
     }
+    const NET_ADMIN: u64 = 1 << 12;
     const NET_RAW: u64 = 1 << 13;
+    const PERFMON: u64 = 1 << 38;
+    const BPF: u64 = 1 << 39;
     let netns = Netns::new();
-    let running = Running::start(&netns, &["query", "SELECT len FROM packet", "-i", "near"], 1);
-    let tasks = format!("/proc/{}/task", running.child.0.id());
-    wait_until("all threads run", || std::fs::read_dir(&tasks).unwrap().count() >= 3);
-    for task in std::fs::read_dir(&tasks).unwrap() {
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-        for line in status
-            .lines()
-            .filter(|line| ["CapInh", "CapPrm", "CapEff"].iter().any(|kind| line.starts_with(kind)))
-        {
-            let mask = line.split_whitespace().nth(1).unwrap();
-            let mask = u64::from_str_radix(mask, 16).unwrap();
-            assert_eq!(mask & !NET_RAW, 0, "{status}");
+    for (way, kept) in WAYS.into_iter().zip([NET_RAW, NET_RAW | NET_ADMIN | PERFMON | BPF]) {
+        let arguments = ["query", "SELECT len FROM packet", "-i", "near"];
+        let running = Running::start(&netns, &[&arguments[..], &way].concat(), 1);
+        let tasks = format!("/proc/{}/task", running.child.0.id());
+        wait_until("all threads run", || std::fs::read_dir(&tasks).unwrap().count() >= 4);
+        for task in std::fs::read_dir(&tasks).unwrap() {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let kinds = ["CapInh", "CapPrm", "CapEff"];
+            let of_kinds = |line: &&str| kinds.iter().any(|kind| line.starts_with(kind));
+            for line in status.lines().filter(of_kinds) {
+                let mask = line.split_whitespace().nth(1).unwrap();
+                let mask = u64::from_str_radix(mask, 16).unwrap();
+                assert_eq!(mask & !kept, 0, "{way:?}: {status}");
+            }
+        }
+        running.interrupt();
+    }
+}
+
+#[test]
+fn drivers_say_why_they_take_no_program() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let refused = |arguments: &[&str]| {
+        let mut command = netns.wiretable();
+        command.arg("query").args(arguments).args(["--capture", "xdp"]);
+        outcome(command.output().unwrap()).expect_status(2).expect_no_output()
+    };
+    let text = "SELECT len FROM packet";
+    refused(&[text, "-i", "any"]).expect_said("no driver").expect_said("--capture socket");
+    refused(&[text, "-i", "naer"]).expect_said("there is no interface `naer`");
+    let halves = "SELECT timestamp, len * 0.5 FROM packet";
+    refused(&[halves, "-i", "near"]).expect_said("no query of `near` has code for the driver");
+    let mut weak = netns.command("setpriv");
+    weak.args(["--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"]);
+    weak.arg(wt_tests::program::binary()).args(["query", text, "-i", "near", "--capture", "xdp"]);
+    outcome(weak.output().unwrap()).expect_status(2).expect_said("CAP_BPF");
+    // The place is taken: refused when it has to be there, a socket when it may be elsewhere.
+    let arguments = ["query", text, "-i", "near", "--capture", "xdp"];
+    let running = Running::start(&netns, &arguments, 1);
+    refused(&[text, "-i", "near"]).expect_said("another XDP program is attached to `near`");
+    let elsewhere = ["query", text, "-i", "near", "--capture", "auto"];
+    let second = Running::start(&netns, &elsewhere, 2);
+    assert!(second.stderr.text().contains("captured by a socket"), "{}", second.stderr.text());
+    second.interrupt();
+    running.interrupt();
+    assert_eq!(capturing(&netns), 0);
+}
+
+#[test]
+fn the_driver_keeps_what_the_host_does_not_want() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "DEFINE { query_name gets; } SELECT count(*) AS n FROM tcp \
+                    WHERE destPort = 80 AND str_regex_match[data, '^(GET|POST) ']; \
+                DEFINE { query_name ports; } SELECT destPort, count(*) AS n FROM tcp GROUP BY destPort";
+    let frames = frames("http.pcap");
+    let count = frames.len().to_string();
+    let arguments = ["query", text, "-i", "default=near", "--packets", &count, "--ledger"];
+    let format = ["--format", "ndjson", "--capture", "xdp"];
+    for fate in ["pass", "drop"] {
+        let more = ["--disposition", fate];
+        let running = Running::start(&netns, &[&arguments[..], &format, &more].concat(), 1);
+        send(&netns, "far", &frames);
+        let live = running.end().expect_status(0);
+        let file = capture_argument("http.pcap");
+        let file = run(["query", text, "-r", &file, "--format", "ndjson", "--ledger"]);
+        let file = file.expect_status(0);
+        assert_eq!(sorted(&live.stdout), sorted(&file.stdout));
+        // The host has seen the packets to port 80 only, and the books are those of a file all the same.
+        for query in ["_fta_gets @ default", "_fta_ports @ default"] {
+            let mut of_file = booked(&file.stderr, "queries", query);
+            of_file.retain(|(name, _)| ["offered", "matched", "filtered"].contains(&name.as_str()));
+            let of_file: Vec<_> = of_file.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+            expect_booked(&live.stderr, "queries", query, &of_file);
         }
     }
-    running.interrupt();
+}
+
+#[test]
+fn a_flood_that_the_ring_cannot_hold_is_counted() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    // Whole packets go to the host, through a ring that holds few.
+    let text = "DEFINE { query_name found; } SELECT timestamp, len FROM tcp WHERE str_regex_match[data, 'wiretable']; \
+                DEFINE { query_name all; } SELECT timestamp, len FROM packet";
+    let arguments = ["query", text, "-i", "near", "--capture", "xdp", "--ring", "512KiB"];
+    let more = ["--ledger", "--format", "ndjson"];
+    let running = Running::start(&netns, &[&arguments[..], &more].concat(), 1);
+    let frames = frames("http.pcap");
+    let rounds = 1000;
+    let sender = netns.sender("far").unwrap();
+    for frame in (0..rounds).flat_map(|_| &frames) {
+        sender.send(frame).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let ended = running.interrupt();
+    let seen = booked(&ended.stderr, "live", "near").iter().find(|(n, _)| n == "seen").unwrap().1;
+    assert!(seen > 0 && seen <= (rounds * frames.len()) as u64, "{}", ended.stderr);
+    let books = booked(&ended.stderr, "shed", "all @ near");
+    let number = |name: &str| books.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!(number("lost") + number("sent"), seen, "{}", ended.stderr);
+    assert!(ended.stderr.contains("were lost in the driver"), "{}", ended.stderr);
 }
 
 #[test]
@@ -468,6 +602,7 @@ fn a_batch_file_names_its_devices() {
     let count = frames.len().to_string();
     let config = config.display().to_string();
     let running = Running::start(&netns, &["run", &config, "--packets", &count], 1);
+    assert_eq!(programs(&netns), 1, "a batch captures in the driver where it can");
     send(&netns, "far", &frames);
     running.end().expect_status(0).expect_quiet();
     let file = run([

@@ -8,7 +8,10 @@
 //! `packet_socket`, which captures from interfaces for LFTAs on the host.
 
 pub mod asm;
+mod clock;
 pub mod codegen;
+mod decode;
+pub mod live;
 pub mod loader;
 pub mod object;
 pub mod packet_socket;

@@ -1,25 +1,23 @@
 //! Captured packets through a program in the kernel, one by one, as a backend of the engine: what runs next to the driver is compared with
 //! the reference on the same packets.
 //!
-//! Queries that have no code there run on the reference interpreter beside it, as they run on the host beside an attached program. The groups
-//! of a window leave when it has closed, or before when another took their slot; the operator above completes them.
+//! Queries that have no code there run on the reference interpreter beside it, over the packets that the program sends them, as they run on the
+//! host beside an attached program. The groups of a window leave when it has closed, or before when another took their slot; the operator above completes them.
 
 use wt_catalog::{Value, layout};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
     EngineError, LftaBackend, LftaSetup, Memory, Message, PacketBatch, ReferenceLfta, Tuple,
 };
-use wt_plan::ir::{AggKind, LftaProgram};
-use wt_wire::Direction;
+use wt_wire::{Direction, RecordRef};
 
 use crate::codegen::spec::{
-    ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, QueryLayout, RECORD_HEAD_WORDS, WindowLayout,
-    control_words, packet_counters, query_counters,
+    ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
 };
-use crate::codegen::{
-    self, Clock, CodegenError, Disposition, HostQuery, Options, record, value_words,
-};
+use crate::codegen::{self, Clock, CodegenError, Disposition, HostQuery, Options, value_words};
+use crate::decode::{self, Record, total};
 use crate::loader::{Entry, LoadError, Loaded, MapAccess, OnOneCpu, TRIED_BYTES};
+use crate::packet_socket::snap_bytes;
 
 /// Why there is no backend.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +61,6 @@ pub enum TriedError {
 /// A query of the program in the kernel.
 struct Query {
     layout: QueryLayout,
-    /// Its number in the records of the program.
-    number: u32,
     /// By window: the bound last sent.
     sent: Vec<Option<u64>>,
     /// Tuples or partial groups sent on.
@@ -86,6 +82,10 @@ pub struct TriedLfta {
     /// Sees no packets: says what follows from bounds of times.
     bounds: ReferenceLfta,
     all: usize,
+    /// Packets that the host's queries have been given.
+    given: u64,
+    /// Room for the words of a record.
+    words: Vec<u64>,
     _cpu: OnOneCpu,
 }
 
@@ -98,44 +98,28 @@ impl TriedLfta {
         let LftaSetup { program, params, fixed_hash, .. } = *setup;
         let is_fixed = |query: usize| fixed_hash.get(query).copied().unwrap_or(false);
         // Partial groups that are seen depend on which slots they have.
-        let mut candidates = program.clone();
-        let mut numbers: Vec<u32> = (0..program.queries.len() as u32).collect();
-        numbers.retain(|query| !is_fixed(*query as usize));
-        candidates.queries =
-            numbers.iter().map(|query| program.queries[*query as usize].clone()).collect();
-        let options =
-            Options { clock: Clock::Given, disposition: Disposition::Drop, ..Options::default() };
-        let made = codegen::compile(&candidates, params, &options)?;
+        let all = program.queries.len() as u32;
+        let kept: Vec<u32> = (0..all).filter(|query| is_fixed(*query as usize)).collect();
+        let options = Options {
+            clock: Clock::Given,
+            disposition: Disposition::Drop,
+            feed_bytes: Some(snap_bytes(program)),
+            ..Options::default()
+        };
+        let made = codegen::compile_except(program, &kept, params, &options)?;
         let Some(mut spec) = made.spec else { return Ok(None) };
         let cpu = OnOneCpu::pin().map_err(TriedError::Affinity)?;
         let loaded = Loaded::load(&spec)?;
         let mut queries = Vec::with_capacity(spec.layout.queries.len());
-        for mut layout in spec.layout.queries.drain(..) {
-            let number = layout.query;
-            layout.query = numbers[number as usize];
+        for layout in spec.layout.queries.drain(..) {
             let windows = match &layout.action {
                 ActionLayout::Select => 0,
                 ActionLayout::Groups(groups) => groups.windows.len(),
             };
-            queries.push(Query {
-                layout,
-                number,
-                sent: vec![None; windows],
-                output: 0,
-                ejected: 0,
-            });
+            queries.push(Query { layout, sent: vec![None; windows], output: 0, ejected: 0 });
         }
-        let reasons = made
-            .host
-            .into_iter()
-            .map(|host| HostQuery { query: numbers[host.query as usize], ..host });
-        let in_kernel = |query: &u32| queries.iter().any(|q: &Query| q.layout.query == *query);
-        let all = program.queries.len();
-        let host_queries: Vec<u32> = (0..all as u32).filter(|query| !in_kernel(query)).collect();
-        let on_host = LftaProgram {
-            queries: host_queries.iter().map(|q| program.queries[*q as usize].clone()).collect(),
-            ..program.clone()
-        };
+        let host_queries = std::mem::take(&mut spec.layout.host);
+        let on_host = program.of_queries(&host_queries);
         let fixed: Vec<bool> = host_queries.iter().map(|q| is_fixed(*q as usize)).collect();
         let mut control = vec![0; spec.layout.control_words as usize];
         for (value, at) in params.iter().zip(&spec.layout.params) {
@@ -151,9 +135,11 @@ impl TriedLfta {
             queries,
             host: ReferenceLfta::new(&on_host, params, &fixed, memory)?,
             host_queries,
-            reasons: reasons.collect(),
+            reasons: made.host,
             bounds: ReferenceLfta::new(program, params, fixed_hash, memory)?,
-            all,
+            all: program.queries.len(),
+            given: 0,
+            words: Vec::new(),
             _cpu: cpu,
         }))
     }
@@ -173,72 +159,119 @@ impl TriedLfta {
         &mut self,
         batch: &PacketBatch<'_>,
         first: u64,
+        memory: &mut Memory,
         sent: &mut Vec<(u64, u32, Message)>,
-    ) -> Result<(), TriedError> {
+    ) -> Result<(), EngineError> {
         for (record, ordinal) in batch.records.iter().zip(first..) {
-            let data = &batch.data[record.at as usize..][..record.caplen as usize];
-            if batch.link_type != 1 || !TRIED_BYTES.contains(&data.len()) {
-                return Err(TriedError::Packet { bytes: data.len(), link_type: batch.link_type });
-            }
-            let direction = match record.direction {
-                Direction::Unknown => 0,
-                Direction::Inbound => 1,
-                Direction::Outbound => 2,
-            };
-            let given = [
-                (control_words::TIMESTAMP_NS, record.timestamp_ns),
-                (control_words::LEN, u64::from(record.len)),
-                (control_words::IFINDEX, u64::from(batch.ifindex)),
-                (control_words::DIRECTION, direction),
-                (control_words::ORDINAL, ordinal),
-            ];
-            for (word, value) in given {
-                self.control[word as usize] = value;
-            }
-            self.loaded.set_control(&self.control)?;
-            let tried = self.loaded.try_packet(data, 1).map_err(|e| TriedError::Run(e.into()))?;
-            if tried.action != Disposition::Drop.action() {
-                let what = format!("it returns {}", tried.action);
-                return Err(TriedError::Run(what.into()));
-            }
+            self.packet(batch, record, ordinal).map_err(|e| self.failed(e))?;
+            self.records(batch, memory, sent)?;
         }
-        let frames = self.loaded.frames()?;
-        self.records(&frames, sent);
         Ok(())
     }
 
-    /// Takes the records of the ring. A group that left for one of a later window was closed rather than ejected.
-    fn records(&mut self, frames: &[Vec<u64>], sent: &mut Vec<(u64, u32, Message)>) {
-        let queries = &mut self.queries;
-        self.loaded.drain_ring(|bytes| {
-            let words: Vec<u64> = bytes.chunks_exact(8).map(word).collect();
-            let head = words[0];
-            let index = queries.iter().position(|q| u64::from(q.number) == head & 0xffff_ffff);
-            let Some(query) = index.map(|index| &mut queries[index]) else { return };
-            let body = &words[RECORD_HEAD_WORDS as usize..];
-            let (number, tuple) = match (&query.layout.action, (head >> 32) as u32) {
-                (ActionLayout::Groups(groups), record::GROUP) => {
-                    let bounds: Vec<Option<u64>> =
-                        groups.windows.iter().map(|window| latest(window, frames)).collect();
-                    query.ejected += u64::from(!is_behind(&query.layout, groups, body, &bounds));
-                    (query.layout.query, group(&query.layout, groups, body))
+    /// Runs a packet.
+    fn packet(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        record: &RecordRef,
+        ordinal: u64,
+    ) -> Result<(), TriedError> {
+        let data = &batch.data[record.at as usize..][..record.caplen as usize];
+        if batch.link_type != 1 || !TRIED_BYTES.contains(&data.len()) {
+            return Err(TriedError::Packet { bytes: data.len(), link_type: batch.link_type });
+        }
+        let direction = match record.direction {
+            Direction::Unknown => 0,
+            Direction::Inbound => 1,
+            Direction::Outbound => 2,
+        };
+        let given = [
+            (control_words::TIMESTAMP_NS, record.timestamp_ns),
+            (control_words::LEN, u64::from(record.len)),
+            (control_words::IFINDEX, u64::from(batch.ifindex)),
+            (control_words::DIRECTION, direction),
+            (control_words::ORDINAL, ordinal),
+        ];
+        for (word, value) in given {
+            self.control[word as usize] = value;
+        }
+        self.loaded.set_control(&self.control)?;
+        let tried = self.loaded.try_packet(data, 1).map_err(|e| TriedError::Run(e.into()))?;
+        if tried.action != Disposition::Drop.action() {
+            let what = format!("it returns {}", tried.action);
+            return Err(TriedError::Run(what.into()));
+        }
+        Ok(())
+    }
+
+    /// Takes the records that a packet has left in the ring. A group that left for one of a later window was closed rather than ejected.
+    fn records(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        memory: &mut Memory,
+        sent: &mut Vec<(u64, u32, Message)>,
+    ) -> Result<(), EngineError> {
+        let Self { loaded, queries, host, host_queries, words, given, .. } = self;
+        let mut frames = None;
+        let mut done = Ok(());
+        let mut groups_left = Vec::new();
+        loaded.drain_ring(|bytes| match decode::read(bytes, words) {
+            Some(Record::Packet(packet)) => {
+                *given += 1;
+                let record = packet.at(0, batch.records[0].direction);
+                let one = PacketBatch {
+                    records: std::slice::from_ref(&record),
+                    data: packet.data,
+                    ..*batch
+                };
+                let at = packet.ordinal;
+                let mut keep = |query: u32, message| {
+                    sent.push((at, host_queries[query as usize], message));
+                };
+                let run = host.batch(&one, at, memory, &mut keep);
+                if done.is_ok() {
+                    done = run;
                 }
-                _ => {
-                    let row = &body[1..];
-                    let values = query.layout.columns.iter().map(|c| c.value(row, &[]));
-                    let values = values.collect();
-                    (query.layout.query, Tuple { ordinal: body[0], values })
-                }
-            };
-            query.output += 1;
-            sent.push((tuple.ordinal, number, Message::Tuple(tuple)));
+            }
+            Some(Record::Tuple { query, words }) => {
+                let Some(query) = queries.iter_mut().find(|q| q.layout.query == query) else {
+                    return;
+                };
+                let tuple = decode::tuple(&query.layout, words);
+                query.output += 1;
+                sent.push((tuple.ordinal, query.layout.query, Message::Tuple(tuple)));
+            }
+            Some(Record::Group { query, words }) => groups_left.push((query, words.to_vec())),
+            None => {}
         });
+        done?;
+        for (query, words) in groups_left {
+            let Some(index) = self.queries.iter().position(|q| q.layout.query == query) else {
+                continue;
+            };
+            if frames.is_none() {
+                frames = Some(self.loaded.frames().map_err(|e| self.failed(e.into()))?);
+            }
+            let query = &mut self.queries[index];
+            let (ActionLayout::Groups(groups), Some(frames)) = (&query.layout.action, &frames)
+            else {
+                continue;
+            };
+            let bounds = groups.windows.iter().map(|window| decode::latest(window, frames));
+            let bounds: Vec<Option<u64>> = bounds.collect();
+            let is_closed = decode::is_behind(&query.layout, groups, &words, &bounds);
+            query.ejected += u64::from(!is_closed);
+            query.output += 1;
+            let tuple = decode::group(&query.layout, groups, &words);
+            sent.push((tuple.ordinal, query.layout.query, Message::Tuple(tuple)));
+        }
+        Ok(())
     }
 
     /// By window of a query: the bound, where one is known.
     fn frontier(&self, query: &Query, frames: &[Vec<u64>]) -> Vec<Option<u64>> {
         let ActionLayout::Groups(groups) = &query.layout.action else { return Vec::new() };
-        groups.windows.iter().map(|window| latest(window, frames)).collect()
+        groups.windows.iter().map(|window| decode::latest(window, frames)).collect()
     }
 
     /// Takes groups of a query out of its table: those of windows behind `bounds`, or all when there are none.
@@ -250,10 +283,11 @@ impl TriedLfta {
         let query = &self.queries[index];
         let ActionLayout::Groups(groups) = &query.layout.action else { return Ok(Vec::new()) };
         let is_closed = |entry: &Entry| {
-            bounds.is_none_or(|bounds| is_behind(&query.layout, groups, &entry.words, bounds))
+            bounds
+                .is_none_or(|bounds| decode::is_behind(&query.layout, groups, &entry.words, bounds))
         };
         let entries = self.loaded.take_groups(index, 0, is_closed)?;
-        let tuple = |Entry { words }: &Entry| group(&query.layout, groups, words);
+        let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
         let mut tuples: Vec<Tuple> = entries.iter().map(tuple).collect();
         tuples.sort_by_key(|tuple| tuple.ordinal);
         let number = query.layout.query;
@@ -300,7 +334,7 @@ impl TriedLfta {
             let bound = bounds.iter().find(|(key, _)| *key == window.key);
             let Some(bound) = bound.and_then(|(_, value)| value.as_u64()) else { continue };
             for frame in &mut frames {
-                if later(window, bound, frame[window.bound as usize]) {
+                if decode::later(window, bound, frame[window.bound as usize]) {
                     frame[window.bound as usize] = bound;
                     frame[window.known as usize] = 1;
                 }
@@ -319,52 +353,6 @@ impl Query {
     }
 }
 
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// A partial group from the words of an entry.
-fn group(layout: &QueryLayout, groups: &GroupLayout, entry: &[u64]) -> Tuple {
-    let keys = &entry[ENTRY_HEAD_WORDS as usize..];
-    let keys = layout.columns.iter().map(|column| column.value(keys, &[]));
-    let states = groups.states.iter().filter_map(|state| {
-        let word = if state.kind == AggKind::Count { entry[0] } else { entry[state.word as usize] };
-        layout::word_value(word, state.ty)
-    });
-    Tuple { ordinal: entry[1], values: keys.chain(states).collect() }
-}
-
-/// Whether the window of an entry's group is behind bounds in any component.
-fn is_behind(
-    layout: &QueryLayout,
-    groups: &GroupLayout,
-    entry: &[u64],
-    bounds: &[Option<u64>],
-) -> bool {
-    let keys = &entry[ENTRY_HEAD_WORDS as usize..];
-    groups.windows.iter().zip(bounds).any(|(window, bound)| {
-        let key = layout.columns[window.key as usize].value(keys, &[]).as_u64();
-        key.zip(*bound).is_some_and(|(key, bound)| later(window, bound, key))
-    })
-}
-
-/// Whether a bound is beyond another in the direction of a window.
-fn later(window: &WindowLayout, a: u64, b: u64) -> bool {
-    let (a, b) = if window.decreasing { (b, a) } else { (a, b) };
-    if window.ty.is_signed() { a as i64 > b as i64 } else { a > b }
-}
-
-/// The latest bound of all CPUs.
-fn latest(window: &WindowLayout, frames: &[Vec<u64>]) -> Option<u64> {
-    let known = frames.iter().filter(|frame| frame[window.known as usize] != 0);
-    let bounds = known.map(|frame| frame[window.bound as usize]);
-    bounds.reduce(|a, b| if later(window, a, b) { a } else { b })
-}
-
-fn total(frames: &[Vec<u64>], word: u32) -> u64 {
-    frames.iter().map(|frame| frame[word as usize]).sum()
-}
-
 impl LftaBackend for TriedLfta {
     fn batch(
         &mut self,
@@ -374,14 +362,7 @@ impl LftaBackend for TriedLfta {
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<(), EngineError> {
         let mut sent: Vec<(u64, u32, Message)> = Vec::new();
-        self.packets(batch, ordinal, &mut sent).map_err(|e| self.failed(e))?;
-        for (i, record) in batch.records.iter().enumerate() {
-            let one = PacketBatch { records: std::slice::from_ref(record), ..*batch };
-            let at = ordinal + i as u64;
-            let numbers = &self.host_queries;
-            let mut keep = |query: u32, message| sent.push((at, numbers[query as usize], message));
-            self.host.batch(&one, at, memory, &mut keep)?;
-        }
+        self.packets(batch, ordinal, memory, &mut sent)?;
         sent.sort_by_key(|(ordinal, ..)| *ordinal);
         sent.into_iter().for_each(|(_, query, message)| out(query, message));
         self.close(out).map_err(|e| self.failed(e))
@@ -433,7 +414,11 @@ impl LftaBackend for TriedLfta {
 
     fn tuples(&self, query: u32) -> TupleCounters {
         if let Some(index) = self.host_queries.iter().position(|host| *host == query) {
-            return self.host.tuples(index as u32);
+            let mut counted = self.host.tuples(index as u32);
+            let kept_away = self.packets().packets - self.given;
+            counted.offered += kept_away;
+            counted.filtered += kept_away;
+            return counted;
         }
         debug_assert!((query as usize) < self.all);
         let Some(index) = self.queries.iter().position(|q| q.layout.query == query) else {
@@ -453,6 +438,7 @@ impl LftaBackend for TriedLfta {
             absent,
             failed,
             late,
+            lost: 0,
             merged: matched.saturating_sub(output + held),
             ejected: *ejected,
             output: *output,

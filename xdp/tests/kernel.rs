@@ -6,7 +6,7 @@ mod support;
 
 use support::program;
 use wt_xdp::codegen::spec::control_words;
-use wt_xdp::codegen::{Clock, Disposition, Options, compile};
+use wt_xdp::codegen::{Clock, Disposition, Options, compile, compile_except};
 use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded};
 
 /// A program in the kernel; nothing where the kernel does not let us.
@@ -58,6 +58,29 @@ fn the_verifier_takes_every_program() {
             let verified = loaded.verified_instructions().unwrap_or(0);
             eprintln!("{slots:6} instructions, {verified:7} verified: {text}");
             assert!(verified < 500_000, "{text}: {verified} instructions verified");
+        }
+    }
+}
+
+#[test]
+fn the_verifier_takes_programs_that_send_packets_to_the_host() {
+    for text in QUERIES {
+        let batch = format!(
+            "DEFINE {{ query_name a; }} {text}; DEFINE {{ query_name b; }} SELECT count(*) AS n FROM packet; \
+             DEFINE {{ query_name c; }} SELECT len FROM tcp WHERE destPort = 80 AND str_regex_match[data, 'x']"
+        );
+        let (program, params) = program(&batch);
+        for bytes in [100, 1514, 262_144] {
+            let options = Options { feed_bytes: Some(bytes), ..Options::default() };
+            let made = compile_except(&program, &[0], &params, &options);
+            let spec = made.unwrap_or_else(|e| panic!("{e}")).spec;
+            let spec = spec.unwrap_or_else(|| panic!("no program for {text}"));
+            assert_eq!(spec.layout.host.first(), Some(&0));
+            match Loaded::load(&spec) {
+                Ok(_) => {}
+                Err(LoadError::NoPrivilege) => return,
+                Err(error) => panic!("{text}: {error}"),
+            }
         }
     }
 }

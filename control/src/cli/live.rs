@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{parse_bytes, parse_count};
 
@@ -16,9 +16,36 @@ pub struct CaptureArgs {
     /// Memory in which the kernel keeps packets until they are read, per interface [default: 16MiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
     pub ring: Option<u64>,
+    /// Where packets are captured [default: socket for `query`, auto for `run`]
+    #[arg(long, value_enum, value_name = "WAY")]
+    pub capture: Option<CaptureWay>,
+    /// What becomes of packets that a program in the driver has seen [default: pass]
+    #[arg(long, value_enum, value_name = "FATE")]
+    pub disposition: Option<PacketFate>,
     /// How far packets may come behind the clock; windows of a silent interface close so much later [default: 200ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub skew: Option<Duration>,
+}
+
+/// Where packets of an interface are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CaptureWay {
+    /// In the driver, if it takes programs and a query has code there; else behind a socket
+    Auto,
+    /// In the driver: queries that have code run there; packets that this host sends are not seen
+    Xdp,
+    /// Behind a packet socket: all packets of the interface, received and sent
+    Socket,
+}
+
+/// What becomes of packets in the driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PacketFate {
+    /// They go on to the host: a tap beside normal use
+    #[default]
+    Pass,
+    /// They end there: a port that only mirrors traffic
+    Drop,
 }
 
 /// When a live run ends.

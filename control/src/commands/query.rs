@@ -6,7 +6,7 @@ use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
 use crate::capacity::admit_batch;
-use crate::cli::{AdmissionArgs, Format, QueryArgs};
+use crate::cli::{AdmissionArgs, CaptureWay, Format, QueryArgs};
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
 use crate::live::{self, LiveInterface, LiveSettings};
@@ -18,7 +18,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let text = NamedText::from_args(&args.text)?;
     let catalog = session::catalog(&args.text.protocols)?;
     let traces = session::parse_traces(&args.read);
-    let live = live::parse_interfaces(&args.interface, &args.capture)?;
+    let live = live::parse_interfaces(&args.interface, &args.capture, CaptureWay::Socket)?;
     let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
     interfaces.extend(live.iter().map(LiveInterface::interface_info));
     live::refuse_until_of_traces(&live, &args.until)?;

@@ -5,7 +5,7 @@ use wt_plan::physical::Output;
 
 use crate::batch::Batch;
 use crate::capacity::admit_batch;
-use crate::cli::{CaptureArgs, RunArgs};
+use crate::cli::{CaptureWay, RunArgs};
 use crate::commands::query::route;
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
@@ -18,10 +18,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let batch = Batch::load(&args.config)?;
     let catalog = session::catalog(&batch.protocols)?;
     let (traces, live) = match (args.read.is_empty(), args.interface.is_empty()) {
-        (true, true) => (batch.traces.clone(), batch.interfaces.clone()),
+        (true, true) => {
+            let mut live = batch.interfaces.clone();
+            live.iter_mut().for_each(|live| live.take(&args.capture));
+            (batch.traces.clone(), live)
+        }
         (false, _) => (session::parse_traces(&args.read), Vec::new()),
         (true, false) => {
-            (Vec::new(), live::parse_interfaces(&args.interface, &CaptureArgs::default())?)
+            let live = live::parse_interfaces(&args.interface, &args.capture, CaptureWay::Auto)?;
+            (Vec::new(), live)
         }
     };
     let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();

@@ -1,18 +1,18 @@
 //! Runs a plan over live interfaces: opening them, what is said on the way, the end.
 
+mod open;
 mod privileges;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use wt_engine::live::{self, Link, LiveInput, LiveOptions, Notice, SKEW_NS_DEFAULT};
+use wt_engine::live::{self, Link, LiveOptions, Notice, SKEW_NS_DEFAULT};
 use wt_engine::{Ledger, RunEnd};
-use wt_plan::physical::PhysicalPlan;
 use wt_plan::{Compiled, InterfaceInfo};
-use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource, RING_BYTES_DEFAULT};
+use wt_xdp::packet_socket::RING_BYTES_DEFAULT;
 
 use crate::blame;
-use crate::cli::{CaptureArgs, UntilArgs};
+use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish};
 use crate::failure::Failure;
 use crate::output::{Results, Route};
@@ -33,13 +33,17 @@ pub struct LiveInterface {
     pub skew: Duration,
     /// Size of the kernel's ring.
     pub ring_bytes: u64,
+    /// Where its packets are captured.
+    pub way: CaptureWay,
+    /// What becomes of them in the driver.
+    pub fate: PacketFate,
     /// Further interface properties.
     pub properties: Vec<(String, String)>,
 }
 
 impl LiveInterface {
     /// A device under a name, captured from as is usual.
-    pub fn new(interface: &str, device: &str) -> Self {
+    pub fn new(interface: &str, device: &str, way: CaptureWay) -> Self {
         Self {
             interface: interface.to_owned(),
             device: device.to_owned(),
@@ -47,8 +51,19 @@ impl LiveInterface {
             is_promiscuous: true,
             skew: Duration::from_nanos(SKEW_NS_DEFAULT),
             ring_bytes: RING_BYTES_DEFAULT as u64,
+            way,
+            fate: PacketFate::default(),
             properties: Vec::new(),
         }
+    }
+
+    /// Takes over what was said on the command line.
+    pub fn take(&mut self, capture: &CaptureArgs) {
+        self.is_promiscuous &= !capture.no_promiscuous;
+        self.skew = capture.skew.unwrap_or(self.skew);
+        self.ring_bytes = capture.ring.unwrap_or(self.ring_bytes);
+        self.way = capture.capture.unwrap_or(self.way);
+        self.fate = capture.disposition.unwrap_or(self.fate);
     }
 
     /// The interface as the planner sees it.
@@ -61,10 +76,11 @@ impl LiveInterface {
     }
 }
 
-/// Reads `-i` arguments: a device, or NAME=DEVICE.
+/// Reads `-i` arguments: a device, or NAME=DEVICE. `way` is that of a command's users who say nothing.
 pub fn parse_interfaces(
     arguments: &[String],
     capture: &CaptureArgs,
+    way: CaptureWay,
 ) -> Result<Vec<LiveInterface>, Failure> {
     let mut all: Vec<LiveInterface> = Vec::new();
     for argument in arguments {
@@ -82,13 +98,9 @@ pub fn parse_interfaces(
                 "interface `{interface}` is given twice; give each a name of its own: -i NAME=IF"
             )));
         }
-        let default = LiveInterface::new(interface, device);
-        all.push(LiveInterface {
-            is_promiscuous: !capture.no_promiscuous,
-            skew: capture.skew.unwrap_or(default.skew),
-            ring_bytes: capture.ring.unwrap_or(default.ring_bytes),
-            ..default
-        });
+        let mut live = LiveInterface::new(interface, device, way);
+        live.take(capture);
+        all.push(live);
     }
     Ok(all)
 }
@@ -128,9 +140,10 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
-    let inputs = open(plan, interfaces)?;
+    let inputs = open::all(plan, interfaces)?;
     let mut results = Results::open(plan.outputs.len(), routes)?;
-    privileges::keep_capture_only()?;
+    privileges::keep_capture_only(inputs.iter().any(|opened| opened.in_driver))?;
+    let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     for skipped in blame::skipped_lines(compiled) {
         eprintln!("wiretable: {skipped}");
@@ -154,35 +167,6 @@ pub fn execute(
         losses(&report.ledger).iter().for_each(|loss| eprintln!("wiretable: {loss}"));
     }
     finish(&report, &[], settings)
-}
-
-/// Opens the interfaces that the plan reads.
-fn open(plan: &PhysicalPlan, interfaces: &[LiveInterface]) -> Result<Vec<LiveInput>, Failure> {
-    let mut inputs = Vec::new();
-    for wanted in interfaces {
-        let Some(planned) = plan.interfaces.iter().find(|i| i.name == wanted.interface) else {
-            continue;
-        };
-        let options = Options {
-            snap_bytes: packet_socket::snap_bytes(&planned.program),
-            ring_bytes: usize::try_from(wanted.ring_bytes).unwrap_or(usize::MAX),
-            is_promiscuous: wanted.is_promiscuous,
-            skew_ns: wanted.skew_ns(),
-        };
-        let source = PacketSource::open(&wanted.device, options).map_err(refused)?;
-        inputs.push(LiveInput {
-            interface: wanted.interface.clone(),
-            source: Box::new(source),
-            cpu: wanted.cpu,
-            skew_ns: wanted.skew_ns(),
-        });
-    }
-    Ok(inputs)
-}
-
-fn refused(error: OpenError) -> Failure {
-    let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
-    Failure::Environment(format!("{error}{help}"))
 }
 
 fn refuse_missing_processors(
@@ -225,6 +209,12 @@ fn losses(ledger: &Ledger) -> Vec<String> {
             "{dropped} packets were dropped by the kernel, as its ring was full; a larger one helps against bursts: --ring 64MiB"
         ));
     }
+    let lost = ledger.lost();
+    if lost > 0 {
+        said.push(format!(
+            "{lost} tuples were lost in the driver, as its ring was full or packets were too long; --ledger shows of which query, --ring 64MiB helps against bursts"
+        ));
+    }
     let shed = ledger.shed();
     if shed > 0 {
         said.push(format!(
@@ -242,11 +232,11 @@ mod tests {
     fn interfaces_have_names_of_their_own() {
         let parse = |arguments: &[&str]| {
             let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
-            parse_interfaces(&arguments, &CaptureArgs::default())
+            parse_interfaces(&arguments, &CaptureArgs::default(), CaptureWay::Socket)
         };
         let all = parse(&["eth0", "up=veth-7"]).unwrap();
-        assert_eq!(all[0], LiveInterface::new("eth0", "eth0"));
-        assert_eq!(all[1], LiveInterface::new("up", "veth-7"));
+        assert_eq!(all[0], LiveInterface::new("eth0", "eth0", CaptureWay::Socket));
+        assert_eq!(all[1], LiveInterface::new("up", "veth-7", CaptureWay::Socket));
         for (arguments, expected) in [
             (["eth0", "eth0"], "given twice"),
             (["a", "a=b"], "given twice"),

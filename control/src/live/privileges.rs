@@ -4,14 +4,18 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::failure::Failure;
 
-/// Keeps the one capability that an interface which comes back is opened with, and lets go of all others, for good. Threads started
-/// later have no more than this one.
-pub fn keep_capture_only() -> Result<(), Failure> {
+/// Keeps the capabilities that an interface which comes back is opened with, and lets go of all others, for good. Threads started later have no
+/// more than these. Sockets need one, programs in drivers (`in_driver`) three more.
+pub fn keep_capture_only(in_driver: bool) -> Result<(), Failure> {
     let refused = |error: rustix::io::Errno| {
         Failure::Environment(format!("cannot let go of privileges: {error}"))
     };
     let have = rustix::thread::capabilities(None).map_err(refused)?;
-    let keep = CapabilitySet::NET_RAW;
+    let of_programs = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
+    let keep = match in_driver {
+        true => CapabilitySet::NET_RAW | of_programs,
+        false => CapabilitySet::NET_RAW,
+    };
     let sets = CapabilitySets {
         effective: have.effective & keep,
         permitted: have.permitted & keep,

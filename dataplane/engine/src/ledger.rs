@@ -4,7 +4,7 @@
 //! exclude each other: `malformed`, `too_deep`, … Of a live interface the kernel says what it saw: `seen = records + unread + kernel_dropped`.
 //!
 //! **Tuples.** A query is offered every packet of its interface:
-//! `offered = matched + filtered + absent + failed + late`, `matched = output + held + merged`, and
+//! `offered = matched + filtered + absent + failed + late + lost`, `matched = output + held + merged`, and
 //! `output = carried + shed`: what was sent has arrived at the operators or is counted as given up.
 //! Through every operator `input + expanded = output + held + late + merged + filtered + absent + failed + limited`, and what goes
 //! in is what the streams it reads put out.
@@ -48,6 +48,8 @@ pub struct TupleCounters {
     pub failed: u64,
     /// Behind the window by more than the tolerance.
     pub late: u64,
+    /// Given up in the driver for want of room on the way to the host.
+    pub lost: u64,
     /// Taken into a partial group that was there already.
     pub merged: u64,
     /// Partial groups that had to leave the table before their window closed; part of `output`.
@@ -192,6 +194,11 @@ impl Ledger {
     /// Tuples given up because the operators did not keep up.
     pub fn shed(&self) -> u64 {
         self.queries.iter().map(|query| query.shed).sum()
+    }
+
+    /// Tuples given up in the driver for want of room on the way to the host.
+    pub fn lost(&self) -> u64 {
+        self.queries.iter().map(|query| query.tuples.lost).sum()
     }
 
     /// Packets that the kernel gave up because the capture did not keep up.

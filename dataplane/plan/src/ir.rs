@@ -351,6 +351,15 @@ pub struct LftaProgram {
     pub queries: Vec<LftaQuery>,
 }
 
+impl LftaProgram {
+    /// The program of some of its queries, in this order.
+    #[must_use]
+    pub fn of_queries(&self, queries: &[u32]) -> Self {
+        let queries = queries.iter().map(|query| self.queries[*query as usize].clone()).collect();
+        Self { queries, ..self.clone() }
+    }
+}
+
 /// One LFTA.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LftaQuery {

@@ -230,8 +230,12 @@ pub enum Helper {
     RingbufReserve = 131,
     /// Hands reserved room to the reader.
     RingbufSubmit = 132,
+    /// Gives reserved room back.
+    RingbufDiscard = 133,
     /// Calls a function a bounded number of times.
     Loop = 181,
+    /// Copies bytes of the packet.
+    XdpLoadBytes = 189,
 }
 
 impl Helper {
@@ -242,7 +246,9 @@ impl Helper {
             Helper::KtimeGetNs => "bpf_ktime_get_ns",
             Helper::RingbufReserve => "bpf_ringbuf_reserve",
             Helper::RingbufSubmit => "bpf_ringbuf_submit",
+            Helper::RingbufDiscard => "bpf_ringbuf_discard",
             Helper::Loop => "bpf_loop",
+            Helper::XdpLoadBytes => "bpf_xdp_load_bytes",
         }
     }
 }

@@ -245,7 +245,7 @@ impl Emitter {
         self.ordinal = self.take(1)?;
         let at = 8 * packet_counters::PACKETS as i16;
         self.asm.load(Size::Dw, Reg::R1, FRAME, at);
-        if self.clock == super::Clock::Kernel {
+        if self.clock == super::Clock::Kernel && !wants_time {
             self.store_scratch(self.ordinal, Reg::R1);
         }
         self.asm.alu(AluOp::Add, Reg::R1, 1);
@@ -257,19 +257,24 @@ impl Emitter {
         let fits = self.asm.label();
         self.asm.mov(Reg::R0, END);
         self.asm.alu(AluOp::Sub, Reg::R0, DATA);
+        self.add_to_frame(FRAME, packet_counters::BYTES, Reg::R0, Reg::R1);
         self.asm.branch(Cond::Le, Reg::R0, LINEAR_BYTES_MAX, fits);
         self.add_to_frame(FRAME, packet_counters::OVERSIZE, 1, Reg::R0);
         self.asm.jump(out);
         self.asm.place(fits);
         if wants_time {
-            self.timestamp = self.take(1)?;
             match self.clock {
                 super::Clock::Kernel => {
+                    // Packets of all CPUs are in the order of their time.
+                    self.timestamp = self.ordinal;
                     self.asm.call(Helper::KtimeGetNs);
                     self.load_control(Reg::R1, control_words::CLOCK_OFFSET_NS);
                     self.asm.alu(AluOp::Add, Reg::R0, Reg::R1);
                 }
-                super::Clock::Given => self.load_control(Reg::R0, control_words::TIMESTAMP_NS),
+                super::Clock::Given => {
+                    self.timestamp = self.take(1)?;
+                    self.load_control(Reg::R0, control_words::TIMESTAMP_NS);
+                }
             }
             self.store_scratch(self.timestamp, Reg::R0);
         }

@@ -11,6 +11,7 @@
 mod arith;
 mod compare;
 mod emit;
+mod feed;
 mod group;
 mod load;
 mod paths;
@@ -81,6 +82,8 @@ pub struct Options {
     pub disposition: Disposition,
     /// Size of the ring buffer, bytes: a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Packets that queries on the host may want are sent to them, cut to so many bytes.
+    pub feed_bytes: Option<u32>,
 }
 
 impl Default for Options {
@@ -89,6 +92,7 @@ impl Default for Options {
             clock: Clock::default(),
             disposition: Disposition::default(),
             ring_bytes: RING_BYTES_DEFAULT,
+            feed_bytes: None,
         }
     }
 }
@@ -135,7 +139,21 @@ pub fn compile(
     params: &[Value],
     options: &Options,
 ) -> Result<Compiled, CodegenError> {
+    compile_except(program, &[], params, options)
+}
+
+/// The same, but some queries are kept on the host whether they have code or not.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_except(
+    program: &LftaProgram,
+    kept: &[u32],
+    params: &[Value],
+    options: &Options,
+) -> Result<Compiled, CodegenError> {
     let mut queries: Vec<usize> = (0..program.queries.len()).collect();
+    queries.retain(|query| !kept.contains(&(*query as u32)));
     let mut host = Vec::new();
     let mut to_host = |query: usize, reason: &str| {
         host.push(HostQuery { query: query as u32, reason: reason.to_owned() });
@@ -233,7 +251,12 @@ fn generate(
     let (out, ready) = (e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
-    let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op));
+    let host = host_queries(program, options, wanted);
+    // Records of several CPUs are put in order by their time.
+    let has_records = layouts.iter().any(|layout| layout.action == ActionLayout::Select);
+    let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op))
+        || !host.is_empty()
+        || options.clock == Clock::Kernel && has_records;
     e.prologue(wants_time, out)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
@@ -247,7 +270,8 @@ fn generate(
     }
     let real_time =
         |query: &LftaQuery| matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
-    let is_late = wanted.len() < 2 || wanted.iter().any(|i| real_time(&program.queries[*i]));
+    let mut served = wanted.iter().copied().chain(host.iter().map(|query| *query as usize));
+    let is_late = wanted.len() < 2 || served.any(|query| real_time(&program.queries[query]));
     let queries = Queries { program, paths: &paths, cells: &cells, row, prefilter_late: is_late };
     if let (Some(node), false) = (program.prefilter, is_late) {
         e.asm.comment("does any query want the packet?");
@@ -257,6 +281,9 @@ fn generate(
         let query = &program.queries[*index];
         shallow(exprs, query).map_err(|what| Failure::Query(*index, what))?;
         queries.query(&mut e, query, layout).map_err(|what| Failure::Query(*index, what))?;
+    }
+    if let (Some(bytes), false) = (options.feed_bytes, host.is_empty()) {
+        queries.feed(&mut e, &host, bytes, out)?;
     }
     e.asm.place(out);
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
@@ -284,8 +311,16 @@ fn generate(
             params: param_words,
             control_words: control,
             queries: layouts,
+            host,
         },
     })
+}
+
+/// The queries that packets are sent to the host for.
+fn host_queries(program: &LftaProgram, options: &Options, wanted: &[usize]) -> Vec<u32> {
+    let all = 0..program.queries.len();
+    let others = all.filter(|query| options.feed_bytes.is_some() && !wanted.contains(query));
+    others.map(|query| query as u32).collect()
 }
 
 /// Words of a parameter in the control map.

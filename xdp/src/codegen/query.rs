@@ -23,6 +23,8 @@ pub(crate) mod record {
     pub(crate) const TUPLE: u32 = 0;
     /// A partial group that had to leave its table.
     pub(crate) const GROUP: u32 = 1;
+    /// A packet for the queries of the host.
+    pub(crate) const PACKET: u32 = 2;
 }
 
 /// What the queries of a program have in common.
@@ -51,7 +53,7 @@ fn roots(query: &LftaQuery) -> Vec<NodeId> {
 }
 
 impl Queries<'_, '_> {
-    fn scope(&self, roots: &[NodeId], lacks: Lacks) -> Scope<'_> {
+    pub(super) fn scope(&self, roots: &[NodeId], lacks: Lacks) -> Scope<'_> {
         let counts = self.paths.counts.iter().copied().zip(self.cells.counts.iter().copied());
         let layers = self.cells.layers(self.paths);
         Scope::new(&self.program.exprs, layers, counts.collect(), roots, lacks)
@@ -149,7 +151,7 @@ impl Queries<'_, '_> {
     }
 
     /// Filters packets without the layers that the query requires.
-    fn requires(
+    pub(super) fn requires(
         &self,
         e: &mut Emitter,
         scope: &mut Scope<'_>,

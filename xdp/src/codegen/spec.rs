@@ -62,6 +62,8 @@ pub struct Layout {
     pub control_words: u32,
     /// The queries it runs.
     pub queries: Vec<QueryLayout>,
+    /// The others, when the packets that they may want are sent to the host: indices among the queries of the LFTA program.
+    pub host: Vec<u32>,
 }
 
 /// Words of the frame with counts of packets.
@@ -74,8 +76,14 @@ pub mod packet_counters {
     pub const TOO_DEEP: u32 = 2;
     /// More contiguous bytes than offsets reach: passed on unseen.
     pub const OVERSIZE: u32 = 3;
+    /// Bytes of all packets.
+    pub const BYTES: u32 = 4;
+    /// Packets sent to the host's queries.
+    pub const SENT: u32 = 5;
+    /// Packets that the host's queries may have wanted, for which there was no room in the ring.
+    pub const UNSENT: u32 = 6;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 7;
 }
 
 /// Words of the control map.
@@ -164,6 +172,10 @@ pub const ENTRY_HEAD_WORDS: u32 = 2;
 
 /// Words of a record before what it carries.
 pub const RECORD_HEAD_WORDS: u32 = 1;
+
+/// Words of a record with a packet before the packet's bytes: head; time stamp, ns; length on the wire and bytes that follow, 32 bits each;
+/// ordinal.
+pub const PACKET_HEAD_WORDS: u32 = RECORD_HEAD_WORDS + 3;
 
 /// An aggregate of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

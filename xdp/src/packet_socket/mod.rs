@@ -12,9 +12,11 @@ mod sys;
 
 pub use error::OpenError;
 pub use interfaces::names as interface_names;
+pub(crate) use interfaces::{index as interface_index, link as interface_link};
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use wt_catalog::Value;
@@ -47,6 +49,13 @@ pub struct Options {
     pub is_promiscuous: bool,
     /// How far the stamps of neighbours may be out of order, ns.
     pub skew_ns: u64,
+}
+
+/// A socket that receives nothing, and keeps an interface promiscuous as long as it is open.
+pub(crate) fn promiscuous(ifindex: u32) -> io::Result<OwnedFd> {
+    let fd = sys::socket(false)?;
+    sys::set_promiscuous(&fd, ifindex)?;
+    Ok(fd)
 }
 
 /// Bytes of a packet that a program can look at.

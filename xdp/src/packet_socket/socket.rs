@@ -78,7 +78,7 @@ impl Socket {
             ANY => LINKTYPE_LINUX_SLL2,
             _ => link_type(sys::hardware_of(&fd, name).map_err(fail("kind of the interface"))?),
         };
-        if name != ANY && !is_up(sys::flags_of(&fd, name).map_err(fail("flags"))?) {
+        if name != ANY && !interfaces::is_up(sys::flags_of(&fd, name).map_err(fail("flags"))?) {
             return Err(OpenError::Down { name: name.to_owned() });
         }
         if link_type == LINKTYPE_LINUX_SLL2 {
@@ -182,22 +182,8 @@ impl Socket {
 
     /// Whether the interface of this name is still the one of this socket, and up.
     pub(super) fn link(&self, name: &str) -> Link {
-        if name == ANY {
-            return Link::Up;
-        }
-        if sys::index_of(name) != Some(self.ifindex) {
-            return Link::Gone;
-        }
-        match sys::flags_of(&self.fd, name) {
-            Ok(flags) if is_up(flags) && flags & libc::IFF_RUNNING as u32 != 0 => Link::Up,
-            Ok(_) => Link::Down,
-            Err(_) => Link::Gone,
-        }
+        if name == ANY { Link::Up } else { interfaces::link(&self.fd, name, self.ifindex) }
     }
-}
-
-fn is_up(flags: u32) -> bool {
-    flags & libc::IFF_UP as u32 != 0
 }
 
 /// The LINKTYPE_ number of packets of an interface of this kind. Those of kinds that are not known come with a cooked header.

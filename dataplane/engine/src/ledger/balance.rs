@@ -107,14 +107,14 @@ fn arrived(query: &QueryLedger) -> Equation {
 
 fn tuples(counters: &TupleCounters, processed: u64) -> [Equation; 3] {
     let TupleCounters { offered, matched, filtered, absent, failed, late, .. } = *counters;
-    let TupleCounters { merged, output, held, .. } = *counters;
+    let TupleCounters { lost, merged, output, held, .. } = *counters;
     [
         Equation { left_text: "processed", left: processed, right_text: "offered", right: offered },
         Equation {
             left_text: "offered",
             left: offered,
-            right_text: "matched + filtered + absent + failed + late",
-            right: matched + filtered + absent + failed + late,
+            right_text: "matched + filtered + absent + failed + late + lost",
+            right: matched + filtered + absent + failed + late + lost,
         },
         Equation {
             left_text: "matched",
@@ -189,6 +189,8 @@ mod tests {
         let mut ledger = balanced();
         ledger.queries[0].tuples.late = 0;
         assert_eq!(ledger.check().unwrap_err().left_text, "offered");
+        ledger.queries[0].tuples.lost = 1;
+        assert_eq!(ledger.check(), Ok(()));
         let mut ledger = balanced();
         ledger.queries[0].tuples.merged -= 1;
         assert_eq!(ledger.check().unwrap_err().left_text, "matched");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wt_ring::{Entry, Receiver};
 
 use super::outbox::Outbox;
-use super::source::{Link, LiveSource, Polled};
+use super::source::{DriverCounters, Link, LiveSource, Polled};
 use super::stop::Stop;
 use super::{Notice, Token};
 use crate::error::EngineError;
@@ -14,6 +14,7 @@ use crate::ledger::{Gap, InterfaceLedger, LiveLedger, TupleCounters};
 use crate::lfta::{AheadCounters, LftaBackend};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
+use crate::tuple::Message;
 
 /// How long a thread waits for packets before it looks at the clock again.
 const TICK: Duration = Duration::from_millis(20);
@@ -27,7 +28,10 @@ const DRAIN_WAIT: Duration = Duration::from_millis(1);
 /// What a capture thread works with.
 pub(super) struct Capture<'a> {
     pub(super) source: Box<dyn LiveSource>,
+    /// Runs the queries that do not run in the driver.
     pub(super) backend: Box<dyn LftaBackend>,
+    /// By query of the backend: its number in the interface's program.
+    pub(super) on_host: Vec<u32>,
     pub(super) memory: Memory,
     pub(super) outbox: Outbox,
     /// Numbers of the bounds that operators ask for.
@@ -39,7 +43,6 @@ pub(super) struct Capture<'a> {
     pub(super) notice: &'a (dyn Fn(Notice) + Sync),
     pub(super) ledger: InterfaceLedger,
     pub(super) live: LiveLedger,
-    pub(super) queries: u32,
 }
 
 /// What a capture thread leaves.
@@ -78,8 +81,12 @@ impl Capture<'_> {
             self.stop.end();
         }
         done?;
-        let Self { backend, outbox, .. } = &mut self;
-        backend.finish(&mut |query, message| outbox.send(query, message));
+        let Self { source, backend, on_host, outbox, .. } = &mut self;
+        backend.finish(&mut |query, message| outbox.send(on_host[query as usize], message));
+        if let Some(driver) = source.driver() {
+            driver.take(&mut |query, message| outbox.send(query, message));
+            driver.queries().iter().for_each(|query| outbox.send(*query, Message::End));
+        }
         while !outbox.flush() || outbox.token(Token::Ended).is_err() {
             if outbox.is_abandoned() {
                 break;
@@ -93,6 +100,7 @@ impl Capture<'_> {
         let mut clock =
             Clock { reached_ns: 0, told: Instant::now(), link: Link::Up, gap_from_ns: None };
         let mut stopping = false;
+        let mut claimed = 0;
         loop {
             if !stopping && self.stop.is_due() {
                 stopping = true;
@@ -104,11 +112,13 @@ impl Capture<'_> {
                 Polled::Idle { as_of_ns } => clock.reached_ns = clock.reached_ns.max(as_of_ns),
                 Polled::Ended => {
                     self.link(&mut clock, Link::Up);
+                    self.take_driver(&mut claimed);
                     return Ok(());
                 }
             }
             let link = self.source.link();
             self.link(&mut clock, link);
+            self.take_driver(&mut claimed);
             if self.outbox.is_abandoned() {
                 return Ok(());
             }
@@ -123,10 +133,13 @@ impl Capture<'_> {
     /// Takes the packets that have come.
     fn poll(&mut self, clock: &mut Clock) -> Result<Polled, EngineError> {
         let timeout = self.stop.within(TICK);
-        let Self { source, backend, memory, outbox, stop, ordinals, ledger, live, .. } = self;
+        let Self { source, backend, on_host, memory, outbox, .. } = self;
+        let Self { stop, ordinals, ledger, live, .. } = self;
+        let is_driven = source.driver().is_some();
         source.poll(timeout, &mut |batch| {
             let count = batch.records.len() as u64;
-            let taken = stop.claim(count);
+            // What a program in the driver has seen is not undone.
+            let taken = if is_driven { count } else { stop.claim(count) };
             live.unread += count - taken;
             if taken == 0 {
                 return Ok(());
@@ -139,9 +152,19 @@ impl Capture<'_> {
             let ordinal = ordinals.fetch_add(taken, Ordering::Relaxed);
             let batch = PacketBatch { records, ..*batch };
             backend.batch(&batch, ordinal, memory, &mut |query, message| {
-                outbox.send(query, message);
+                outbox.send(on_host[query as usize], message);
             })
         })
+    }
+
+    /// Sends on what the driver's queries have sent. `claimed`: packets that count as taken already.
+    fn take_driver(&mut self, claimed: &mut u64) {
+        let Self { source, outbox, stop, .. } = self;
+        let Some(driver) = source.driver() else { return };
+        driver.take(&mut |query, message| outbox.send(query, message));
+        let seen = driver.counters().packets.packets;
+        stop.claim(seen - *claimed);
+        *claimed = seen;
     }
 
     /// Tells the streams how far time has come.
@@ -151,9 +174,16 @@ impl Capture<'_> {
         if bound_ns == 0 {
             return;
         }
-        let Self { backend, outbox, .. } = self;
-        for query in 0..self.queries {
-            backend.bound(query, bound_ns, &mut |query, message| outbox.send(query, message));
+        let Self { source, backend, on_host, outbox, .. } = self;
+        for query in 0..on_host.len() as u32 {
+            backend.bound(query, bound_ns, &mut |query, message| {
+                outbox.send(on_host[query as usize], message);
+            });
+        }
+        if let Some(driver) = source.driver() {
+            for query in driver.queries().to_vec() {
+                driver.bound(query, bound_ns, &mut |query, message| outbox.send(query, message));
+            }
         }
     }
 
@@ -203,6 +233,37 @@ impl Capture<'_> {
         let counted = self.source.counters();
         let mut ledger = self.ledger;
         ledger.packets = self.backend.packets();
+        let host = self.on_host.iter().zip(0..);
+        let mut queries: Vec<(u32, CapturedQuery)> = host
+            .map(|(query, number)| {
+                let counted = CapturedQuery {
+                    tuples: self.backend.tuples(number),
+                    ahead: self.backend.ahead(number),
+                    shed: 0,
+                };
+                (*query, counted)
+            })
+            .collect();
+        if let Some(driver) = self.source.driver() {
+            let DriverCounters { packets, bytes, given, lost } = driver.counters();
+            // Packets that did not come here were not wanted, unless they were lost.
+            let kept_away = packets.packets - given;
+            for (_, CapturedQuery { tuples, .. }) in &mut queries {
+                tuples.offered += kept_away;
+                tuples.lost += lost;
+                tuples.filtered += kept_away - lost;
+            }
+            let in_driver = driver.queries().iter().map(|query| {
+                let (tuples, ahead) = (driver.tuples(*query), AheadCounters::default());
+                (*query, CapturedQuery { tuples, ahead, shed: 0 })
+            });
+            queries.extend(in_driver);
+            queries.sort_by_key(|(query, _)| *query);
+            ledger.packets = packets;
+            (ledger.records, ledger.processed) = (packets.packets, packets.packets);
+            (ledger.wire_bytes, ledger.captured_bytes) = (bytes, bytes);
+            ledger.truncated = 0;
+        }
         ledger.live = Some(LiveLedger {
             seen: counted.seen,
             kernel_dropped: counted.dropped,
@@ -210,11 +271,9 @@ impl Capture<'_> {
             ring_full: self.outbox.ring_full(),
             ..self.live
         });
-        let queries = (0..self.queries).map(|query| CapturedQuery {
-            tuples: self.backend.tuples(query),
-            ahead: self.backend.ahead(query),
-            shed: self.outbox.shed(query as usize),
-        });
-        Captured { queries: queries.collect(), ledger }
+        for (query, counted) in &mut queries {
+            counted.shed = self.outbox.shed(*query as usize);
+        }
+        Captured { queries: queries.into_iter().map(|(_, counted)| counted).collect(), ledger }
     }
 }

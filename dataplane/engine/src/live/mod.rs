@@ -19,7 +19,9 @@ mod sink;
 mod source;
 mod stop;
 
-pub use source::{Link, LiveSource, Polled, SourceCounters, StampOrder, TakePackets};
+pub use source::{
+    DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, StampOrder, TakePackets,
+};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -301,29 +303,35 @@ impl<'a> Shared<'a> {
         asks: wt_ring::Receiver<u64, ()>,
         ready: &mpsc::SyncSender<Ready>,
     ) -> Result<Captured, EngineError> {
-        let LiveInput { interface, source, cpu, skew_ns } = input;
+        let LiveInput { interface, mut source, cpu, skew_ns } = input;
         pin(cpu);
         let program = &self.plan.interfaces[index].program;
+        let in_driver = source.driver().map_or_else(Vec::new, |driver| driver.queries().to_vec());
+        let all = 0..program.queries.len() as u32;
+        let on_host: Vec<u32> = all.filter(|query| !in_driver.contains(query)).collect();
         let mut memory = self.memory.part();
+        let (fixed, mut ahead) = (run::fixed_hash(self.plan, index), run::ahead(self.plan, index));
         let setup = BackendSetup {
-            program,
+            program: &program.of_queries(&on_host),
             params: self.params,
-            fixed: &run::fixed_hash(self.plan, index),
-            ahead: &run::ahead(self.plan, index),
+            fixed: &on_host.iter().map(|query| fixed[*query as usize]).collect::<Vec<_>>(),
+            ahead: &on_host.iter().map(|query| ahead[*query as usize].take()).collect::<Vec<_>>(),
         };
         let paths = self.options.backend.paths();
         let (backend, not_compiled) = setup.make(paths, Some(source.link_type()), &mut memory)?;
-        let queries = program.queries.len() as u32;
-        let feeding = (0..queries).map(|query| Feeding {
-            whole_groups: backend.sends_whole_groups(query),
-            judged: backend.judges_ahead(query),
-        });
-        let feeding = feeding.collect();
+        let mut feeding = vec![Feeding::default(); program.queries.len()];
+        for (query, number) in on_host.iter().zip(0..) {
+            feeding[*query as usize] = Feeding {
+                whole_groups: backend.sends_whole_groups(number),
+                judged: backend.judges_ahead(number),
+            };
+        }
         // Nobody hears it only when the run has failed to start, which shows at once.
         let _ = ready.send(Ready { feeding, not_compiled });
         Capture {
             source,
             backend,
+            on_host,
             memory,
             outbox,
             asks,
@@ -333,7 +341,6 @@ impl<'a> Shared<'a> {
             notice: self.options.notice.unwrap_or(&|_| {}),
             ledger: InterfaceLedger { name: interface, ..Default::default() },
             live: LiveLedger::default(),
-            queries,
         }
         .run()
     }
@@ -371,6 +378,11 @@ fn join(threads: Vec<CaptureThread<'_>>) -> Result<Vec<Captured>, EngineError> {
     let ended: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     let panic = std::panic::resume_unwind;
     ended.into_iter().map(|ended| ended.unwrap_or_else(|cause| panic(cause))).collect()
+}
+
+/// By query of an interface: whether it has to run on the host, since what is seen of its groups depends on the table that they are in.
+pub fn host_only(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
+    run::fixed_hash(plan, interface)
 }
 
 /// The processors that threads of this process may run on.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use wt_wire::RecordRef;
 
 use crate::error::EngineError;
+use crate::ledger::{PacketCounters, TupleCounters};
 use crate::packet::PacketBatch;
+use crate::tuple::Message;
 
 /// What takes packets, batch by batch.
 pub type TakePackets<'a> = dyn FnMut(&PacketBatch<'_>) -> Result<(), EngineError> + 'a;
@@ -40,6 +42,43 @@ pub trait LiveSource: Send {
 
     /// What has been counted since the beginning.
     fn counters(&mut self) -> SourceCounters;
+
+    /// What runs queries before their packets come here.
+    fn driver(&mut self) -> Option<&mut dyn LiveDriver> {
+        None
+    }
+}
+
+/// What runs queries of an interface where its packets do not come to the host: a program in the driver. The source that it belongs to gives
+/// the packets that the other queries may want, and no others.
+pub trait LiveDriver {
+    /// The queries that run there, by their numbers in the interface's program.
+    fn queries(&self) -> &[u32];
+
+    /// Gives what these have sent since the last time.
+    fn take(&mut self, out: &mut dyn FnMut(u32, Message));
+
+    /// Sends the punctuation of one of them that follows from "no later packet is stamped before `time_ns`", a time that the source has told.
+    fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message));
+
+    /// What the program has counted.
+    fn counters(&self) -> DriverCounters;
+
+    /// What became of the tuples of one of its queries.
+    fn tuples(&self, query: u32) -> TupleCounters;
+}
+
+/// What a program in the driver counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverCounters {
+    /// What it found.
+    pub packets: PacketCounters,
+    /// Lengths of all packets, bytes.
+    pub bytes: u64,
+    /// Packets given to the host's queries.
+    pub given: u64,
+    /// Packets that the host's queries may have wanted, and did not get: there was no room, or no way to look at them.
+    pub lost: u64,
 }
 
 /// What came of a look for packets.

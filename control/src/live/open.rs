@@ -1,0 +1,133 @@
+//! Opens the interfaces of a live run: a program in the driver, or a packet socket.
+
+use wt_catalog::Value;
+use wt_engine::LftaSetup;
+use wt_engine::live::{self, LiveInput};
+use wt_plan::physical::{InterfacePlan, PhysicalPlan};
+use wt_xdp::codegen::Disposition;
+use wt_xdp::live::{XdpError, XdpOptions, XdpSource};
+use wt_xdp::loader::{AttachError, Attachment};
+use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource};
+
+use super::LiveInterface;
+use crate::cli::{CaptureWay, PacketFate};
+use crate::failure::Failure;
+
+/// An interface that is open.
+pub(super) struct Opened {
+    pub(super) input: LiveInput,
+    /// A program in its driver runs queries.
+    pub(super) in_driver: bool,
+}
+
+/// Interfaces that no program can be attached to.
+const WITHOUT_DRIVER: [&str; 2] = ["any", "lo"];
+
+/// Opens the interfaces that the plan reads.
+pub(super) fn all(
+    plan: &PhysicalPlan,
+    interfaces: &[LiveInterface],
+) -> Result<Vec<Opened>, Failure> {
+    let mut opened = Vec::new();
+    for wanted in interfaces {
+        let index = plan.interfaces.iter().position(|i| i.name == wanted.interface);
+        let Some(index) = index else { continue };
+        let planned = &plan.interfaces[index];
+        let source = match wanted.way {
+            CaptureWay::Socket => None,
+            way => in_driver(plan, index, wanted, way == CaptureWay::Xdp)?,
+        };
+        opened.push(match source {
+            // Its stamps are in order already.
+            Some(source) => Opened {
+                input: LiveInput {
+                    interface: wanted.interface.clone(),
+                    source: Box::new(source),
+                    cpu: wanted.cpu,
+                    skew_ns: 0,
+                },
+                in_driver: true,
+            },
+            None => Opened { input: by_socket(planned, wanted)?, in_driver: false },
+        });
+    }
+    Ok(opened)
+}
+
+/// Attaches a program with the queries that have code. Nothing when the interface is better captured from by a socket, unless it `has_to` be
+/// this way.
+fn in_driver(
+    plan: &PhysicalPlan,
+    index: usize,
+    wanted: &LiveInterface,
+    has_to: bool,
+) -> Result<Option<XdpSource>, Failure> {
+    let device = &wanted.device;
+    if WITHOUT_DRIVER.contains(&device.as_str()) {
+        let refused = format!(
+            "`{device}` has no driver that takes programs\n  help: capture from it by a socket (--capture socket)"
+        );
+        return if has_to { Err(Failure::Environment(refused)) } else { Ok(None) };
+    }
+    let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
+    let setup = LftaSetup {
+        interface: &wanted.interface,
+        program: &plan.interfaces[index].program,
+        params: &params,
+        fixed_hash: &live::host_only(plan, index),
+    };
+    let options = XdpOptions {
+        disposition: match wanted.fate {
+            PacketFate::Pass => Disposition::Pass,
+            PacketFate::Drop => Disposition::Drop,
+        },
+        ring_bytes: u32::try_from(wanted.ring_bytes).unwrap_or(1 << 31),
+        is_promiscuous: wanted.is_promiscuous,
+    };
+    match XdpSource::open(device, &setup, &options) {
+        Ok(Some(source)) => {
+            if let Attachment::Generic { reason } = source.attachment() {
+                eprintln!(
+                    "wiretable: {device}: the driver takes no program ({reason}); it runs in the stack, at two to three times the cost per packet"
+                );
+            }
+            Ok(Some(source))
+        }
+        Ok(None) if has_to => Err(Failure::Environment(format!(
+            "no query of `{}` has code for the driver; `wiretable explain` says why\n  help: capture by a socket (--capture socket)",
+            wanted.interface
+        ))),
+        Ok(None) => Ok(None),
+        // A socket would say the same, and better.
+        Err(XdpError::NoInterface { .. } | XdpError::Attach(AttachError::NoInterface { .. })) => {
+            Ok(None)
+        }
+        Err(error) if has_to => Err(refused(&error, error.hint().map(str::to_owned))),
+        Err(error) => {
+            eprintln!("wiretable: {device}: captured by a socket, as {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn by_socket(planned: &InterfacePlan, wanted: &LiveInterface) -> Result<LiveInput, Failure> {
+    let options = Options {
+        snap_bytes: packet_socket::snap_bytes(&planned.program),
+        ring_bytes: usize::try_from(wanted.ring_bytes).unwrap_or(usize::MAX),
+        is_promiscuous: wanted.is_promiscuous,
+        skew_ns: wanted.skew_ns(),
+    };
+    let source = PacketSource::open(&wanted.device, options);
+    let source = source.map_err(|error: OpenError| refused(&error, error.hint()))?;
+    Ok(LiveInput {
+        interface: wanted.interface.clone(),
+        source: Box::new(source),
+        cpu: wanted.cpu,
+        skew_ns: wanted.skew_ns(),
+    })
+}
+
+fn refused(error: &dyn std::error::Error, hint: Option<String>) -> Failure {
+    let help = hint.map_or_else(String::new, |hint| format!("\n  help: {hint}"));
+    Failure::Environment(format!("{error}{help}"))
+}

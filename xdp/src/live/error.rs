@@ -1,0 +1,47 @@
+//! Why an interface cannot be captured from by a program in its driver.
+
+use std::io;
+
+use crate::codegen::CodegenError;
+use crate::loader::{AttachError, LoadError, MapAccess};
+
+/// An interface that cannot be captured from this way.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// There is no interface of this name.
+    #[error("there is no interface `{device}`")]
+    NoInterface {
+        /// The name.
+        device: String,
+    },
+    /// A fault of the generator.
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+    /// The kernel refuses the program.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The interface refuses the program.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A map cannot be read or written.
+    #[error(transparent)]
+    Map(#[from] MapAccess),
+    /// The interpreter cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] wt_engine::SetupError),
+    /// Something else.
+    #[error("the kernel refuses what capturing in the driver needs: {0}")]
+    System(#[source] io::Error),
+}
+
+impl XdpError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoInterface { .. } => Some("`ip link` lists the interfaces."),
+            Self::Load(error) => Some(error.hint()),
+            Self::Attach(error) => Some(error.hint()),
+            Self::Codegen(_) | Self::Map(_) | Self::Setup(_) | Self::System(_) => None,
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Live capture by a program in the driver: the queries that have code run there, the packets that the others may want come through the ring.
+//!
+//! The program fills one half of each group table. Every [`TURN_EVERY`] the halves change places: a word of the control map says which one is filled,
+//! a barrier waits until no program runs that began before, and the half that nobody fills any more is emptied without a race.
+//!
+//! **Time.** Stamps are those of the kernel's monotonic clock, moved to the epoch. A program that began before a change of halves has ended at the
+//! next one; so when the halves change, everything stamped before the last change has been taken, and what the ring brought is given in the order of its
+//! stamps, whichever CPU it came from. No packet is late for having been seen by another CPU.
+
+mod error;
+mod ordered;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use wt_catalog::Value;
+use wt_engine::ledger::{PacketCounters, TupleCounters};
+use wt_engine::live::{
+    DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, TakePackets,
+};
+use wt_engine::{EngineError, LftaBackend, LftaSetup, Memory, Message, PacketBatch, ReferenceLfta};
+
+pub use self::error::XdpError;
+use self::ordered::Ordered;
+use crate::clock;
+use crate::codegen::spec::{
+    ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
+};
+use crate::codegen::{self, Disposition, HostQuery, Options, value_words};
+use crate::decode::{self, Record, total};
+use crate::loader::{Attachment, Entry, Loaded, MapAccess};
+use crate::packet_socket::{interface_index, interface_link, promiscuous, snap_bytes};
+
+/// How often the halves of the tables change places, and what has been seen is passed on.
+pub const TURN_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the ring is left alone when nothing came.
+const NAP: Duration = Duration::from_millis(5);
+
+/// How often an interface that is away is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Steps of the clock that stamps do not follow, ns.
+const CLOCK_STEP_NS: u64 = 1_000_000;
+
+const LINKTYPE_ETHERNET: u16 = 1;
+const INBOUND: u64 = 1;
+
+/// How to capture.
+#[derive(Clone, Copy, Debug)]
+pub struct XdpOptions {
+    /// What becomes of packets.
+    pub disposition: Disposition,
+    /// Size of the ring, bytes: the next power of two.
+    pub ring_bytes: u32,
+    /// Receive what is for other stations too.
+    pub is_promiscuous: bool,
+}
+
+/// What group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's generator.
+fn secret() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A query in the driver.
+struct Query {
+    layout: QueryLayout,
+    /// Tuples or partial groups sent on.
+    output: u64,
+    /// Partial groups that had to leave for another one.
+    ejected: u64,
+}
+
+/// The capture owner of an interface, by a program in its driver.
+pub struct XdpSource {
+    device: String,
+    ifindex: u32,
+    name: Value,
+    /// For questions about interfaces.
+    asking: OwnedFd,
+    loaded: Loaded,
+    attachment: Attachment,
+    is_attached: bool,
+    is_promiscuous: bool,
+    /// Keeps the interface promiscuous while it is open.
+    promiscuous: Option<OwnedFd>,
+    control: Vec<u64>,
+    queries: Vec<Query>,
+    numbers: Vec<u32>,
+    on_host: Vec<HostQuery>,
+    /// Sees no packets: says what follows from bounds of times.
+    bounds: ReferenceLfta,
+    ordered: Ordered,
+    /// What leaves next.
+    ready: Vec<(u32, Message)>,
+    /// When the halves last changed places: by the stamps' clock, and by ours.
+    turned_ns: u64,
+    turned: Instant,
+    /// Everything stamped before has been given.
+    reached_ns: u64,
+    frames: Vec<Vec<u64>>,
+    words: Vec<u64>,
+    given: u64,
+    link: Link,
+    looked: Instant,
+    is_stopped: bool,
+}
+
+impl XdpSource {
+    /// Makes the program of an interface's queries, loads and attaches it. Nothing when none of the queries has code. `setup.interface` is the
+    /// name of the interface in queries, `device` that of this host.
+    ///
+    /// # Errors
+    /// There is no such interface, another program is attached, this user may not, the verifier refuses the program.
+    pub fn open(
+        device: &str,
+        setup: &LftaSetup<'_>,
+        options: &XdpOptions,
+    ) -> Result<Option<Self>, XdpError> {
+        let LftaSetup { program, params, fixed_hash, .. } = *setup;
+        let no_interface = || XdpError::NoInterface { device: device.to_owned() };
+        let ifindex = interface_index(device).ok_or_else(no_interface)?;
+        // Partial groups that are seen depend on which slots they have.
+        let all = program.queries.len() as u32;
+        let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
+        let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
+        let code = Options {
+            disposition: options.disposition,
+            ring_bytes: options.ring_bytes.next_power_of_two(),
+            feed_bytes: Some(snap_bytes(program)),
+            ..Options::default()
+        };
+        let made = codegen::compile_except(program, &kept, params, &code)?;
+        let Some(spec) = made.spec else { return Ok(None) };
+        let mut loaded = Loaded::load(&spec)?;
+        let mut control = vec![0; spec.layout.control_words as usize];
+        for (value, at) in params.iter().zip(&spec.layout.params) {
+            for (i, word) in value_words(value).into_iter().enumerate() {
+                control[*at as usize + i] = word;
+            }
+        }
+        control[control_words::SEED as usize] = secret();
+        control[control_words::CLOCK_OFFSET_NS as usize] = clock::offset_ns();
+        control[control_words::IFINDEX as usize] = u64::from(ifindex);
+        control[control_words::DIRECTION as usize] = INBOUND;
+        loaded.set_control(&control)?;
+        let attachment = loaded.attach(device)?;
+        let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex)).transpose();
+        let asking = UnixDatagram::unbound().map_err(XdpError::System)?;
+        let query = |layout| Query { layout, output: 0, ejected: 0 };
+        let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
+        let turned_ns = clock::monotonic_ns().wrapping_add(clock::offset_ns());
+        Ok(Some(Self {
+            device: device.to_owned(),
+            ifindex,
+            name: Value::bytes(setup.interface),
+            asking: asking.into(),
+            attachment,
+            is_attached: true,
+            is_promiscuous: options.is_promiscuous,
+            promiscuous: promiscuous.map_err(XdpError::System)?,
+            control,
+            numbers: queries.iter().map(|query| query.layout.query).collect(),
+            queries,
+            on_host: made.host,
+            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
+            ordered: Ordered::default(),
+            ready: Vec::new(),
+            turned_ns,
+            turned: Instant::now(),
+            reached_ns: 0,
+            frames: loaded.frames()?,
+            loaded,
+            words: Vec::new(),
+            given: 0,
+            link: Link::Up,
+            looked: Instant::now(),
+            is_stopped: false,
+        }))
+    }
+
+    /// How the program is attached.
+    pub fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// The queries that run on the host, and why.
+    pub fn on_host(&self) -> &[HostQuery] {
+        &self.on_host
+    }
+
+    /// Takes what the ring has; how many records.
+    fn drain(&mut self) -> usize {
+        let Self { loaded, queries, ordered, ready, words, .. } = self;
+        let mut records = 0;
+        loaded.drain_ring(|bytes| {
+            records += 1;
+            match decode::read(bytes, words) {
+                Some(Record::Packet(packet)) => ordered.packet(&packet),
+                Some(Record::Tuple { query, words }) => {
+                    let index = queries.iter().position(|q| q.layout.query == query);
+                    let Some(query) = index.map(|index| &mut queries[index]) else { return };
+                    query.output += 1;
+                    ordered.tuple(query.layout.query, decode::tuple(&query.layout, words));
+                }
+                Some(Record::Group { query, words }) => {
+                    let index = queries.iter().position(|q| q.layout.query == query);
+                    let Some(query) = index.map(|index| &mut queries[index]) else { return };
+                    let ActionLayout::Groups(groups) = &query.layout.action else { return };
+                    query.output += 1;
+                    query.ejected += 1;
+                    let tuple = decode::group(&query.layout, groups, words);
+                    ready.push((query.layout.query, Message::Tuple(tuple)));
+                }
+                None => {}
+            }
+        });
+        records
+    }
+
+    /// Lets the halves change places, and takes what is in the one that was filled.
+    fn turn(&mut self) -> Result<(), XdpError> {
+        let offset_ns = clock::offset_ns();
+        let known_ns = &mut self.control[control_words::CLOCK_OFFSET_NS as usize];
+        if known_ns.abs_diff(offset_ns) > CLOCK_STEP_NS {
+            *known_ns = offset_ns;
+        }
+        let now_ns = clock::monotonic_ns().wrapping_add(*known_ns);
+        let filled = self.control[control_words::GENERATION as usize];
+        self.control[control_words::GENERATION as usize] = 1 - filled;
+        self.loaded.set_control(&self.control)?;
+        Loaded::quiesce().map_err(XdpError::System)?;
+        self.drain();
+        self.take_groups(filled as u32)?;
+        self.frames = self.loaded.frames()?;
+        self.reached_ns = self.turned_ns;
+        self.turned_ns = now_ns;
+        self.turned = Instant::now();
+        Ok(())
+    }
+
+    /// Empties a half of all tables, which no program fills.
+    fn take_groups(&mut self, half: u32) -> Result<(), MapAccess> {
+        for (index, query) in self.queries.iter_mut().enumerate() {
+            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
+            let entries = self.loaded.take_groups(index, half, |_| true)?;
+            query.output += entries.len() as u64;
+            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
+            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
+            tuples.sort_by_key(|tuple| tuple.ordinal);
+            let number = query.layout.query;
+            self.ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
+        }
+        Ok(())
+    }
+
+    /// Takes the last that there is, once nothing more comes.
+    fn take_rest(&mut self) -> Result<(), XdpError> {
+        Loaded::quiesce().map_err(XdpError::System)?;
+        self.drain();
+        self.take_groups(0)?;
+        self.take_groups(1)?;
+        self.frames = self.loaded.frames()?;
+        self.reached_ns = u64::MAX;
+        Ok(())
+    }
+
+    /// Gives the packets and tuples whose turn has come.
+    fn give(&mut self, take: &mut TakePackets<'_>) -> Result<(), EngineError> {
+        let (ready, given) = (&mut self.ready, &mut self.given);
+        self.ordered.give(
+            self.reached_ns,
+            |query, tuple| ready.push((query, Message::Tuple(tuple))),
+            |data, records| {
+                *given += records.len() as u64;
+                take(&PacketBatch {
+                    data,
+                    records,
+                    link_type: LINKTYPE_ETHERNET,
+                    interface: &self.name,
+                    ifindex: self.ifindex,
+                    meanwhile: None,
+                })
+            },
+        )
+    }
+
+    /// Attaches to the interface of the same name, if it has come back.
+    fn attach_again(&mut self) -> Link {
+        let Some(ifindex) = interface_index(&self.device) else { return Link::Gone };
+        match self.loaded.attach(&self.device) {
+            Ok(attachment) => {
+                self.attachment = attachment;
+                self.is_attached = true;
+                self.ifindex = ifindex;
+                // Without it there are fewer packets, which is better than none.
+                self.promiscuous = self.is_promiscuous.then(|| promiscuous(ifindex).ok()).flatten();
+                self.control[control_words::IFINDEX as usize] = u64::from(ifindex);
+                // The next turn writes it too, should this fail.
+                let _ = self.loaded.set_control(&self.control);
+                interface_link(&self.asking, &self.device, ifindex)
+            }
+            Err(_) => Link::Gone,
+        }
+    }
+
+    fn failed(&self, error: XdpError) -> EngineError {
+        EngineError::Backend { interface: self.device.clone(), source: Box::new(error) }
+    }
+
+    fn total(&self, word: u32) -> u64 {
+        total(&self.frames, word)
+    }
+}
+
+impl LiveSource for XdpSource {
+    fn link_type(&self) -> u16 {
+        LINKTYPE_ETHERNET
+    }
+
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        take: &mut TakePackets<'_>,
+    ) -> Result<Polled, EngineError> {
+        if self.is_stopped {
+            self.take_rest().map_err(|e| self.failed(e))?;
+            self.give(take)?;
+            return Ok(Polled::Ended);
+        }
+        if self.drain() == 0 {
+            std::thread::sleep(timeout.min(NAP));
+        }
+        if self.turned.elapsed() >= TURN_EVERY {
+            self.turn().map_err(|e| self.failed(e))?;
+            self.give(take)?;
+        }
+        Ok(Polled::Idle { as_of_ns: self.reached_ns })
+    }
+
+    fn link(&mut self) -> Link {
+        if self.is_stopped || self.looked.elapsed() < LOOK_EVERY {
+            return self.link;
+        }
+        self.looked = Instant::now();
+        if self.is_attached {
+            self.link = interface_link(&self.asking, &self.device, self.ifindex);
+            if self.link == Link::Gone {
+                self.is_attached = false;
+                // The interface took the program with it.
+                let _ = self.loaded.detach();
+            }
+        }
+        if !self.is_attached {
+            self.link = self.attach_again();
+        }
+        self.link
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        self.is_stopped = true;
+        if self.is_attached {
+            self.loaded.detach().map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn counters(&mut self) -> SourceCounters {
+        SourceCounters { seen: self.total(packet_counters::PACKETS), dropped: 0, restamped: 0 }
+    }
+
+    fn driver(&mut self) -> Option<&mut dyn LiveDriver> {
+        Some(self)
+    }
+}
+
+impl LiveDriver for XdpSource {
+    fn queries(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    fn take(&mut self, out: &mut dyn FnMut(u32, Message)) {
+        self.ready.drain(..).for_each(|(query, message)| out(query, message));
+    }
+
+    fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message)) {
+        self.bounds.bound(query, time_ns, out);
+    }
+
+    fn counters(&self) -> DriverCounters {
+        DriverCounters {
+            packets: PacketCounters {
+                packets: self.total(packet_counters::PACKETS),
+                malformed: self.total(packet_counters::MALFORMED),
+                too_deep: self.total(packet_counters::TOO_DEEP),
+                unknown_link_type: 0,
+            },
+            bytes: self.total(packet_counters::BYTES),
+            given: self.given,
+            lost: self.total(packet_counters::UNSENT) + self.total(packet_counters::OVERSIZE),
+        }
+    }
+
+    fn tuples(&self, query: u32) -> TupleCounters {
+        let Some(query) = self.queries.iter().find(|q| q.layout.query == query) else {
+            return TupleCounters::default();
+        };
+        let Query { layout, output, ejected } = query;
+        let count = |counter: u32| self.total(layout.counters + counter);
+        let offered = self.total(packet_counters::PACKETS);
+        let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
+        let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
+        let lost = count(query_counters::LOST) + self.total(packet_counters::OVERSIZE);
+        TupleCounters {
+            offered,
+            matched,
+            filtered: offered.saturating_sub(matched + absent + failed + late + lost),
+            absent,
+            failed,
+            late,
+            lost,
+            merged: matched.saturating_sub(*output),
+            ejected: *ejected,
+            output: *output,
+            held: 0,
+        }
+    }
+}
