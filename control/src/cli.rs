@@ -1,8 +1,12 @@
 //! The command line (names are stable: scripts rely on them).
 
+mod ctl;
 mod live;
 
-pub use live::{CaptureArgs, CaptureWay, PacketFate, UntilArgs, parse_duration, parse_ring};
+pub use ctl::{Ask, CtlArgs, NewQueryArgs};
+pub use live::{
+    CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
+};
 
 use std::path::PathBuf;
 
@@ -42,6 +46,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Run a batch of queries from a configuration file, each to its sink
     Run(RunArgs),
+    /// Speak with a live run: its queries, parameters and books
+    Ctl(CtlArgs),
     /// Show the plan: what runs where, orderings, memory bounds
     Explain(ExplainArgs),
     /// List protocols, or the fields in scope of one
@@ -113,6 +119,9 @@ pub struct QueryArgs {
     /// How interfaces are captured from.
     #[command(flatten)]
     pub capture: CaptureArgs,
+    /// How the run is spoken with.
+    #[command(flatten)]
+    pub control: ControlArgs,
     /// When a live run ends.
     #[command(flatten)]
     pub until: UntilArgs,
@@ -142,7 +151,7 @@ pub struct LimitArgs {
 }
 
 /// Admission control.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Capacity")]
 pub struct AdmissionArgs {
     /// Refuse what this machine cannot carry at a rate, e.g. 10Mpps or 40Gbit/s, with the arithmetic
@@ -154,7 +163,7 @@ pub struct AdmissionArgs {
 }
 
 /// What predictions follow from.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Capacity")]
 pub struct ModelArgs {
     /// Costs that `wt-bench calibrate` has written [default: those shipped, times the speed of this machine]
@@ -297,6 +306,9 @@ pub struct RunArgs {
     /// How interfaces are captured from, whatever the configuration says.
     #[command(flatten)]
     pub capture: CaptureArgs,
+    /// How the run is spoken with.
+    #[command(flatten)]
+    pub control: ControlArgs,
     /// When a live run ends.
     #[command(flatten)]
     pub until: UntilArgs,

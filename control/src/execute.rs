@@ -41,7 +41,7 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
     let opened = session::open_sources(traces, settings.lenient)?;
-    let mut results = Results::open(plan.outputs.len(), routes)?;
+    let mut results = Results::open(plan.outputs.len(), routes, false)?;
 
     let cancel = cancelled_by_signal();
     let bar = progress_bar(settings.progress);

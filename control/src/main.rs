@@ -37,6 +37,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Query(args) => commands::query::query(args),
         Command::Run(args) => commands::run::run(args),
+        Command::Ctl(args) => commands::ctl::ctl(args),
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),

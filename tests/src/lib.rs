@@ -4,6 +4,7 @@ pub mod answers;
 pub mod corpus;
 pub mod fuzz;
 pub mod kernel;
+pub mod live;
 pub mod netns;
 pub mod peers;
 pub mod program;

@@ -164,7 +164,7 @@ impl TriedLfta {
     ) -> Result<(), EngineError> {
         for (record, ordinal) in batch.records.iter().zip(first..) {
             self.packet(batch, record, ordinal).map_err(|e| self.failed(e))?;
-            self.records(batch, memory, sent)?;
+            self.records(batch, record.direction, memory, sent)?;
         }
         Ok(())
     }
@@ -208,6 +208,7 @@ impl TriedLfta {
     fn records(
         &mut self,
         batch: &PacketBatch<'_>,
+        direction: Direction,
         memory: &mut Memory,
         sent: &mut Vec<(u64, u32, Message)>,
     ) -> Result<(), EngineError> {
@@ -218,7 +219,7 @@ impl TriedLfta {
         loaded.drain_ring(|bytes| match decode::read(bytes, words) {
             Some(Record::Packet(packet)) => {
                 *given += 1;
-                let record = packet.at(0, batch.records[0].direction);
+                let record = packet.at(0, direction);
                 let one = PacketBatch {
                     records: std::slice::from_ref(&record),
                     data: packet.data,

@@ -1,5 +1,7 @@
 //! Arguments of live runs.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -58,6 +60,18 @@ pub struct UntilArgs {
     /// End after so many packets of all interfaces together; results without a window come then
     #[arg(short = 'c', long = "packets", value_name = "N", value_parser = parse_count)]
     pub packets: Option<u64>,
+}
+
+/// How a live run is spoken with.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Live capture")]
+pub struct ControlArgs {
+    /// Listen on this socket for `wiretable ctl`; `none`: on no socket [default: for `run`, one named after the batch]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+    /// Serve the books to Prometheus on this address, e.g. 127.0.0.1:9100
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
 }
 
 impl UntilArgs {

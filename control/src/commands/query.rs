@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use wt_catalog::Catalog;
+use wt_plan::Compiled;
 use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
@@ -44,7 +46,29 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     if live.is_empty() {
         return execute(&compiled, &text, &traces, routes, &settings);
     }
-    live::execute(&compiled, &text, &live, routes, &settings, &LiveSettings::new(args.until, None))
+    let admission = args.admission.clone();
+    let admit = move |compiled: &Compiled, catalog: &Catalog| {
+        admit_batch(&admission, &AdmissionArgs::default(), machine, compiled, catalog)
+    };
+    let setting = live::Setting {
+        catalog,
+        interfaces,
+        params: args.text.params.clone(),
+        sets: args.text.sets.clone(),
+        library: args.text.library.clone(),
+        finite: args.until.is_given(),
+    };
+    let no_socket = |path: &PathBuf| path.as_os_str() == "none";
+    let live_settings = LiveSettings {
+        until: args.until,
+        operator_cpu: None,
+        title: text.name.clone(),
+        control: args.control.control.clone().filter(|path| !no_socket(path)),
+        metrics: args.control.metrics,
+        setting,
+        admit: Box::new(admit),
+    };
+    live::execute(&compiled, &text, &live, routes, &settings, live_settings)
 }
 
 fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {

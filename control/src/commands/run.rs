@@ -1,5 +1,9 @@
 //! `wiretable run`: a batch from a configuration file.
 
+use std::path::PathBuf;
+
+use wt_catalog::Catalog;
+use wt_plan::Compiled;
 use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
@@ -9,7 +13,7 @@ use crate::cli::{CaptureWay, RunArgs};
 use crate::commands::query::route;
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
-use crate::live::{self, LiveInterface, LiveSettings};
+use crate::live::{self, LiveInterface, LiveSettings, control};
 use crate::output::Route;
 use crate::session::{self, CompileOptions, Traces};
 
@@ -54,8 +58,37 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     if live.is_empty() {
         return execute(&compiled, &batch.text, &traces, routes, &settings);
     }
-    let until = LiveSettings::new(args.until, batch.cpu);
-    live::execute(&compiled, &batch.text, &live, routes, &settings, &until)
+    let (admission, of_batch) = (args.admission.clone(), batch.admission.clone());
+    let admit = move |compiled: &Compiled, catalog: &Catalog| {
+        admit_batch(&admission, &of_batch, machine, compiled, catalog)
+    };
+    let setting = live::Setting {
+        catalog,
+        interfaces,
+        params,
+        sets: batch.sets.clone(),
+        library: batch.library.clone(),
+        finite: args.until.is_given(),
+    };
+    let live_settings = LiveSettings {
+        until: args.until,
+        operator_cpu: batch.cpu,
+        title: batch.text.name.clone(),
+        control: control_socket(args),
+        metrics: args.control.metrics,
+        setting,
+        admit: Box::new(admit),
+    };
+    live::execute(&compiled, &batch.text, &live, routes, &settings, live_settings)
+}
+
+/// The socket of a run: the one asked for, or one that is named after the batch.
+fn control_socket(args: &RunArgs) -> Option<PathBuf> {
+    match &args.control.control {
+        Some(path) if path.as_os_str() == "none" => None,
+        Some(path) => Some(path.clone()),
+        None => Some(control::folder().join(args.config.file_stem()?).with_extension("sock")),
+    }
 }
 
 /// Every query with a sink goes there, read by others or not; a result without one is printed.

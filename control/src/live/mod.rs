@@ -1,16 +1,27 @@
 //! Runs a plan over live interfaces: opening them, what is said on the way, the end.
 
+pub mod control;
+mod metrics;
 mod open;
 mod privileges;
+mod queries;
+mod show;
+
+pub use queries::{Admit, Setting};
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use wt_engine::live::{self, Link, LiveOptions, Notice, SKEW_NS_DEFAULT};
+use wt_engine::live::{self, Handle, Link, LiveOptions, Notice, SKEW_NS_DEFAULT};
 use wt_engine::{Ledger, RunEnd};
 use wt_plan::{Compiled, InterfaceInfo};
 use wt_xdp::packet_socket::RING_BYTES_DEFAULT;
 
+use self::control::{Control, Socket};
+use self::queries::LiveQueries;
 use crate::blame;
 use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish};
@@ -116,17 +127,21 @@ pub fn refuse_until_of_traces(live: &[LiveInterface], until: &UntilArgs) -> Resu
 }
 
 /// How a live run is to be done.
-#[derive(Clone, Copy, Debug)]
 pub struct LiveSettings {
-    until: UntilArgs,
-    operator_cpu: Option<usize>,
-}
-
-impl LiveSettings {
-    /// When it ends, and where its operators run.
-    pub fn new(until: UntilArgs, operator_cpu: Option<usize>) -> Self {
-        Self { until, operator_cpu }
-    }
+    /// When it ends.
+    pub until: UntilArgs,
+    /// Where its operators run.
+    pub operator_cpu: Option<usize>,
+    /// What it is called.
+    pub title: String,
+    /// The socket that it listens on.
+    pub control: Option<PathBuf>,
+    /// The address that its books are served on.
+    pub metrics: Option<SocketAddr>,
+    /// What its texts are compiled with.
+    pub setting: Setting,
+    /// Whether other queries may run.
+    pub admit: Admit,
 }
 
 /// Runs the plan over the interfaces until its end or Ctrl-C, and writes its results.
@@ -136,17 +151,28 @@ pub fn execute(
     interfaces: &[LiveInterface],
     routes: Vec<Route>,
     settings: &RunSettings,
-    live: &LiveSettings,
+    live: LiveSettings,
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
     let inputs = open::all(plan, interfaces)?;
-    let mut results = Results::open(plan.outputs.len(), routes)?;
+    let socket = live.control.as_deref().map(Socket::bind).transpose()?;
+    let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
     privileges::keep_capture_only(inputs.iter().any(|opened| opened.in_driver))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     for skipped in blame::skipped_lines(compiled) {
         eprintln!("wiretable: {skipped}");
+    }
+    let handle = Arc::new(Handle::new());
+    if let Some(address) = live.metrics {
+        metrics::serve(address, Arc::clone(&handle))?;
+    }
+    if let Some(socket) = &socket {
+        let queries = LiveQueries::new(live.setting, text, compiled, results.more(), live.admit);
+        let handle = Arc::clone(&handle);
+        let (title, began, queries) = (live.title, Instant::now(), Mutex::new(queries));
+        socket.serve(Arc::new(Control { handle, queries, title, began }))?;
     }
     let options = LiveOptions {
         memory_bytes_max: Some(settings.memory_bytes_max),
@@ -155,6 +181,7 @@ pub fn execute(
         packets_max: live.until.packets,
         operator_cpu: live.operator_cpu,
         cancel: Some(&cancel),
+        handle: Some(&handle),
         notice: Some(&say),
     };
     if std::io::stderr().is_terminal() {

@@ -130,14 +130,72 @@ pub struct Route {
     pub target: Target,
 }
 
-/// The sink of a run: rows by output index to their writers.
+/// The sink of a run: rows by output number to their writers.
 pub struct Results {
     writers: Vec<Option<Box<dyn Writer>>>,
+    more: MoreResults,
+}
+
+/// A result that was added: its number, and its writer.
+type Added = (usize, Box<dyn Writer>);
+
+/// Results that are added while a run goes on.
+#[derive(Clone)]
+pub struct MoreResults {
+    stdout: SharedStdout,
+    /// The format of those on standard output, while all there tell rows apart.
+    on_stdout: Option<Format>,
+    added: Arc<Mutex<Vec<Added>>>,
+}
+
+impl MoreResults {
+    /// Adds a result under a number of its own.
+    ///
+    /// # Errors
+    /// Its file cannot be written, or standard output is not for several results.
+    pub fn add(&self, number: usize, route: Route) -> Result<(), Failure> {
+        let mut route = route;
+        let on_stdout = matches!(route.target, Target::Stdout);
+        if on_stdout {
+            route.format = match self.on_stdout {
+                Some(format @ (Format::Table | Format::Ndjson)) => format,
+                None if matches!(route.format, Format::Table | Format::Ndjson) => route.format,
+                _ => {
+                    return Err(Failure::Input(format!(
+                        "the rows of `{}` cannot share standard output with others; give them a file (-o), or run with --format ndjson or table",
+                        route.query
+                    )));
+                }
+            };
+        }
+        let writer = route.open(&self.stdout, on_stdout)?;
+        self.added.lock().unwrap_or_else(PoisonError::into_inner).push((number, writer));
+        Ok(())
+    }
+}
+
+impl Route {
+    /// Opens the target. A `tagged` result names its query with its rows.
+    fn open(&self, stdout: &SharedStdout, tagged: bool) -> Result<Box<dyn Writer>, Failure> {
+        let tag = tagged.then(|| self.query.clone());
+        let sink = self.target.open(stdout)?;
+        Ok(match self.format {
+            Format::Table => Box::new(table::Table::new(sink, &self.schema, tag)),
+            Format::Csv => Box::new(csv::Csv::new(sink, &self.schema)),
+            Format::Json => Box::new(json::Json::array(sink, &self.schema)),
+            Format::Ndjson => Box::new(json::Json::lines(sink, &self.schema, tag)),
+            #[cfg(feature = "columnar")]
+            Format::Parquet => Box::new(columnar::Parquet::new(sink, &self.schema)?),
+            #[cfg(feature = "columnar")]
+            Format::Arrow => Box::new(columnar::ArrowStream::new(sink, &self.schema)?),
+        })
+    }
 }
 
 impl Results {
-    /// Opens every target. Results that share standard output must be of a format that can tell them apart.
-    pub fn open(outputs: usize, routes: Vec<Route>) -> Result<Self, Failure> {
+    /// Opens every target. Results that share standard output must be of a format that can tell them apart; those of a run that may get more name
+    /// their query from the beginning.
+    pub fn open(outputs: usize, routes: Vec<Route>, may_grow: bool) -> Result<Self, Failure> {
         let on_stdout = routes.iter().filter(|r| matches!(r.target, Target::Stdout)).count();
         if on_stdout > 1
             && let Some(route) = routes.iter().find(|r| {
@@ -158,23 +216,37 @@ impl Results {
         let stdout = SharedStdout::new();
         let mut writers: Vec<Option<Box<dyn Writer>>> = Vec::new();
         writers.resize_with(outputs, || None);
+        let to_stdout = |route: &&Route| matches!(route.target, Target::Stdout);
+        let formats = routes.iter().find(to_stdout).map(|route| route.format);
         for route in routes {
-            let tag = (on_stdout > 1 && matches!(route.target, Target::Stdout))
-                .then(|| route.query.clone());
-            let sink = route.target.open(&stdout)?;
-            let writer: Box<dyn Writer> = match route.format {
-                Format::Table => Box::new(table::Table::new(sink, &route.schema, tag)),
-                Format::Csv => Box::new(csv::Csv::new(sink, &route.schema)),
-                Format::Json => Box::new(json::Json::array(sink, &route.schema)),
-                Format::Ndjson => Box::new(json::Json::lines(sink, &route.schema, tag)),
-                #[cfg(feature = "columnar")]
-                Format::Parquet => Box::new(columnar::Parquet::new(sink, &route.schema)?),
-                #[cfg(feature = "columnar")]
-                Format::Arrow => Box::new(columnar::ArrowStream::new(sink, &route.schema)?),
-            };
-            writers[route.output] = Some(writer);
+            let tagged = (on_stdout > 1 || may_grow) && to_stdout(&&route);
+            writers[route.output] = Some(route.open(&stdout, tagged)?);
         }
-        Ok(Self { writers })
+        let more = MoreResults { stdout, on_stdout: formats, added: Arc::default() };
+        Ok(Self { writers, more })
+    }
+
+    /// The way to add results.
+    pub fn more(&self) -> MoreResults {
+        self.more.clone()
+    }
+
+    /// The writer of an output, if its rows go anywhere.
+    fn writer(&mut self, output: usize) -> Option<&mut Box<dyn Writer>> {
+        if output >= self.writers.len() {
+            self.take_added();
+        }
+        self.writers.get_mut(output)?.as_mut()
+    }
+
+    fn take_added(&mut self) {
+        let mut added = self.more.added.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, writer) in added.drain(..) {
+            if number >= self.writers.len() {
+                self.writers.resize_with(number + 1, || None);
+            }
+            self.writers[number] = Some(writer);
+        }
     }
 }
 
@@ -196,20 +268,21 @@ impl Format {
 
 impl RowSink for Results {
     fn row(&mut self, output: usize, tuple: &Tuple) -> Result<(), SinkError> {
-        match self.writers.get_mut(output) {
-            Some(Some(writer)) => Ok(writer.row(&tuple.values)?),
-            _ => Ok(()),
+        match self.writer(output) {
+            Some(writer) => Ok(writer.row(&tuple.values)?),
+            None => Ok(()),
         }
     }
 
     fn window(&mut self, output: usize) -> Result<(), SinkError> {
-        match self.writers.get_mut(output) {
-            Some(Some(writer)) => Ok(writer.window()?),
-            _ => Ok(()),
+        match self.writer(output) {
+            Some(writer) => Ok(writer.window()?),
+            None => Ok(()),
         }
     }
 
     fn end(&mut self) -> Result<(), SinkError> {
+        self.take_added();
         for writer in self.writers.iter_mut().flatten() {
             writer.finish()?;
         }

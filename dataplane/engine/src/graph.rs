@@ -1,5 +1,9 @@
 //! The operator graph: carries messages from the LFTAs through the operators to the sink, each stream in its own order.
 
+mod change;
+
+pub(crate) use change::{Keep, Past};
+
 use std::collections::VecDeque;
 
 use wt_catalog::Value;
@@ -45,6 +49,10 @@ struct Node {
     output: Stream,
     /// Tuples judged in its place.
     ahead: AheadCounters,
+    /// What it has been fed by streams that are gone.
+    fed_before: u64,
+    /// What it runs, as text: the same in another plan is the same operator.
+    definition: String,
 }
 
 /// A stream's readers, and how many tuples it has carried.
@@ -56,7 +64,11 @@ struct Stream {
 
 struct OutputState {
     query: String,
+    /// What the sink knows it as.
+    number: usize,
     stream: StreamRef,
+    /// Fed by streams that are gone.
+    fed_before: u64,
     rows: u64,
     unsent: u64,
 }
@@ -120,6 +132,8 @@ impl Graph {
                 origins,
                 output: Stream::default(),
                 ahead: AheadCounters::default(),
+                fed_before: 0,
+                definition: format!("{:?} {:?}", runs.op, runs.schema),
             });
             for (port, input) in node.inputs.iter().enumerate() {
                 graph.stream(*input).readers.push(Reader::Operator { node: index, port });
@@ -129,7 +143,9 @@ impl Graph {
             graph.stream(output.stream).readers.push(Reader::Output(index));
             graph.outputs.push(OutputState {
                 query: output.query.clone(),
+                number: index,
                 stream: output.stream,
+                fed_before: 0,
                 rows: 0,
                 unsent: 0,
             });
@@ -190,17 +206,20 @@ impl Graph {
         sink: &mut dyn RowSink,
     ) -> Result<(), EngineError> {
         let output = &mut self.outputs[index];
+        let number = output.number;
         let mut taken = 0;
         let done = match &message {
             Message::Tuple(_) | Message::Block(_) if self.closed.is_some() => {
                 output.unsent += message.rows();
                 return Ok(());
             }
-            Message::Tuple(tuple) => sink.row(index, tuple).inspect(|()| taken += 1),
+            Message::Tuple(tuple) => sink.row(number, tuple).inspect(|()| taken += 1),
             Message::Block(block) => {
-                block.each(|tuple| sink.row(index, tuple).inspect(|()| taken += 1))
+                block.each(|tuple| sink.row(number, tuple).inspect(|()| taken += 1))
             }
-            Message::Punctuation(_) | Message::Flush if self.closed.is_none() => sink.window(index),
+            Message::Punctuation(_) | Message::Flush if self.closed.is_none() => {
+                sink.window(number)
+            }
             _ => Ok(()),
         };
         output.rows += taken;
@@ -208,7 +227,7 @@ impl Graph {
             Ok(()) => {}
             Err(SinkError::Closed) => {
                 output.unsent += message.rows() - taken;
-                self.closed = Some(index);
+                self.closed = Some(number);
             }
             Err(SinkError::Io(source)) => {
                 return Err(EngineError::Sink { query: output.query.clone(), source });
@@ -290,7 +309,7 @@ impl Graph {
         let stream = &mut self.lftas[interface][query as usize];
         stream.tuples += counts.total();
         if let [Reader::Operator { node, .. }] = stream.readers[..] {
-            self.nodes[node].ahead = counts;
+            self.nodes[node].ahead += counts;
         }
     }
 
@@ -299,11 +318,13 @@ impl Graph {
         self.lftas[interface][query as usize].tuples
     }
 
-    /// Enters rows that an output's sink has taken from the graph but could not pass on.
-    pub(crate) fn undelivered(&mut self, output: usize, rows: u64) {
-        let output = &mut self.outputs[output];
+    /// Enters rows that an output's sink has taken from the graph but could not pass on; whether the output is of this graph.
+    pub(crate) fn undelivered(&mut self, number: usize, rows: u64) -> bool {
+        let output = self.outputs.iter_mut().find(|output| output.number == number);
+        let Some(output) = output else { return false };
         output.rows -= rows;
         output.unsent += rows;
+        true
     }
 
     fn carried(&self, stream: StreamRef) -> u64 {
@@ -320,7 +341,8 @@ impl Graph {
         let of = |node: &Node| OperatorLedger {
             name: node.name.clone(),
             kind: node.operator.kind(),
-            fed: node.inputs.iter().map(|input| self.carried(*input)).sum(),
+            fed: node.fed_before
+                + node.inputs.iter().map(|input| self.carried(*input)).sum::<u64>(),
             tuples: node.operator.counters().with_ahead(node.ahead),
         };
         self.nodes.iter().map(of).collect()
@@ -330,7 +352,7 @@ impl Graph {
     pub(crate) fn output_ledgers(&self) -> Vec<OutputLedger> {
         let of = |output: &OutputState| OutputLedger {
             query: output.query.clone(),
-            fed: self.carried(output.stream),
+            fed: output.fed_before + self.carried(output.stream),
             rows: output.rows,
             unsent: output.unsent,
         };

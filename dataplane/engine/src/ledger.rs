@@ -60,6 +60,31 @@ pub struct TupleCounters {
     pub held: u64,
 }
 
+impl std::ops::AddAssign for PacketCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.malformed += other.malformed;
+        self.too_deep += other.too_deep;
+        self.unknown_link_type += other.unknown_link_type;
+    }
+}
+
+impl std::ops::AddAssign for TupleCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.offered += other.offered;
+        self.matched += other.matched;
+        self.filtered += other.filtered;
+        self.absent += other.absent;
+        self.failed += other.failed;
+        self.late += other.late;
+        self.lost += other.lost;
+        self.merged += other.merged;
+        self.ejected += other.ejected;
+        self.output += other.output;
+        self.held += other.held;
+    }
+}
+
 /// What became of the tuples in one operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OperatorCounters {
@@ -83,6 +108,21 @@ pub struct OperatorCounters {
     pub failed: u64,
     /// Beyond the LIMIT of their window.
     pub limited: u64,
+}
+
+impl std::ops::AddAssign for OperatorCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.input += other.input;
+        self.expanded += other.expanded;
+        self.output += other.output;
+        self.held += other.held;
+        self.late += other.late;
+        self.merged += other.merged;
+        self.filtered += other.filtered;
+        self.absent += other.absent;
+        self.failed += other.failed;
+        self.limited += other.limited;
+    }
 }
 
 impl OperatorCounters {
@@ -139,6 +179,8 @@ pub struct QueryLedger {
     pub interface: String,
     /// The counts.
     pub tuples: TupleCounters,
+    /// Packets that came while the batch did not have the query (live runs only).
+    pub outside: u64,
     /// Of those sent on, the ones that arrived at the operators.
     pub carried: u64,
     /// Of those sent on, the ones given up because the operators did not keep up (live runs only).

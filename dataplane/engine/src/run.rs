@@ -496,6 +496,7 @@ impl Run<'_> {
                     interface: interface.name.clone(),
                     tuples: lfta.backend.tuples(index as u32),
                     carried: self.graph.carried_of(ledger.interfaces.len() - 1, index as u32),
+                    outside: 0,
                     shed: 0,
                 });
             }

@@ -14,6 +14,12 @@ pub enum XdpError {
         /// The name.
         device: String,
     },
+    /// No query of an interface has code for the driver.
+    #[error("no query of `{interface}` has code for the driver")]
+    NoCode {
+        /// The interface.
+        interface: String,
+    },
     /// A fault of the generator.
     #[error(transparent)]
     Codegen(#[from] CodegenError),
@@ -39,6 +45,7 @@ impl XdpError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoInterface { .. } => Some("`ip link` lists the interfaces."),
+            Self::NoCode { .. } => Some("`wiretable explain` says why."),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
             Self::Codegen(_) | Self::Map(_) | Self::Setup(_) | Self::System(_) => None,

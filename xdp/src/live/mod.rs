@@ -74,25 +74,140 @@ struct Query {
     ejected: u64,
 }
 
-/// The capture owner of an interface, by a program in its driver.
-pub struct XdpSource {
-    device: String,
-    ifindex: u32,
-    name: Value,
-    /// For questions about interfaces.
-    asking: OwnedFd,
+/// A program in the kernel, and what has come of it.
+struct Program {
     loaded: Loaded,
-    attachment: Attachment,
-    is_attached: bool,
-    is_promiscuous: bool,
-    /// Keeps the interface promiscuous while it is open.
-    promiscuous: Option<OwnedFd>,
     control: Vec<u64>,
     queries: Vec<Query>,
     numbers: Vec<u32>,
     on_host: Vec<HostQuery>,
     /// Sees no packets: says what follows from bounds of times.
     bounds: ReferenceLfta,
+    /// As they were read last.
+    frames: Vec<Vec<u64>>,
+    /// Packets given to the host.
+    given: u64,
+}
+
+impl Program {
+    /// Makes and loads the program of an interface's queries. Nothing when none of them has code.
+    fn load(setup: &LftaSetup<'_>, options: &XdpOptions) -> Result<Option<Self>, XdpError> {
+        let LftaSetup { program, params, fixed_hash, .. } = *setup;
+        // Partial groups that are seen depend on which slots they have.
+        let all = program.queries.len() as u32;
+        let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
+        let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
+        let code = Options {
+            disposition: options.disposition,
+            ring_bytes: options.ring_bytes.next_power_of_two(),
+            feed_bytes: Some(snap_bytes(program)),
+            ..Options::default()
+        };
+        let made = codegen::compile_except(program, &kept, params, &code)?;
+        let Some(spec) = made.spec else { return Ok(None) };
+        let loaded = Loaded::load(&spec)?;
+        let mut control = vec![0; spec.layout.control_words as usize];
+        for (value, at) in params.iter().zip(&spec.layout.params) {
+            for (i, word) in value_words(value).into_iter().enumerate() {
+                control[*at as usize + i] = word;
+            }
+        }
+        control[control_words::SEED as usize] = secret();
+        control[control_words::DIRECTION as usize] = INBOUND;
+        let query = |layout| Query { layout, output: 0, ejected: 0 };
+        let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
+        let frames = loaded.frames()?;
+        Ok(Some(Self {
+            loaded,
+            control,
+            numbers: queries.iter().map(|query| query.layout.query).collect(),
+            queries,
+            on_host: made.host,
+            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
+            frames,
+            given: 0,
+        }))
+    }
+
+    /// Tells the program what it cannot know.
+    fn set(&mut self, offset_ns: u64, ifindex: u32) -> Result<(), MapAccess> {
+        self.control[control_words::CLOCK_OFFSET_NS as usize] = offset_ns;
+        self.control[control_words::IFINDEX as usize] = u64::from(ifindex);
+        self.loaded.set_control(&self.control)
+    }
+
+    /// Takes what the ring has; how many records.
+    fn drain(
+        &mut self,
+        ordered: &mut Ordered,
+        ready: &mut Vec<(u32, Message)>,
+        words: &mut Vec<u64>,
+    ) -> usize {
+        let Self { loaded, queries, .. } = self;
+        let mut records = 0;
+        loaded.drain_ring(|bytes| {
+            records += 1;
+            let record = decode::read(bytes, words);
+            let number = match record {
+                Some(Record::Packet(packet)) => return ordered.packet(&packet),
+                Some(Record::Tuple { query, .. } | Record::Group { query, .. }) => query,
+                None => return,
+            };
+            let index = queries.iter().position(|q| q.layout.query == number);
+            let Some(query) = index.map(|index| &mut queries[index]) else { return };
+            query.output += 1;
+            match (record, &query.layout.action) {
+                (Some(Record::Group { words, .. }), ActionLayout::Groups(groups)) => {
+                    query.ejected += 1;
+                    let tuple = decode::group(&query.layout, groups, words);
+                    ready.push((number, Message::Tuple(tuple)));
+                }
+                (Some(Record::Tuple { words, .. }), _) => {
+                    ordered.tuple(number, decode::tuple(&query.layout, words));
+                }
+                _ => {}
+            }
+        });
+        records
+    }
+
+    /// Empties a half of all tables, which no program fills.
+    fn take_groups(&mut self, half: u32, ready: &mut Vec<(u32, Message)>) -> Result<(), MapAccess> {
+        for (index, query) in self.queries.iter_mut().enumerate() {
+            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
+            let entries = self.loaded.take_groups(index, half, |_| true)?;
+            query.output += entries.len() as u64;
+            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
+            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
+            tuples.sort_by_key(|tuple| tuple.ordinal);
+            let number = query.layout.query;
+            ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
+        }
+        Ok(())
+    }
+
+    fn total(&self, word: u32) -> u64 {
+        total(&self.frames, word)
+    }
+}
+
+/// The capture owner of an interface, by a program in its driver.
+pub struct XdpSource {
+    device: String,
+    ifindex: u32,
+    name: Value,
+    options: XdpOptions,
+    /// For questions about interfaces.
+    asking: OwnedFd,
+    attachment: Attachment,
+    is_attached: bool,
+    /// Keeps the interface promiscuous while it is open.
+    promiscuous: Option<OwnedFd>,
+    program: Program,
+    /// Made ready.
+    next: Option<Program>,
+    /// In the place of `program`, whose books are still asked for.
+    successor: Option<Program>,
     ordered: Ordered,
     /// What leaves next.
     ready: Vec<(u32, Message)>,
@@ -101,9 +216,9 @@ pub struct XdpSource {
     turned: Instant,
     /// Everything stamped before has been given.
     reached_ns: u64,
-    frames: Vec<Vec<u64>>,
     words: Vec<u64>,
-    given: u64,
+    /// Packets that programs which are gone have seen.
+    seen_before: u64,
     link: Link,
     looked: Instant,
     is_stopped: bool,
@@ -120,62 +235,33 @@ impl XdpSource {
         setup: &LftaSetup<'_>,
         options: &XdpOptions,
     ) -> Result<Option<Self>, XdpError> {
-        let LftaSetup { program, params, fixed_hash, .. } = *setup;
         let no_interface = || XdpError::NoInterface { device: device.to_owned() };
         let ifindex = interface_index(device).ok_or_else(no_interface)?;
-        // Partial groups that are seen depend on which slots they have.
-        let all = program.queries.len() as u32;
-        let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
-        let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
-        let code = Options {
-            disposition: options.disposition,
-            ring_bytes: options.ring_bytes.next_power_of_two(),
-            feed_bytes: Some(snap_bytes(program)),
-            ..Options::default()
-        };
-        let made = codegen::compile_except(program, &kept, params, &code)?;
-        let Some(spec) = made.spec else { return Ok(None) };
-        let mut loaded = Loaded::load(&spec)?;
-        let mut control = vec![0; spec.layout.control_words as usize];
-        for (value, at) in params.iter().zip(&spec.layout.params) {
-            for (i, word) in value_words(value).into_iter().enumerate() {
-                control[*at as usize + i] = word;
-            }
-        }
-        control[control_words::SEED as usize] = secret();
-        control[control_words::CLOCK_OFFSET_NS as usize] = clock::offset_ns();
-        control[control_words::IFINDEX as usize] = u64::from(ifindex);
-        control[control_words::DIRECTION as usize] = INBOUND;
-        loaded.set_control(&control)?;
-        let attachment = loaded.attach(device)?;
+        let Some(mut program) = Program::load(setup, options)? else { return Ok(None) };
+        program.set(clock::offset_ns(), ifindex)?;
+        let attachment = program.loaded.attach(device)?;
         let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex)).transpose();
         let asking = UnixDatagram::unbound().map_err(XdpError::System)?;
-        let query = |layout| Query { layout, output: 0, ejected: 0 };
-        let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
         let turned_ns = clock::monotonic_ns().wrapping_add(clock::offset_ns());
         Ok(Some(Self {
             device: device.to_owned(),
             ifindex,
             name: Value::bytes(setup.interface),
+            options: *options,
             asking: asking.into(),
             attachment,
             is_attached: true,
-            is_promiscuous: options.is_promiscuous,
             promiscuous: promiscuous.map_err(XdpError::System)?,
-            control,
-            numbers: queries.iter().map(|query| query.layout.query).collect(),
-            queries,
-            on_host: made.host,
-            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
+            program,
+            next: None,
+            successor: None,
             ordered: Ordered::default(),
             ready: Vec::new(),
             turned_ns,
             turned: Instant::now(),
             reached_ns: 0,
-            frames: loaded.frames()?,
-            loaded,
             words: Vec::new(),
-            given: 0,
+            seen_before: 0,
             link: Link::Up,
             looked: Instant::now(),
             is_stopped: false,
@@ -189,88 +275,70 @@ impl XdpSource {
 
     /// The queries that run on the host, and why.
     pub fn on_host(&self) -> &[HostQuery] {
-        &self.on_host
+        &self.program.on_host
     }
 
     /// Takes what the ring has; how many records.
     fn drain(&mut self) -> usize {
-        let Self { loaded, queries, ordered, ready, words, .. } = self;
-        let mut records = 0;
-        loaded.drain_ring(|bytes| {
-            records += 1;
-            match decode::read(bytes, words) {
-                Some(Record::Packet(packet)) => ordered.packet(&packet),
-                Some(Record::Tuple { query, words }) => {
-                    let index = queries.iter().position(|q| q.layout.query == query);
-                    let Some(query) = index.map(|index| &mut queries[index]) else { return };
-                    query.output += 1;
-                    ordered.tuple(query.layout.query, decode::tuple(&query.layout, words));
-                }
-                Some(Record::Group { query, words }) => {
-                    let index = queries.iter().position(|q| q.layout.query == query);
-                    let Some(query) = index.map(|index| &mut queries[index]) else { return };
-                    let ActionLayout::Groups(groups) = &query.layout.action else { return };
-                    query.output += 1;
-                    query.ejected += 1;
-                    let tuple = decode::group(&query.layout, groups, words);
-                    ready.push((query.layout.query, Message::Tuple(tuple)));
-                }
-                None => {}
-            }
-        });
-        records
+        self.program.drain(&mut self.ordered, &mut self.ready, &mut self.words)
+    }
+
+    /// The stamps' clock, which follows steps of the kernel's.
+    fn now_ns(&mut self) -> u64 {
+        let known_ns = &mut self.program.control[control_words::CLOCK_OFFSET_NS as usize];
+        let offset_ns = clock::offset_ns();
+        if known_ns.abs_diff(offset_ns) > CLOCK_STEP_NS {
+            *known_ns = offset_ns;
+        }
+        clock::monotonic_ns().wrapping_add(*known_ns)
     }
 
     /// Lets the halves change places, and takes what is in the one that was filled.
     fn turn(&mut self) -> Result<(), XdpError> {
-        let offset_ns = clock::offset_ns();
-        let known_ns = &mut self.control[control_words::CLOCK_OFFSET_NS as usize];
-        if known_ns.abs_diff(offset_ns) > CLOCK_STEP_NS {
-            *known_ns = offset_ns;
-        }
-        let now_ns = clock::monotonic_ns().wrapping_add(*known_ns);
-        let filled = self.control[control_words::GENERATION as usize];
-        self.control[control_words::GENERATION as usize] = 1 - filled;
-        self.loaded.set_control(&self.control)?;
+        let now_ns = self.now_ns();
+        let program = &mut self.program;
+        let filled = program.control[control_words::GENERATION as usize];
+        program.control[control_words::GENERATION as usize] = 1 - filled;
+        program.loaded.set_control(&program.control)?;
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain();
-        self.take_groups(filled as u32)?;
-        self.frames = self.loaded.frames()?;
+        self.program.take_groups(filled as u32, &mut self.ready)?;
+        self.program.frames = self.program.loaded.frames()?;
         self.reached_ns = self.turned_ns;
         self.turned_ns = now_ns;
         self.turned = Instant::now();
         Ok(())
     }
 
-    /// Empties a half of all tables, which no program fills.
-    fn take_groups(&mut self, half: u32) -> Result<(), MapAccess> {
-        for (index, query) in self.queries.iter_mut().enumerate() {
-            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
-            let entries = self.loaded.take_groups(index, half, |_| true)?;
-            query.output += entries.len() as u64;
-            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
-            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
-            tuples.sort_by_key(|tuple| tuple.ordinal);
-            let number = query.layout.query;
-            self.ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
-        }
-        Ok(())
-    }
-
-    /// Takes the last that there is, once nothing more comes.
+    /// Takes the last that there is, once the program sees no more packets.
     fn take_rest(&mut self) -> Result<(), XdpError> {
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain();
-        self.take_groups(0)?;
-        self.take_groups(1)?;
-        self.frames = self.loaded.frames()?;
+        self.program.take_groups(0, &mut self.ready)?;
+        self.program.take_groups(1, &mut self.ready)?;
+        self.program.frames = self.program.loaded.frames()?;
         self.reached_ns = u64::MAX;
+        Ok(())
+    }
+
+    /// Puts the program that was made ready in the place of the one that runs.
+    fn take_place(&mut self) -> Result<(), XdpError> {
+        let Some(mut next) = self.next.take() else { return Ok(()) };
+        let now_ns = self.now_ns();
+        next.set(self.program.control[control_words::CLOCK_OFFSET_NS as usize], self.ifindex)?;
+        if self.is_attached {
+            next.loaded.replace(&mut self.program.loaded)?;
+        }
+        self.successor = Some(next);
+        self.take_rest()?;
+        // The successor has begun after this time.
+        (self.turned_ns, self.turned) = (now_ns, Instant::now());
         Ok(())
     }
 
     /// Gives the packets and tuples whose turn has come.
     fn give(&mut self, take: &mut TakePackets<'_>) -> Result<(), EngineError> {
-        let (ready, given) = (&mut self.ready, &mut self.given);
+        let (ready, given) = (&mut self.ready, &mut self.program.given);
         self.ordered.give(
             self.reached_ns,
             |query, tuple| ready.push((query, Message::Tuple(tuple))),
@@ -291,16 +359,17 @@ impl XdpSource {
     /// Attaches to the interface of the same name, if it has come back.
     fn attach_again(&mut self) -> Link {
         let Some(ifindex) = interface_index(&self.device) else { return Link::Gone };
-        match self.loaded.attach(&self.device) {
+        match self.program.loaded.attach(&self.device) {
             Ok(attachment) => {
                 self.attachment = attachment;
                 self.is_attached = true;
                 self.ifindex = ifindex;
                 // Without it there are fewer packets, which is better than none.
-                self.promiscuous = self.is_promiscuous.then(|| promiscuous(ifindex).ok()).flatten();
-                self.control[control_words::IFINDEX as usize] = u64::from(ifindex);
+                self.promiscuous =
+                    self.options.is_promiscuous.then(|| promiscuous(ifindex).ok()).flatten();
+                let offset_ns = self.program.control[control_words::CLOCK_OFFSET_NS as usize];
                 // The next turn writes it too, should this fail.
-                let _ = self.loaded.set_control(&self.control);
+                let _ = self.program.set(offset_ns, ifindex);
                 interface_link(&self.asking, &self.device, ifindex)
             }
             Err(_) => Link::Gone,
@@ -309,10 +378,6 @@ impl XdpSource {
 
     fn failed(&self, error: XdpError) -> EngineError {
         EngineError::Backend { interface: self.device.clone(), source: Box::new(error) }
-    }
-
-    fn total(&self, word: u32) -> u64 {
-        total(&self.frames, word)
     }
 }
 
@@ -351,7 +416,7 @@ impl LiveSource for XdpSource {
             if self.link == Link::Gone {
                 self.is_attached = false;
                 // The interface took the program with it.
-                let _ = self.loaded.detach();
+                let _ = self.program.loaded.detach();
             }
         }
         if !self.is_attached {
@@ -363,13 +428,22 @@ impl LiveSource for XdpSource {
     fn stop(&mut self) -> io::Result<()> {
         self.is_stopped = true;
         if self.is_attached {
-            self.loaded.detach().map_err(io::Error::other)?;
+            self.program.loaded.detach().map_err(io::Error::other)?;
         }
         Ok(())
     }
 
     fn counters(&mut self) -> SourceCounters {
-        SourceCounters { seen: self.total(packet_counters::PACKETS), dropped: 0, restamped: 0 }
+        let seen = self.seen_before + self.program.total(packet_counters::PACKETS);
+        SourceCounters { seen, dropped: 0, restamped: 0 }
+    }
+
+    fn prepare(&mut self, setup: &LftaSetup<'_>) -> Result<(), EngineError> {
+        let no_code = || XdpError::NoCode { interface: setup.interface.to_owned() };
+        let loaded = Program::load(setup, &self.options);
+        let loaded = loaded.and_then(|loaded| loaded.ok_or_else(no_code));
+        self.next = Some(loaded.map_err(|e| self.failed(e))?);
+        Ok(())
     }
 
     fn driver(&mut self) -> Option<&mut dyn LiveDriver> {
@@ -379,7 +453,7 @@ impl LiveSource for XdpSource {
 
 impl LiveDriver for XdpSource {
     fn queries(&self) -> &[u32] {
-        &self.numbers
+        &self.program.numbers
     }
 
     fn take(&mut self, out: &mut dyn FnMut(u32, Message)) {
@@ -387,33 +461,53 @@ impl LiveDriver for XdpSource {
     }
 
     fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message)) {
-        self.bounds.bound(query, time_ns, out);
+        self.program.bounds.bound(query, time_ns, out);
+    }
+
+    fn queries_ready(&self) -> &[u32] {
+        self.next.as_ref().map_or(&[], |next| &next.numbers)
+    }
+
+    fn replace(&mut self, packets: &mut TakePackets<'_>) -> Result<(), EngineError> {
+        self.take_place().map_err(|e| self.failed(e))?;
+        self.give(packets)?;
+        self.reached_ns = self.turned_ns;
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        if let Some(successor) = self.successor.take() {
+            self.seen_before += self.program.total(packet_counters::PACKETS);
+            self.program = successor;
+        }
     }
 
     fn counters(&self) -> DriverCounters {
+        let total = |word| self.program.total(word);
         DriverCounters {
             packets: PacketCounters {
-                packets: self.total(packet_counters::PACKETS),
-                malformed: self.total(packet_counters::MALFORMED),
-                too_deep: self.total(packet_counters::TOO_DEEP),
+                packets: total(packet_counters::PACKETS),
+                malformed: total(packet_counters::MALFORMED),
+                too_deep: total(packet_counters::TOO_DEEP),
                 unknown_link_type: 0,
             },
-            bytes: self.total(packet_counters::BYTES),
-            given: self.given,
-            lost: self.total(packet_counters::UNSENT) + self.total(packet_counters::OVERSIZE),
+            bytes: total(packet_counters::BYTES),
+            given: self.program.given,
+            lost: total(packet_counters::UNSENT) + total(packet_counters::OVERSIZE),
         }
     }
 
     fn tuples(&self, query: u32) -> TupleCounters {
-        let Some(query) = self.queries.iter().find(|q| q.layout.query == query) else {
+        let program = &self.program;
+        let Some(query) = program.queries.iter().find(|q| q.layout.query == query) else {
             return TupleCounters::default();
         };
         let Query { layout, output, ejected } = query;
-        let count = |counter: u32| self.total(layout.counters + counter);
-        let offered = self.total(packet_counters::PACKETS);
+        let count = |counter: u32| program.total(layout.counters + counter);
+        let offered = program.total(packet_counters::PACKETS);
         let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
         let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
-        let lost = count(query_counters::LOST) + self.total(packet_counters::OVERSIZE);
+        let lost = count(query_counters::LOST) + program.total(packet_counters::OVERSIZE);
         TupleCounters {
             offered,
             matched,

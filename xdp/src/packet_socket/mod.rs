@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use wt_catalog::Value;
 use wt_engine::live::{Link, LiveSource, Polled, SourceCounters, StampOrder, TakePackets};
-use wt_engine::{EngineError, PacketBatch};
+use wt_engine::{EngineError, LftaSetup, PacketBatch};
 use wt_plan::ir::{LftaProgram, Op};
 
 use self::socket::{Noted, Socket};
@@ -223,6 +223,13 @@ impl LiveSource for PacketSource {
             },
         };
         self.link
+    }
+
+    fn prepare(&mut self, setup: &LftaSetup<'_>) -> Result<(), EngineError> {
+        // Packets that are in the ring by now are as long as they were needed before.
+        self.options.snap_bytes = self.options.snap_bytes.max(snap_bytes(setup.program));
+        let widened = self.socket.as_mut().map(|socket| socket.keep(self.options.snap_bytes));
+        widened.unwrap_or(Ok(())).map_err(|source| self.error(source))
     }
 
     fn stop(&mut self) -> io::Result<()> {

@@ -51,6 +51,8 @@ pub(super) struct Socket {
     /// The block that comes next.
     next: usize,
     pub(super) ifindex: u32,
+    /// The loopback, whose packets come twice here.
+    loopback: Option<u32>,
     pub(super) link_type: u16,
     /// Packets that the kernel had for this socket, those it dropped, and those that were read.
     pub(super) seen: u64,
@@ -105,13 +107,29 @@ impl Socket {
         sys::set_ring(&fd, &request).map_err(fail("ring"))?;
         let ring = sys::Ring::map(&fd, BLOCK_BYTES, blocks).map_err(fail("mapping of the ring"))?;
         let loopback = matches!(name, ANY | LOOPBACK).then(|| sys::index_of(LOOPBACK)).flatten();
-        let keep = filter::keep(options.snap_bytes, loopback);
-        sys::set_filter(&fd, &keep).map_err(fail("filter"))?;
+        sys::set_filter(&fd, &filter::keep(options.snap_bytes, loopback))
+            .map_err(fail("filter"))?;
         if options.is_promiscuous && name != ANY {
             sys::set_promiscuous(&fd, ifindex).map_err(fail("promiscuous mode"))?;
         }
         sys::bind(&fd, ifindex).map_err(fail("bind"))?;
-        Ok(Self { fd, ring, blocks, next: 0, ifindex, link_type, seen: 0, dropped: 0, read: 0 })
+        Ok(Self {
+            fd,
+            ring,
+            blocks,
+            next: 0,
+            ifindex,
+            loopback,
+            link_type,
+            seen: 0,
+            dropped: 0,
+            read: 0,
+        })
+    }
+
+    /// Keeps so many bytes of packets from now on.
+    pub(super) fn keep(&mut self, snap_bytes: u32) -> io::Result<()> {
+        sys::set_filter(&self.fd, &filter::keep(snap_bytes, self.loopback))
     }
 
     /// Waits for the next block; whether it is there.

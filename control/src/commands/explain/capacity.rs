@@ -112,7 +112,7 @@ fn run(
         target: Target::Nowhere,
     };
     let results = outputs.iter().enumerate().filter(|(_, output)| output.is_result);
-    let mut sink = Results::open(outputs.len(), results.map(route).collect())?;
+    let mut sink = Results::open(outputs.len(), results.map(route).collect(), false)?;
     let run = measure(&compiled.physical, opened.sources, Some(args.memory), &mut sink)
         .map_err(|error| engine_failure(error, compiled, text))?;
     for (_, damage) in run.report.ledger.damage() {

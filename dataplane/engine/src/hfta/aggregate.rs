@@ -11,7 +11,7 @@
 use hashbrown::HashTable;
 use wt_catalog::Value;
 use wt_plan::ir::{AggKind, OrderedColumn};
-use wt_plan::physical;
+use wt_plan::physical::{self, HftaOp};
 
 use super::blocks::{self, ColumnTotal, WholeGroups};
 use super::grouping::{Body, Intake, Results, Stop};
@@ -425,6 +425,14 @@ impl Aggregate {
 }
 
 impl Operator for Aggregate {
+    fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError> {
+        if let HftaOp::Aggregate(plan) = op {
+            self.intake.set_params(plan, params)?;
+            self.results.set_params(plan, params)?;
+        }
+        Ok(())
+    }
+
     fn message(
         &mut self,
         port: usize,

@@ -6,11 +6,13 @@ use std::collections::HashSet;
 
 use wt_catalog::Value;
 use wt_plan::ir::OrderedColumn;
+use wt_plan::physical::HftaOp;
 
 use super::windows::Windows;
 use super::{Context, Operator};
 use crate::ledger::OperatorCounters;
 use crate::memory::{Memory, MemoryExceeded};
+use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple, set_entry_bytes};
 use crate::window::{Frontier, Judgement, WindowColumns};
 
@@ -81,6 +83,10 @@ impl Distinct {
 }
 
 impl Operator for Distinct {
+    fn set_params(&mut self, _op: &HftaOp, _params: &[Value]) -> Result<(), SetupError> {
+        Ok(())
+    }
+
     fn message(
         &mut self,
         _port: usize,

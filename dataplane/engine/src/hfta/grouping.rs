@@ -69,6 +69,16 @@ impl Intake {
         })
     }
 
+    /// Takes other parameters.
+    pub(super) fn set_params(
+        &mut self,
+        plan: &physical::Aggregate,
+        params: &[Value],
+    ) -> Result<(), SetupError> {
+        self.evaluator = Evaluator::new(&plan.exprs, params)?;
+        Ok(())
+    }
+
     /// Forgets the tuple before.
     pub(super) fn begin(&mut self) {
         self.evaluator.begin();
@@ -206,6 +216,16 @@ impl Results {
                 .collect(),
             columns: Vec::new(),
         })
+    }
+
+    /// Takes other parameters.
+    pub(super) fn set_params(
+        &mut self,
+        plan: &physical::Aggregate,
+        params: &[Value],
+    ) -> Result<(), SetupError> {
+        self.post = Evaluator::new(&plan.post, params)?;
+        Ok(())
     }
 
     /// The row of a group of which all partial results are one tuple: `keys` keys, then a result per kind.

@@ -10,10 +10,12 @@
 use std::collections::VecDeque;
 
 use wt_catalog::Value;
+use wt_plan::physical::HftaOp;
 
 use super::{Context, Operator};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
+use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple, tuple_bytes};
 use crate::window;
 
@@ -200,6 +202,10 @@ impl Merge {
 }
 
 impl Operator for Merge {
+    fn set_params(&mut self, _op: &HftaOp, _params: &[Value]) -> Result<(), SetupError> {
+        Ok(())
+    }
+
     fn message(
         &mut self,
         port: usize,

@@ -44,6 +44,12 @@ pub(crate) trait Operator {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded>;
 
+    /// Takes other parameters into its expressions from the next tuple on. `op` is what it was made of.
+    ///
+    /// # Errors
+    /// A handle that cannot be registered; then it goes on with those it has.
+    fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError>;
+
     /// What became of its tuples so far, without those that were judged ahead.
     fn counters(&self) -> OperatorCounters;
 

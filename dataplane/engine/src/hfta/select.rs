@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use wt_catalog::Value;
 use wt_plan::ir::{Exprs, NodeId, Qual};
+use wt_plan::physical::HftaOp;
 
 use super::{Context, Operator};
 use crate::interp::{Evaluator, Lack, TupleEnv};
@@ -82,6 +83,13 @@ impl Select {
 }
 
 impl Operator for Select {
+    fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError> {
+        if let HftaOp::Select { exprs, .. } = op {
+            self.evaluator = Evaluator::new(exprs, params)?;
+        }
+        Ok(())
+    }
+
     fn message(
         &mut self,
         _port: usize,

@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 use wt_catalog::Value;
-use wt_plan::physical;
+use wt_plan::physical::{self, HftaOp};
 
 use super::grouping::{Body, Intake, Results, Stop};
 use super::{Context, Operator};
@@ -269,6 +269,14 @@ impl Session {
 }
 
 impl Operator for Session {
+    fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError> {
+        if let HftaOp::Session(plan) = op {
+            self.intake.set_params(&plan.group, params)?;
+            self.results.set_params(&plan.group, params)?;
+        }
+        Ok(())
+    }
+
     fn message(
         &mut self,
         _port: usize,

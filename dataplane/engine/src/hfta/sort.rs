@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 
 use wt_catalog::Value;
 use wt_plan::ir::{Exprs, NodeId, OrderedColumn};
+use wt_plan::physical::HftaOp;
 
 use super::windows::Windows;
 use super::{Context, Operator};
@@ -193,6 +194,13 @@ impl Sort {
 }
 
 impl Operator for Sort {
+    fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError> {
+        if let HftaOp::Sort { exprs, .. } = op {
+            self.evaluator = Evaluator::new(exprs, params)?;
+        }
+        Ok(())
+    }
+
     fn message(
         &mut self,
         _port: usize,

@@ -42,7 +42,7 @@ impl Ledger {
         for query in &self.queries {
             let of_interface = |i: &&InterfaceLedger| i.name == query.interface;
             let processed = self.interfaces.iter().find(of_interface).map_or(0, |i| i.processed);
-            require(&query.name, tuples(&query.tuples, processed))?;
+            require(&query.name, tuples(&query.tuples, processed, query.outside))?;
             require(&query.name, [arrived(query)])?;
         }
         for operator in &self.operators {
@@ -105,11 +105,16 @@ fn arrived(query: &QueryLedger) -> Equation {
     }
 }
 
-fn tuples(counters: &TupleCounters, processed: u64) -> [Equation; 3] {
+fn tuples(counters: &TupleCounters, processed: u64, outside: u64) -> [Equation; 3] {
     let TupleCounters { offered, matched, filtered, absent, failed, late, .. } = *counters;
     let TupleCounters { lost, merged, output, held, .. } = *counters;
     [
-        Equation { left_text: "processed", left: processed, right_text: "offered", right: offered },
+        Equation {
+            left_text: "processed",
+            left: processed,
+            right_text: "offered + outside",
+            right: offered + outside,
+        },
         Equation {
             left_text: "offered",
             left: offered,
@@ -167,6 +172,7 @@ mod tests {
             name: "_fta_q".to_owned(),
             interface: "eth0".to_owned(),
             tuples,
+            outside: 0,
             carried: 2,
             shed: 0,
         };

@@ -109,12 +109,12 @@ impl Ledger {
             );
         }
         grid.write(f)?;
-        let mut grid = Grid::new(&["shed", "lost", "sent", "arrived", "shed"]);
+        let mut grid = Grid::new(&["shed", "outside", "lost", "sent", "arrived", "shed"]);
         if self.interfaces.iter().any(|interface| interface.live.is_some()) {
             for query in &self.queries {
                 let name = format!("{} @ {}", query.name, query.interface);
                 let t = &query.tuples;
-                grid.row(name, &[t.lost, t.output, query.carried, query.shed]);
+                grid.row(name, &[query.outside, t.lost, t.output, query.carried, query.shed]);
             }
         }
         grid.write(f)

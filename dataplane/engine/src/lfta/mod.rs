@@ -41,6 +41,14 @@ pub struct AheadCounters {
     pub failed: u64,
 }
 
+impl std::ops::AddAssign for AheadCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.filtered += other.filtered;
+        self.absent += other.absent;
+        self.failed += other.failed;
+    }
+}
+
 impl AheadCounters {
     /// All of them.
     pub fn total(&self) -> u64 {

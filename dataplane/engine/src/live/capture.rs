@@ -1,19 +1,24 @@
 //! One capture thread: packets of an interface through the LFTA program, tuples and bounds into the ring.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use wt_ring::{Entry, Receiver};
 
+use super::handle::{CaptureOrder, Change, Handle, Prepared};
 use super::outbox::Outbox;
+use super::program::Program;
 use super::source::{DriverCounters, Link, LiveSource, Polled};
 use super::stop::Stop;
 use super::{Notice, Token};
 use crate::error::EngineError;
-use crate::ledger::{Gap, InterfaceLedger, LiveLedger, TupleCounters};
-use crate::lfta::{AheadCounters, LftaBackend};
+use crate::ledger::{Gap, InterfaceLedger, LiveLedger, PacketCounters, TupleCounters};
+use crate::lfta::AheadCounters;
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
+use crate::run::Backend;
 use crate::tuple::Message;
 
 /// How long a thread waits for packets before it looks at the clock again.
@@ -28,14 +33,21 @@ const DRAIN_WAIT: Duration = Duration::from_millis(1);
 /// What a capture thread works with.
 pub(super) struct Capture<'a> {
     pub(super) source: Box<dyn LiveSource>,
-    /// Runs the queries that do not run in the driver.
-    pub(super) backend: Box<dyn LftaBackend>,
-    /// By query of the backend: its number in the interface's program.
-    pub(super) on_host: Vec<u32>,
+    /// The queries of the batch at this interface.
+    pub(super) program: Program,
+    /// The next ones, made ready.
+    pub(super) next: Option<Program>,
+    pub(super) backend: Backend,
     pub(super) memory: Memory,
     pub(super) outbox: Outbox,
     /// Numbers of the bounds that operators ask for.
     pub(super) asks: Receiver<u64, ()>,
+    /// Which of the run's threads it is, the hold on the run and what is asked through it.
+    pub(super) lane: usize,
+    pub(super) handle: &'a Handle,
+    pub(super) orders: mpsc::Receiver<CaptureOrder>,
+    /// Tells the operators what was judged ahead by the programs that are gone.
+    pub(super) swaps: mpsc::Sender<(usize, Vec<AheadCounters>)>,
     pub(super) stop: &'a Stop<'a>,
     /// Ordinals of all interfaces.
     pub(super) ordinals: &'a AtomicU64,
@@ -43,19 +55,49 @@ pub(super) struct Capture<'a> {
     pub(super) notice: &'a (dyn Fn(Notice) + Sync),
     pub(super) ledger: InterfaceLedger,
     pub(super) live: LiveLedger,
+    /// What programs that are gone have counted.
+    pub(super) past: Past,
 }
 
-/// What a capture thread leaves.
+/// The books of an interface.
+#[derive(Clone)]
 pub(super) struct Captured {
     pub(super) ledger: InterfaceLedger,
-    /// By query.
-    pub(super) queries: Vec<CapturedQuery>,
+    /// By query that the batch has or had.
+    pub(super) queries: Vec<(String, CapturedQuery)>,
+    /// By query of the program at work: what was judged ahead.
+    pub(super) ahead: Vec<AheadCounters>,
 }
 
+#[derive(Clone, Copy, Default)]
 pub(super) struct CapturedQuery {
     pub(super) tuples: TupleCounters,
-    pub(super) ahead: AheadCounters,
+    /// Packets that came while the batch had it.
+    pub(super) packets: u64,
     pub(super) shed: u64,
+}
+
+/// What programs have counted.
+#[derive(Clone, Default)]
+pub(super) struct Past {
+    packets: PacketCounters,
+    bytes: u64,
+    queries: Vec<(String, CapturedQuery)>,
+}
+
+impl Past {
+    fn add(&mut self, name: &str, counted: CapturedQuery) {
+        let CapturedQuery { tuples, packets, shed } = counted;
+        let at = self.queries.iter().position(|(known, _)| known == name);
+        let at = at.unwrap_or_else(|| {
+            self.queries.push((name.to_owned(), CapturedQuery::default()));
+            self.queries.len() - 1
+        });
+        let account = &mut self.queries[at].1;
+        account.tuples += tuples;
+        account.packets += packets;
+        account.shed += shed;
+    }
 }
 
 /// How far the packets of an interface have come.
@@ -67,6 +109,8 @@ struct Clock {
     link: Link,
     /// When the link was lost.
     gap_from_ns: Option<u64>,
+    /// Packets of the driver that count as taken.
+    claimed: u64,
 }
 
 impl Capture<'_> {
@@ -81,11 +125,13 @@ impl Capture<'_> {
             self.stop.end();
         }
         done?;
-        let Self { source, backend, on_host, outbox, .. } = &mut self;
-        backend.finish(&mut |query, message| outbox.send(on_host[query as usize], message));
+        let Self { source, program, outbox, .. } = &mut self;
+        program.finish(&mut |query, message| outbox.send(query, message));
         if let Some(driver) = source.driver() {
             driver.take(&mut |query, message| outbox.send(query, message));
-            driver.queries().iter().for_each(|query| outbox.send(*query, Message::End));
+        }
+        for query in 0..program.names().len() as u32 {
+            outbox.send(query, Message::End);
         }
         while !outbox.flush() || outbox.token(Token::Ended).is_err() {
             if outbox.is_abandoned() {
@@ -93,14 +139,19 @@ impl Capture<'_> {
             }
             std::thread::sleep(DRAIN_WAIT);
         }
-        Ok(self.close())
+        Ok(self.books())
     }
 
     fn packets(&mut self) -> Result<(), EngineError> {
-        let mut clock =
-            Clock { reached_ns: 0, told: Instant::now(), link: Link::Up, gap_from_ns: None };
+        let mut clock = Clock {
+            reached_ns: 0,
+            told: Instant::now(),
+            link: Link::Up,
+            gap_from_ns: None,
+            claimed: 0,
+        };
         let mut stopping = false;
-        let mut claimed = 0;
+        self.handle.tell_captured(self.lane, self.books());
         loop {
             if !stopping && self.stop.is_due() {
                 stopping = true;
@@ -112,20 +163,24 @@ impl Capture<'_> {
                 Polled::Idle { as_of_ns } => clock.reached_ns = clock.reached_ns.max(as_of_ns),
                 Polled::Ended => {
                     self.link(&mut clock, Link::Up);
-                    self.take_driver(&mut claimed);
+                    self.take_driver(&mut clock);
                     return Ok(());
                 }
             }
             let link = self.source.link();
             self.link(&mut clock, link);
-            self.take_driver(&mut claimed);
+            self.take_driver(&mut clock);
             if self.outbox.is_abandoned() {
                 return Ok(());
             }
             if clock.told.elapsed() >= BOUND_EVERY {
                 self.tell(&mut clock);
+                self.handle.tell_captured(self.lane, self.books());
             }
             self.answer(&mut clock);
+            if !stopping {
+                self.obey(&mut clock)?;
+            }
             self.outbox.flush();
         }
     }
@@ -133,8 +188,7 @@ impl Capture<'_> {
     /// Takes the packets that have come.
     fn poll(&mut self, clock: &mut Clock) -> Result<Polled, EngineError> {
         let timeout = self.stop.within(TICK);
-        let Self { source, backend, on_host, memory, outbox, .. } = self;
-        let Self { stop, ordinals, ledger, live, .. } = self;
+        let Self { source, program, memory, outbox, stop, ordinals, ledger, live, .. } = self;
         let is_driven = source.driver().is_some();
         source.poll(timeout, &mut |batch| {
             let count = batch.records.len() as u64;
@@ -151,20 +205,20 @@ impl Capture<'_> {
             ledger.add(records);
             let ordinal = ordinals.fetch_add(taken, Ordering::Relaxed);
             let batch = PacketBatch { records, ..*batch };
-            backend.batch(&batch, ordinal, memory, &mut |query, message| {
-                outbox.send(on_host[query as usize], message);
+            program.batch(&batch, ordinal, memory, &mut |query, message| {
+                outbox.send(query, message);
             })
         })
     }
 
-    /// Sends on what the driver's queries have sent. `claimed`: packets that count as taken already.
-    fn take_driver(&mut self, claimed: &mut u64) {
+    /// Sends on what the driver's queries have sent.
+    fn take_driver(&mut self, clock: &mut Clock) {
         let Self { source, outbox, stop, .. } = self;
         let Some(driver) = source.driver() else { return };
         driver.take(&mut |query, message| outbox.send(query, message));
         let seen = driver.counters().packets.packets;
-        stop.claim(seen - *claimed);
-        *claimed = seen;
+        stop.claim(seen - clock.claimed);
+        clock.claimed = seen;
     }
 
     /// Tells the streams how far time has come.
@@ -174,12 +228,8 @@ impl Capture<'_> {
         if bound_ns == 0 {
             return;
         }
-        let Self { source, backend, on_host, outbox, .. } = self;
-        for query in 0..on_host.len() as u32 {
-            backend.bound(query, bound_ns, &mut |query, message| {
-                outbox.send(on_host[query as usize], message);
-            });
-        }
+        let Self { source, program, outbox, .. } = self;
+        program.bound(bound_ns, &mut |query, message| outbox.send(query, message));
         if let Some(driver) = source.driver() {
             for query in driver.queries().to_vec() {
                 driver.bound(query, bound_ns, &mut |query, message| outbox.send(query, message));
@@ -202,6 +252,64 @@ impl Capture<'_> {
             let _ =
                 self.outbox.flush() && self.outbox.token(Token::Bounded { ask: number }).is_ok();
         }
+    }
+
+    /// Does what is asked through the hold on the run.
+    fn obey(&mut self, clock: &mut Clock) -> Result<(), EngineError> {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                CaptureOrder::Prepare { change, interface, reply } => {
+                    // Who does not wait any more has given up the change.
+                    let _ = reply.send(self.prepare(&change, interface));
+                }
+                CaptureOrder::Abort => self.next = None,
+                CaptureOrder::Commit => self.swap(clock)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the queries of another plan ready.
+    fn prepare(&mut self, change: &Arc<Change>, interface: Option<usize>) -> Prepared {
+        let name = &self.ledger.name;
+        let plan = &change.plan;
+        let source = &mut *self.source;
+        let program =
+            Program::prepare(plan, interface, name, source, self.backend, &mut self.memory)?;
+        let feeding = program.feeding();
+        self.next = Some(program);
+        Ok(feeding)
+    }
+
+    /// Goes on with the queries that were made ready. What came before is the old ones', to the packet.
+    fn swap(&mut self, clock: &mut Clock) -> Result<(), EngineError> {
+        let Some(next) = self.next.take() else { return Ok(()) };
+        let Self { source, program, memory, outbox, ordinals, ledger, .. } = self;
+        if let Some(driver) = source.driver() {
+            driver.replace(&mut |batch| {
+                let count = batch.records.len() as u64;
+                ledger.add(batch.records);
+                let ordinal = ordinals.fetch_add(count, Ordering::Relaxed);
+                program.batch(batch, ordinal, memory, &mut |query, message| {
+                    outbox.send(query, message);
+                })
+            })?;
+        }
+        self.take_driver(clock);
+        let Self { source, program, outbox, past, .. } = self;
+        program.finish(&mut |query, message| outbox.send(query, message));
+        let ahead = program.ahead();
+        count(past, &mut **source, program, outbox);
+        if let Some(driver) = source.driver() {
+            driver.begin();
+            clock.claimed = driver.counters().packets.packets;
+        }
+        // The operators are there as long as this thread.
+        let _ = self.swaps.send((self.lane, ahead));
+        self.outbox.swap(next.selections());
+        let old = std::mem::replace(&mut self.program, next);
+        old.release(&mut self.memory);
+        Ok(())
     }
 
     /// Notes that the link is lost or back. An interface that is deleted goes down first: that is one gap.
@@ -228,52 +336,56 @@ impl Capture<'_> {
         EngineError::Capture { interface: self.ledger.name.clone(), source }
     }
 
-    /// The books.
-    fn close(mut self) -> Captured {
-        let counted = self.source.counters();
-        let mut ledger = self.ledger;
-        ledger.packets = self.backend.packets();
-        let host = self.on_host.iter().zip(0..);
-        let mut queries: Vec<(u32, CapturedQuery)> = host
-            .map(|(query, number)| {
-                let counted = CapturedQuery {
-                    tuples: self.backend.tuples(number),
-                    ahead: self.backend.ahead(number),
-                    shed: 0,
-                };
-                (*query, counted)
-            })
-            .collect();
-        if let Some(driver) = self.source.driver() {
-            let DriverCounters { packets, bytes, given, lost } = driver.counters();
-            // Packets that did not come here were not wanted, unless they were lost.
-            let kept_away = packets.packets - given;
-            for (_, CapturedQuery { tuples, .. }) in &mut queries {
-                tuples.offered += kept_away;
-                tuples.lost += lost;
-                tuples.filtered += kept_away - lost;
-            }
-            let in_driver = driver.queries().iter().map(|query| {
-                let (tuples, ahead) = (driver.tuples(*query), AheadCounters::default());
-                (*query, CapturedQuery { tuples, ahead, shed: 0 })
-            });
-            queries.extend(in_driver);
-            queries.sort_by_key(|(query, _)| *query);
-            ledger.packets = packets;
-            (ledger.records, ledger.processed) = (packets.packets, packets.packets);
-            (ledger.wire_bytes, ledger.captured_bytes) = (bytes, bytes);
+    /// The books, those of programs that are gone among them.
+    fn books(&mut self) -> Captured {
+        let mut counted = self.past.clone();
+        let Self { source, program, outbox, .. } = self;
+        count(&mut counted, &mut **source, program, outbox);
+        let of_source = source.counters();
+        let mut ledger = self.ledger.clone();
+        ledger.packets = counted.packets;
+        if source.driver().is_some() {
+            let packets = counted.packets.packets;
+            (ledger.records, ledger.processed) = (packets, packets);
+            (ledger.wire_bytes, ledger.captured_bytes) = (counted.bytes, counted.bytes);
             ledger.truncated = 0;
         }
         ledger.live = Some(LiveLedger {
-            seen: counted.seen,
-            kernel_dropped: counted.dropped,
-            restamped: counted.restamped,
+            seen: of_source.seen,
+            kernel_dropped: of_source.dropped,
+            restamped: of_source.restamped,
             ring_full: self.outbox.ring_full(),
-            ..self.live
+            ..self.live.clone()
         });
-        for (query, counted) in &mut queries {
-            counted.shed = self.outbox.shed(*query as usize);
-        }
-        Captured { queries: queries.into_iter().map(|(_, counted)| counted).collect(), ledger }
+        Captured { ledger, queries: counted.queries, ahead: self.program.ahead() }
     }
+}
+
+/// Adds what a program has counted.
+fn count(past: &mut Past, source: &mut dyn LiveSource, program: &Program, outbox: &Outbox) {
+    let driver = source.driver();
+    let DriverCounters { packets, bytes, given, lost } = match &driver {
+        Some(driver) => driver.counters(),
+        None => DriverCounters { packets: program.packets(), ..Default::default() },
+    };
+    for (query, name) in (0..).zip(program.names()) {
+        let on_host = program.tuples(query);
+        let in_driver = || driver.as_ref().map(|driver| driver.tuples(query));
+        let tuples = match (on_host, &driver) {
+            (Some(tuples), None) => tuples,
+            (Some(mut tuples), Some(_)) => {
+                // Packets that did not come here were not wanted, unless they were lost.
+                let kept_away = packets.packets - given;
+                tuples.offered += kept_away;
+                tuples.lost += lost;
+                tuples.filtered += kept_away - lost;
+                tuples
+            }
+            (None, _) => in_driver().unwrap_or_default(),
+        };
+        let shed = outbox.shed(query as usize);
+        past.add(name, CapturedQuery { tuples, packets: packets.packets, shed });
+    }
+    past.packets += packets;
+    past.bytes += bytes;
 }

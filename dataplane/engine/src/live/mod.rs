@@ -12,13 +12,17 @@
 //! kernel's clock less its skew, so windows close on silent links and a merge with one never stalls: capture threads tell their
 //! streams how far time has come ten times a second, and at once when an operator asks.
 
+mod books;
 mod capture;
+mod handle;
 mod operators;
 mod outbox;
+mod program;
 mod sink;
 mod source;
 mod stop;
 
+pub use handle::{Change, ChangeError, Handle};
 pub use source::{
     DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, StampOrder, TakePackets,
 };
@@ -30,20 +34,21 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use wt_catalog::Value;
-use wt_plan::ir::LftaAction;
-use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
+use wt_plan::physical::PhysicalPlan;
 use wt_ring::Signal;
 
-use self::capture::{Capture, Captured};
-use self::operators::{Lane, Operators};
+use self::capture::{Capture, Captured, Past};
+use self::operators::{Lane, Operators, Ways};
 use self::outbox::Outbox;
+use self::program::Program;
 use self::stop::Stop;
 use crate::check;
 use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
-use crate::ledger::{InterfaceLedger, Ledger, LiveLedger, QueryLedger};
+use crate::ledger::{InterfaceLedger, LiveLedger};
+use crate::lfta::AheadCounters;
 use crate::memory::SharedMemory;
-use crate::run::{self, Backend, BackendSetup, RunEnd, RunReport};
+use crate::run::{self, Backend, RunEnd, RunReport};
 use crate::setup::SetupError;
 use crate::sink::RowSink;
 
@@ -81,6 +86,8 @@ pub struct LiveOptions<'a> {
     pub operator_cpu: Option<usize>,
     /// Set from elsewhere to end the run: open windows are closed, rows leave.
     pub cancel: Option<&'a AtomicBool>,
+    /// A hold on the run from other threads.
+    pub handle: Option<&'a Handle>,
     /// Called with what a user may want to hear at once.
     pub notice: Option<&'a (dyn Fn(Notice) + Sync)>,
 }
@@ -105,6 +112,8 @@ pub enum Notice {
 /// Control in the ring of an interface, behind the messages it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
+    /// What follows is of the next plan.
+    Swapped,
     /// The bounds that were asked for, up to this number, have been sent.
     Bounded {
         /// Number of the question.
@@ -134,19 +143,21 @@ pub fn run_live(
     sink: &mut (dyn RowSink + Send),
 ) -> Result<RunReport, EngineError> {
     check::check(plan).map_err(SetupError::from)?;
-    let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     let stop = Stop::new(options.cancel, options.duration, options.packets_max);
+    let nobodys = Handle::new();
     let shared = Shared {
-        plan,
-        params: &params,
+        plan: Arc::new(plan.clone()),
         options,
         stop: &stop,
+        handle: options.handle.unwrap_or(&nobodys),
         memory: SharedMemory::new(options.memory_bytes_max),
         ordinals: AtomicU64::new(0),
         signal: Arc::new(Signal::new()),
     };
     let inputs = in_plan_order(plan, inputs)?;
-    thread::scope(|scope| shared.run(scope, inputs, sink))
+    let done = thread::scope(|scope| shared.run(scope, inputs, sink));
+    shared.handle.close();
+    done
 }
 
 /// The inputs in the order of the plan's interfaces.
@@ -170,40 +181,54 @@ fn in_plan_order(
 
 /// What the threads of a run share.
 struct Shared<'a> {
-    plan: &'a PhysicalPlan,
-    params: &'a [Value],
+    /// The plan that it begins with.
+    plan: Arc<PhysicalPlan>,
     options: &'a LiveOptions<'a>,
     stop: &'a Stop<'a>,
+    handle: &'a Handle,
     memory: Arc<SharedMemory>,
     ordinals: AtomicU64,
     /// Wakes the operators.
     signal: Arc<Signal>,
 }
 
+/// What a capture thread begins with.
+struct Begin {
+    lane: usize,
+    input: LiveInput,
+    sender: wt_ring::Sender<outbox::Sent, Token>,
+    asks: wt_ring::Receiver<u64, ()>,
+    orders: mpsc::Receiver<handle::CaptureOrder>,
+    swaps: mpsc::Sender<(usize, Vec<AheadCounters>)>,
+}
+
 type CaptureThread<'scope> = ScopedJoinHandle<'scope, Result<Captured, EngineError>>;
 
-impl<'a> Shared<'a> {
+impl Shared<'_> {
     fn run<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         inputs: Vec<LiveInput>,
         sink: &'scope mut (dyn RowSink + Send),
     ) -> Result<RunReport, EngineError> {
+        let names: Vec<String> = inputs.iter().map(|input| input.interface.clone()).collect();
+        let orders = self.handle.open(&names, &self.signal);
+        let (swaps, swapped) = mpsc::channel();
         let mut threads = Vec::with_capacity(inputs.len());
         let mut lanes = Vec::with_capacity(inputs.len());
         let mut readies = Vec::with_capacity(inputs.len());
-        for (index, input) in inputs.into_iter().enumerate() {
+        for ((lane, input), orders) in inputs.into_iter().enumerate().zip(orders.captures) {
             let (mut sender, receiver) = wt_ring::ring(RING_SLOTS, BATCH_MESSAGES_MAX);
             sender.wake(Arc::clone(&self.signal));
-            let (asks, asked) = wt_ring::ring(4, 4);
+            let (asked, asks) = wt_ring::ring(4, 4);
             let (say, ready) = mpsc::sync_channel(1);
-            lanes.push(Lane::new(receiver, asks));
+            lanes.push(Lane::new(receiver, asked));
             readies.push(ready);
             let name = format!("capture {}", input.interface);
-            let outbox = Outbox::new(sender, &self.selections(index));
+            let begin = Begin { lane, input, sender, asks, orders, swaps: swaps.clone() };
             let thread = thread::Builder::new()
                 .name(name)
-                .spawn_scoped(scope, move || self.capture(index, input, outbox, asked, &say));
+                .spawn_scoped(scope, move || self.capture(begin, &say));
             threads.push(thread.map_err(|source| EngineError::Thread { source })?);
         }
         let ready: Vec<Option<Ready>> = readies.iter().map(|ready| ready.recv().ok()).collect();
@@ -215,7 +240,14 @@ impl<'a> Shared<'a> {
             join(threads)?;
             return Err(EngineError::Thread { source: std::io::Error::other("a thread ended") });
         };
-        self.operate(scope, threads, lanes, ready, sink)
+        let ways = Ways {
+            stop: self.stop,
+            signal: Arc::clone(&self.signal),
+            handle: self.handle,
+            orders: orders.operators,
+            swaps: swapped,
+        };
+        self.operate(scope, threads, lanes, ready, ways, sink)
     }
 
     /// Runs the operators on this thread, then closes the books.
@@ -225,151 +257,92 @@ impl<'a> Shared<'a> {
         threads: Vec<CaptureThread<'scope>>,
         lanes: Vec<Lane>,
         ready: Vec<Ready>,
+        ways: Ways<'_>,
         sink: &'scope mut (dyn RowSink + Send),
     ) -> Result<RunReport, EngineError> {
+        let plan = &self.plan;
         let feeding = |interface: usize, query: u32| ready[interface].feeding[query as usize];
-        let outputs = self.plan.outputs.len();
+        let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
+        let outputs = plan.outputs.len();
         let (queue, drain) = sink::queue(outputs);
-        let graph =
-            Graph::new(self.plan, self.params, &feeding).inspect_err(|_| self.stop.end())?;
+        let graph = Graph::new(plan, &params, &feeding).inspect_err(|_| self.stop.end())?;
         let drain = thread::Builder::new()
             .name("sink".to_owned())
             .spawn_scoped(scope, move || drain.run(sink, outputs))
             .map_err(|source| EngineError::Thread { source })
             .inspect_err(|_| self.stop.end())?;
         pin(self.options.operator_cpu);
-        let signal = Arc::clone(&self.signal);
-        let mut operators =
-            Operators::new(graph, self.memory.part(), lanes, queue, self.stop, signal);
+        let memory = self.memory.part();
+        let mut operators = Operators::new(Arc::clone(plan), graph, memory, lanes, queue, ways);
         let done = operators.run();
         if done.is_err() {
             self.stop.end();
         }
-        let mut graph = operators.end(done.is_ok());
+        let mut state = operators.end(done.is_ok());
         let drained = drain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let captured = join(threads);
         done?;
         let captured = captured?;
         if let Some((output, source)) = drained.failed {
-            let query = match output {
-                Some(output) => self.plan.outputs[output].query.clone(),
-                None => graph.output_names(),
-            };
-            return Err(EngineError::Sink { query, source });
+            return Err(EngineError::Sink { query: state.output_name(output), source });
         }
         for (output, rows) in drained.undelivered.iter().enumerate() {
-            graph.undelivered(output, *rows);
+            state.undelivered(output, *rows);
         }
-        let end = match drained.closed.or(graph.closed()) {
+        for (lane, captured) in captured.iter().enumerate() {
+            state.judged_ahead(lane, &captured.ahead);
+        }
+        let end = match drained.closed.or(state.closed()) {
             Some(output) => RunEnd::SinkClosed { output },
             None if self.stop.is_cancelled() => RunEnd::Cancelled,
             None => RunEnd::Complete,
         };
-        let names = self.plan.interfaces.iter().map(|interface| interface.name.clone());
+        let names = plan.interfaces.iter().map(|interface| interface.name.clone());
         let not_compiled = names.zip(&ready).filter_map(|(name, r)| Some((name, r.not_compiled?)));
         Ok(RunReport {
             end,
             not_compiled: not_compiled.collect(),
             memory_peak_bytes: self.memory.peak_bytes(),
-            ledger: self.ledger(&mut graph, captured),
+            ledger: books::ledger(captured, state.books()),
         })
-    }
-
-    /// By query of an interface: whether its tuples stand for one packet each, and may be given up first. What tells how much of a
-    /// window was seen is kept: it would tell less than it saw.
-    fn selections(&self, interface: usize) -> Vec<bool> {
-        let counts_seen = |query: usize| {
-            let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
-            self.plan.nodes.iter().any(|node| match &node.op {
-                HftaOp::Aggregate(aggregate) => aggregate.seen.is_some_and(|seen| {
-                    node.inputs.iter().skip(seen.first_input as usize).any(|i| *i == stream)
-                }),
-                _ => false,
-            })
-        };
-        let queries = &self.plan.interfaces[interface].program.queries;
-        let is_selection = |(index, query): (usize, &wt_plan::ir::LftaQuery)| {
-            matches!(query.action, LftaAction::Select { .. }) && !counts_seen(index)
-        };
-        queries.iter().enumerate().map(is_selection).collect()
     }
 
     /// A capture thread.
     fn capture(
         &self,
-        index: usize,
-        input: LiveInput,
-        outbox: Outbox,
-        asks: wt_ring::Receiver<u64, ()>,
+        begin: Begin,
         ready: &mpsc::SyncSender<Ready>,
     ) -> Result<Captured, EngineError> {
+        let Begin { lane, input, sender, asks, orders, swaps } = begin;
         let LiveInput { interface, mut source, cpu, skew_ns } = input;
         pin(cpu);
-        let program = &self.plan.interfaces[index].program;
-        let in_driver = source.driver().map_or_else(Vec::new, |driver| driver.queries().to_vec());
-        let all = 0..program.queries.len() as u32;
-        let on_host: Vec<u32> = all.filter(|query| !in_driver.contains(query)).collect();
         let mut memory = self.memory.part();
-        let (fixed, mut ahead) = (run::fixed_hash(self.plan, index), run::ahead(self.plan, index));
-        let setup = BackendSetup {
-            program: &program.of_queries(&on_host),
-            params: self.params,
-            fixed: &on_host.iter().map(|query| fixed[*query as usize]).collect::<Vec<_>>(),
-            ahead: &on_host.iter().map(|query| ahead[*query as usize].take()).collect::<Vec<_>>(),
-        };
-        let paths = self.options.backend.paths();
-        let (backend, not_compiled) = setup.make(paths, Some(source.link_type()), &mut memory)?;
-        let mut feeding = vec![Feeding::default(); program.queries.len()];
-        for (query, number) in on_host.iter().zip(0..) {
-            feeding[*query as usize] = Feeding {
-                whole_groups: backend.sends_whole_groups(number),
-                judged: backend.judges_ahead(number),
-            };
-        }
+        let backend = self.options.backend;
+        let program = Program::new(&self.plan, lane, &mut *source, backend, &mut memory)?;
+        let (feeding, not_compiled) = (program.feeding(), program.not_compiled);
         // Nobody hears it only when the run has failed to start, which shows at once.
         let _ = ready.send(Ready { feeding, not_compiled });
         Capture {
             source,
+            outbox: Outbox::new(sender, program.selections()),
+            program,
+            next: None,
             backend,
-            on_host,
             memory,
-            outbox,
             asks,
+            lane,
+            handle: self.handle,
+            orders,
+            swaps,
             stop: self.stop,
             ordinals: &self.ordinals,
             skew_ns,
             notice: self.options.notice.unwrap_or(&|_| {}),
             ledger: InterfaceLedger { name: interface, ..Default::default() },
             live: LiveLedger::default(),
+            past: Past::default(),
         }
         .run()
-    }
-
-    fn ledger(&self, graph: &mut Graph, captured: Vec<Captured>) -> Ledger {
-        for (interface, captured) in captured.iter().enumerate() {
-            for (query, counted) in captured.queries.iter().enumerate() {
-                graph.judged_ahead(interface, query as u32, counted.ahead);
-            }
-        }
-        let mut ledger = Ledger {
-            operators: graph.operator_ledgers(),
-            outputs: graph.output_ledgers(),
-            ..Default::default()
-        };
-        for (interface, captured) in captured.into_iter().enumerate() {
-            let queries = &self.plan.interfaces[interface].program.queries;
-            for (query, counted) in captured.queries.iter().enumerate() {
-                ledger.queries.push(QueryLedger {
-                    name: queries[query].name.clone(),
-                    interface: captured.ledger.name.clone(),
-                    tuples: counted.tuples,
-                    carried: graph.carried_of(interface, query as u32),
-                    shed: counted.shed,
-                });
-            }
-            ledger.interfaces.push(captured.ledger);
-        }
-        ledger
     }
 }
 

@@ -1,23 +1,31 @@
 //! The operators' thread: what the rings bring goes through the graph, rows go into the queue.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use wt_plan::physical::PhysicalPlan;
 use wt_ring::{Entry, Receiver, Sender, Signal};
 
 use super::Token;
+use super::handle::{Change, Handle, OperatorOrder};
 use super::outbox::Sent;
 use super::sink::Queue;
 use super::stop::Stop;
 use crate::error::EngineError;
-use crate::graph::Graph;
+use crate::graph::{Graph, Keep, Past};
+use crate::ledger::{OperatorLedger, OutputLedger};
+use crate::lfta::AheadCounters;
 use crate::memory::Memory;
+use crate::tuple::Message;
 
 /// Entries taken from one ring before the next has its turn.
 const ENTRIES_PER_TURN: usize = 16;
 
 /// How long the thread sleeps when nothing comes.
 const SLEEP: Duration = Duration::from_millis(50);
+
+/// How often the books are told to those that hold the run.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// When a question is put again: the answer may have found no room.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -27,11 +35,13 @@ pub(super) struct Lane {
     receiver: Receiver<Sent, Token>,
     asks: Sender<u64, ()>,
     ended: bool,
+    /// What follows is of the next plan; it is left until all have come to that place.
+    swapped: bool,
 }
 
 impl Lane {
     pub(super) fn new(receiver: Receiver<Sent, Token>, asks: Sender<u64, ()>) -> Self {
-        Self { receiver, asks, ended: false }
+        Self { receiver, asks, ended: false, swapped: false }
     }
 
     fn ask(&mut self, number: u64) {
@@ -50,13 +60,50 @@ struct Question {
     put: Instant,
 }
 
-pub(super) struct Operators<'a> {
+/// A plan that waits for its turn.
+struct Next {
     graph: Graph,
+    change: Arc<Change>,
+    interfaces: Vec<Option<usize>>,
+    done: mpsc::Sender<()>,
+}
+
+/// What operators and outputs have counted.
+#[derive(Clone, Default)]
+pub(super) struct OperatorBooks {
+    pub(super) operators: Vec<OperatorLedger>,
+    pub(super) outputs: Vec<OutputLedger>,
+    /// By interface and query: tuples that have come in.
+    pub(super) carried: Vec<(String, String, u64)>,
+}
+
+/// The ways to the operators besides the rings.
+pub(super) struct Ways<'a> {
+    pub(super) stop: &'a Stop<'a>,
+    pub(super) signal: Arc<Signal>,
+    pub(super) handle: &'a Handle,
+    pub(super) orders: mpsc::Receiver<OperatorOrder>,
+    /// From capture threads that have changed: which, and what was judged ahead before.
+    pub(super) swaps: mpsc::Receiver<(usize, Vec<AheadCounters>)>,
+}
+
+/// What runs, and what has run.
+pub(super) struct State {
+    plan: Arc<PhysicalPlan>,
+    graph: Graph,
+    /// By lane: its interface's index in the plan.
+    interfaces: Vec<Option<usize>>,
+    past: Past,
+}
+
+pub(super) struct Operators<'a> {
+    state: State,
+    next: Option<Next>,
     memory: Memory,
     lanes: Vec<Lane>,
     queue: Queue,
-    stop: &'a Stop<'a>,
-    signal: Arc<Signal>,
+    ways: Ways<'a>,
+    told: Instant,
     questions: Vec<Question>,
     asked: u64,
     /// A capture thread ended without ending its streams.
@@ -65,20 +112,22 @@ pub(super) struct Operators<'a> {
 
 impl<'a> Operators<'a> {
     pub(super) fn new(
+        plan: Arc<PhysicalPlan>,
         graph: Graph,
         memory: Memory,
         lanes: Vec<Lane>,
         queue: Queue,
-        stop: &'a Stop<'a>,
-        signal: Arc<Signal>,
+        ways: Ways<'a>,
     ) -> Self {
+        let interfaces = (0..lanes.len()).map(Some).collect();
         Self {
-            graph,
+            state: State { plan, graph, interfaces, past: Past::default() },
+            next: None,
             memory,
             lanes,
             queue,
-            stop,
-            signal,
+            ways,
+            told: Instant::now(),
             questions: Vec::new(),
             asked: 0,
             has_lost: false,
@@ -90,25 +139,31 @@ impl<'a> Operators<'a> {
     /// # Errors
     /// The memory limit.
     pub(super) fn run(&mut self) -> Result<(), EngineError> {
-        let may_ask = self.graph.may_ask();
+        self.ways.handle.tell_operators(self.state.books());
         loop {
             let mut is_idle = true;
             for index in 0..self.lanes.len() {
                 is_idle &= !self.turn(index)?;
             }
-            if may_ask {
+            if self.state.graph.may_ask() {
                 self.ask()?;
             }
+            self.obey();
+            is_idle &= !self.change()?;
             if self.queue.is_closed() {
-                self.stop.end();
+                self.ways.stop.end();
+            }
+            if self.told.elapsed() >= TELL_EVERY {
+                self.told = Instant::now();
+                self.ways.handle.tell_operators(self.state.books());
             }
             if is_idle {
                 self.queue.flush();
                 if self.lanes.iter().all(|lane| lane.ended) {
                     return Ok(());
                 }
-                let lanes = &self.lanes;
-                self.signal.wait(SLEEP, || lanes.iter().any(|lane| !lane.receiver.is_empty()));
+                let has_some = |lane: &Lane| !lane.swapped && !lane.receiver.is_empty();
+                self.ways.signal.wait(SLEEP, || self.lanes.iter().any(has_some));
             }
         }
     }
@@ -117,17 +172,23 @@ impl<'a> Operators<'a> {
     fn turn(&mut self, index: usize) -> Result<bool, EngineError> {
         for taken in 0..ENTRIES_PER_TURN {
             let lane = &mut self.lanes[index];
+            if lane.swapped {
+                return Ok(taken > 0);
+            }
             // Looked at first: what was sent before the other end went is still there then.
             let is_abandoned = lane.receiver.is_abandoned();
             match lane.receiver.pop() {
                 Some(Entry::Batch(mut batch)) => {
-                    for (query, message) in batch.drain(..) {
-                        self.graph.push(index, query, message);
+                    if let Some(interface) = self.state.interfaces[index] {
+                        for (query, message) in batch.drain(..) {
+                            self.state.graph.push(interface, query, message);
+                        }
                     }
                     self.lanes[index].receiver.recycle(batch);
-                    self.graph.run(&mut self.memory, &mut self.queue)?;
+                    self.state.graph.run(&mut self.memory, &mut self.queue)?;
                 }
                 Some(Entry::Token(Token::Bounded { ask })) => self.answered(index, ask)?,
+                Some(Entry::Token(Token::Swapped)) => lane.swapped = true,
                 Some(Entry::Token(Token::Ended)) => {
                     lane.ended = true;
                     self.answered(index, u64::MAX)?;
@@ -137,7 +198,7 @@ impl<'a> Operators<'a> {
                         // Its thread failed, and says why when it is joined.
                         lane.ended = true;
                         self.has_lost = true;
-                        self.stop.end();
+                        self.ways.stop.end();
                     }
                     return Ok(taken > 0);
                 }
@@ -154,11 +215,13 @@ impl<'a> Operators<'a> {
                 question.waits_for.iter().for_each(|&lane| self.lanes[lane].ask(question.number));
             }
         }
-        for (node, origins) in self.graph.asking() {
+        for (node, origins) in self.state.graph.asking() {
             if self.questions.iter().any(|question| question.node == node) {
                 continue;
             }
-            let mut waits_for: Vec<usize> = origins.into_iter().map(|(lane, _)| lane).collect();
+            let interfaces = &self.state.interfaces;
+            let lane = |(interface, _)| interfaces.iter().position(|i| *i == Some(interface));
+            let mut waits_for: Vec<usize> = origins.into_iter().filter_map(lane).collect();
             waits_for.sort_unstable();
             waits_for.dedup();
             waits_for.retain(|&lane| !self.lanes[lane].ended);
@@ -181,17 +244,124 @@ impl<'a> Operators<'a> {
     fn close_questions(&mut self) -> Result<(), EngineError> {
         while let Some(at) = self.questions.iter().position(|q| q.waits_for.is_empty()) {
             let Question { node, .. } = self.questions.swap_remove(at);
-            self.graph.bounds_given(node, &mut self.memory)?;
-            self.graph.run(&mut self.memory, &mut self.queue)?;
+            self.state.graph.bounds_given(node, &mut self.memory)?;
+            self.state.graph.run(&mut self.memory, &mut self.queue)?;
         }
         Ok(())
     }
 
-    /// Ends the rows, when all went well, and lets go of everything but the graph and its books.
-    pub(super) fn end(mut self, is_complete: bool) -> Graph {
+    /// Does what is asked through the hold on the run.
+    fn obey(&mut self) {
+        while let Ok(order) = self.ways.orders.try_recv() {
+            match order {
+                OperatorOrder::Prepare { change, interfaces, feeding, reply, done } => {
+                    let plan = &change.plan;
+                    let params: Vec<_> = plan.params.iter().map(|p| p.value.clone()).collect();
+                    let of = |interface: usize, query: u32| feeding[interface][query as usize];
+                    let made = Graph::new(plan, &params, &of).map(|graph| {
+                        self.next = Some(Next { graph, change, interfaces, done });
+                    });
+                    // Who does not wait any more has given up the change.
+                    let _ = reply.send(made.map_err(EngineError::from));
+                }
+                OperatorOrder::Abort => self.next = None,
+            }
+        }
+    }
+
+    /// Changes to the plan that waits, once all rings have come to where its messages begin; whether it was so.
+    fn change(&mut self) -> Result<bool, EngineError> {
+        let is_there = self.lanes.iter().all(|lane| lane.swapped || lane.ended)
+            && self.lanes.iter().any(|lane| lane.swapped);
+        let Some(next) = self.next.take_if(|_| is_there) else { return Ok(false) };
+        let Next { graph, change, interfaces, done } = next;
+        while let Ok((lane, ahead)) = self.ways.swaps.try_recv() {
+            self.state.judged_ahead(lane, &ahead);
+        }
+        let plan = &change.plan;
+        let params: Vec<_> = plan.params.iter().map(|param| param.value.clone()).collect();
+        let State { plan: before, graph: running, past, .. } = &mut self.state;
+        let keep = Keep {
+            queries: &change.kept,
+            before,
+            after: plan,
+            params: change.has_other_params.then_some(&params),
+            outputs: &change.outputs,
+        };
+        let old = std::mem::replace(running, graph);
+        let stayed = running.take_over(old, &keep, past, &mut self.memory, &mut self.queue)?;
+        // Questions were about operators by their old numbers.
+        self.questions.clear();
+        self.state.plan = Arc::clone(plan);
+        self.state.interfaces = interfaces;
+        for (lane, interface) in self.lanes.iter_mut().zip(&self.state.interfaces) {
+            // A capture that ended before it could change: what is new gets nothing of it.
+            if let (false, Some(interface)) = (lane.swapped, interface) {
+                self.state.graph.end_interface(*interface, &stayed, &mut self.memory)?;
+            }
+            lane.swapped = false;
+        }
+        if change.flush {
+            for (index, interface) in plan.interfaces.iter().enumerate() {
+                for query in 0..interface.program.queries.len() as u32 {
+                    self.state.graph.push(index, query, Message::Flush);
+                }
+            }
+        }
+        self.state.graph.run(&mut self.memory, &mut self.queue)?;
+        // Who does not wait any more sees it in the books.
+        let _ = done.send(());
+        Ok(true)
+    }
+
+    /// Ends the rows, when all went well, and lets go of everything but what has been counted.
+    pub(super) fn end(mut self, is_complete: bool) -> State {
         if is_complete && !self.has_lost {
             self.queue.end_rows();
         }
-        self.graph
+        self.state
+    }
+}
+
+impl State {
+    /// Enters what the programs at work have judged ahead, lane by lane.
+    pub(super) fn judged_ahead(&mut self, lane: usize, ahead: &[AheadCounters]) {
+        let Some(interface) = self.interfaces[lane] else { return };
+        for (query, counts) in (0..).zip(ahead) {
+            self.graph.judged_ahead(interface, query, *counts);
+        }
+    }
+
+    /// Enters rows that could not be passed on.
+    pub(super) fn undelivered(&mut self, output: usize, rows: u64) {
+        self.graph.undelivered(output, rows);
+    }
+
+    /// The output whose sink nobody reads any more, if there is one.
+    pub(super) fn closed(&self) -> Option<usize> {
+        self.graph.closed()
+    }
+
+    /// The query of an output; all when there is none.
+    pub(super) fn output_name(&self, output: Option<usize>) -> String {
+        let output = output.and_then(|output| self.plan.outputs.get(output));
+        output.map_or_else(|| self.graph.output_names(), |output| output.query.clone())
+    }
+
+    /// What has been counted, by plans that are gone too.
+    pub(super) fn books(&self) -> OperatorBooks {
+        let Past { operators, outputs, carried } = &self.past;
+        let mut books = OperatorBooks {
+            operators: [&operators[..], &self.graph.operator_ledgers()].concat(),
+            outputs: [&outputs[..], &self.graph.output_ledgers()].concat(),
+            carried: carried.clone(),
+        };
+        for (index, interface) in self.plan.interfaces.iter().enumerate() {
+            for (query, lfta) in (0..).zip(&interface.program.queries) {
+                let tuples = self.graph.carried_of(index, query);
+                books.carried.push((interface.name.clone(), lfta.name.clone(), tuples));
+            }
+        }
+        books
     }
 }

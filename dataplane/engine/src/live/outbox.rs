@@ -19,11 +19,18 @@ const BACKLOG_ROWS_MAX: u64 = 1 << 17;
 
 pub(super) struct Outbox {
     sender: Sender<Sent, Token>,
-    backlog: VecDeque<Sent>,
+    backlog: VecDeque<Waiting>,
     backlog_rows: u64,
     /// Entries that have left the backlog, so that those in it have numbers that stay.
     left: u64,
     queries: Vec<Query>,
+}
+
+/// What is kept back.
+enum Waiting {
+    Message(Sent),
+    /// The other queries begin behind it.
+    Swapped,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,14 +45,16 @@ struct Query {
 impl Outbox {
     /// `is_selection` tells by query whether its tuples go first.
     pub(super) fn new(sender: Sender<Sent, Token>, is_selection: &[bool]) -> Self {
-        let of = |&is_selection: &bool| Query { is_selection, ..Query::default() };
-        Self {
-            sender,
-            backlog: VecDeque::new(),
-            backlog_rows: 0,
-            left: 0,
-            queries: is_selection.iter().map(of).collect(),
-        }
+        let backlog = VecDeque::new();
+        let queries = Query::all(is_selection);
+        Self { sender, backlog, backlog_rows: 0, left: 0, queries }
+    }
+
+    /// Behind what was sent so far come messages of other queries.
+    pub(super) fn swap(&mut self, is_selection: &[bool]) {
+        self.queries = Query::all(is_selection);
+        self.backlog.push_back(Waiting::Swapped);
+        self.send_backlog();
     }
 
     /// Sends, keeps back or gives up a message.
@@ -69,7 +78,7 @@ impl Outbox {
         }
         let is_bound = matches!(message, Message::Punctuation(_));
         if let (true, Some(number)) = (is_bound, state.last_bound)
-            && let Some(entry) =
+            && let Some(Waiting::Message(entry)) =
                 number.checked_sub(self.left).and_then(|place| self.backlog.get_mut(place as usize))
         {
             entry.1 = message;
@@ -77,7 +86,7 @@ impl Outbox {
         }
         state.last_bound = is_bound.then_some(self.left + self.backlog.len() as u64);
         self.backlog_rows += rows;
-        self.backlog.push_back((query, message));
+        self.backlog.push_back(Waiting::Message((query, message)));
     }
 
     /// Sends what was kept back and gathered, as far as there is room; whether nothing is left.
@@ -86,14 +95,23 @@ impl Outbox {
     }
 
     fn send_backlog(&mut self) -> bool {
-        while let Some(sent) = self.backlog.pop_front() {
-            let rows = sent.1.rows();
-            if let Err(sent) = self.sender.push(sent) {
-                self.backlog.push_front(sent);
-                return false;
+        while let Some(waiting) = self.backlog.pop_front() {
+            match waiting {
+                Waiting::Message(sent) => {
+                    let rows = sent.1.rows();
+                    if let Err(sent) = self.sender.push(sent) {
+                        self.backlog.push_front(Waiting::Message(sent));
+                        return false;
+                    }
+                    self.backlog_rows -= rows;
+                }
+                Waiting::Swapped if self.sender.push_token(Token::Swapped).is_err() => {
+                    self.backlog.push_front(Waiting::Swapped);
+                    return false;
+                }
+                Waiting::Swapped => {}
             }
             self.left += 1;
-            self.backlog_rows -= rows;
         }
         true
     }
@@ -116,6 +134,13 @@ impl Outbox {
     /// Times that the ring was full.
     pub(super) fn ring_full(&self) -> u64 {
         self.sender.counters().full
+    }
+}
+
+impl Query {
+    fn all(is_selection: &[bool]) -> Vec<Self> {
+        let of = |&is_selection: &bool| Self { is_selection, ..Self::default() };
+        is_selection.iter().map(of).collect()
     }
 }
 

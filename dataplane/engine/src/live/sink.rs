@@ -51,6 +51,14 @@ pub(super) struct Drained {
     pub(super) failed: Option<(Option<usize>, std::io::Error)>,
 }
 
+/// The entry of an output, which may be a new one.
+fn at<T: Default + Clone>(all: &mut Vec<T>, output: usize) -> &mut T {
+    if output >= all.len() {
+        all.resize(output + 1, T::default());
+    }
+    &mut all[output]
+}
+
 /// A queue for the rows of so many outputs.
 pub(super) fn queue(outputs: usize) -> (Queue, Drain) {
     let (mut sender, mut receiver) = wt_ring::ring(RING_SLOTS, BATCH_ROWS_MAX);
@@ -102,13 +110,13 @@ impl RowSink for Queue {
         if self.is_closed() {
             return Err(SinkError::Closed);
         }
-        self.fresh[output] = true;
+        *at(&mut self.fresh, output) = true;
         self.push(Outgoing::Row { output, tuple: tuple.clone() })
     }
 
     fn window(&mut self, output: usize) -> Result<(), SinkError> {
         // Bounds come ten times a second; they tell a reader nothing when no row came before.
-        if std::mem::take(&mut self.fresh[output]) {
+        if std::mem::take(at(&mut self.fresh, output)) {
             self.push(Outgoing::Window { output })?;
         }
         Ok(())
@@ -158,21 +166,21 @@ impl Drain {
         &self,
         item: Outgoing,
         sink: &mut dyn RowSink,
-        fresh: &mut [bool],
+        fresh: &mut Vec<bool>,
         drained: &mut Drained,
     ) {
         let is_closed = self.closed.load(Ordering::Relaxed);
         match item {
-            Outgoing::Row { output, .. } if is_closed => drained.undelivered[output] += 1,
+            Outgoing::Row { output, .. } if is_closed => *at(&mut drained.undelivered, output) += 1,
             Outgoing::Row { output, tuple } => {
-                fresh[output] = true;
+                *at(fresh, output) = true;
                 let taken = sink.row(output, &tuple);
-                drained.undelivered[output] += u64::from(taken.is_err());
+                *at(&mut drained.undelivered, output) += u64::from(taken.is_err());
                 self.note(taken, output, drained);
             }
             Outgoing::Window { .. } if is_closed => {}
             Outgoing::Window { output } => {
-                fresh[output] = false;
+                *at(fresh, output) = false;
                 let shown = sink.window(output);
                 self.note(shown, output, drained);
             }

@@ -8,6 +8,7 @@ use wt_wire::RecordRef;
 use crate::error::EngineError;
 use crate::ledger::{PacketCounters, TupleCounters};
 use crate::packet::PacketBatch;
+use crate::run::LftaSetup;
 use crate::tuple::Message;
 
 /// What takes packets, batch by batch.
@@ -43,6 +44,14 @@ pub trait LiveSource: Send {
     /// What has been counted since the beginning.
     fn counters(&mut self) -> SourceCounters;
 
+    /// Makes ready for another program of the interface; nothing changes yet.
+    ///
+    /// # Errors
+    /// It cannot be captured for.
+    fn prepare(&mut self, _setup: &LftaSetup<'_>) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// What runs queries before their packets come here.
     fn driver(&mut self) -> Option<&mut dyn LiveDriver> {
         None
@@ -60,6 +69,19 @@ pub trait LiveDriver {
 
     /// Sends the punctuation of one of them that follows from "no later packet is stamped before `time_ns`", a time that the source has told.
     fn bound(&mut self, query: u32, time_ns: u64, out: &mut dyn FnMut(u32, Message));
+
+    /// The queries that would run there of the program that was made ready ([`LiveSource::prepare`]).
+    fn queries_ready(&self) -> &[u32];
+
+    /// Puts the program that was made ready in the place of the one that runs: each packet is seen by one of them. Gives what the old one has
+    /// left, packets to `packets`; what it has counted is told until [`Self::begin`].
+    ///
+    /// # Errors
+    /// Those of `packets`; there is no way on.
+    fn replace(&mut self, packets: &mut TakePackets<'_>) -> Result<(), EngineError>;
+
+    /// Forgets the old program.
+    fn begin(&mut self);
 
     /// What the program has counted.
     fn counters(&self) -> DriverCounters;

@@ -1,0 +1,77 @@
+//! `wiretable ctl`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// Speaks with a live run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wiretable ctl list
+  wiretable ctl add --name syns 'SELECT time, srcIP FROM tcp WHERE syn AND NOT ack_flag'
+  wiretable ctl set limit=100
+  wiretable ctl ledger
+")]
+pub struct CtlArgs {
+    /// The run: the path of its socket, or its name among those of this user [default: the only one there is]
+    #[arg(short = 's', long = "socket", value_name = "PATH|NAME")]
+    pub socket: Option<PathBuf>,
+    /// What is asked.
+    #[command(subcommand)]
+    pub ask: Ask,
+}
+
+/// What a run can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Ask {
+    /// Names and texts of the queries that run
+    List,
+    /// The books as they stand: where every packet and tuple went
+    Ledger {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The books as Prometheus text
+    Metrics,
+    /// Close the windows that are open: their rows leave now
+    Flush,
+    /// Add a query; no packet is lost on the way
+    Add(NewQueryArgs),
+    /// Put a query in the place of the one of its name; windows of the old one end
+    Replace(NewQueryArgs),
+    /// Remove a query; its windows end
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Set parameters; queries that use them go on with what they hold
+    Set {
+        /// NAME=VALUE
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        params: Vec<String>,
+    },
+}
+
+/// A query for a run.
+#[derive(Debug, Args)]
+pub struct NewQueryArgs {
+    /// The query text
+    #[arg(value_name = "TEXT", required_unless_present = "file", conflicts_with = "file")]
+    pub text: Option<String>,
+    /// Read it from a file, `-` for standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Its name, unless the text says it
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Write its rows to a file of the run's host; else they go where those of a query without a file go
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Format of its rows
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}

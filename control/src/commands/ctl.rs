@@ -1,0 +1,75 @@
+//! `wiretable ctl`: speaks with a live run.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Ask, CtlArgs, NewQueryArgs};
+use crate::failure::Failure;
+use crate::live::control::{self, Query, Request};
+use crate::session;
+
+/// Asks a run, and prints what it says.
+pub fn ctl(args: &CtlArgs) -> Result<(), Failure> {
+    let request = match &args.ask {
+        Ask::List => Request::List,
+        Ask::Ledger { json: false } => Request::Ledger,
+        Ask::Ledger { json: true } => Request::Status,
+        Ask::Metrics => Request::Metrics,
+        Ask::Flush => Request::Flush,
+        Ask::Add(query) => Request::Add(read(query)?),
+        Ask::Replace(query) => Request::Replace(read(query)?),
+        Ask::Remove { name } => Request::Remove { name: name.clone() },
+        Ask::Set { params } => Request::Set { params: params.clone() },
+    };
+    let said = control::ask(&socket(args.socket.as_deref())?, &request)?;
+    // A reader that has gone needs no more.
+    let _ = std::io::stdout().write_all(said.as_bytes());
+    Ok(())
+}
+
+fn read(args: &NewQueryArgs) -> Result<Query, Failure> {
+    let text = match (&args.text, &args.file) {
+        (_, Some(file)) => session::read_text(file)?,
+        (text, None) => text.clone().unwrap_or_default(),
+    };
+    let absolute = |path: &PathBuf| std::path::absolute(path);
+    let output = args.output.as_ref().map(absolute).transpose();
+    Ok(Query {
+        text,
+        name: args.name.clone(),
+        output: output.map_err(|e| Failure::Environment(e.to_string()))?,
+        format: args.format.map(|format| format.name().to_owned()),
+    })
+}
+
+/// The socket of a run.
+pub fn socket(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    let folder = control::folder();
+    if let Some(asked) = asked {
+        let named = folder.join(asked).with_extension("sock");
+        let is_name = asked.components().count() == 1 && !asked.exists();
+        return Ok(if is_name { named } else { asked.to_owned() });
+    }
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let sockets = entries.map(|entry| entry.path());
+    let mut sockets: Vec<PathBuf> =
+        sockets.filter(|path| path.extension().is_some_and(|e| e == "sock")).collect();
+    sockets.sort();
+    match &sockets[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::Environment(format!(
+            "no run listens in {}\n  help: start one with --control PATH and give that path: wiretable ctl -s PATH …",
+            folder.display()
+        ))),
+        several => {
+            let names: Vec<_> = several
+                .iter()
+                .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+                .collect();
+            Err(Failure::Input(format!(
+                "there are several runs; name one with -s: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}

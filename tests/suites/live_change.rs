@@ -1,0 +1,264 @@
+//! Live runs whose queries change under load: each packet is in exactly one generation, and the books balance.
+//!
+//! `WT_SOAK=1` makes a thousand changes of each kind instead of some. Needs root; without it every test says that it is skipped.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use wt_tests::corpus::Scratch;
+use wt_tests::live::{Running, WAYS, booked, expect_booked, frames, send, wait_until};
+use wt_tests::netns::{Netns, may_make};
+use wt_tests::program::{Outcome, outcome, wiretable};
+
+/// Changes of each kind.
+fn rounds() -> usize {
+    if std::env::var_os("WT_SOAK").is_some() { 1000 } else { 12 }
+}
+
+/// A run that can be spoken with.
+struct Spoken {
+    running: Running,
+    socket: PathBuf,
+    _folder: Scratch,
+}
+
+impl Spoken {
+    fn start(netns: &Netns, text: &str, more: &[&str]) -> Self {
+        let folder = Scratch::new().unwrap();
+        let socket = folder.path("run.sock");
+        let path = socket.display().to_string();
+        let arguments =
+            ["query", text, "-i", "near", "--control", &path, "--ledger", "--format", "ndjson"];
+        let running = Running::start(netns, &[&arguments[..], more].concat(), 1);
+        wait_until("the socket is there", || socket.exists());
+        Self { running, socket, _folder: folder }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Outcome {
+        let socket = self.socket.display().to_string();
+        let mut command: Command = wiretable(["ctl", "-s", &socket]);
+        outcome(command.args(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> Outcome {
+        self.ask(arguments).expect_status(0)
+    }
+}
+
+/// The rows of a query as numbers of a column.
+fn column(rows: &str, query: &str, column: &str) -> Vec<u64> {
+    let rows = rows.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    rows.filter(|row| row["query"] == query).map(|row| row[column].as_u64().unwrap()).collect()
+}
+
+/// A frame that carries a number: UDP from 10.0.0.1:1000 to 10.0.0.2:2000, the number as its IPv4 identification and total of ports.
+fn frame(number: u64) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend(((number >> 16) as u16).to_be_bytes());
+    frame.extend((number as u16).to_be_bytes());
+    frame.extend([0, 26, 0, 0]);
+    frame.resize(60, 0);
+    frame
+}
+
+#[test]
+fn each_packet_is_in_exactly_one_generation() {
+    if !may_make() {
+        return;
+    }
+    for way in WAYS {
+        let netns = Netns::new();
+        let text = "DEFINE { query_name each; } SELECT srcPort, destPort FROM udp; \
+            DEFINE { query_name total; } SELECT day, count(*) AS n, sum(len) AS bytes FROM udp GROUP BY time/86400 AS day; \
+            DEFINE { query_name by; } PARAM { least uint; } SELECT day, count(*) AS n FROM udp WHERE destPort >= $least GROUP BY time/86400 AS day";
+        let run = Spoken::start(&netns, text, &[&["-p", "least=0"][..], &way].concat());
+        let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            let sender = netns.sender("far").unwrap();
+            let (done, sent) = (&done, &sent);
+            scope.spawn(move || {
+                for number in 0.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    sender.send(&frame(number)).unwrap();
+                    sent.store(number + 1, Ordering::Relaxed);
+                    if number % 64 == 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+            for round in 0..rounds() {
+                run.done(&[
+                    "add",
+                    "--name",
+                    "more",
+                    "SELECT day, count(*) AS n FROM ip GROUP BY time/86400 AS day",
+                ]);
+                run.done(&["set", &format!("least={}", round % 2)]);
+                run.done(&[
+                    "replace",
+                    "--name",
+                    "more",
+                    "SELECT day, count(*) AS n FROM udp GROUP BY time/86400 AS day",
+                ]);
+                run.done(&["flush"]);
+                run.done(&["remove", "more"]);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let sent = sent.load(Ordering::Relaxed);
+        wait_until("all packets are seen", || {
+            let ledger = run.done(&["ledger"]).stdout;
+            booked(&ledger, "live", "near").iter().any(|(name, n)| name == "seen" && *n == sent)
+        });
+        let ended = run.running.interrupt();
+        let mut numbers: Vec<u64> = column(&ended.stdout, "each", "srcPort")
+            .into_iter()
+            .zip(column(&ended.stdout, "each", "destPort"))
+            .map(|(high, low)| high << 16 | low)
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..sent).collect::<Vec<_>>(), "{way:?}");
+        assert_eq!(column(&ended.stdout, "total", "n").iter().sum::<u64>(), sent, "{way:?}");
+        assert_eq!(column(&ended.stdout, "total", "bytes").iter().sum::<u64>(), 60 * sent);
+        // What the query was not there for stands beside what it was offered.
+        let number = |table: &str, name: &str| {
+            let books = booked(&ended.stderr, table, "_fta_more @ near");
+            books.into_iter().find(|(known, _)| known == name).unwrap().1
+        };
+        assert_eq!(number("queries", "offered") + number("shed", "outside"), sent);
+        assert_eq!(
+            column(&ended.stdout, "more", "n").iter().sum::<u64>(),
+            number("queries", "matched")
+        );
+        assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("wiretable:")).count(), 0);
+    }
+}
+
+#[test]
+fn windows_of_queries_that_stay_go_on() {
+    if !may_make() {
+        return;
+    }
+    for way in WAYS {
+        let netns = Netns::new();
+        let text = "DEFINE { query_name ports; } SELECT day, destPort, count(*) AS n FROM tcp GROUP BY time/86400 AS day, destPort HAVING count(*) > 3; \
+                    DEFINE { query_name sums; } SELECT day, sum(n) AS n FROM ports GROUP BY day";
+        let run = Spoken::start(&netns, text, &way);
+        let frames = frames("http.pcap");
+        send(&netns, "far", &frames);
+        let seen = |count: usize| {
+            wait_until("packets are seen", || {
+                let ledger = run.done(&["ledger"]).stdout;
+                booked(&ledger, "live", "near")
+                    .iter()
+                    .any(|(name, n)| name == "seen" && *n == count as u64)
+            });
+        };
+        seen(frames.len());
+        run.done(&[
+            "add",
+            "--name",
+            "all",
+            "SELECT day, count(*) AS n FROM packet GROUP BY time/86400 AS day",
+        ]);
+        send(&netns, "far", &frames);
+        seen(2 * frames.len());
+        // One that others read takes them along: their windows end.
+        run.done(&["remove", "all"]);
+        run.done(&["replace", "DEFINE { query_name sums; } SELECT day, sum(n) AS n, count(*) AS ports FROM ports GROUP BY day"]);
+        send(&netns, "far", &frames);
+        seen(3 * frames.len());
+        let ended = run.running.interrupt();
+        assert_eq!(column(&ended.stdout, "all", "n"), [frames.len() as u64]);
+        // The ports' window was never closed by what happened to others.
+        let tcp = column(&ended.stdout, "sums", "n");
+        assert_eq!(tcp.len(), 1, "{}", ended.stdout);
+        assert_eq!(tcp[0] % 3, 0, "{tcp:?}");
+        assert_eq!(
+            booked(&ended.stderr, "operators", "ports (aggregate)")
+                .iter()
+                .find(|(name, _)| name == "out")
+                .unwrap()
+                .1,
+            column(&ended.stdout, "sums", "ports")[0]
+        );
+    }
+}
+
+#[test]
+fn what_a_run_cannot_take_changes_nothing() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "DEFINE { query_name len; } PARAM { p uint; } SELECT time, len FROM packet WHERE len >= $p; \
+                DEFINE { query_name tb; } PARAM { step uint; } SELECT t, count(*) AS n FROM packet GROUP BY time/$step AS t";
+    for way in WAYS {
+        let run =
+            Spoken::start(&netns, text, &[&["-p", "p=0", "-p", "step=60"][..], &way].concat());
+        let refused = |arguments: &[&str]| run.ask(arguments).expect_status(1).expect_no_output();
+        refused(&["add", "--name", "len", "SELECT time FROM packet"]).expect_said("runs already");
+        refused(&["add", "SELECT time FROM packet"]).expect_said("has no name");
+        refused(&["add", "--name", "x", "SELECT nothing FROM packet"]).expect_said("unknown-field");
+        refused(&["add", "--name", "x", "SELECT count(*) FROM packet"]).expect_said("never");
+        refused(&["replace", "--name", "lne", "SELECT time FROM packet"])
+            .expect_said("Did you mean `len`?");
+        refused(&["remove", "x"]).expect_said("no query `x` runs");
+        refused(&["set", "q=1"]).expect_said("no query has a parameter `q`");
+        refused(&["set", "p=many"]).expect_said("many");
+        refused(&["set", "step=30"]).expect_said("may not change");
+        run.done(&["add", "--name", "y", "PARAM { p uint; } SELECT time FROM len"]);
+        refused(&["remove", "len"]).expect_said("len");
+        let frames = frames("dns.pcap");
+        send(&netns, "far", &frames);
+        wait_until("rows", || run.running.stdout.text().lines().count() >= 2 * frames.len());
+        let ended = run.running.interrupt();
+        expect_booked(&ended.stderr, "live", "near", &[("seen", frames.len() as u64)]);
+        assert_eq!(column(&ended.stdout, "len", "len").len(), frames.len());
+    }
+    let nobody = wiretable(["ctl", "-s", "/nonexistent/run.sock", "list"]).output().unwrap();
+    outcome(nobody).expect_status(2).expect_said("cannot reach the run");
+}
+
+#[test]
+fn the_books_are_served_while_it_runs() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let text = "DEFINE { query_name len; } SELECT time, len FROM packet";
+    let run = Spoken::start(&netns, text, &["--metrics", "127.0.0.1:0"]);
+    netns.ip(&["link", "set", "lo", "up"]);
+    let frames = frames("dns.pcap");
+    send(&netns, "far", &frames);
+    let said = || run.running.stderr.text();
+    wait_until("the address is said", || said().contains("/metrics"));
+    let address = said().split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let get = |path: &str| {
+        netns.inside(|| {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(&address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        })
+    };
+    let line = format!("wiretable_interface_seen_total{{interface=\"near\"}} {}\n", frames.len());
+    wait_until("the count is served", || get("/metrics").contains(&line));
+    assert!(get("/metrics").contains("# TYPE wiretable_query_matched_total counter\n"));
+    assert!(get("/").starts_with("HTTP/1.1 404"));
+    assert!(run.done(&["metrics"]).stdout.contains(&line));
+    let status = run.done(&["ledger", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["accounts"][0]["seen"], frames.len() as u64);
+    assert!(run.done(&["list"]).stdout.starts_with("len  DEFINE { query_name len; } SELECT"));
+    run.running.interrupt();
+    assert!(!run.socket.exists(), "the socket goes with the run");
+}
