@@ -2,11 +2,13 @@
 
 mod ctl;
 mod live;
+mod top;
 
 pub use ctl::{Ask, CtlArgs, NewQueryArgs};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
 };
+pub use top::TopArgs;
 
 use std::path::PathBuf;
 
@@ -48,6 +50,8 @@ pub enum Command {
     Run(RunArgs),
     /// Speak with a live run: its queries, parameters and books
     Ctl(CtlArgs),
+    /// Show a live run as it goes: rates, groups, rings, losses
+    Top(TopArgs),
     /// Show the plan: what runs where, orderings, memory bounds
     Explain(ExplainArgs),
     /// List protocols, or the fields in scope of one

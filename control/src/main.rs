@@ -11,6 +11,7 @@ mod live;
 mod output;
 mod session;
 mod sets;
+mod top;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Query(args) => commands::query::query(args),
         Command::Run(args) => commands::run::run(args),
         Command::Ctl(args) => commands::ctl::ctl(args),
+        Command::Top(args) => top::top(args),
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),

@@ -258,6 +258,13 @@ fn the_books_are_served_while_it_runs() {
     let status = run.done(&["ledger", "--json"]).stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["accounts"][0]["seen"], frames.len() as u64);
+    let socket = run.socket.display().to_string();
+    let top = wiretable(["top", "-s", &socket, "-d", "200ms", "-n", "2"]).output().unwrap();
+    let top = outcome(top).expect_status(0).stdout;
+    assert_eq!(top.matches("query  up 0:00:0").count(), 2, "{top}");
+    let lines: Vec<Vec<&str>> = top.lines().map(|l| l.split_whitespace().collect()).collect();
+    let count = frames.len().to_string();
+    assert!(lines.contains(&vec!["near", "0", "0", &count, "0", "0", "0", "0"]), "{top}");
     assert!(run.done(&["list"]).stdout.starts_with("len  DEFINE { query_name len; } SELECT"));
     run.running.interrupt();
     assert!(!run.socket.exists(), "the socket goes with the run");

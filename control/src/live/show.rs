@@ -133,11 +133,11 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// The books as JSON: a list of accounts, each with its kind, labels and numbers.
+/// The books as JSON: a list of accounts, each with what it is of (`kind_of`), labels and numbers.
 pub fn status(title: &str, lasted: Duration, ledger: &Ledger) -> String {
     let account = |account: &Account| {
         let mut object = serde_json::Map::new();
-        object.insert("kind".to_owned(), Value::from(account.kind));
+        object.insert("kind_of".to_owned(), Value::from(account.kind));
         for (label, value) in &account.labels {
             object.insert((*label).to_owned(), Value::from(value.as_str()));
         }
@@ -184,6 +184,6 @@ mod tests {
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["title"], &value["lasted_ms"]), (&json!("t"), &json!(1500)));
         assert_eq!(value["accounts"][0]["records"], json!(7));
-        assert_eq!(value["accounts"][1]["kind"], json!("result"));
+        assert_eq!(value["accounts"][1]["kind_of"], json!("result"));
     }
 }
