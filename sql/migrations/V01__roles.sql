@@ -100,10 +100,6 @@ CREATE FUNCTION sec.person() RETURNS text LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('wt.actor', true), ''), session_user::text);
 GRANT EXECUTE ON FUNCTION sec.person() TO PUBLIC;
 
--- Whether a login has a role. Trusted functions ask this of session_user, as current_user is their owner.
-CREATE FUNCTION sec.may(p_login name, p_role name) RETURNS boolean LANGUAGE sql STABLE
-RETURN pg_has_role(p_login, p_role, 'MEMBER');
-
 -- A new token, shown once.
 CREATE FUNCTION sec.create_token(p_role text, p_tenant text, p_label text, p_ttl interval DEFAULT interval '90 days') RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -58,7 +58,7 @@ CREATE TABLE prov.version (
 );
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON prov.version FOR EACH STATEMENT EXECUTE FUNCTION prov.refuse_change();
 
--- The stack of causes.
+-- The stack of causes; `-` stands for none.
 CREATE FUNCTION prov.push(p_event bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE v_stack text := coalesce(current_setting('prov.stack', true), '');
 BEGIN
@@ -67,7 +67,7 @@ BEGIN
         RAISE EXCEPTION 'policies trigger each other without end'
             USING ERRCODE = 'statement_too_complex', HINT = 'Give the trigger a condition that stops holding, or compare old and new rows.';
     END IF;
-    PERFORM set_config('prov.stack', CASE v_stack WHEN '' THEN p_event::text ELSE v_stack || ',' || p_event END, true);
+    PERFORM set_config('prov.stack', CASE v_stack WHEN '' THEN '' ELSE v_stack || ',' END || coalesce(p_event::text, '-'), true);
 END $$;
 
 CREATE FUNCTION prov.pop() RETURNS void LANGUAGE plpgsql AS $$
@@ -146,7 +146,7 @@ BEGIN
         v_n := -1;
     END IF;
     IF v_n = 0 THEN
-        PERFORM set_config('prov.stack', concat_ws(',', nullif(current_setting('prov.stack', true), ''), coalesce(prov.top()::text, '-')), true);
+        PERFORM prov.push(prov.top());
         RETURN NULL;
     END IF;
     v_event := prov.append(lower(TG_OP), TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME, v_n, v_keys, v_old, v_new, p_tenant => v_tenant);

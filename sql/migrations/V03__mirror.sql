@@ -141,6 +141,9 @@ BEGIN
     ELSE
         SELECT array_agg(DISTINCT pod_id) INTO v_pods FROM (SELECT pod_id FROM new_rows UNION SELECT pod_id FROM old_rows) u;
     END IF;
+    IF v_pods IS NULL THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP <> 'INSERT' THEN
         UPDATE net.object o SET desired = NULL FROM old_rows d
         WHERE o.device = d.device AND o.kind = 'node' AND o.name = d.node_id AND o.desired IS NOT NULL
@@ -152,9 +155,7 @@ BEGIN
         ON CONFLICT (device, kind, name) DO UPDATE SET desired = excluded.desired, tenant = excluded.tenant
         WHERE o.desired IS DISTINCT FROM excluded.desired;
     END IF;
-    IF v_pods IS NOT NULL THEN
-        PERFORM net.recalculate(v_pods);
-    END IF;
+    PERFORM net.recalculate(v_pods);
     RETURN NULL;
 END $$;
 CREATE TRIGGER m_insert AFTER INSERT ON net.nodes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION net.nodes_changed();
@@ -164,6 +165,10 @@ CREATE TRIGGER m_delete AFTER DELETE ON net.nodes REFERENCING OLD TABLE AS old_r
 -- And back: what a device said of its nodes.
 CREATE FUNCTION net.objects_observed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Without this, a statement that changes nothing here would fire one that changes nothing there, and so on.
+    IF NOT EXISTS (SELECT FROM new_rows WHERE kind = 'node' AND observed_at IS NOT NULL) THEN
+        RETURN NULL;
+    END IF;
     UPDATE net.nodes n SET status = s.status
     FROM (SELECT name, CASE WHEN observed IS NULL THEN 'absent' ELSE 'running' END AS status FROM new_rows WHERE kind = 'node' AND observed_at IS NOT NULL) s
     WHERE n.node_id = s.name AND n.status <> s.status;

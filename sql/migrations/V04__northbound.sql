@@ -160,7 +160,7 @@ BEGIN
         WHEN p_final OR c.attempts >= north.attempts_max() THEN 'failed'
         ELSE 'pending' END;
     UPDATE north.command SET state = v_state, lease = NULL, leased_until = NULL, error = left(p_error, 2000),
-        next_at = clock_timestamp() + greatest(north.backoff(c.attempts), least(p_after, interval '60 s')),
+        next_at = clock_timestamp() + greatest(north.backoff(c.attempts), least(coalesce(p_after, interval '0'), interval '60 s')),
         ended_at = CASE WHEN v_state <> 'pending' THEN clock_timestamp() END
     WHERE id = p_id;
     UPDATE net.object o SET error = left(p_error, 2000) WHERE o.device = c.device AND o.kind = c.kind AND o.name = c.name AND v_state = 'failed';

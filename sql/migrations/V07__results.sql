@@ -42,13 +42,13 @@ COMMENT ON COLUMN res.batch.completeness IS 'Share of the packets of these windo
 COMMENT ON COLUMN res.batch.lost IS 'Losses by cause, of the ledger';
 CREATE INDEX batch_loaded ON res.batch USING brin (loaded_at);
 
--- The last batch of each sink: what was loaded stays known after res.batch has been trimmed.
+-- The last batch of each epoch, which begins with a sink: what was loaded stays known after res.batch has been trimmed. Sinks send in order.
 CREATE TABLE res.mark (
     appliance_id text NOT NULL,
     relation     name NOT NULL REFERENCES res.relation,
     epoch        bigint NOT NULL,
     seq          bigint NOT NULL,
-    PRIMARY KEY (appliance_id, relation)
+    PRIMARY KEY (appliance_id, relation, epoch)
 );
 
 CREATE TABLE res.gap (
@@ -152,7 +152,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no result "%"', p_relation USING ERRCODE = 'undefined_table', HINT = 'Call res.define first.';
     END IF;
-    IF EXISTS (SELECT FROM res.mark m WHERE m.appliance_id = p_appliance AND m.relation = p_relation AND (p_epoch, p_seq) <= (m.epoch, m.seq)) THEN
+    IF EXISTS (SELECT FROM res.mark m WHERE m.appliance_id = p_appliance AND m.relation = p_relation AND m.epoch = p_epoch AND p_seq <= m.seq) THEN
         RETURN false;
     END IF;
     INSERT INTO res.batch (appliance_id, relation, epoch, seq, n, at_min, at_max, completeness, lost)
@@ -164,7 +164,7 @@ BEGIN
         jsonb_strip_nulls(jsonb_build_object('at_min', p_at_min, 'at_max', p_at_max, 'completeness', p_completeness, 'lost', p_lost)), p_tenant => v_tenant);
     UPDATE res.batch SET event = v_event WHERE appliance_id = p_appliance AND relation = p_relation AND epoch = p_epoch AND seq = p_seq;
     INSERT INTO res.mark AS m (appliance_id, relation, epoch, seq) VALUES (p_appliance, p_relation, p_epoch, p_seq)
-    ON CONFLICT (appliance_id, relation) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq WHERE (m.epoch, m.seq) < (excluded.epoch, excluded.seq);
+    ON CONFLICT (appliance_id, relation, epoch) DO UPDATE SET seq = excluded.seq WHERE m.seq < excluded.seq;
     IF p_n > 0 THEN
         PERFORM wt.ensure_days(format('result.%I', p_relation)::regclass, (p_at_min AT TIME ZONE 'UTC')::date, (p_at_max AT TIME ZONE 'UTC')::date);
     END IF;

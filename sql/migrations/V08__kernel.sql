@@ -145,7 +145,7 @@ BEGIN
         v_parts := v_parts || v_part;
     END LOOP;
     IF v_key = '{}' THEN
-        v_parts := 'id bigint GENERATED ALWAYS AS IDENTITY' || v_parts;
+        v_parts := ARRAY['id bigint GENERATED ALWAYS AS IDENTITY'] || v_parts;
         v_key := ARRAY['id'];
     END IF;
     EXECUTE format('CREATE TABLE %I.%I (%s, PRIMARY KEY (%s))', p_schema, p_table, array_to_string(v_parts, ', '), array_to_string(v_key, ', '));
@@ -401,7 +401,7 @@ BEGIN
         RAISE EXCEPTION 'procedure "%" has no parameter "%"', p_procedure, v_name USING ERRCODE = 'invalid_parameter_value', DETAIL = format('it takes %s', v_known.params);
     END IF;
     PERFORM prov.push(prov.append('call', p_procedure, 1, NULL, NULL, p_args, p_procedure, wt.version_of(v_known.identity), v_known.tenant));
-    RETURN format('SELECT to_jsonb(%I.%I(%s))', v_known.schema, v_known.name, substr(v_list, 3));
+    RETURN format(CASE v_known.returns WHEN 'void' THEN 'SELECT NULL::jsonb FROM %I.%I(%s)' ELSE 'SELECT to_jsonb(%I.%I(%s))' END, v_known.schema, v_known.name, substr(v_list, 3));
 END $$;
 
 -- Calls a procedure with named arguments. Returns what it returns, as JSON.

@@ -42,18 +42,21 @@ BEGIN
         RAISE EXCEPTION '% is not blocked: % is safe (%)', NEW.prefix, v_safe.prefix, v_safe.reason
             USING ERRCODE = 'check_violation', HINT = 'An administrator can change net.never_block.';
     END IF;
-    IF (SELECT count(*) FROM net.block b WHERE b.device = NEW.device) >= net.blocks_max() THEN
-        RAISE EXCEPTION 'device "%" has % blocks, its most', NEW.device, net.blocks_max()
-            USING ERRCODE = 'configuration_limit_exceeded', HINT = 'Block shorter prefixes, or lift some.';
-    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER check_block BEFORE INSERT ON net.block FOR EACH ROW EXECUTE FUNCTION net.check_block();
 CREATE TRIGGER device BEFORE INSERT OR UPDATE OF device, tenant ON net.block FOR EACH ROW EXECUTE FUNCTION net.check_device();
 
 CREATE FUNCTION net.blocks_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_full text;
 BEGIN
     IF TG_OP = 'INSERT' THEN
+        SELECT b.device INTO v_full FROM net.block b WHERE b.device IN (SELECT n.device FROM new_rows n) GROUP BY b.device HAVING count(*) > net.blocks_max() LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'device "%" would have more than % blocks', v_full, net.blocks_max()
+                USING ERRCODE = 'configuration_limit_exceeded', HINT = 'Block shorter prefixes, or lift some.';
+        END IF;
         INSERT INTO net.object AS o (device, kind, name, tenant, desired)
         SELECT device, 'block', prefix::text, tenant, jsonb_build_object('prefix', prefix) FROM new_rows
         ON CONFLICT (device, kind, name) DO UPDATE SET desired = excluded.desired, tenant = excluded.tenant WHERE o.desired IS DISTINCT FROM excluded.desired;
