@@ -113,8 +113,10 @@ CREATE TABLE net.load_balancers (
     nodes               text[] NOT NULL DEFAULT '{}'
 );
 
--- Recomputes the averages of pods, and the nodes between which each load-balancer divides its traffic.
-CREATE FUNCTION net.recalculate(p_pods text[]) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Recomputes the averages of pods, and the nodes between which each load-balancer divides its traffic. (plpgsql keeps the plan; an SQL
+-- function makes it anew at each call.)
+CREATE FUNCTION net.recalculate(p_pods text[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     WITH a AS (
         SELECT p.pod_id, p.tenant, avg(n.cpu_util) AS cpu, avg(n.ingress_traffic) AS traffic, count(n.node_id)::integer AS nodes,
                coalesce(array_agg(n.node_id ORDER BY n.node_id) FILTER (WHERE n.node_id IS NOT NULL), '{}') AS names
@@ -126,8 +128,8 @@ CREATE FUNCTION net.recalculate(p_pods text[]) RETURNS void LANGUAGE sql SECURIT
     )
     INSERT INTO net.load_balancers AS b (pod_id, tenant, avg_ingress_traffic, nodes) SELECT pod_id, tenant, traffic, names FROM a
     ON CONFLICT (pod_id) DO UPDATE SET avg_ingress_traffic = excluded.avg_ingress_traffic, nodes = excluded.nodes
-    WHERE (b.avg_ingress_traffic, b.nodes) IS DISTINCT FROM (excluded.avg_ingress_traffic, excluded.nodes)
-$$;
+    WHERE (b.avg_ingress_traffic, b.nodes) IS DISTINCT FROM (excluded.avg_ingress_traffic, excluded.nodes);
+END $$;
 
 -- Carries nodes into net.object and their pods' averages along. Named after `m_`: after the log, before policies (`p_`).
 CREATE FUNCTION net.nodes_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -45,6 +45,17 @@ CREATE TABLE wt.policy (
 );
 SELECT prov.track('wt.namespace'), prov.track('wt.procedure'), prov.track('wt.policy');
 
+-- Brackets what one call makes: between them DDL is not logged command by command, and the end is its event.
+CREATE FUNCTION wt.begin_making() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('wt.kernel', 'on', true);
+END $$;
+CREATE FUNCTION wt.end_making(p_call text, p_object text, p_args jsonb, p_tenant text, p_version integer DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('wt.kernel', '', true);
+    PERFORM prov.append(p_call, p_object, 1, NULL, NULL, p_args, CASE WHEN p_version IS NOT NULL THEN p_object END, p_version, p_tenant);
+END $$;
+
 CREATE FUNCTION wt.check_name(p_what text, p_name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     IF p_name IS NULL OR p_name !~ '^[a-z][a-z0-9_]{0,49}$' THEN
@@ -83,12 +94,14 @@ BEGIN
     IF starts_with(p_schema, 'pg_') OR EXISTS (SELECT FROM pg_namespace WHERE nspname = p_schema) THEN
         RAISE EXCEPTION 'schema "%" exists or is reserved', p_schema USING ERRCODE = 'duplicate_schema', HINT = 'Choose another name.';
     END IF;
+    PERFORM wt.begin_making();
     EXECUTE format('CREATE SCHEMA %I', p_schema);
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wt_viewer', p_schema);
     IF p_tenant <> 'system' THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', p_schema, wt.owner_of(p_tenant));
     END IF;
     INSERT INTO wt.namespace (schema, tenant) VALUES (p_schema, p_tenant);
+    PERFORM wt.end_making('createSchema', p_schema, NULL, p_tenant);
 END $$;
 
 -- A condition on one column: the operators that need no code.
@@ -148,6 +161,7 @@ BEGIN
         v_parts := ARRAY['id bigint GENERATED ALWAYS AS IDENTITY'] || v_parts;
         v_key := ARRAY['id'];
     END IF;
+    PERFORM wt.begin_making();
     EXECUTE format('CREATE TABLE %I.%I (%s, PRIMARY KEY (%s))', p_schema, p_table, array_to_string(v_parts, ', '), array_to_string(v_key, ', '));
     EXECUTE format('GRANT SELECT ON %I.%I TO wt_viewer', p_schema, p_table);
     EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I.%I TO wt_operator', p_schema, p_table);
@@ -155,6 +169,7 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', p_schema, p_table, wt.owner_of(p_tenant));
     END IF;
     PERFORM prov.track(format('%I.%I', p_schema, p_table)::regclass);
+    PERFORM wt.end_making('createTable', p_schema || '.' || p_table, p_columns, p_tenant);
 END $$;
 
 -- What a tenant's body must not say. Privileges stop all of this too; here it is refused early and by name.
@@ -208,17 +223,21 @@ BEGIN
         RAISE EXCEPTION 'procedure "%.%" has other parameters', p_schema, p_name
             USING ERRCODE = 'duplicate_function', DETAIL = format('it takes %s and returns %s', v_known.params, v_known.returns), HINT = 'Keep them, or choose another name.';
     END IF;
+    PERFORM wt.begin_making();
     EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE %s SECURITY DEFINER SET search_path = %I, net, pg_catalog, pg_temp AS %L',
         p_schema, p_name, substr(v_list, 3), p_returns, p_language, p_schema, p_body);
     SELECT i.identity INTO v_identity FROM pg_proc p CROSS JOIN LATERAL pg_identify_object('pg_proc'::regclass, p.oid, 0) i
     WHERE p.proname = p_name AND p.pronamespace = p_schema::regnamespace;
     IF v_known IS NULL THEN
         PERFORM wt.give(p_schema, v_identity, v_owner);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO wt_operator', v_identity);
+        IF p_tenant <> 'system' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO wt_operator', v_identity);
+        END IF;
     END IF;
     INSERT INTO wt.procedure AS k (schema, name, tenant, owner, params, returns, identity, created_by, activated_by)
     VALUES (p_schema, p_name, p_tenant, v_owner, p_params, p_returns, v_identity, sec.person(), CASE p_tenant WHEN 'system' THEN sec.person() END)
     ON CONFLICT (schema, name) DO UPDATE SET created_by = excluded.created_by, activated_by = excluded.activated_by;
+    PERFORM wt.end_making('createStoredProcedure', p_schema || '.' || p_name, p_params, p_tenant, wt.version_of(v_identity));
 END $$;
 
 -- Hands a function to the role it runs as, which may make things in the schema for that moment only.
@@ -262,12 +281,14 @@ CREATE FUNCTION wt.fire_begin(p_schema text, p_name text, p_trigger text, p_n bi
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_known wt.procedure;
+    v_version integer;
 BEGIN
     SELECT * INTO v_known FROM wt.procedure WHERE schema = p_schema AND name = p_name;
     IF v_known.activated_by IS NULL THEN
         RETURN false;
     END IF;
-    PERFORM prov.push(prov.append('trigger', p_trigger, p_n, NULL, NULL, p_args, p_schema || '.' || p_name, wt.version_of(v_known.identity), v_known.tenant));
+    SELECT max(version) INTO v_version FROM prov.version WHERE object = v_known.identity;
+    PERFORM prov.push(prov.append('trigger', p_trigger, p_n, NULL, NULL, p_args, p_schema || '.' || p_name, v_version, v_known.tenant));
     RETURN true;
 END $$;
 
@@ -317,6 +338,7 @@ BEGIN
         END IF;
         v_where := v_where || CASE v_where WHEN '' THEN ' WHERE ' ELSE ' AND ' END || wt.comparison(format('r.%I', c ->> 'column'), v_type, c);
     END LOOP;
+    PERFORM wt.begin_making();
     EXECUTE format($f$
         CREATE FUNCTION %1$I.%2$I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $b$
         DECLARE
@@ -347,6 +369,7 @@ BEGIN
             v_known.schema, v_fire);
     END LOOP;
     INSERT INTO wt.policy (schema, relation, name, tenant, events, procedure, condition) VALUES (p_schema, p_table, p_name, p_tenant, p_events, p_procedure, p_condition);
+    PERFORM wt.end_making('createTrigger', p_name || ' on ' || p_schema || '.' || p_table, jsonb_build_object('events', p_events, 'procedure', p_procedure, 'condition', p_condition), p_tenant);
 END $$;
 
 CREATE FUNCTION wt.drop_trigger(p_schema text, p_table text, p_name text, p_tenant text DEFAULT 'system') RETURNS boolean

@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(101);
+SELECT plan(102);
 INSERT INTO net.device (device, driver, tenant) VALUES ('k8s', 'kubernetes', 'system'), ('redk', 'kubernetes', 'red');
 
 -- Names.
@@ -21,6 +21,7 @@ SELECT col_is_pk('lab', 'load', 'site', 'its primary key');
 SELECT throws_ok($$INSERT INTO lab.load VALUES ('a', 1000)$$, '23514', NULL, 'its constraints');
 INSERT INTO lab.load (site) VALUES ('a');
 SELECT is((SELECT rate FROM lab.load), 0::float8, 'its default');
+SELECT is((SELECT array_agg(op ORDER BY id) FROM prov.event WHERE object IN ('lab', 'lab.load') AND op !~ '^(insert|update)'), ARRAY['createSchema', 'createTable'], 'a call is one event (wt.begin_making, wt.end_making)');
 SELECT is((SELECT keys FROM prov.event WHERE object = 'lab.load' ORDER BY id DESC LIMIT 1), ARRAY['a'], 'its changes are logged');
 SELECT wt.create_table('lab', 'plain', '[{"name": "v", "type": "jsonb"}]') \g /dev/null
 SELECT col_is_pk('lab', 'plain', 'id', 'a table without a key gets one');
@@ -74,7 +75,7 @@ SELECT hasnt_trigger('lab', 'load', 'p_hot_update', 'removes it');
 CREATE TEMPORARY TABLE dry AS SELECT wt.apply('[{"call": "createSchema", "schema": "dry"}, {"call": "createTable", "schema": "dry", "table": "t", "columns": [{"name": "a", "type": "text"}]},
     {"call": "callProcedure", "procedure": "lab.grow", "args": {"new_rows": [{"site": "b", "rate": 5}]}}]', true) AS r;
 SELECT is((SELECT (r -> 'commands' -> 0) - 'device' FROM dry), '{"kind": "site", "name": "b", "gen": 1, "body": {"rate": 5}}', 'wt.run_calls: a dry run shows the commands');
-SELECT ok((SELECT jsonb_path_exists(r, '$.events[*] ? (@.op == "CREATE SCHEMA")') AND jsonb_path_exists(r, '$.events[*] ? (@.op == "call")') FROM dry), 'and the events');
+SELECT ok((SELECT jsonb_path_exists(r, '$.events[*] ? (@.op == "createSchema")') AND jsonb_path_exists(r, '$.events[*] ? (@.op == "call")') FROM dry), 'and the events');
 SELECT hasnt_schema('dry', 'and leaves nothing behind');
 SELECT is(wt.apply('[{"call": "createSchema", "schema": "wet"}, {"call": "callProcedure", "procedure": "lab.sum_of", "args": {"p": [], "j": [1]}}]') ->> 'dryRun', 'false', 'wt.apply');
 SELECT has_schema('wet', 'does it');
