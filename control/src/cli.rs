@@ -1,5 +1,7 @@
 //! The command line (names are stable: scripts rely on them).
 
+pub mod db;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,6 +45,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// List functions and aggregates, or describe one
     Functions(FunctionsArgs),
+    /// Manage the control plane's database: start, stop, status, url, migrate, reset
+    Db(db::DbArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell

@@ -5,6 +5,7 @@ mod blame;
 mod capacity;
 mod cli;
 mod commands;
+mod db;
 mod execute;
 mod failure;
 mod output;
@@ -39,6 +40,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),
+        Command::Db(args) => commands::db::db(args),
         Command::Completions { shell } => commands::shell::completions(*shell),
         Command::Man => commands::shell::man(),
     }

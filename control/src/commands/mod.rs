@@ -1,5 +1,6 @@
 //! One command per file.
 
+pub mod db;
 pub mod explain;
 pub mod functions;
 pub mod query;
