@@ -1,6 +1,7 @@
 //! The command line (names are stable: scripts rely on them).
 
 pub mod db;
+pub mod sink;
 
 use std::path::PathBuf;
 
@@ -92,12 +93,15 @@ pub struct QueryArgs {
     /// Result format [default: table on a terminal, else csv]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Write results to a file instead of standard output; `{query}` in the name stands for the query's name
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    /// Write results to a file instead of standard output, `{query}` in the name stands for the query's name; or into Postgres: postgres://…
+    #[arg(short = 'o', long = "output", value_name = "FILE|URL")]
     pub output: Option<PathBuf>,
     /// Print the rows of this query of the file only (default: those that no other query reads)
     #[arg(long, value_name = "NAME")]
     pub result: Vec<String>,
+    /// How rows get to Postgres.
+    #[command(flatten)]
+    pub sink: sink::SinkArgs,
     /// How the run is bounded and reported.
     #[command(flatten)]
     pub limits: LimitArgs,

@@ -44,6 +44,7 @@ pub fn execute(
     let mut results = Results::open(plan.outputs.len(), routes)?;
 
     let cancel = Arc::new(AtomicBool::new(false));
+    results.watch(&cancel);
     let handler = Arc::clone(&cancel);
     // A second handler cannot be set within one process; the first one is as good.
     let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));

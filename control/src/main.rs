@@ -11,6 +11,7 @@ mod failure;
 mod output;
 mod session;
 mod sets;
+mod sink;
 
 use std::process::ExitCode;
 

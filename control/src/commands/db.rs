@@ -44,7 +44,7 @@ fn start(place: &ClusterArgs, listen: Option<&str>) -> Result<(), Failure> {
             eprintln!("wiretable: it was running; --listen holds from its next start");
         }
         Started::Already => eprintln!("wiretable: it was running"),
-        Started::Started => eprintln!("wiretable: started"),
+        Started::Woken => eprintln!("wiretable: started"),
         Started::Created => eprintln!("wiretable: made and started"),
     }
     if !applied.is_empty() {

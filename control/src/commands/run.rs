@@ -3,14 +3,15 @@
 use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Place};
 use crate::capacity::admit_batch;
 use crate::cli::RunArgs;
-use crate::commands::query::route;
+use crate::commands::query::{postgres_route, route};
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
 use crate::output::Route;
 use crate::session::{self, CompileOptions, Traces};
+use crate::sink::replay_digest;
 
 /// Compiles the batch as one, runs it in one pass and writes each result to its sink.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -27,12 +28,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         finite: true,
     };
     let compiled = session::compile(&catalog, &batch.text, &interfaces, &options)?;
-    let routes = routes(&compiled.physical.outputs, &batch)?;
+    let lenient = args.report.lenient || batch.lenient;
+    let replay = replay_digest(&batch.text.text, &params, &batch.protocols, &traces, lenient);
+    let routes = routes(&compiled.physical.outputs, &batch, replay)?;
     let machine = Machine { cores: args.report.cores(), memory_bytes_max: batch.memory_bytes_max };
     admit_batch(&args.admission, &batch.admission, machine, &compiled, &catalog)?;
     let settings = RunSettings {
         memory_bytes_max: batch.memory_bytes_max,
-        lenient: args.report.lenient || batch.lenient,
+        lenient,
         ledger: args.report.ledger,
         progress: !args.report.no_progress,
         backend: args.report.backend.into(),
@@ -41,8 +44,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     execute(&compiled, &batch.text, &traces, routes, &settings)
 }
 
-/// Every query with a sink goes there, read by others or not; a result without one is printed.
-fn routes(outputs: &[Output], batch: &Batch) -> Result<Vec<Route>, Failure> {
+/// Every query with a sink goes there, read by others or not; a result without one goes to the batch's sink, or is printed.
+fn routes(outputs: &[Output], batch: &Batch, replay: Option<u64>) -> Result<Vec<Route>, Failure> {
     for sink in &batch.sinks {
         if !outputs.iter().any(|o| o.query == sink.query) {
             let known: Vec<_> = outputs.iter().map(|o| o.query.as_str()).collect();
@@ -58,9 +61,17 @@ fn routes(outputs: &[Output], batch: &Batch) -> Result<Vec<Route>, Failure> {
     for (index, output) in outputs.iter().enumerate() {
         let sinks = batch.sinks.iter().filter(|s| s.query == output.query);
         let before = routes.len();
-        routes.extend(sinks.map(|s| route(index, output, Some(&s.path), s.format)));
+        for sink in sinks {
+            routes.push(match &sink.place {
+                Place::File { path, format } => route(index, output, Some(path), *format),
+                Place::Postgres(sink) => postgres_route(index, output, sink, replay)?,
+            });
+        }
         if routes.len() == before && output.is_result {
-            routes.push(route(index, output, None, None));
+            routes.push(match &batch.sink {
+                Some(sink) => postgres_route(index, output, sink, replay)?,
+                None => route(index, output, None, None),
+            });
         }
     }
     Ok(routes)

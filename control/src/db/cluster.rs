@@ -54,7 +54,7 @@ pub enum Started {
     /// It was running.
     Already,
     /// It was stopped.
-    Started,
+    Woken,
     /// It did not exist.
     Created,
 }
@@ -135,7 +135,7 @@ impl Cluster {
         command.arg(&log);
         self.run(command, "pg_ctl start")?;
         self.create_database()?;
-        Ok(if created { Started::Created } else { Started::Started })
+        Ok(if created { Started::Created } else { Started::Woken })
     }
 
     /// Stops the server; running transactions are rolled back. Returns whether it ran.
@@ -180,7 +180,7 @@ impl Cluster {
         let path = self.data().join("wiretable.conf");
         let text = fs::read_to_string(&path).map_err(path_error("read", &path))?;
         let line = text.lines().find_map(|l| l.strip_prefix("port = "));
-        line.and_then(|p| p.trim().parse().ok()).ok_or_else(|| DbError::Foreign { path })
+        line.and_then(|p| p.trim().parse().ok()).ok_or(DbError::Foreign { path })
     }
 
     fn prepare_folder(&self) -> Result<(), DbError> {

@@ -4,11 +4,13 @@
 mod columnar;
 mod csv;
 mod json;
+mod postgres;
 mod table;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wt_catalog::{Type, Value};
@@ -18,6 +20,8 @@ use wt_plan::physical::Schema;
 use crate::cli::Format;
 use crate::failure::Failure;
 
+pub use postgres::{PostgresTarget, digest, relation_of};
+
 /// Writes the rows of one result.
 pub trait Writer {
     /// Takes one row.
@@ -26,6 +30,8 @@ pub trait Writer {
     fn window(&mut self) -> io::Result<()>;
     /// No more rows.
     fn finish(&mut self) -> io::Result<()>;
+    /// Takes the flag that is set when the run is interrupted, for those to whom half a result is not half of one.
+    fn watch(&mut self, _cancel: &Arc<AtomicBool>) {}
 }
 
 /// The text of a value in every text format.
@@ -40,6 +46,8 @@ pub enum Target {
     Stdout,
     /// A file.
     File(PathBuf),
+    /// A table in Postgres.
+    Postgres(Box<PostgresTarget>),
     /// Nowhere: rows are made and thrown away, for measurements.
     Nowhere,
 }
@@ -76,7 +84,8 @@ impl Target {
     fn open(&self, stdout: &SharedStdout) -> Result<Box<dyn Write + Send>, Failure> {
         match self {
             Target::Stdout => Ok(Box::new(stdout.clone())),
-            Target::Nowhere => Ok(Box::new(io::sink())),
+            // Rows for Postgres do not go through a stream.
+            Target::Nowhere | Target::Postgres(_) => Ok(Box::new(io::sink())),
             Target::File(path) => {
                 if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                     std::fs::create_dir_all(parent)
@@ -98,7 +107,7 @@ pub fn choose_format(asked: Option<Format>, target: &Target) -> Format {
     match target {
         Target::File(path) => by_extension(path).unwrap_or(Format::Csv),
         Target::Stdout if io::stdout().is_terminal() => Format::Table,
-        Target::Stdout | Target::Nowhere => Format::Csv,
+        Target::Stdout | Target::Nowhere | Target::Postgres(_) => Format::Csv,
     }
 }
 
@@ -159,6 +168,11 @@ impl Results {
         let mut writers: Vec<Option<Box<dyn Writer>>> = Vec::new();
         writers.resize_with(outputs, || None);
         for route in routes {
+            if let Target::Postgres(target) = route.target {
+                let writer = postgres::PostgresWriter::open(*target, &route.schema)?;
+                writers[route.output] = Some(Box::new(writer));
+                continue;
+            }
             let tag = (on_stdout > 1 && matches!(route.target, Target::Stdout))
                 .then(|| route.query.clone());
             let sink = route.target.open(&stdout)?;
@@ -175,6 +189,15 @@ impl Results {
             writers[route.output] = Some(writer);
         }
         Ok(Self { writers })
+    }
+}
+
+impl Results {
+    /// Gives every writer the flag that is set when the run is interrupted.
+    pub fn watch(&mut self, cancel: &Arc<AtomicBool>) {
+        for writer in self.writers.iter_mut().flatten() {
+            writer.watch(cancel);
+        }
     }
 }
 
