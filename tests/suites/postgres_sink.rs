@@ -13,7 +13,7 @@ use wt_tests::synthetic::{Datagram, capture};
 
 /// Packets of the made-up trace; no multiple of a batch.
 const PACKETS: u64 = 123_457;
-const EACH: &str = "DEFINE { query_name each; } SELECT time, srcIP, destPort, len FROM udp";
+const EACH: &str = "DEFINE { query_name each; } SELECT ts, srcIP, destPort, len FROM udp";
 /// Day of the first packet, in ns: 2026-11-26.
 const BEGIN_NS: u64 = 1_795_651_200_000_000_000;
 
@@ -63,7 +63,7 @@ fn spawn(database: &Database, trace: &Path) -> Child {
 #[track_caller]
 fn expect_all(database: &Database) {
     let there = database.sql(
-        "SELECT count(*), count(DISTINCT time), min(extract(epoch FROM time) * 1000000)::bigint, max(extract(epoch FROM time) * 1000000)::bigint FROM result.each",
+        "SELECT count(*), count(DISTINCT ts), min(extract(epoch FROM ts) * 1000000)::bigint, max(extract(epoch FROM ts) * 1000000)::bigint FROM result.each",
     );
     let begin_us = (BEGIN_NS - 50_000_000) / 1_000;
     assert_eq!(there, format!("{PACKETS}|{PACKETS}|{begin_us}|{}", begin_us + PACKETS - 1));
@@ -97,7 +97,7 @@ fn rows_arrive_with_their_types_and_once() {
         "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute \
          WHERE attrelid = 'result.each'::regclass AND attnum > 4",
     );
-    assert_eq!(types, "time timestamp with time zone, srcip inet, destport integer, len bigint");
+    assert_eq!(types, "ts timestamp with time zone, srcip inet, destport bigint, len bigint");
     assert_eq!(
         database.sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'result.each'::regclass"),
         "2",
@@ -107,7 +107,7 @@ fn rows_arrive_with_their_types_and_once() {
     let csv = run(["query", EACH, "-r", &trace.display().to_string()]).expect_status(0).stdout;
     let line = csv.lines().nth(77_777).expect("a line");
     let row = database.sql(
-        "SELECT to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') || '000Z', host(srcip), destport, len FROM result.each ORDER BY time OFFSET 77776 LIMIT 1",
+        "SELECT to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') || '000Z', host(srcip), destport, len FROM result.each ORDER BY ts OFFSET 77776 LIMIT 1",
     );
     assert_eq!(row.replace('|', ","), line);
     // Running it again adds nothing, and says so.
@@ -189,7 +189,7 @@ fn a_killed_client_loses_and_doubles_nothing() {
                 let there = database.sql("SELECT to_regclass('result.each')");
                 let counts = match there.is_empty() {
                     true => "0|0".to_owned(),
-                    false => database.sql("SELECT count(*), count(DISTINCT time) FROM result.each"),
+                    false => database.sql("SELECT count(*), count(DISTINCT ts) FROM result.each"),
                 };
                 let (a, b) = counts.split_once('|').expect("two numbers");
                 (a.to_owned(), b.to_owned())
@@ -280,7 +280,7 @@ fn a_killed_stream_leaves_a_gap() {
     drop(pipe);
     run_with_input(arguments, &bytes[..24]).expect_status(0);
     assert_ne!(there(), "0");
-    assert_eq!(database.sql("SELECT count(*) = count(DISTINCT time) FROM result.each"), "t");
+    assert_eq!(database.sql("SELECT count(*) = count(DISTINCT ts) FROM result.each"), "t");
     assert_eq!(database.sql("SELECT count(*), min(reason) FROM res.gap"), "1|crash");
     let first_missing = "SELECT seq = (SELECT max(seq) + 1 FROM res.batch) FROM res.gap";
     assert_eq!(database.sql(first_missing), "t");
@@ -323,7 +323,7 @@ fn a_full_spool_drops_and_says_what() {
     stream("60", &bytes[..24]).expect_status(0);
     let books = "SELECT (SELECT count(*) FROM result.each) + (SELECT sum(n) FROM res.gap WHERE reason = 'spool_full')";
     assert_eq!(database.sql(books), PACKETS.to_string(), "rows and lost rows are all there were");
-    assert_eq!(database.sql("SELECT count(*) = count(DISTINCT time) FROM result.each"), "t");
+    assert_eq!(database.sql("SELECT count(*) = count(DISTINCT ts) FROM result.each"), "t");
 }
 
 #[test]
@@ -333,6 +333,9 @@ fn two_processes_do_not_write_one_spool() {
     let arguments = ["query", EACH, "-r", "-", "-o", &database.url, "--spool", &spool];
     let mut command = std::process::Command::new(binary());
     let mut first = command.args(arguments).stdin(Stdio::piped()).spawn().expect("starts");
+    let bytes = std::fs::read(trace(&database)).expect("the trace");
+    let mut pipe = first.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut pipe, &bytes[..24]).expect("written");
     // It has the lock once the result is declared.
     for _ in 0..200 {
         if !database.sql("SELECT to_regclass('result.each')").is_empty() {
@@ -340,12 +343,11 @@ fn two_processes_do_not_write_one_spool() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let trace = trace(&database);
-    let bytes = std::fs::read(trace).expect("the trace");
+    let bytes = std::fs::read(trace(&database)).expect("the trace");
     run_with_input(arguments, &bytes[..24])
         .expect_status(2)
         .expect_said("another process writes this result");
-    drop(first.stdin.take());
+    drop(pipe);
     first.wait().expect("ended");
 }
 

@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::connect::{DatabaseUrl, reason};
@@ -29,6 +30,9 @@ pub const DATABASE: &str = "wiretable";
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest wait for the server to start or stop: recovery after a crash may take long.
 const WAIT_S: &str = "120";
+/// How long a server that was killed, or is being started by somebody else, is given to settle.
+const SETTLE: Duration = Duration::from_secs(30);
+const SETTLE_STEP: Duration = Duration::from_millis(100);
 /// Lines of the log that an error shows.
 const LOG_LINES: usize = 8;
 
@@ -125,15 +129,12 @@ impl Cluster {
         if created {
             self.create()?;
         }
-        if self.running()?.is_some() {
+        if self.answers()? {
+            self.create_database()?;
             return Ok(Started::Already);
         }
-        let programs = self.programs()?;
         self.write_settings(listen)?;
-        let log = self.log();
-        let mut command = self.pg_ctl(&programs, &["start", "-w", "-t", WAIT_S, "-s", "-l"]);
-        command.arg(&log);
-        self.run(command, "pg_ctl start")?;
+        self.launch()?;
         self.create_database()?;
         Ok(if created { Started::Created } else { Started::Woken })
     }
@@ -154,6 +155,41 @@ impl Cluster {
         let command = self.pg_ctl(&programs, &["stop", "-m", "fast", "-w", "-t", WAIT_S, "-s"]);
         self.run(command, "pg_ctl stop")?;
         Ok(true)
+    }
+
+    /// Whether the server runs and takes connections. One that is being started, or whose remains have not gone yet after a kill, is
+    /// given time to become one or the other.
+    fn answers(&self) -> Result<bool, DbError> {
+        let url = DatabaseUrl::parse(&self.url()?)?;
+        let until = Instant::now() + SETTLE;
+        loop {
+            if self.running()?.is_none() {
+                return Ok(false);
+            }
+            match url.connect_to(Some("postgres")) {
+                Ok(_) => return Ok(true),
+                Err(error) if Instant::now() > until => return Err(error),
+                Err(_) => std::thread::sleep(SETTLE_STEP),
+            }
+        }
+    }
+
+    /// Starts the server. After a kill its backends may outlive it for a moment; they are waited for.
+    fn launch(&self) -> Result<(), DbError> {
+        let programs = self.programs()?;
+        let until = Instant::now() + SETTLE;
+        loop {
+            let mut command = self.pg_ctl(&programs, &["start", "-w", "-t", WAIT_S, "-s", "-l"]);
+            command.arg(self.log());
+            match self.run(command, "pg_ctl start") {
+                Err(DbError::Program { said, .. })
+                    if said.contains("still in use") && Instant::now() < until =>
+                {
+                    std::thread::sleep(SETTLE_STEP);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn is_made(&self) -> bool {
