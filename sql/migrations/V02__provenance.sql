@@ -31,6 +31,7 @@ CREATE TABLE prov.event (
     new       jsonb,
     forged    boolean NOT NULL DEFAULT false
 );
+COMMENT ON COLUMN prov.event.n IS 'Rows; -1: not counted';
 COMMENT ON COLUMN prov.event.op IS 'insert, update, delete, truncate; call, trigger; batch; command, device; forbid; or the tag of a DDL command';
 COMMENT ON COLUMN prov.event.keys IS 'Primary keys of the rows, components joined by a comma; NULL where only the number of rows is kept';
 COMMENT ON COLUMN prov.event.new IS 'Rows after the change, arguments of a call, or what a device answered';
@@ -154,25 +155,45 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Inserts into a result table: its batch (V07) is an event already, and stands as the cause of what policies do. Counting the rows again would
+-- need a transition table, which halves the rate of loading (bench: 10,000 rows in 31 ms instead of 16). Rows that come without a batch
+-- are an event of their own.
+CREATE FUNCTION prov.log_batch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_batch bigint := prov.top();
+    v_object text := TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME;
+BEGIN
+    IF v_batch IS NULL OR NOT EXISTS (SELECT FROM prov.event WHERE id = v_batch AND txid = pg_current_xact_id() AND op = 'batch' AND object = v_object) THEN
+        v_batch := prov.append('insert', v_object, -1);
+    END IF;
+    PERFORM prov.push(v_batch);
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION prov.log_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM prov.pop();
     RETURN NULL;
 END $$;
 
--- Installs change logging on a table (the start-up task of the paper's kernel).
+-- Installs change logging on a table (the start-up task of the paper's kernel): every row, their number, or nothing but their batch.
 CREATE FUNCTION prov.track(p_table regclass, p_detail text DEFAULT 'rows') RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_columns text;
 BEGIN
-    IF p_detail NOT IN ('rows', 'count') THEN
-        RAISE EXCEPTION 'detail "%" is unknown', p_detail USING HINT = 'Use rows or count.', ERRCODE = 'invalid_parameter_value';
+    IF p_detail NOT IN ('rows', 'count', 'batch') THEN
+        RAISE EXCEPTION 'detail "%" is unknown', p_detail USING HINT = 'Use rows, count or batch.', ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT coalesce(string_agg(format(', %L', a.attname), '' ORDER BY k.i), '') INTO v_columns
     FROM pg_index x CROSS JOIN LATERAL unnest(x.indkey) WITH ORDINALITY AS k (attnum, i)
     JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
     WHERE x.indrelid = p_table AND x.indisprimary;
-    EXECUTE format('CREATE TRIGGER a_prov_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prov.log_change(%L%s)', p_table, p_detail, v_columns);
+    IF p_detail = 'batch' THEN
+        p_detail := 'count';
+        EXECUTE format('CREATE TRIGGER a_prov_insert AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION prov.log_batch()', p_table);
+    ELSE
+        EXECUTE format('CREATE TRIGGER a_prov_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prov.log_change(%L%s)', p_table, p_detail, v_columns);
+    END IF;
     EXECUTE format('CREATE TRIGGER a_prov_update AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION prov.log_change(%L%s)', p_table, p_detail, v_columns);
     EXECUTE format('CREATE TRIGGER a_prov_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION prov.log_change(%L%s)', p_table, p_detail, v_columns);
     EXECUTE format('CREATE TRIGGER a_prov_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION prov.log_change(%L)', p_table, p_detail);

@@ -2,8 +2,8 @@
 --
 -- A sink (`-o postgres://…`, or a sink of a batch file) declares its table with res.define, then sends batches. A batch is known by
 -- (appliance_id, relation, epoch, seq): it was given that key when it was written to the sink's spool, and keeps it however often it is
--- sent. In one transaction the sink copies the rows into a temporary table, asks res.begin_batch, and moves them into the parent table if the
--- key is new. Whether the commit was lost, or only its answer, sending it again is harmless.
+-- sent. In one transaction the sink asks res.begin_batch, and if the key is new, copies the rows into the parent table. Whether the commit was
+-- lost, or only its answer, sending it again is harmless.
 --
 -- Rows lie in schema `result`, one table per query, in daily partitions by wt_at, with BRIN over it. They carry their batch, not their
 -- completeness: that is of windows, and stands in res.batch. Policies on a result table fire once per batch, on the parent.
@@ -133,12 +133,12 @@ BEGIN
     IF p_tenant <> 'system' THEN
         EXECUTE format('GRANT SELECT ON result.%I TO %I', p_relation, 'wt_t_' || p_tenant);
     END IF;
-    PERFORM prov.track(format('result.%I', p_relation)::regclass, 'count');
+    PERFORM prov.track(format('result.%I', p_relation)::regclass, 'batch');
     INSERT INTO res.relation (relation, columns, time_column, tenant, keep) VALUES (p_relation, p_columns, p_time_column, p_tenant, p_keep);
     RETURN 'created';
 END $$;
 
--- Whether the rows of a batch are to be loaded; if so, they must be inserted in this transaction. False: they are there already.
+-- Whether the rows of a batch are to be loaded; if so, they must be copied into the parent table in this transaction. False: they are there already.
 -- A batch in an unfinished transaction of another session is waited for.
 CREATE FUNCTION res.begin_batch(
     p_appliance text, p_relation text, p_epoch bigint, p_seq bigint, p_n bigint, p_at_min timestamptz DEFAULT NULL, p_at_max timestamptz DEFAULT NULL,

@@ -4,7 +4,7 @@ CREATE TABLE public.thing (a int, b text, v int, PRIMARY KEY (a, b));
 SELECT prov.track('public.thing') \g /dev/null
 CREATE TABLE public.bulk (v int);
 SELECT prov.track('public.bulk', 'count') \g /dev/null
-SELECT throws_ok($$SELECT prov.track('public.bulk', 'all')$$, '22023', NULL, 'prov.track: detail is rows or count');
+SELECT throws_ok($$SELECT prov.track('public.bulk', 'all')$$, '22023', NULL, 'prov.track: detail is rows, count or batch');
 CREATE FUNCTION pg_temp.last() RETURNS prov.event LANGUAGE sql AS 'SELECT e FROM prov.event e ORDER BY id DESC LIMIT 1';
 
 -- Change logging.

@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(47);
+SELECT plan(50);
 -- Types.
 SELECT is(wt.column_type('inet'), 'inet', 'wt.column_type: a type of the list');
 SELECT throws_ok($$SELECT wt.column_type('int); DROP TABLE x; --')$$, '42704', NULL, 'and nothing else');
@@ -59,7 +59,16 @@ SELECT is(res.begin_batch('edge2', 'flood', 1, 0, 0), true, 'an empty batch coun
 SELECT prov.pop() \g /dev/null
 
 -- Provenance.
-SELECT results_eq($$SELECT (s.event).op, (s.event).n FROM prov.story(prov.latest('result.flood', 'edge,2,0')) s$$, $$VALUES ('batch', 3::bigint), ('insert', 3)$$, 'the rows are caused by their batch');
+SELECT results_eq($$SELECT (s.event).op, (s.event).n FROM prov.story(prov.latest('result.flood', 'edge,2,0')) s$$, $$VALUES ('batch', 3::bigint)$$, 'a batch is one event, with its rows');
+CREATE OR REPLACE FUNCTION public.fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO net.pods (pod_id) VALUES ('by trigger'); RETURN NULL; END $$;
+SELECT pg_temp.send(2, 1) \g /dev/null
+SELECT is((SELECT (s.event).keys[1] FROM prov.story(prov.latest('net.pods', 'by trigger')) s WHERE s.depth = 0), 'edge,2,1', 'and the cause of what its trigger does');
+DROP TRIGGER p_fired ON result.flood;
+INSERT INTO result.flood VALUES ('edge', 9, 9, '2026-11-26 12:00+00', now(), '10.0.0.1', 1);
+SELECT results_eq('SELECT op, n, cause FROM prov.event ORDER BY id DESC LIMIT 1', $$VALUES ('insert', -1::bigint, NULL::bigint)$$, 'rows that come without a batch are an event of their own');
+SELECT is(coalesce(current_setting('prov.stack', true), ''), '', 'and leave no cause behind');
+DELETE FROM result.flood WHERE wt_epoch = 9 OR wt_seq = 1;
+DELETE FROM res.batch WHERE epoch = 2 AND seq = 1;
 
 -- Coverage.
 SELECT pg_temp.send(3, 0, 5) \g /dev/null

@@ -1,7 +1,7 @@
 //! The thread that takes batches from the spool to the database, in order, until each is there.
 //!
-//! One transaction per batch: binary COPY into a temporary table, `res.begin_batch` with its key, and if the key is new, the rows go into the
-//! result table (`sql/migrations/V07__results.sql`). When the database is away it tries again, at longer and longer intervals.
+//! One transaction per batch: `res.begin_batch` with its key, and if the key is new, binary COPY into the result table
+//! (`sql/migrations/V07__results.sql`). When the database is away it tries again, at longer and longer intervals.
 
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -208,12 +208,7 @@ impl Session {
             "SELECT res.define($1, $2::text::jsonb, $3, $4::text::interval)",
             &[&declared.relation, &declared.columns, &declared.time_column, &declared.keep],
         )?;
-        let mut session = Self { client, declared: declared.clone() };
-        let table = session.table();
-        session.client.batch_execute(&format!(
-            "CREATE TEMPORARY TABLE wt_stage (LIKE {table}) ON COMMIT DELETE ROWS"
-        ))?;
-        Ok(session)
+        Ok(Self { client, declared: declared.clone() })
     }
 
     fn table(&self) -> String {
@@ -250,15 +245,6 @@ impl Session {
             transaction.commit()?;
             return Ok(true);
         }
-        let mut copy = transaction.copy_in("COPY pg_temp.wt_stage FROM STDIN BINARY")?;
-        let written = copy.write_all(COPY_HEADER).and_then(|()| copy.write_all(payload));
-        let written = written.and_then(|()| copy.write_all(COPY_TRAILER));
-        // A failed write is explained by the server's answer, which `finish` brings.
-        match (written, copy.finish()) {
-            (_, Err(error)) => return Err(error.into()),
-            (Err(error), Ok(_)) => return Err(SendError::Away(error.to_string())),
-            (Ok(()), Ok(_)) => {}
-        }
         let row = transaction.query_one(
             "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7))",
             &[
@@ -273,8 +259,15 @@ impl Session {
         )?;
         let new: bool = row.get(0);
         if new {
-            transaction
-                .execute(&format!("INSERT INTO {table} SELECT * FROM pg_temp.wt_stage"), &[])?;
+            let mut copy = transaction.copy_in(&format!("COPY {table} FROM STDIN BINARY"))?;
+            let written = copy.write_all(COPY_HEADER).and_then(|()| copy.write_all(payload));
+            let written = written.and_then(|()| copy.write_all(COPY_TRAILER));
+            // A failed write is explained by the server's answer, which `finish` brings.
+            match (written, copy.finish()) {
+                (_, Err(error)) => return Err(error.into()),
+                (Err(error), Ok(_)) => return Err(SendError::Away(error.to_string())),
+                (Ok(()), Ok(_)) => {}
+            }
         }
         transaction.commit()?;
         Ok(new)
