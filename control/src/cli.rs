@@ -1,5 +1,6 @@
 //! The command line (names are stable: scripts rely on them).
 
+pub mod control;
 pub mod db;
 pub mod sink;
 
@@ -48,6 +49,12 @@ pub enum Command {
     Functions(FunctionsArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
+    /// Tell what caused a row or a command to a device
+    Why(control::WhyArgs),
+    /// Run SQL on the control plane's database
+    Sql(control::SqlArgs),
+    /// Call a procedure of the control plane
+    Call(control::CallArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell

@@ -42,6 +42,9 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),
         Command::Db(args) => commands::db::db(args),
+        Command::Why(args) => commands::why::why(args),
+        Command::Sql(args) => commands::sql::sql(args),
+        Command::Call(args) => commands::sql::call(args),
         Command::Completions { shell } => commands::shell::completions(*shell),
         Command::Man => commands::shell::man(),
     }

@@ -7,3 +7,5 @@ pub mod query;
 pub mod run;
 pub mod schema;
 pub mod shell;
+pub mod sql;
+pub mod why;

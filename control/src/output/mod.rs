@@ -98,6 +98,18 @@ impl Target {
     }
 }
 
+/// A writer of text that is no JSON: a table, or else CSV.
+pub fn text_writer(
+    sink: Box<dyn Write + Send>,
+    schema: &Schema,
+    format: Format,
+) -> Box<dyn Writer> {
+    match format {
+        Format::Table => Box::new(table::Table::new(sink, schema, None)),
+        _ => Box::new(csv::Csv::new(sink, schema)),
+    }
+}
+
 /// The format for a target: what the user asked for, else what the file name says, else a table for a terminal and CSV
 /// for everything else.
 pub fn choose_format(asked: Option<Format>, target: &Target) -> Format {
