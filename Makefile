@@ -17,7 +17,8 @@ build: setup
 demo: build
 	WIRETABLE=$(TARGET_DIR)/release/wiretable configs/demo.sh
 
-## test: formatting, lints, and every suite, on one optimised build
+## test: formatting, lints, and every suite, on one optimised build; without Postgres the suites of the database fail instead of being left out
+test: export WT_REQUIRE_POSTGRES = 1
 test: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
@@ -29,7 +30,7 @@ test: setup
 test-columnar: setup
 	$(CARGO) nextest run --release -p wiretable --features columnar
 
-## setup: install what is missing (libpcap headers, tcpdump, tshark, cargo-nextest)
+## setup: install what is missing (libpcap headers, tcpdump, tshark, PostgreSQL with pgTAP, cargo-nextest)
 setup:
 	.ci/setup
 

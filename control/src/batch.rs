@@ -36,6 +36,16 @@
 //! name = "talkers"                        # unless DEFINE gives a query_name
 //! text = "SELECT …"                       # or file = "talkers.gsql"
 //! sink = { path = "out/talkers.csv" }     # format = table|csv|json|ndjson, else by the file's extension
+//!                                         # or { type = "postgres", table = "talkers", keep = "30d" }
+//!
+//! [sink]                                  # for results without one of their own, and what is not said there
+//! type = "postgres"
+//! url = "postgres://wt@db.example/net"    # default: WIRETABLE_DATABASE_URL
+//! appliance = "edge-1"                    # who sends; default: the host's name
+//! spool = "spool"                         # rows that the database has not yet; relative to this file
+//! spool_max = "1GiB"
+//! keep = "90d"                            # days; default: for ever
+//! wait = 60                               # seconds to wait at the end for a database that is away
 //! ```
 
 use std::collections::BTreeMap;
@@ -52,6 +62,7 @@ use crate::cli::{
 use crate::failure::Failure;
 use crate::live::LiveInterface;
 use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
+use crate::sink::{PostgresConfig, PostgresSink};
 
 /// A loaded batch.
 #[derive(Debug)]
@@ -80,6 +91,8 @@ pub struct Batch {
     pub lenient: bool,
     /// Where results go.
     pub sinks: Vec<Sink>,
+    /// Where the others go, unless they are printed.
+    pub sink: Option<PostgresSink>,
 }
 
 /// Where one query's rows go.
@@ -87,10 +100,22 @@ pub struct Batch {
 pub struct Sink {
     /// Query name.
     pub query: String,
-    /// File; relative to the current directory.
-    pub path: PathBuf,
-    /// Format; by the file's extension when none.
-    pub format: Option<Format>,
+    /// Where to.
+    pub place: Place,
+}
+
+/// A kind of sink.
+#[derive(Debug)]
+pub enum Place {
+    /// A file.
+    File {
+        /// Relative to the current directory.
+        path: PathBuf,
+        /// By the file's extension when none.
+        format: Option<Format>,
+    },
+    /// A table in Postgres.
+    Postgres(Box<PostgresSink>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,6 +145,8 @@ struct Config {
     params: BTreeMap<String, toml::Value>,
     #[serde(default)]
     sets: BTreeMap<String, SetConfig>,
+    #[serde(default)]
+    sink: Option<PostgresConfig>,
     #[serde(default)]
     query: Vec<QueryConfig>,
 }
@@ -244,12 +271,34 @@ struct QueryConfig {
     sink: Option<SinkConfig>,
 }
 
+/// With a path, a file; else what [`PostgresConfig`] says.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SinkConfig {
-    path: PathBuf,
-    #[serde(default)]
-    format: Option<String>,
+    path: Option<PathBuf>,
+    #[serde(flatten)]
+    rest: toml::Table,
+}
+
+impl SinkConfig {
+    fn checked(&self, batch: &PostgresConfig, base: &Path) -> Result<Place, String> {
+        let Some(path) = &self.path else {
+            let own: PostgresConfig = self
+                .rest
+                .clone()
+                .try_into()
+                .map_err(|e: toml::de::Error| e.message().to_owned())?;
+            return Ok(Place::Postgres(Box::new(own.or(batch).checked(base)?)));
+        };
+        if let Some(other) = self.rest.keys().find(|k| *k != "format") {
+            return Err(format!("a sink with a path has no `{other}`"));
+        }
+        let format = match self.rest.get("format") {
+            None => None,
+            Some(toml::Value::String(name)) => Some(format_named(name)?),
+            Some(other) => return Err(format!("format is no name: {other}")),
+        };
+        Ok(Place::File { path: path.clone(), format })
+    }
 }
 
 impl Batch {
@@ -274,6 +323,9 @@ impl Batch {
         let calibration = config.calibration.map(|path| base.join(path));
         let admission = AdmissionArgs { capacity, model: ModelArgs { calibration, traffic } };
 
+        let of_batch = config.sink.clone().unwrap_or_default();
+        let sink = config.sink.map(|s| s.checked(base)).transpose();
+        let sink = sink.map_err(|what| refuse(format!("[sink]: {what}")))?;
         let mut queries = String::new();
         let mut sinks = Vec::new();
         for (index, query) in config.query.iter().enumerate() {
@@ -300,9 +352,9 @@ impl Batch {
                         index + 1
                     )));
                 };
-                let format = sink.format.as_deref().map(format_named).transpose();
-                let format = format.map_err(&refuse)?;
-                sinks.push(Sink { query, path: sink.path.clone(), format });
+                let place = sink.checked(&of_batch, base);
+                let place = place.map_err(|what| refuse(format!("query {}: {what}", index + 1)))?;
+                sinks.push(Sink { query, place });
             }
         }
 
@@ -342,6 +394,7 @@ impl Batch {
             admission,
             lenient: config.lenient,
             sinks,
+            sink,
         })
     }
 }

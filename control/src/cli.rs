@@ -1,7 +1,10 @@
 //! The command line (names are stable: scripts rely on them).
 
+pub mod control;
 mod ctl;
+pub mod db;
 mod live;
+pub mod sink;
 mod top;
 
 pub use ctl::{Ask, CtlArgs, NewQueryArgs};
@@ -58,6 +61,14 @@ pub enum Command {
     Schema(SchemaArgs),
     /// List functions and aggregates, or describe one
     Functions(FunctionsArgs),
+    /// Manage the control plane's database: start, stop, status, url, migrate, reset
+    Db(db::DbArgs),
+    /// Tell what caused a row or a command to a device
+    Why(control::WhyArgs),
+    /// Run SQL on the control plane's database
+    Sql(control::SqlArgs),
+    /// Call a procedure of the control plane
+    Call(control::CallArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -111,12 +122,15 @@ pub struct QueryArgs {
     /// Result format [default: table on a terminal, else csv]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Write results to a file instead of standard output; `{query}` in the name stands for the query's name
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    /// Write results to a file instead of standard output, `{query}` in the name stands for the query's name; or into Postgres: postgres://…
+    #[arg(short = 'o', long = "output", value_name = "FILE|URL")]
     pub output: Option<PathBuf>,
     /// Print the rows of this query of the file only (default: those that no other query reads)
     #[arg(long, value_name = "NAME")]
     pub result: Vec<String>,
+    /// How rows get to Postgres.
+    #[command(flatten)]
+    pub sink: sink::SinkArgs,
     /// How the run is bounded and reported.
     #[command(flatten)]
     pub limits: LimitArgs,

@@ -44,6 +44,7 @@ pub fn execute(
     let mut results = Results::open(plan.outputs.len(), routes, false)?;
 
     let cancel = cancelled_by_signal();
+    results.watch(&cancel);
     let bar = progress_bar(settings.progress);
     let on_progress = |progress: &Progress| {
         if let Some(bar) = &bar {

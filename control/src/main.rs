@@ -5,12 +5,14 @@ mod blame;
 mod capacity;
 mod cli;
 mod commands;
+mod db;
 mod execute;
 mod failure;
 mod live;
 mod output;
 mod session;
 mod sets;
+mod sink;
 mod top;
 
 use std::process::ExitCode;
@@ -43,6 +45,10 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),
+        Command::Db(args) => commands::db::db(args),
+        Command::Why(args) => commands::why::why(args),
+        Command::Sql(args) => commands::sql::sql(args),
+        Command::Call(args) => commands::sql::call(args),
         Command::Completions { shell } => commands::shell::completions(*shell),
         Command::Man => commands::shell::man(),
     }

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod corpus;
+pub mod database;
 pub mod fuzz;
 pub mod kernel;
 pub mod live;

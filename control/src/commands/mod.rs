@@ -1,9 +1,12 @@
 //! One command per file.
 
 pub mod ctl;
+pub mod db;
 pub mod explain;
 pub mod functions;
 pub mod query;
 pub mod run;
 pub mod schema;
 pub mod shell;
+pub mod sql;
+pub mod why;

@@ -9,11 +9,13 @@ use wt_plan::physical::Output;
 
 use crate::capacity::admit_batch;
 use crate::cli::{AdmissionArgs, CaptureWay, Format, QueryArgs};
+use crate::db::connect::is_database_url;
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
 use crate::live::{self, LiveInterface, LiveSettings};
 use crate::output::{Route, Target, choose_format};
 use crate::session::{self, CompileOptions, NamedText, Traces};
+use crate::sink::{PostgresSink, replay_digest};
 
 /// Compiles the text, runs it over the traces and writes the rows.
 pub fn query(args: &QueryArgs) -> Result<(), Failure> {
@@ -31,7 +33,16 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         finite: live.is_empty() || args.until.is_given(),
     };
     let compiled = session::compile(&catalog, &text, &interfaces, &options)?;
-    let routes = routes(&compiled.physical.outputs, args)?;
+    let replay = replay_digest(
+        &text.text,
+        &args.text.params,
+        &args.text.protocols,
+        &traces,
+        args.limits.report.lenient,
+    );
+    // Interfaces give other packets each time.
+    let replay = replay.filter(|_| live.is_empty());
+    let routes = routes(&compiled.physical.outputs, args, replay)?;
     let machine =
         Machine { cores: args.limits.report.cores(), memory_bytes_max: args.limits.memory };
     admit_batch(&args.admission, &AdmissionArgs::default(), machine, &compiled, &catalog)?;
@@ -71,7 +82,11 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     live::execute(&compiled, &text, &live, routes, &settings, live_settings)
 }
 
-fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {
+fn routes(
+    outputs: &[Output],
+    args: &QueryArgs,
+    replay: Option<u64>,
+) -> Result<Vec<Route>, Failure> {
     for name in &args.result {
         if !outputs.iter().any(|o| o.query == *name) {
             let known: Vec<_> = outputs.iter().map(|o| o.query.as_str()).collect();
@@ -84,7 +99,13 @@ fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {
     let chosen = |o: &Output| {
         if args.result.is_empty() { o.is_result } else { args.result.contains(&o.query) }
     };
-    let count = outputs.iter().filter(|o| chosen(o)).count();
+    let chosen_ones = || outputs.iter().enumerate().filter(|(_, o)| chosen(o));
+    if let Some(url) = args.output.as_ref().and_then(|o| o.to_str()).filter(|o| is_database_url(o))
+    {
+        let sink = PostgresSink::of_url(url, &args.sink)?;
+        return chosen_ones().map(|(i, o)| postgres_route(i, o, &sink, replay)).collect();
+    }
+    let count = chosen_ones().count();
     if let Some(path) = &args.output
         && count > 1
         && !path.to_string_lossy().contains("{query}")
@@ -94,12 +115,24 @@ fn routes(outputs: &[Output], args: &QueryArgs) -> Result<Vec<Route>, Failure> {
             path.display()
         )));
     }
-    Ok(outputs
-        .iter()
-        .enumerate()
-        .filter(|(_, o)| chosen(o))
-        .map(|(index, o)| route(index, o, args.output.as_ref(), args.format))
-        .collect())
+    Ok(chosen_ones().map(|(index, o)| route(index, o, args.output.as_ref(), args.format)).collect())
+}
+
+/// The route of one result into Postgres.
+pub fn postgres_route(
+    index: usize,
+    output: &Output,
+    sink: &PostgresSink,
+    replay: Option<u64>,
+) -> Result<Route, Failure> {
+    let target = Target::Postgres(Box::new(sink.target(&output.query, replay)?));
+    Ok(Route {
+        output: index,
+        query: output.query.clone(),
+        schema: output.schema.clone(),
+        format: choose_format(None, &target),
+        target,
+    })
 }
 
 /// Where one result goes.

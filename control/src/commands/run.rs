@@ -7,15 +7,16 @@ use wt_plan::Compiled;
 use wt_plan::capacity::Machine;
 use wt_plan::physical::Output;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Place};
 use crate::capacity::admit_batch;
 use crate::cli::{CaptureWay, RunArgs};
-use crate::commands::query::route;
+use crate::commands::query::{postgres_route, route};
 use crate::execute::{RunSettings, execute};
 use crate::failure::Failure;
 use crate::live::{self, LiveInterface, LiveSettings, control};
 use crate::output::Route;
 use crate::session::{self, CompileOptions, Traces};
+use crate::sink::replay_digest;
 
 /// Compiles the batch as one, runs it in one pass and writes each result to its sink.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -44,12 +45,16 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         finite: live.is_empty() || args.until.is_given(),
     };
     let compiled = session::compile(&catalog, &batch.text, &interfaces, &options)?;
-    let routes = routes(&compiled.physical.outputs, &batch)?;
+    let lenient = args.report.lenient || batch.lenient;
+    let replay = replay_digest(&batch.text.text, &params, &batch.protocols, &traces, lenient);
+    // Interfaces give other packets each time.
+    let replay = replay.filter(|_| live.is_empty());
+    let routes = routes(&compiled.physical.outputs, &batch, replay)?;
     let machine = Machine { cores: args.report.cores(), memory_bytes_max: batch.memory_bytes_max };
     admit_batch(&args.admission, &batch.admission, machine, &compiled, &catalog)?;
     let settings = RunSettings {
         memory_bytes_max: batch.memory_bytes_max,
-        lenient: args.report.lenient || batch.lenient,
+        lenient,
         ledger: args.report.ledger,
         progress: !args.report.no_progress,
         backend: args.report.backend.into(),
@@ -91,8 +96,8 @@ fn control_socket(args: &RunArgs) -> Option<PathBuf> {
     }
 }
 
-/// Every query with a sink goes there, read by others or not; a result without one is printed.
-fn routes(outputs: &[Output], batch: &Batch) -> Result<Vec<Route>, Failure> {
+/// Every query with a sink goes there, read by others or not; a result without one goes to the batch's sink, or is printed.
+fn routes(outputs: &[Output], batch: &Batch, replay: Option<u64>) -> Result<Vec<Route>, Failure> {
     for sink in &batch.sinks {
         if !outputs.iter().any(|o| o.query == sink.query) {
             let known: Vec<_> = outputs.iter().map(|o| o.query.as_str()).collect();
@@ -108,9 +113,17 @@ fn routes(outputs: &[Output], batch: &Batch) -> Result<Vec<Route>, Failure> {
     for (index, output) in outputs.iter().enumerate() {
         let sinks = batch.sinks.iter().filter(|s| s.query == output.query);
         let before = routes.len();
-        routes.extend(sinks.map(|s| route(index, output, Some(&s.path), s.format)));
+        for sink in sinks {
+            routes.push(match &sink.place {
+                Place::File { path, format } => route(index, output, Some(path), *format),
+                Place::Postgres(sink) => postgres_route(index, output, sink, replay)?,
+            });
+        }
         if routes.len() == before && output.is_result {
-            routes.push(route(index, output, None, None));
+            routes.push(match &batch.sink {
+                Some(sink) => postgres_route(index, output, sink, replay)?,
+                None => route(index, output, None, None),
+            });
         }
     }
     Ok(routes)

@@ -161,6 +161,7 @@ pub fn execute(
     privileges::keep_capture_only(inputs.iter().any(|opened| opened.in_driver))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
+    results.watch(&cancel);
     for skipped in blame::skipped_lines(compiled) {
         eprintln!("wiretable: {skipped}");
     }

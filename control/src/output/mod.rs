@@ -4,11 +4,13 @@
 mod columnar;
 mod csv;
 mod json;
+mod postgres;
 mod table;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wt_catalog::{Type, Value};
@@ -18,6 +20,8 @@ use wt_plan::physical::Schema;
 use crate::cli::Format;
 use crate::failure::Failure;
 
+pub use postgres::{PostgresTarget, digest, relation_of};
+
 /// Writes the rows of one result.
 pub trait Writer: Send {
     /// Takes one row.
@@ -26,6 +30,8 @@ pub trait Writer: Send {
     fn window(&mut self) -> io::Result<()>;
     /// No more rows.
     fn finish(&mut self) -> io::Result<()>;
+    /// Takes the flag that is set when the run is interrupted, for those to whom half a result is not half of one.
+    fn watch(&mut self, _cancel: &Arc<AtomicBool>) {}
 }
 
 /// The text of a value in every text format.
@@ -40,6 +46,8 @@ pub enum Target {
     Stdout,
     /// A file.
     File(PathBuf),
+    /// A table in Postgres.
+    Postgres(Box<PostgresTarget>),
     /// Nowhere: rows are made and thrown away, for measurements.
     Nowhere,
 }
@@ -76,7 +84,8 @@ impl Target {
     fn open(&self, stdout: &SharedStdout) -> Result<Box<dyn Write + Send>, Failure> {
         match self {
             Target::Stdout => Ok(Box::new(stdout.clone())),
-            Target::Nowhere => Ok(Box::new(io::sink())),
+            // Rows for Postgres do not go through a stream.
+            Target::Nowhere | Target::Postgres(_) => Ok(Box::new(io::sink())),
             Target::File(path) => {
                 if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                     std::fs::create_dir_all(parent)
@@ -89,6 +98,18 @@ impl Target {
     }
 }
 
+/// A writer of text that is no JSON: a table, or else CSV.
+pub fn text_writer(
+    sink: Box<dyn Write + Send>,
+    schema: &Schema,
+    format: Format,
+) -> Box<dyn Writer> {
+    match format {
+        Format::Table => Box::new(table::Table::new(sink, schema, None)),
+        _ => Box::new(csv::Csv::new(sink, schema)),
+    }
+}
+
 /// The format for a target: what the user asked for, else what the file name says, else a table for a terminal and CSV
 /// for everything else.
 pub fn choose_format(asked: Option<Format>, target: &Target) -> Format {
@@ -98,7 +119,7 @@ pub fn choose_format(asked: Option<Format>, target: &Target) -> Format {
     match target {
         Target::File(path) => by_extension(path).unwrap_or(Format::Csv),
         Target::Stdout if io::stdout().is_terminal() => Format::Table,
-        Target::Stdout | Target::Nowhere => Format::Csv,
+        Target::Stdout | Target::Nowhere | Target::Postgres(_) => Format::Csv,
     }
 }
 
@@ -134,6 +155,8 @@ pub struct Route {
 pub struct Results {
     writers: Vec<Option<Box<dyn Writer>>>,
     more: MoreResults,
+    /// Set when the run is interrupted.
+    cancel: Option<Arc<AtomicBool>>,
 }
 
 /// A result that was added: its number, and its writer.
@@ -176,7 +199,10 @@ impl MoreResults {
 
 impl Route {
     /// Opens the target. A `tagged` result names its query with its rows.
-    fn open(&self, stdout: &SharedStdout, tagged: bool) -> Result<Box<dyn Writer>, Failure> {
+    fn open(self, stdout: &SharedStdout, tagged: bool) -> Result<Box<dyn Writer>, Failure> {
+        if let Target::Postgres(target) = self.target {
+            return Ok(Box::new(postgres::PostgresWriter::open(*target, &self.schema)?));
+        }
         let tag = tagged.then(|| self.query.clone());
         let sink = self.target.open(stdout)?;
         Ok(match self.format {
@@ -220,10 +246,11 @@ impl Results {
         let formats = routes.iter().find(to_stdout).map(|route| route.format);
         for route in routes {
             let tagged = (on_stdout > 1 || may_grow) && to_stdout(&&route);
-            writers[route.output] = Some(route.open(&stdout, tagged)?);
+            let output = route.output;
+            writers[output] = Some(route.open(&stdout, tagged)?);
         }
         let more = MoreResults { stdout, on_stdout: formats, added: Arc::default() };
-        Ok(Self { writers, more })
+        Ok(Self { writers, more, cancel: None })
     }
 
     /// The way to add results.
@@ -241,12 +268,23 @@ impl Results {
 
     fn take_added(&mut self) {
         let mut added = self.more.added.lock().unwrap_or_else(PoisonError::into_inner);
-        for (number, writer) in added.drain(..) {
+        for (number, mut writer) in added.drain(..) {
+            if let Some(cancel) = &self.cancel {
+                writer.watch(cancel);
+            }
             if number >= self.writers.len() {
                 self.writers.resize_with(number + 1, || None);
             }
             self.writers[number] = Some(writer);
         }
+    }
+
+    /// Gives every writer the flag that is set when the run is interrupted.
+    pub fn watch(&mut self, cancel: &Arc<AtomicBool>) {
+        for writer in self.writers.iter_mut().flatten() {
+            writer.watch(cancel);
+        }
+        self.cancel = Some(Arc::clone(cancel));
     }
 }
 

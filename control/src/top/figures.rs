@@ -11,9 +11,8 @@ pub struct Reading {
     pub status: Value,
 }
 
-/// A table: what it is of, its columns, and a row per account.
+/// A table: its columns, of which the first says what it is of, and a row per account.
 pub struct Section {
-    pub title: &'static str,
     pub columns: Vec<&'static str>,
     pub rows: Vec<Row>,
 }
@@ -122,8 +121,8 @@ impl Figures {
                 let accounts = status["accounts"].as_array().cloned().unwrap_or_default();
                 accounts.into_iter().filter(|account| account["kind_of"] == shape.kind).collect()
             };
-            let old = of_kind(&before.status);
-            let rows = of_kind(&now.status).iter().map(|account| {
+            let (old, new) = (of_kind(&before.status), of_kind(&now.status));
+            let rows = new.iter().map(|account| {
                 let name = (shape.name)(account);
                 let old = old.iter().find(|old| (shape.name)(old) == name);
                 row(name, account, old, shape.columns, seconds)
@@ -131,7 +130,7 @@ impl Figures {
             let rows = rows.collect();
             let heads = shape.columns.iter().map(|(head, ..)| *head);
             let columns = std::iter::once(shape.title).chain(heads).collect();
-            Section { title: shape.title, columns, rows }
+            Section { columns, rows }
         };
         Self {
             title: label(&now.status, "title"),

@@ -1,0 +1,205 @@
+//! Connections to the database, and what their errors mean.
+
+use std::time::Duration;
+
+use postgres::config::{Host, SslMode};
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+
+use super::DbError;
+
+/// How long a connection may take to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database URL, checked.
+#[derive(Clone, Debug)]
+pub struct DatabaseUrl {
+    config: Config,
+    /// Host and database, without a password: for messages.
+    pub shown: String,
+}
+
+/// Whether a text says that it is a database URL.
+pub fn is_database_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+impl DatabaseUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// When it is none, or asks for TLS, which this build does not speak.
+    pub fn parse(url: &str) -> Result<Self, DbError> {
+        let refuse = |why: String| DbError::Url { url: without_password(url), why };
+        if !is_database_url(url) {
+            return Err(refuse("it does not begin with postgres://".to_owned()));
+        }
+        let mut config: Config = url.parse().map_err(|e: postgres::Error| refuse(reason(&e)))?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(refuse(
+                "sslmode=require asks for TLS, which is not built in; use a local socket or a tunnel"
+                    .to_owned(),
+            ));
+        }
+        if config.get_hosts().is_empty() {
+            return Err(refuse("it names no host".to_owned()));
+        }
+        if config.get_user().is_none() {
+            return Err(refuse("it names no user".to_owned()));
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config.application_name("wiretable");
+        let shown = shown(&config);
+        Ok(Self { config, shown })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`DbError::Connect`], with what to do.
+    pub fn connect(&self) -> Result<Client, DbError> {
+        self.connect_to(None)
+    }
+
+    /// Connects to another database of the same server.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_to(&self, database: Option<&str>) -> Result<Client, DbError> {
+        let mut config = self.config.clone();
+        if let Some(database) = database {
+            config.dbname(database);
+        }
+        self.try_connect(&config).map_err(|error| DbError::Connect {
+            url: self.shown.clone(),
+            why: reason(&error),
+            hint: hint(&error),
+        })
+    }
+
+    /// Connects; the error as it is, for those who try again.
+    ///
+    /// # Errors
+    /// Whatever the driver says.
+    pub fn open(&self) -> Result<Client, postgres::Error> {
+        self.try_connect(&self.config)
+    }
+
+    fn try_connect(&self, config: &Config) -> Result<Client, postgres::Error> {
+        config.connect(NoTls)
+    }
+
+    /// The database's name; the user's when the URL has none.
+    pub fn database(&self) -> String {
+        self.config.get_dbname().or(self.config.get_user()).unwrap_or("postgres").to_owned()
+    }
+}
+
+fn shown(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => String::new(),
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let user = config.get_user().unwrap_or("");
+    format!("{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user))
+}
+
+/// A URL with its password hidden, also when it is not one.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((login, place)) = rest.rsplit_once('@') else { return url.to_owned() };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:…@{place}"),
+        None => url.to_owned(),
+    }
+}
+
+/// What the server or the driver said, in one line, with detail and hint in further ones.
+pub fn reason(error: &postgres::Error) -> String {
+    use std::error::Error;
+    if let Some(db) = error.as_db_error() {
+        let mut text = db.message().to_owned();
+        for (label, more) in [("detail", db.detail()), ("help", db.hint())] {
+            if let Some(more) = more {
+                text.push_str(&format!("\n  {label}: {}", more.replace('\n', "\n          ")));
+            }
+        }
+        return text;
+    }
+    match error.source() {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn hint(error: &postgres::Error) -> &'static str {
+    match error.code() {
+        Some(code) if *code == SqlState::INVALID_PASSWORD => "check user and password of the URL",
+        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "check the user of the URL, and pg_hba.conf of the server"
+        }
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+            "create the database, or check its name in the URL"
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            "grant the user a role of wiretable, e.g. GRANT wt_viewer TO …"
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            "close other connections, or raise max_connections of the server"
+        }
+        _ => "is the server running there? `wiretable db start` starts a private one",
+    }
+}
+
+/// Whether a statement that failed so may succeed later, on a new connection or on this one: the server is away, or two
+/// transactions stood in each other's way.
+pub fn may_pass(error: &postgres::Error) -> bool {
+    if error.is_closed() {
+        return true;
+    }
+    match error.code() {
+        Some(code) => {
+            let class = &code.code()[..2];
+            // 08 connection, 40 rollback, 53 resources, 57P operator intervention, 58 system; 55P03 lock timeout.
+            matches!(class, "08" | "40" | "53" | "58")
+                || code.code().starts_with("57P")
+                || *code == SqlState::LOCK_NOT_AVAILABLE
+        }
+        // No answer of the server: the connection broke, or was never made.
+        None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked() {
+        let url = DatabaseUrl::parse("postgres://ada:secret@db.example:5433/net").unwrap();
+        assert_eq!(url.shown, "ada@db.example:5433/net");
+        assert_eq!(url.database(), "net");
+        let url = DatabaseUrl::parse("postgresql://postgres@/wt?host=/run/x&port=7000").unwrap();
+        assert_eq!(url.shown, "postgres@/run/x:7000/wt");
+        for (url, why) in [
+            ("mysql://x", "does not begin"),
+            ("postgres://u@h/d?sslmode=require", "TLS"),
+            ("postgres://u@h:port/d", "port"),
+            ("postgres:///d", "no host"),
+            ("postgres://h/d", "no user"),
+        ] {
+            let message = DatabaseUrl::parse(url).unwrap_err().to_string();
+            assert!(message.contains(why), "{url}: {message}");
+        }
+    }
+
+    #[test]
+    fn passwords_stay_out_of_messages() {
+        let message = DatabaseUrl::parse("postgres://ada:s3cr:et@h:x/d").unwrap_err().to_string();
+        assert!(!message.contains("s3cr") && message.contains("ada:…@h:x/d"), "{message}");
+    }
+}
