@@ -336,14 +336,23 @@ impl Graph {
         }
     }
 
-    /// The books of the operators.
-    pub(crate) fn operator_ledgers(&self) -> Vec<OperatorLedger> {
-        let of = |node: &Node| OperatorLedger {
-            name: node.name.clone(),
-            kind: node.operator.kind(),
-            fed: node.fed_before
-                + node.inputs.iter().map(|input| self.carried(*input)).sum::<u64>(),
-            tuples: node.operator.counters().with_ahead(node.ahead),
+    /// The books of the operators. `ahead` tells by interface and query what was judged in the place of its reader and has not been entered.
+    pub(crate) fn operator_ledgers(
+        &self,
+        ahead: &dyn Fn(usize, u32) -> AheadCounters,
+    ) -> Vec<OperatorLedger> {
+        let of = |node: &Node| {
+            let mut judged = node.ahead;
+            if let [StreamRef::Lfta { interface, query }] = node.inputs[..] {
+                judged += ahead(interface as usize, query);
+            }
+            let fed: u64 = node.inputs.iter().map(|input| self.carried(*input)).sum();
+            OperatorLedger {
+                name: node.name.clone(),
+                kind: node.operator.kind(),
+                fed: node.fed_before + fed + judged.total() - node.ahead.total(),
+                tuples: node.operator.counters().with_ahead(judged),
+            }
         };
         self.nodes.iter().map(of).collect()
     }

@@ -482,7 +482,7 @@ impl Run<'_> {
 
     fn ledger(&self, plan: &PhysicalPlan, feeds: &[Feed]) -> Ledger {
         let mut ledger = Ledger {
-            operators: self.graph.operator_ledgers(),
+            operators: self.graph.operator_ledgers(&|_, _| Default::default()),
             outputs: self.graph.output_ledgers(),
             ..Default::default()
         };

@@ -37,6 +37,9 @@ use crate::packet_socket::{interface_index, interface_link, promiscuous, snap_by
 /// How often the halves of the tables change places, and what has been seen is passed on.
 pub const TURN_EVERY: Duration = Duration::from_millis(50);
 
+/// Bytes of what waits for its turn beyond which the ring is left to fill, and what comes then to be lost and counted.
+const ORDERED_BYTES_MAX: usize = 64 << 20;
+
 /// How long the ring is left alone when nothing came.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -72,6 +75,16 @@ struct Query {
     output: u64,
     /// Partial groups that had to leave for another one.
     ejected: u64,
+    /// Tuples that its table had taken before the half at hand was filled.
+    taken_before: u64,
+}
+
+impl Query {
+    /// Tuples that its table has taken: the number never falls.
+    fn taken(&self, frames: &[Vec<u64>]) -> u64 {
+        let counter = |counter: u32| total(frames, self.layout.counters + counter);
+        counter(query_counters::MATCHED) + counter(query_counters::LOST)
+    }
 }
 
 /// A program in the kernel, and what has come of it.
@@ -114,7 +127,7 @@ impl Program {
         }
         control[control_words::SEED as usize] = secret();
         control[control_words::DIRECTION as usize] = INBOUND;
-        let query = |layout| Query { layout, output: 0, ejected: 0 };
+        let query = |layout| Query { layout, output: 0, ejected: 0, taken_before: 0 };
         let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
         let frames = loaded.frames()?;
         Ok(Some(Self {
@@ -171,10 +184,14 @@ impl Program {
         records
     }
 
-    /// Empties a half of all tables, which no program fills.
+    /// Empties a half of the tables, which no program fills; of those that have taken tuples, by the frames as they are now.
     fn take_groups(&mut self, half: u32, ready: &mut Vec<(u32, Message)>) -> Result<(), MapAccess> {
+        self.frames = self.loaded.frames()?;
         for (index, query) in self.queries.iter_mut().enumerate() {
             let ActionLayout::Groups(groups) = &query.layout.action else { continue };
+            if query.taken(&self.frames) == query.taken_before {
+                continue;
+            }
             let entries = self.loaded.take_groups(index, half, |_| true)?;
             query.output += entries.len() as u64;
             let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
@@ -297,13 +314,16 @@ impl XdpSource {
     fn turn(&mut self) -> Result<(), XdpError> {
         let now_ns = self.now_ns();
         let program = &mut self.program;
+        let frames = program.loaded.frames()?;
         let filled = program.control[control_words::GENERATION as usize];
         program.control[control_words::GENERATION as usize] = 1 - filled;
         program.loaded.set_control(&program.control)?;
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain();
         self.program.take_groups(filled as u32, &mut self.ready)?;
-        self.program.frames = self.program.loaded.frames()?;
+        for query in &mut self.program.queries {
+            query.taken_before = query.taken(&frames);
+        }
         self.reached_ns = self.turned_ns;
         self.turned_ns = now_ns;
         self.turned = Instant::now();
@@ -316,7 +336,6 @@ impl XdpSource {
         self.drain();
         self.program.take_groups(0, &mut self.ready)?;
         self.program.take_groups(1, &mut self.ready)?;
-        self.program.frames = self.program.loaded.frames()?;
         self.reached_ns = u64::MAX;
         Ok(())
     }
@@ -396,10 +415,11 @@ impl LiveSource for XdpSource {
             self.give(take)?;
             return Ok(Polled::Ended);
         }
-        if self.drain() == 0 {
+        let is_full = self.ordered.bytes() >= ORDERED_BYTES_MAX;
+        if !is_full && self.drain() == 0 {
             std::thread::sleep(timeout.min(NAP));
         }
-        if self.turned.elapsed() >= TURN_EVERY {
+        if is_full || self.turned.elapsed() >= TURN_EVERY {
             self.turn().map_err(|e| self.failed(e))?;
             self.give(take)?;
         }
@@ -502,7 +522,7 @@ impl LiveDriver for XdpSource {
         let Some(query) = program.queries.iter().find(|q| q.layout.query == query) else {
             return TupleCounters::default();
         };
-        let Query { layout, output, ejected } = query;
+        let Query { layout, output, ejected, .. } = query;
         let count = |counter: u32| program.total(layout.counters + counter);
         let offered = program.total(packet_counters::PACKETS);
         let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));

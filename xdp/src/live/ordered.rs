@@ -25,6 +25,14 @@ impl Ordered {
         self.bytes.extend_from_slice(packet.data);
     }
 
+    /// Memory that it takes, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let of_tuples =
+            |(_, tuple): &(u32, Tuple)| size_of::<(u32, Tuple)>() + size_of_val(&*tuple.values);
+        let tuples = self.tuples.last().map_or(0, of_tuples) * self.tuples.len();
+        tuples + size_of_val(&*self.packets) + self.bytes.len()
+    }
+
     /// Gives what is stamped before `reached_ns`: tuples one by one, packets at once.
     pub(super) fn give<E>(
         &mut self,

@@ -118,7 +118,7 @@ impl Graph {
                 past.carried.push((interface.name.clone(), query.name.clone(), stream.tuples));
             }
         }
-        let gone = old.operator_ledgers().into_iter().zip(&stays);
+        let gone = old.operator_ledgers(&|_, _| Default::default()).into_iter().zip(&stays);
         past.operators.extend(gone.filter(|(_, to)| to.is_none()).map(|(ledger, _)| ledger));
         for (before, ledger) in old.outputs.iter().zip(old.output_ledgers()) {
             // A stream that goes on counts on.

@@ -15,7 +15,7 @@ pub(super) fn ledger(captured: Vec<Captured>, operators: OperatorBooks) -> Ledge
             ledger.queries.push(QueryLedger {
                 interface: interface.clone(),
                 tuples: counted.tuples,
-                outside: captured.ledger.processed - counted.packets,
+                outside: captured.ledger.processed.saturating_sub(counted.packets),
                 carried: arrived.map(|(.., tuples)| tuples).sum(),
                 shed: counted.shed,
                 name,

@@ -19,6 +19,7 @@ use crate::check;
 use crate::error::EngineError;
 use crate::graph::Feeding;
 use crate::ledger::Ledger;
+use crate::lfta::AheadCounters;
 use crate::setup::SetupError;
 
 /// How long the threads of a run may take for a step of a change.
@@ -143,6 +144,13 @@ impl Handle {
 
     pub(super) fn tell_operators(&self, books: OperatorBooks) {
         *lock(&self.operators) = Some(books);
+    }
+
+    /// By interface: what the program at work has judged in the place of operators.
+    pub(super) fn ahead(&self) -> Vec<Vec<AheadCounters>> {
+        let captured = lock(&self.captured);
+        let of = |captured: &Option<Captured>| captured.as_ref().map(|c| c.ahead.clone());
+        captured.iter().map(|captured| of(captured).unwrap_or_default()).collect()
     }
 
     /// The books as they stand. Each number was right at some moment of the last tenth of a second, not all at the same: they balance at the end.

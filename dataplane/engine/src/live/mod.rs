@@ -303,7 +303,7 @@ impl Shared<'_> {
             end,
             not_compiled: not_compiled.collect(),
             memory_peak_bytes: self.memory.peak_bytes(),
-            ledger: books::ledger(captured, state.books()),
+            ledger: books::ledger(captured, state.books(&[])),
         })
     }
 

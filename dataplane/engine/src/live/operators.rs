@@ -139,7 +139,7 @@ impl<'a> Operators<'a> {
     /// # Errors
     /// The memory limit.
     pub(super) fn run(&mut self) -> Result<(), EngineError> {
-        self.ways.handle.tell_operators(self.state.books());
+        self.ways.handle.tell_operators(self.state.books(&[]));
         loop {
             let mut is_idle = true;
             for index in 0..self.lanes.len() {
@@ -155,7 +155,8 @@ impl<'a> Operators<'a> {
             }
             if self.told.elapsed() >= TELL_EVERY {
                 self.told = Instant::now();
-                self.ways.handle.tell_operators(self.state.books());
+                let ahead = self.ways.handle.ahead();
+                self.ways.handle.tell_operators(self.state.books(&ahead));
             }
             if is_idle {
                 self.queue.flush();
@@ -348,17 +349,26 @@ impl State {
         output.map_or_else(|| self.graph.output_names(), |output| output.query.clone())
     }
 
-    /// What has been counted, by plans that are gone too.
-    pub(super) fn books(&self) -> OperatorBooks {
+    /// What has been counted, by plans that are gone too. `ahead`: by lane, what was judged ahead and has not been entered.
+    pub(super) fn books(&self, ahead: &[Vec<AheadCounters>]) -> OperatorBooks {
+        let mut judged = vec![Vec::new(); self.plan.interfaces.len()];
+        for (counts, interface) in ahead.iter().zip(&self.interfaces) {
+            if let Some(interface) = interface {
+                judged[*interface].clone_from(counts);
+            }
+        }
+        let ahead = |interface: usize, query: u32| {
+            judged[interface].get(query as usize).copied().unwrap_or_default()
+        };
         let Past { operators, outputs, carried } = &self.past;
         let mut books = OperatorBooks {
-            operators: [&operators[..], &self.graph.operator_ledgers()].concat(),
+            operators: [&operators[..], &self.graph.operator_ledgers(&ahead)].concat(),
             outputs: [&outputs[..], &self.graph.output_ledgers()].concat(),
             carried: carried.clone(),
         };
         for (index, interface) in self.plan.interfaces.iter().enumerate() {
             for (query, lfta) in (0..).zip(&interface.program.queries) {
-                let tuples = self.graph.carried_of(index, query);
+                let tuples = self.graph.carried_of(index, query) + ahead(index, query).total();
                 books.carried.push((interface.name.clone(), lfta.name.clone(), tuples));
             }
         }
