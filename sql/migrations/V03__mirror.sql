@@ -5,7 +5,7 @@
 -- by levels, as in Kubernetes, and changed by transactions, as in OVSDB: a lost hint or a lying device shows as drift until it is mended.
 --
 -- Policies write typed tables: net.nodes, net.pods, net.auto_scalers and net.load_balancers are those of the paper's Table 1; the block
--- list (V08) is another. Statement triggers carry their rows into net.object and back.
+-- list (V10) is another. Statement triggers carry their rows into net.object and back.
 
 SET LOCAL ROLE wt_owner;
 

@@ -2,8 +2,8 @@
 --
 -- A sink (`-o postgres://…`, or a sink of a batch file) declares its table with res.define, then sends batches. A batch is known by
 -- (appliance_id, relation, epoch, seq): it was given that key when it was written to the sink's spool, and keeps it however often it is
--- sent. In one transaction the sink asks res.begin_batch, and if the key is new, copies the rows into the parent table. Whether the commit was
--- lost, or only its answer, sending it again is harmless.
+-- sent. In one transaction the sink asks res.begin_batch, and if the key is new, copies the rows into the parent table and calls res.end_batch.
+-- Whether the commit was lost, or only its answer, sending it again is harmless.
 --
 -- Rows lie in schema `result`, one table per query, in daily partitions by wt_at, with BRIN over it. They carry their batch, not their
 -- completeness: that is of windows, and stands in res.batch. Policies on a result table fire once per batch, on the parent.
@@ -172,6 +172,12 @@ BEGIN
     RETURN true;
 END $$;
 
+-- The rows of a batch are there: what follows in this transaction has another cause.
+CREATE FUNCTION res.end_batch() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM prov.pop();
+END $$;
+
 -- Notes a gap; noting it twice is noting it once.
 CREATE FUNCTION res.put_gap(p_appliance text, p_relation text, p_epoch bigint, p_seq bigint, p_reason text, p_from timestamptz DEFAULT NULL, p_to timestamptz DEFAULT NULL, p_batches bigint DEFAULT NULL, p_n bigint DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -233,6 +239,6 @@ END $$;
 GRANT USAGE ON SCHEMA res TO wt_tenant;
 GRANT SELECT ON res.relation, res.batch, res.gap, res.coverage TO wt_tenant;
 GRANT SELECT ON res.relation, res.mark TO wt_ingest;
-GRANT EXECUTE ON FUNCTION res.define, res.begin_batch, res.put_gap TO wt_ingest, wt_operator;
+GRANT EXECUTE ON FUNCTION res.define, res.begin_batch, res.end_batch, res.put_gap TO wt_ingest, wt_operator;
 GRANT EXECUTE ON FUNCTION res.expire, res.drop TO wt_admin;
 RESET ROLE;

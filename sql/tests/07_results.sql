@@ -38,7 +38,7 @@ CREATE FUNCTION pg_temp.send(p_epoch bigint, p_seq bigint, p_n int DEFAULT 3, p_
 BEGIN
     IF res.begin_batch('edge', 'flood', p_epoch, p_seq, p_n, p_at, p_at + interval '1 day', 0.99, '{"ring": 2}') THEN
         INSERT INTO result.flood SELECT 'edge', p_epoch, p_seq, p_at, p_at, '10.0.0.1', i FROM generate_series(1, p_n) i;
-        PERFORM prov.pop();
+        PERFORM res.end_batch();
         RETURN true;
     END IF;
     RETURN false;

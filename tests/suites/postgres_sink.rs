@@ -157,6 +157,10 @@ fn a_database_that_will_not_do_is_refused_before_the_run() {
     send("postgres://nobody@127.0.0.1:1/x")
         .expect_status(2)
         .expect_said("is the server running there?");
+    let more = ["query", EACH, "-r", &trace, "-o", &database.url, "--format", "csv"];
+    run(more).expect_status(1).expect_said("have no format");
+    let more = ["query", EACH, "-r", &trace, "--keep", "30d"];
+    run(more).expect_status(1).expect_said("--keep is for rows that go to Postgres");
     send("postgres://").expect_status(1).expect_said("no database URL");
     let empty = database.url.replace("/wiretable?", "/postgres?");
     send(&empty).expect_status(2).expect_said("wiretable db migrate");

@@ -25,6 +25,19 @@ pub struct SinkArgs {
     pub wait: Option<u32>,
 }
 
+impl SinkArgs {
+    /// An option that is given on the command line; the spool may come from the environment and does not count.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--appliance", self.appliance.is_some()),
+            ("--spool-max", self.spool_max.is_some()),
+            ("--keep", self.keep.is_some()),
+            ("--wait", self.wait.is_some()),
+        ];
+        options.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
 /// Reads `30d`: as results lie in daily partitions, whole days.
 pub fn parse_keep(text: &str) -> Result<u32, String> {
     match text.strip_suffix('d').and_then(|n| n.parse().ok()) {

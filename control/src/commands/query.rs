@@ -102,8 +102,19 @@ fn routes(
     let chosen_ones = || outputs.iter().enumerate().filter(|(_, o)| chosen(o));
     if let Some(url) = args.output.as_ref().and_then(|o| o.to_str()).filter(|o| is_database_url(o))
     {
+        if let Some(format) = args.format {
+            return Err(Failure::Input(format!(
+                "rows for Postgres have no format, and --format {} is given\n  help: leave it out",
+                format.name()
+            )));
+        }
         let sink = PostgresSink::of_url(url, &args.sink)?;
         return chosen_ones().map(|(i, o)| postgres_route(i, o, &sink, replay)).collect();
+    }
+    if let Some(option) = args.sink.given() {
+        return Err(Failure::Input(format!(
+            "{option} is for rows that go to Postgres\n  help: name a database with -o postgres://…, or leave it out"
+        )));
     }
     let count = chosen_ones().count();
     if let Some(path) = &args.output

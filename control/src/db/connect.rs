@@ -11,6 +11,11 @@ use super::DbError;
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An idle connection is tried after this.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// What was sent and not acknowledged for this long ends the connection.
+const TCP_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A database URL, checked.
 #[derive(Clone, Debug)]
 pub struct DatabaseUrl {
@@ -50,6 +55,8 @@ impl DatabaseUrl {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
+        // A server that vanished without a word is noticed.
+        config.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(TCP_TIMEOUT);
         config.application_name("wiretable");
         let shown = shown(&config);
         Ok(Self { config, shown })

@@ -27,7 +27,8 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V06__telemetry",
     "V07__results",
     "V08__kernel",
-    "V09__blocklist",
+    "V09__calls",
+    "V10__blocklist",
 ];
 
 /// Where the history is kept.

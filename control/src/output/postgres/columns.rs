@@ -64,6 +64,12 @@ pub fn time_column(schema: &Schema) -> Option<usize> {
     })
 }
 
+/// The column that says how much of its window was seen: `window_completeness()`, under its own name or as `completeness`.
+pub fn completeness_column(schema: &Schema) -> Option<usize> {
+    let named = |name: &str| matches!(name, "completeness" | "window_completeness");
+    schema.columns.iter().position(|c| c.ty == Type::Float && named(&column_name(c)))
+}
+
 /// Microseconds since 1970 of a time value.
 pub fn time_us(value: &Value) -> Option<i64> {
     match *value {

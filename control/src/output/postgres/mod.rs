@@ -32,6 +32,8 @@ const BATCH_ROWS: u64 = 10_000;
 const BATCH_BYTES: usize = 8 << 20;
 /// A live result waits no longer than this for its batch to fill, once rows go on coming or a window closes.
 const BATCH_AGE: Duration = Duration::from_secs(1);
+/// How long a sender is waited for at the end.
+const SENDER_END: Duration = Duration::from_secs(5);
 /// Longest name of a result table: the day of a partition is added to it.
 const RELATION_BYTES_MAX: usize = 50;
 
@@ -61,6 +63,7 @@ pub struct PostgresWriter {
     target: PostgresTarget,
     types: Vec<Type>,
     time_column: Option<usize>,
+    completeness_column: Option<usize>,
     shared: Arc<Shared>,
     sender: Option<JoinHandle<()>>,
     cancel: Option<Arc<AtomicBool>>,
@@ -80,6 +83,7 @@ struct Batch {
     rows: u64,
     at_min: i64,
     at_max: i64,
+    completeness: f64,
     since: Instant,
 }
 
@@ -90,6 +94,7 @@ impl Batch {
             rows: 0,
             at_min: i64::MAX,
             at_max: i64::MIN,
+            completeness: f64::NAN,
             since: Instant::now(),
         }
     }
@@ -167,6 +172,7 @@ impl PostgresWriter {
         Ok(Self {
             types: schema.columns.iter().map(|c| c.ty).collect(),
             time_column,
+            completeness_column: columns::completeness_column(schema),
             shared,
             sender: Some(sender),
             cancel: None,
@@ -207,6 +213,7 @@ impl PostgresWriter {
             rows: batch.rows,
             at_min: batch.at_min,
             at_max: batch.at_max,
+            completeness: batch.completeness,
         };
         if self.target.replay.is_some() {
             // The trace can wait, and rows left out would be missing for good.
@@ -263,6 +270,7 @@ impl PostgresWriter {
             rows: gap.rows,
             at_min: gap.at_min,
             at_max: gap.at_max,
+            completeness: f64::NAN,
         };
         let reason = format!("spool_full {}", gap.batches);
         self.shared.with_spool(|spool| spool.append(record, reason.as_bytes()))
@@ -276,8 +284,15 @@ impl PostgresWriter {
 /// Notes what the run before left unfinished, and that this one begins.
 fn begin(spool: &mut Spool, target: &PostgresTarget, epoch: u64) -> io::Result<()> {
     let now = now_us();
-    let gap =
-        |epoch, seq| Record { kind: Kind::Gap, epoch, seq, rows: 0, at_min: now, at_max: now };
+    let gap = |epoch, seq| Record {
+        kind: Kind::Gap,
+        epoch,
+        seq,
+        rows: 0,
+        at_min: now,
+        at_max: now,
+        completeness: f64::NAN,
+    };
     match spool.unfinished() {
         // A replay is made whole by running it again.
         Some((before, seq)) if target.replay.is_none() => {
@@ -306,6 +321,10 @@ impl Writer for PostgresWriter {
         columns::timestamp(out, at);
         for (value, ty) in values.iter().zip(&self.types) {
             columns::value(out, value, *ty, &mut self.scratch);
+        }
+        if let Some(Value::Float(share)) = self.completeness_column.and_then(|i| values.get(i)) {
+            // The worst of the batch; `min` passes over what is not known.
+            self.batch.completeness = self.batch.completeness.min(*share);
         }
         self.batch.rows += 1;
         self.batch.at_min = self.batch.at_min.min(at);
@@ -371,8 +390,15 @@ impl Drop for PostgresWriter {
     fn drop(&mut self) {
         self.shared.stop();
         if let Some(sender) = self.sender.take() {
-            // It ends after the batch at hand; a panic in it has been printed.
-            let _ = sender.join();
+            // It ends after the batches at hand; one that waits for a server that never answers is left behind, as the process ends.
+            let until = Instant::now() + SENDER_END;
+            while !sender.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if sender.is_finished() {
+                // A panic in it has been printed.
+                let _ = sender.join();
+            }
         }
     }
 }

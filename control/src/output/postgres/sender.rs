@@ -1,20 +1,23 @@
 //! The thread that takes batches from the spool to the database, in order, until each is there.
 //!
-//! One transaction per batch: `res.begin_batch` with its key, and if the key is new, binary COPY into the result table
-//! (`sql/migrations/V07__results.sql`). When the database is away it tries again, at longer and longer intervals.
+//! In a transaction: for each batch `res.begin_batch` with its key, and if the key is new, binary COPY into the result table
+//! (`sql/migrations/V07__results.sql`). What waits goes in one transaction up to [`COMMIT_BYTES`], as each commit waits for the server's disk. When the database is away it tries again, at longer and longer intervals.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use postgres::Client;
 use postgres::error::SqlState;
+use postgres::{Client, Transaction};
 
 use crate::db::connect::{DatabaseUrl, may_pass, reason};
 
 use super::columns::{COPY_HEADER, COPY_TRAILER};
 use super::spool::{Kind, Place, Record, Spool, read_payload};
 
+/// Batches that wait go together up to this.
+const COMMIT_BYTES: u64 = 8 << 20;
 /// First and longest wait before another try.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -98,7 +101,7 @@ impl Shared {
     /// What went wrong, in words.
     pub fn wait_for_room(&self, payload_bytes: usize, patience: Duration) -> Result<(), String> {
         self.wait_until(patience, |state| {
-            state.spool.has_room(payload_bytes) || state.spool.first().is_none()
+            state.spool.has_room(payload_bytes) || state.spool.is_empty()
         })
     }
 
@@ -109,7 +112,7 @@ impl Shared {
     pub fn drain(&self, patience: Duration) -> Result<(), String> {
         self.lock().closing = true;
         self.changed.notify_all();
-        self.wait_until(patience, |state| state.spool.first().is_none())
+        self.wait_until(patience, |state| state.spool.is_empty())
     }
 
     fn wait_until(
@@ -227,51 +230,88 @@ impl Session {
         Ok(row.map(|r| r.get::<_, i64>(0) as u64))
     }
 
-    /// Loads a batch unless it is there; says whether it was new.
-    fn send(&mut self, record: &Record, payload: &[u8]) -> Result<bool, SendError> {
+    /// Loads batches unless they are there; says of each whether it was new.
+    fn send(&mut self, records: &[(Record, Vec<u8>)]) -> Result<Vec<bool>, SendError> {
         let table = self.table();
         let d = &self.declared;
         let mut transaction = self.client.transaction()?;
-        let (at_min, at_max) = (seconds(record.at_min), seconds(record.at_max));
-        if record.kind == Kind::Gap {
-            let reason = String::from_utf8_lossy(payload).into_owned();
-            let batches = reason.split_once(' ').and_then(|(_, n)| n.parse::<i64>().ok());
-            let word = reason.split(' ').next().unwrap_or_default();
-            let rows = (word != "crash").then_some(record.rows as i64);
-            transaction.execute(
-                "SELECT res.put_gap($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8, $9)",
-                &[&d.appliance, &d.relation, &(record.epoch as i64), &(record.seq as i64), &word, &at_min, &at_max, &batches, &rows],
-            )?;
-            transaction.commit()?;
-            return Ok(true);
-        }
-        let row = transaction.query_one(
-            "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7))",
-            &[
-                &d.appliance,
-                &d.relation,
-                &(record.epoch as i64),
-                &(record.seq as i64),
-                &(record.rows as i64),
-                &at_min,
-                &at_max,
-            ],
-        )?;
-        let new: bool = row.get(0);
-        if new {
-            let mut copy = transaction.copy_in(&format!("COPY {table} FROM STDIN BINARY"))?;
-            let written = copy.write_all(COPY_HEADER).and_then(|()| copy.write_all(payload));
-            let written = written.and_then(|()| copy.write_all(COPY_TRAILER));
-            // A failed write is explained by the server's answer, which `finish` brings.
-            match (written, copy.finish()) {
-                (_, Err(error)) => return Err(error.into()),
-                (Err(error), Ok(_)) => return Err(SendError::Away(error.to_string())),
-                (Ok(()), Ok(_)) => {}
-            }
+        let mut new = Vec::with_capacity(records.len());
+        for (record, payload) in records {
+            new.push(match record.kind {
+                Kind::Gap => put_gap(&mut transaction, d, record, payload)?,
+                Kind::Batch => put_batch(&mut transaction, d, &table, record, payload)?,
+            });
         }
         transaction.commit()?;
         Ok(new)
     }
+}
+
+fn put_gap(
+    transaction: &mut Transaction<'_>,
+    d: &Declared,
+    record: &Record,
+    payload: &[u8],
+) -> Result<bool, SendError> {
+    // A reason, and for lost batches their number.
+    let text = String::from_utf8_lossy(payload);
+    let (reason, batches) = match text.split_once(' ') {
+        Some((reason, n)) => (reason, n.parse::<i64>().ok()),
+        None => (&*text, None),
+    };
+    let rows = batches.map(|_| record.rows as i64);
+    transaction.execute(
+        "SELECT res.put_gap($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8, $9)",
+        &[
+            &d.appliance,
+            &d.relation,
+            &(record.epoch as i64),
+            &(record.seq as i64),
+            &reason,
+            &seconds(record.at_min),
+            &seconds(record.at_max),
+            &batches,
+            &rows,
+        ],
+    )?;
+    Ok(true)
+}
+
+fn put_batch(
+    transaction: &mut Transaction<'_>,
+    d: &Declared,
+    table: &str,
+    record: &Record,
+    payload: &[u8],
+) -> Result<bool, SendError> {
+    let completeness = (!record.completeness.is_nan()).then_some(record.completeness as f32);
+    let row = transaction.query_one(
+        "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8)",
+        &[
+            &d.appliance,
+            &d.relation,
+            &(record.epoch as i64),
+            &(record.seq as i64),
+            &(record.rows as i64),
+            &seconds(record.at_min),
+            &seconds(record.at_max),
+            &completeness,
+        ],
+    )?;
+    if !row.get::<_, bool>(0) {
+        return Ok(false);
+    }
+    let mut copy = transaction.copy_in(&format!("COPY {table} FROM STDIN BINARY"))?;
+    let written = copy.write_all(COPY_HEADER).and_then(|()| copy.write_all(payload));
+    let written = written.and_then(|()| copy.write_all(COPY_TRAILER));
+    // A failed write is explained by the server's answer, which `finish` brings.
+    match (written, copy.finish()) {
+        (_, Err(error)) => return Err(error.into()),
+        (Err(error), Ok(_)) => return Err(SendError::Away(error.to_string())),
+        (Ok(()), Ok(_)) => {}
+    }
+    transaction.execute("SELECT res.end_batch()", &[])?;
+    Ok(true)
 }
 
 fn seconds(us: i64) -> f64 {
@@ -285,33 +325,31 @@ fn not_allowed(shown: &str) -> String {
 /// Sends until the spool is empty and closing, or sending has become pointless.
 pub fn run(shared: &Shared, url: &DatabaseUrl, declared: &Declared, mut session: Option<Session>) {
     let mut backoff = BACKOFF_MIN;
-    loop {
-        let Some((record, place, path)) = next(shared) else { return };
+    while let Some(places) = next(shared) {
         let outcome = match session.as_mut() {
-            Some(session) => load(session, &record, place, &path),
+            Some(session) => load(session, &places),
             None => Session::open(url, declared).map(|opened| {
                 session = Some(opened);
-                None
+                Vec::new()
             }),
         };
         let mut state = shared.lock();
         match outcome {
-            Ok(None) => {}
-            Ok(Some(new)) => {
+            Ok(new) => {
                 backoff = BACKOFF_MIN;
-                state.progress = Instant::now();
-                state.away = None;
-                if !new {
-                    state.known.0 += 1;
-                    state.known.1 += record.rows;
-                }
-                if let Err(error) = state.spool.sent() {
-                    state.failed = Some(format!("cannot write to the spool: {error}"));
-                }
+                state.arrived(&places, &new, declared, url);
             }
             Err(SendError::Refused(why)) => state.failed = Some(why),
             Err(SendError::Away(why)) => {
                 session = None;
+                if state.away.is_none() {
+                    eprintln!(
+                        "wiretable: result `{}`: {} is away ({}); rows wait in the spool",
+                        declared.relation,
+                        url.shown,
+                        why.lines().next().unwrap_or_default()
+                    );
+                }
                 state.away = Some(why);
                 let until = Instant::now() + jittered(backoff);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -330,28 +368,53 @@ pub fn run(shared: &Shared, url: &DatabaseUrl, declared: &Declared, mut session:
     }
 }
 
-fn load(
-    session: &mut Session,
-    record: &Record,
-    place: Place,
-    path: &std::path::Path,
-) -> Result<Option<bool>, SendError> {
-    let payload = read_payload(path, place);
-    let payload = payload.map_err(|e| {
-        SendError::Refused(format!("cannot read the spool {}: {e}", path.display()))
-    })?;
-    session.send(record, &payload).map(Some)
+impl State {
+    /// The database has these records.
+    fn arrived(
+        &mut self,
+        places: &[(Record, Place, PathBuf)],
+        new: &[bool],
+        declared: &Declared,
+        url: &DatabaseUrl,
+    ) {
+        self.progress = Instant::now();
+        if self.away.take().is_some() {
+            eprintln!("wiretable: result `{}`: {} is back", declared.relation, url.shown);
+        }
+        for ((record, ..), _) in places.iter().zip(new).filter(|(_, new)| !**new) {
+            self.known.0 += 1;
+            self.known.1 += record.rows;
+        }
+        if let Err(error) = self.spool.sent(new.len()) {
+            self.failed = Some(format!("cannot write to the spool: {error}"));
+        }
+    }
 }
 
-/// The next record to send, once there is one.
-fn next(shared: &Shared) -> Option<(Record, Place, std::path::PathBuf)> {
+fn load(
+    session: &mut Session,
+    places: &[(Record, Place, PathBuf)],
+) -> Result<Vec<bool>, SendError> {
+    let read = |(record, place, path): &(Record, Place, PathBuf)| {
+        let payload = read_payload(path, *place);
+        let failed =
+            |e| SendError::Refused(format!("cannot read the spool {}: {e}", path.display()));
+        payload.map(|payload| (*record, payload)).map_err(failed)
+    };
+    let records: Result<Vec<_>, _> = places.iter().map(read).collect();
+    session.send(&records?)
+}
+
+/// The next records to send, once there are some.
+fn next(shared: &Shared) -> Option<Vec<(Record, Place, PathBuf)>> {
     let mut state = shared.lock();
     loop {
         if state.stopping {
             return None;
         }
-        if let Some((record, place)) = state.spool.first() {
-            return Some((record, place, state.spool.path_of(place)));
+        if !state.spool.is_empty() {
+            let first = state.spool.first(COMMIT_BYTES).into_iter();
+            return Some(first.map(|(r, p)| (r, p, state.spool.path_of(p))).collect());
         }
         if state.closing {
             return None;

@@ -8,7 +8,7 @@
 //! DIR/columns       the result's columns, as declared
 //! DIR/epoch         "EPOCH open" while a run lasts, "EPOCH done" after
 //! DIR/sent          "SEGMENT OFFSET EPOCH SEQ": what the database has; may lag behind
-//! DIR/00000001.seg  records: magic 4 B, length 4, checksum 4, kind 4, epoch 8, seq 8, rows 8, first and last time 16, payload
+//! DIR/00000001.seg  records: magic 4 B, length 4, checksum 4, kind 4, epoch 8, seq 8, rows 8, first and last time 16, completeness 8, payload
 //! ```
 //!
 //! Segments are removed when the database has all of them. A record that breaks off ends its segment: a killed process leaves one.
@@ -19,7 +19,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"WTB1";
-const HEADER_BYTES: usize = 56;
+const HEADER_BYTES: usize = 64;
 /// A segment ends when it has reached this.
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// No record is longer; a longer one is damage.
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 /// A record, without its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Record {
     /// What it is.
     pub kind: Kind,
@@ -49,6 +49,8 @@ pub struct Record {
     pub at_min: i64,
     /// Time of its last row.
     pub at_max: i64,
+    /// Least share of a window's packets that was seen; NaN: not known.
+    pub completeness: f64,
 }
 
 /// Where a record lies.
@@ -228,9 +230,20 @@ impl Spool {
         Ok(())
     }
 
-    /// The first record that waits.
-    pub fn first(&self) -> Option<(Record, Place)> {
-        self.waiting.front().copied()
+    /// The first records that wait, as many as make up so many bytes, and at least one.
+    pub fn first(&self, bytes_max: u64) -> Vec<(Record, Place)> {
+        let mut bytes = 0;
+        let fits = |(_, place): &&(Record, Place)| {
+            let first = bytes == 0;
+            bytes += HEADER_BYTES as u64 + u64::from(place.payload_bytes);
+            first || bytes <= bytes_max
+        };
+        self.waiting.iter().take_while(fits).copied().collect()
+    }
+
+    /// Whether everything is sent.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// How many batches and rows wait.
@@ -244,16 +257,20 @@ impl Spool {
         self.segment_path(place.segment)
     }
 
-    /// The database has the first record.
+    /// The database has the first `n` records.
     ///
     /// # Errors
     /// The disk's.
-    pub fn sent(&mut self) -> io::Result<()> {
-        let Some((record, place)) = self.waiting.pop_front() else { return Ok(()) };
-        let end = place.offset + HEADER_BYTES as u64 + u64::from(place.payload_bytes);
-        if record.kind == Kind::Batch {
-            self.sent = Some((record.epoch, record.seq));
+    pub fn sent(&mut self, n: usize) -> io::Result<()> {
+        let mut last = None;
+        for (record, place) in self.waiting.drain(..n.min(self.waiting.len())) {
+            if record.kind == Kind::Batch {
+                self.sent = Some((record.epoch, record.seq));
+            }
+            last = Some(place);
         }
+        let Some(place) = last else { return Ok(()) };
+        let end = place.offset + HEADER_BYTES as u64 + u64::from(place.payload_bytes);
         let (epoch, seq) = self.sent.unwrap_or((0, 0));
         self.write_whole("sent", &format!("{} {end} {epoch} {seq}\n", place.segment))?;
         self.drop_sent()
@@ -328,6 +345,7 @@ fn encode(record: &Record, payload: &[u8]) -> [u8; HEADER_BYTES] {
     header[32..40].copy_from_slice(&record.rows.to_le_bytes());
     header[40..48].copy_from_slice(&record.at_min.to_le_bytes());
     header[48..56].copy_from_slice(&record.at_max.to_le_bytes());
+    header[56..64].copy_from_slice(&record.completeness.to_le_bytes());
     let checksum = checksum(&header, payload);
     header[8..12].copy_from_slice(&checksum.to_le_bytes());
     header
@@ -359,8 +377,15 @@ fn read_record(file: &mut File) -> io::Result<Option<(Record, u32)>> {
         return Ok(None);
     }
     let kind = if word(12) == Kind::Batch as u32 { Kind::Batch } else { Kind::Gap };
-    let (at_min, at_max) = (long(40) as i64, long(48) as i64);
-    let record = Record { kind, epoch: long(16), seq: long(24), rows: long(32), at_min, at_max };
+    let record = Record {
+        kind,
+        epoch: long(16),
+        seq: long(24),
+        rows: long(32),
+        at_min: long(40) as i64,
+        at_max: long(48) as i64,
+        completeness: f64::from_bits(long(56)),
+    };
     Ok(Some((record, length)))
 }
 

@@ -218,3 +218,18 @@ fn an_interrupted_replay_is_made_whole_by_the_next() {
     assert_eq!(count(), [(2 * BATCH_ROWS + 7).to_string()]);
     assert!(Path::new(&test.dir).is_dir());
 }
+
+/// What a query says of its windows stands with the batch.
+#[test]
+fn the_worst_window_of_a_batch_is_known() {
+    let Some(test) = TestCluster::start("windows") else { return };
+    let columns = schema(&[("tb", Type::Uint), ("completeness", Type::Float)]);
+    let mut writer = PostgresWriter::open(test.target("w", None), &columns).unwrap();
+    for share in [1.0, 0.25, 0.75] {
+        writer.row(&[Value::Uint(1), Value::Float(share)]).unwrap();
+    }
+    writer.finish().unwrap();
+    drop(writer);
+    assert_eq!(test.texts("SELECT completeness::text FROM res.batch"), ["0.25"]);
+    assert_eq!(test.texts("SELECT completeness_min::text FROM res.coverage"), ["0.25"]);
+}

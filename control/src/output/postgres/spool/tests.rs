@@ -21,7 +21,15 @@ impl Drop for Dir {
 }
 
 fn batch(seq: u64) -> Record {
-    Record { kind: Kind::Batch, epoch: 7, seq, rows: 3, at_min: -1, at_max: i64::MAX }
+    Record {
+        kind: Kind::Batch,
+        epoch: 7,
+        seq,
+        rows: 3,
+        at_min: -1,
+        at_max: i64::MAX,
+        completeness: 0.5,
+    }
 }
 
 fn waiting(spool: &Spool) -> Vec<u64> {
@@ -35,18 +43,19 @@ fn what_is_not_sent_is_there_again() {
     for seq in 0..4 {
         spool.append(batch(seq), format!("payload {seq}").as_bytes()).unwrap();
     }
-    spool.sent().unwrap();
+    spool.sent(1).unwrap();
     drop(spool);
     let mut spool = dir.open();
     assert_eq!(waiting(&spool), [1, 2, 3]);
     assert_eq!(spool.waiting(), (3, 9));
-    let (record, place) = spool.first().unwrap();
+    let (record, place) = spool.first(0)[0];
     assert_eq!(record, batch(1));
+    assert_eq!(spool.first(200).len(), 2, "as many as fit");
     assert_eq!(read_payload(&spool.path_of(place), place).unwrap(), b"payload 1");
     for _ in 0..3 {
-        spool.sent().unwrap();
+        spool.sent(1).unwrap();
     }
-    assert!(spool.first().is_none());
+    assert!(spool.is_empty() && spool.first(1 << 20).is_empty());
     assert_eq!(spool.bytes, 0);
     assert_eq!(waiting(&dir_reopened(&dir, spool)), [] as [u64; 0]);
 }
@@ -57,7 +66,7 @@ fn numbers_go_on_when_everything_was_sent() {
     let mut spool = dir.open();
     for seq in 0..3 {
         spool.append(batch(seq), b"x").unwrap();
-        spool.sent().unwrap();
+        spool.sent(1).unwrap();
     }
     let mut spool = dir_reopened(&dir, spool);
     spool.append(batch(3), b"y").unwrap();
@@ -84,7 +93,7 @@ fn it_is_bounded() {
     assert!(!spool.has_room(1000));
     spool.append(batch(0), &[0; 900]).unwrap();
     assert!(!spool.has_room(0));
-    spool.sent().unwrap();
+    spool.sent(1).unwrap();
     assert!(spool.has_room(900));
 }
 
@@ -142,7 +151,7 @@ fn an_unfinished_run_is_known() {
     assert_eq!(spool.unfinished(), Some((7, 0)));
     for seq in 0..2 {
         spool.append(batch(seq), b"x").unwrap();
-        spool.sent().unwrap();
+        spool.sent(1).unwrap();
     }
     let mut spool = dir_reopened(&dir, spool);
     assert_eq!(spool.unfinished(), Some((7, 2)));
