@@ -1,5 +1,9 @@
 //! The command line.
 
+mod live;
+
+pub use live::{LiveArgs, ReplayArgs, SenderName};
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,6 +49,8 @@ pub enum Command {
     Startup(StartupArgs),
     /// Fit what each kind of work costs on this machine, for `wiretable explain --calibration FILE`
     Calibrate(CalibrateArgs),
+    /// Send packets over a pair of interfaces to `wiretable`, faster and faster, until it loses some (root)
+    Replay(ReplayArgs),
 }
 
 /// How long a trace is.

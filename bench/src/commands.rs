@@ -1,8 +1,10 @@
 //! The commands that measure.
 
 mod calibrate;
+mod replay;
 
 pub use calibrate::calibrate;
+pub use replay::replay;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,10 @@ pub fn peers(install: bool) -> Result<()> {
     for peer in peers::ALL {
         let state = if peer.is_available() { "available" } else { "not available" };
         println!("{:<18} {state:<14} package {:<17} {}", peer.name, peer.package, peer.note);
+    }
+    for (program, package) in peers::LIVE {
+        let state = if peers::find(program).is_some() { "available" } else { "not available" };
+        println!("{program:<18} {state:<14} package {package:<17} for commands that send live");
     }
     Ok(())
 }

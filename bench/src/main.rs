@@ -54,6 +54,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Memory(args) => commands::memory(&args)?,
         Command::Startup(args) => commands::startup(&args)?,
         Command::Calibrate(args) => commands::calibrate(&args)?,
+        Command::Replay(args) => commands::replay(&args)?,
     }
     Ok(())
 }
