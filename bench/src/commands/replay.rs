@@ -10,7 +10,7 @@ use wt_bench::live::frames::Frames;
 use wt_bench::live::lab::{End, FAR, Lab, NEAR, name};
 use wt_bench::live::sweep::{Outcome, Sweep, sweep};
 use wt_bench::live::trial::{Place, Sender, Trial, books};
-use wt_bench::live::{packets, tcpreplay};
+use wt_bench::live::{First, packets, tcpreplay};
 use wt_bench::machine;
 use wt_bench::report::Report;
 use wt_bench::svg::{self, Curve};
@@ -225,6 +225,7 @@ pub(super) struct Bench {
     machine: Vec<(&'static str, String)>,
     results: PathBuf,
     name: Option<String>,
+    _first: First,
 }
 
 impl Bench {
@@ -247,6 +248,7 @@ impl Bench {
             machine: machine::describe(&args.dir, &wiretable),
             results: args.results.clone(),
             name: args.name.clone(),
+            _first: First::begin(),
             wiretable,
         })
     }

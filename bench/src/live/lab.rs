@@ -192,7 +192,7 @@ impl Lab {
         let thread = napi_threads().into_iter().max();
         let thread = thread.ok_or_else(|| failed("there is no such thread"))?;
         sys::pin_process(thread, core)?;
-        sys::set_nice(thread, sys::NICE_INTERFACE)?;
+        sys::run_first(thread)?;
         Ok(thread)
     }
 

@@ -18,10 +18,31 @@ pub mod trial;
 
 pub use sys::is_root;
 
-/// Puts the calling thread before what else the machine does, as programs that are started in the namespaces are.
-///
-/// # Errors
-/// The user may not.
-pub fn put_first() -> std::io::Result<()> {
-    sys::set_nice(0, sys::NICE)
+/// As long as it lives, what this session runs comes before what else the machine does: the kernel weighs sessions against each other
+/// (autogroups) before it looks at `nice`. Where it does not, the value does nothing.
+#[derive(Debug)]
+pub struct First {
+    before: Option<String>,
+}
+
+const AUTOGROUP: &str = "/proc/self/autogroup";
+
+impl First {
+    /// Puts this session first.
+    pub fn begin() -> Self {
+        // `/autogroup-7354 nice 0`
+        let text = std::fs::read_to_string(AUTOGROUP).unwrap_or_default();
+        let before = text.trim().rsplit(' ').next().unwrap_or("").to_owned();
+        let done = std::fs::write(AUTOGROUP, sys::NICE_SESSION.to_string());
+        Self { before: done.ok().map(|()| before) }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // The session ends with its last program; so does what it was given.
+            let _ = std::fs::write(AUTOGROUP, before);
+        }
+    }
 }

@@ -14,8 +14,8 @@ use crate::sys;
 /// Place of what takes part before what else the machine does.
 pub(super) const NICE: libc::c_int = -10;
 
-/// Place of threads of the kernel that serve interfaces: before programs, as interrupts are.
-pub(super) const NICE_INTERFACE: libc::c_int = -20;
+/// Place of a session before others.
+pub(super) const NICE_SESSION: libc::c_int = -20;
 
 fn check(code: libc::c_int) -> io::Result<libc::c_int> {
     if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code) }
@@ -78,6 +78,15 @@ pub(super) fn pin_process(process: u32, core: usize) -> io::Result<()> {
 pub(super) fn set_nice(process: u32, nice: libc::c_int) -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::setpriority(libc::PRIO_PROCESS, process, nice) }).map(drop)
+}
+
+/// Lets a thread of the kernel run before all programs, as interrupts do.
+pub(super) fn run_first(thread: u32) -> io::Result<()> {
+    let thread = libc::pid_t::try_from(thread).map_err(io::Error::other)?;
+    let parameter = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the pointer is to a live value that the call reads.
+    check(unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameter) })
+        .map(drop)
 }
 
 /// Index of an interface of the calling thread's namespace.

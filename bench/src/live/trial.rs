@@ -11,8 +11,7 @@ use super::frames::{Frames, Sent};
 use super::lab::{End, Lab, LabError, LinkCounters};
 use super::receiver::{Ended, Receiver, ReceiverError};
 use super::sweep::Outcome;
-use super::tcpreplay;
-use crate::live;
+use super::{sys as live, tcpreplay};
 use crate::sys;
 
 /// Why a trial came to nothing.
@@ -61,7 +60,7 @@ impl Sender {
         match self {
             Self::Frames(frames) => Ok(lab.inside(End::Far, || {
                 sys::pin(&[core])?;
-                live::put_first()?;
+                live::set_nice(0, live::NICE)?;
                 frames.send(rate, duration)
             })?),
             Self::Tcpreplay(trace) => Ok(tcpreplay::send(lab, trace, rate, duration, core)?),
