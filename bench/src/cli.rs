@@ -2,7 +2,7 @@
 
 mod live;
 
-pub use live::{LiveArgs, ReplayArgs, SenderName};
+pub use live::{DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName};
 
 use std::path::PathBuf;
 
@@ -51,6 +51,11 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Send packets over a pair of interfaces to `wiretable`, faster and faster, until it loses some (root)
     Replay(ReplayArgs),
+    /// The experiment of the Gigascope paper: HTTP's share of port 80, four ways, under rising traffic (root)
+    HttpShare(HttpShareArgs),
+    /// Capture with libpcap, throw packets away and count them: one of the four ways
+    #[command(hide = true)]
+    Discard(DiscardArgs),
 }
 
 /// How long a trace is.

@@ -1,9 +1,12 @@
 //! The commands that measure.
 
 mod calibrate;
+mod http_share;
+mod live;
 mod replay;
 
 pub use calibrate::calibrate;
+pub use http_share::http_share;
 pub use replay::replay;
 
 use std::fs;

@@ -79,6 +79,39 @@ pub struct ReplayArgs {
     pub receiver_cpu: Option<usize>,
 }
 
+/// `wt-bench http-share`.
+#[derive(Debug, Args)]
+pub struct HttpShareArgs {
+    /// What all have in common.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// How rates are found.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Times that each way is swept, in turns; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Traffic of port 80, Mbit/s
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub port80: u32,
+    /// Traffic beside it: real, imix, attack, or a capture
+    #[arg(long, value_name = "TRACE", default_value = "real")]
+    pub background: String,
+    /// Where packets of port 80 are taken from
+    #[arg(long, value_name = "TRACE", default_value = "real")]
+    pub web: String,
+    /// The core whose kernel thread serves the receiving interface [default: that of the program that captures]
+    #[arg(long, value_name = "N")]
+    pub receiver_cpu: Option<usize>,
+}
+
+/// `wt-bench discard`.
+#[derive(Debug, Args)]
+pub struct DiscardArgs {
+    /// The interface
+    pub interface: String,
+}
+
 /// Where packets are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Way {

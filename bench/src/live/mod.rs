@@ -5,7 +5,9 @@
 
 pub mod books;
 pub mod cpu;
+pub mod discard;
 pub mod frames;
+pub mod http_share;
 mod insn;
 pub mod lab;
 pub mod object;

@@ -99,6 +99,26 @@ pub(super) fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets Ctrl-C be noted instead of ending this process.
+pub(super) fn note_interrupts() -> io::Result<()> {
+    extern "C" fn note(_: libc::c_int) {
+        IS_INTERRUPTED.store(true, Ordering::Release);
+    }
+    // SAFETY: an action is plain numbers, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = note as *const () as usize;
+    // SAFETY: the action is live; its handler stores a flag, which is safe at any moment.
+    check(unsafe { libc::sigaction(libc::SIGINT, &raw const action, std::ptr::null_mut()) })
+        .map(drop)
+}
+
+/// Whether there was a Ctrl-C since.
+pub(super) fn is_interrupted() -> bool {
+    IS_INTERRUPTED.load(Ordering::Acquire)
+}
+
 /// Processor time of the calling thread, what the kernel did in its context included.
 pub fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

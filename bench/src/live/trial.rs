@@ -160,8 +160,7 @@ impl Place<'_> {
         let interfaces = cpu::of_interfaces(self.napi);
         let machine = cpu::Machine::now()?;
         let sent = sender.send(self.lab, self.sender_core, rate, self.duration)?;
-        // Until a thread that serves the interface has emptied it, and blocks that are not full are given over.
-        std::thread::sleep(Duration::from_millis(60));
+        rest(&receiver);
         let link = self.lab.counters()?.since(link);
         let receiver = receiver.interrupt(cpu)?;
         let machine = cpu::Machine::now()?.since(machine);
@@ -178,6 +177,21 @@ impl Place<'_> {
             summary,
             balance,
         })
+    }
+}
+
+/// Waits until the interface is empty and a receiver has read what it has: it needs little of the processor then.
+fn rest(receiver: &Receiver) {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const LOOKS_MAX: u32 = 60;
+    let mut before = receiver.cpu();
+    for _ in 0..LOOKS_MAX {
+        std::thread::sleep(LOOK_EVERY);
+        let now = receiver.cpu();
+        if now.saturating_sub(before) < LOOK_EVERY / 4 {
+            return;
+        }
+        before = now;
     }
 }
 
