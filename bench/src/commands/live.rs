@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use wt_bench::live::First;
+use wt_bench::live::lab::MODERATION_NS;
 use wt_bench::live::sweep::Outcome;
 use wt_bench::machine;
 use wt_bench::report::Report;
@@ -111,7 +112,8 @@ pub(super) fn curve<T: Outcome>(name: &str, trials: &[T]) -> Curve {
 pub(super) fn served(receiver_cpu: Option<usize>, sender_core: usize) -> String {
     match receiver_cpu {
         Some(core) => format!(
-            "A thread of the kernel on core {core} serves the interface; core {sender_core} sends."
+            "A thread of the kernel on core {core} serves the interface before programs run, at most {} µs after a packet has come; core {sender_core} sends.",
+            MODERATION_NS / 1000
         ),
         None => format!(
             "The interface is served on the sender's core, {sender_core}: what it takes slows the sender down."

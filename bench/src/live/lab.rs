@@ -13,6 +13,9 @@ pub const NEAR: &str = "near";
 /// The interface that is sent into.
 pub const FAR: &str = "far";
 
+/// How long packets wait for others before an interface of its own core is served, ns: network cards do the same with interrupts.
+pub const MODERATION_NS: u32 = 20_000;
+
 /// Why there is no place to measure.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -179,7 +182,8 @@ impl Lab {
     /// [`LabError`].
     pub fn receive_on(&self, core: usize) -> Result<u32, LabError> {
         let script = format!(
-            "mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{NEAR}/threaded && cat /sys/class/net/{NEAR}/threaded"
+            "mount -t sysfs sysfs /sys && cd /sys/class/net/{NEAR} && echo {MODERATION_NS} > gro_flush_timeout && \
+             echo 1 > napi_defer_hard_irqs && echo 1 > threaded && cat threaded"
         );
         let said = self.run(End::Near, "unshare", &["--mount", "sh", "-c", &script])?;
         let failed = |said: &str| LabError::Step {
