@@ -2,7 +2,7 @@
 
 mod live;
 
-pub use live::{DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName};
+pub use live::{DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName, XdpCostArgs};
 
 use std::path::PathBuf;
 
@@ -53,6 +53,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// The experiment of the Gigascope paper: HTTP's share of port 80, four ways, under rising traffic (root)
     HttpShare(HttpShareArgs),
+    /// Programs that are made of queries against the same programs in C (root, clang)
+    XdpCost(XdpCostArgs),
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),

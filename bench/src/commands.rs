@@ -4,10 +4,12 @@ mod calibrate;
 mod http_share;
 mod live;
 mod replay;
+mod xdp_cost;
 
 pub use calibrate::calibrate;
 pub use http_share::http_share;
 pub use replay::replay;
+pub use xdp_cost::xdp_cost;
 
 use std::fs;
 use std::path::{Path, PathBuf};

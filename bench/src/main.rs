@@ -56,6 +56,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Startup(args) => commands::startup(&args)?,
         Command::Calibrate(args) => commands::calibrate(&args)?,
         Command::Replay(args) => commands::replay(&args)?,
+        Command::XdpCost(args) => commands::xdp_cost(&args)?,
         Command::HttpShare(args) => commands::http_share(&args)?,
         Command::Discard(args) => discard::run(&args.interface)?,
     }

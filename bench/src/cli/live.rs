@@ -105,6 +105,23 @@ pub struct HttpShareArgs {
     pub receiver_cpu: Option<usize>,
 }
 
+/// `wt-bench xdp-cost`.
+#[derive(Debug, Args)]
+pub struct XdpCostArgs {
+    /// What all have in common.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Measurements of each program, in turns
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Runs of a program that are measured together
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub repeat: u32,
+    /// Ratio to C that is good enough
+    #[arg(long, default_value_t = 1.05)]
+    pub goal: f64,
+}
+
 /// `wt-bench discard`.
 #[derive(Debug, Args)]
 pub struct DiscardArgs {

@@ -17,6 +17,7 @@ pub mod sweep;
 mod sys;
 pub mod tcpreplay;
 pub mod trial;
+pub mod xdp_cost;
 
 pub use sys::is_root;
 
