@@ -2,7 +2,9 @@
 
 mod live;
 
-pub use live::{DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName, XdpCostArgs};
+pub use live::{
+    DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName, XdpCostArgs, XdpRateArgs,
+};
 
 use std::path::PathBuf;
 
@@ -55,6 +57,8 @@ pub enum Command {
     HttpShare(HttpShareArgs),
     /// Programs that are made of queries against the same programs in C (root, clang)
     XdpCost(XdpCostArgs),
+    /// Queries in the driver on packets of 64 bytes, against a program that only counts (root)
+    XdpRate(XdpRateArgs),
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),

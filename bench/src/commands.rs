@@ -5,11 +5,13 @@ mod http_share;
 mod live;
 mod replay;
 mod xdp_cost;
+mod xdp_rate;
 
 pub use calibrate::calibrate;
 pub use http_share::http_share;
 pub use replay::replay;
 pub use xdp_cost::xdp_cost;
+pub use xdp_rate::xdp_rate;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -57,6 +57,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Calibrate(args) => commands::calibrate(&args)?,
         Command::Replay(args) => commands::replay(&args)?,
         Command::XdpCost(args) => commands::xdp_cost(&args)?,
+        Command::XdpRate(args) => commands::xdp_rate(&args)?,
         Command::HttpShare(args) => commands::http_share(&args)?,
         Command::Discard(args) => discard::run(&args.interface)?,
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use wt_bench::amount;
+
 use super::share;
 
 /// What commands that send live have in common.
@@ -122,6 +124,20 @@ pub struct XdpCostArgs {
     pub goal: f64,
 }
 
+/// `wt-bench xdp-rate`.
+#[derive(Debug, Args)]
+pub struct XdpRateArgs {
+    /// What all have in common.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Measurements of each, in turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Numbers of source addresses that are grouped by
+    #[arg(long, value_delimiter = ',', default_value = "16,256,1k,2k,4k,16k,64k,1M", value_parser = sources)]
+    pub sources: Vec<u32>,
+}
+
 /// `wt-bench discard`.
 #[derive(Debug, Args)]
 pub struct DiscardArgs {
@@ -174,6 +190,14 @@ pub enum SenderName {
     Frames,
     /// tcpreplay, the users' tool
     Tcpreplay,
+}
+
+fn sources(text: &str) -> Result<u32, String> {
+    // A program multiplies by it as a signed number of 32 bits.
+    match amount::parse(text).map(u32::try_from) {
+        Ok(Ok(sources @ 1..=0x7fff_ffff)) => Ok(sources),
+        _ => Err("a number of sources is from 1 to 2147483647".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -18,6 +18,7 @@ mod sys;
 pub mod tcpreplay;
 pub mod trial;
 pub mod xdp_cost;
+pub mod xdp_rate;
 
 pub use sys::is_root;
 

@@ -1,11 +1,11 @@
 //! XDP programs from object files: those that `wiretable explain --emit` writes, and those that clang makes of `bench/c`.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 
 use super::sys;
@@ -83,24 +83,6 @@ impl Object {
         let program = self.program()?;
         let fd = program.fd().map_err(io::Error::other)?;
         sys::run_on_packet(fd.as_fd(), packet, repeat)
-    }
-
-    /// Attaches it to an interface of the calling thread's namespace, in the driver, until the value is dropped.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn attach(&mut self, interface: &str) -> io::Result<()> {
-        let program = self.ebpf.program_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
-        let program: &mut Xdp = program.try_into().map_err(io::Error::other)?;
-        program.attach(interface, XdpMode::Driver).map_err(io::Error::other).map(drop)
-    }
-
-    /// Its map of that name.
-    pub fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
-        match self.ebpf.map(name)? {
-            aya::maps::Map::Array(map) | aya::maps::Map::PerCpuArray(map) => Some(map.fd().as_fd()),
-            _ => None,
-        }
     }
 }
 

@@ -263,6 +263,23 @@ pub(super) fn load_xdp(instructions: &[u64]) -> io::Result<OwnedFd> {
     }
 }
 
+/// Attaches a program to an interface of the calling thread's namespace, in the driver, as long as the link is open.
+pub(super) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    const BPF_LINK_CREATE: libc::c_long = 28;
+    const BPF_XDP: u32 = 37;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    #[repr(C)]
+    struct Link {
+        program: u32,
+        ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let program = program.as_raw_fd() as u32;
+    let mut link = Link { program, ifindex, attach_type: BPF_XDP, flags: XDP_FLAGS_DRV_MODE };
+    owned(bpf(BPF_LINK_CREATE, &mut link)?)
+}
+
 /// A run of a program by `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Default)]
