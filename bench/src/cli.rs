@@ -1,5 +1,11 @@
 //! The command line.
 
+mod live;
+
+pub use live::{
+    DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName, XdpCostArgs, XdpRateArgs,
+};
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,6 +51,17 @@ pub enum Command {
     Startup(StartupArgs),
     /// Fit what each kind of work costs on this machine, for `wiretable explain --calibration FILE`
     Calibrate(CalibrateArgs),
+    /// Send packets over a pair of interfaces to `wiretable`, faster and faster, until it loses some (root)
+    Replay(ReplayArgs),
+    /// The experiment of the Gigascope paper: HTTP's share of port 80, four ways, under rising traffic (root)
+    HttpShare(HttpShareArgs),
+    /// Programs that are made of queries against the same programs in C (root, clang)
+    XdpCost(XdpCostArgs),
+    /// Queries in the driver on packets of 64 bytes, against a program that only counts (root)
+    XdpRate(XdpRateArgs),
+    /// Capture with libpcap, throw packets away and count them: one of the four ways
+    #[command(hide = true)]
+    Discard(DiscardArgs),
 }
 
 /// How long a trace is.

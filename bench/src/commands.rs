@@ -1,8 +1,17 @@
 //! The commands that measure.
 
 mod calibrate;
+mod http_share;
+mod live;
+mod replay;
+mod xdp_cost;
+mod xdp_rate;
 
 pub use calibrate::calibrate;
+pub use http_share::http_share;
+pub use replay::replay;
+pub use xdp_cost::xdp_cost;
+pub use xdp_rate::xdp_rate;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +51,10 @@ pub fn peers(install: bool) -> Result<()> {
     for peer in peers::ALL {
         let state = if peer.is_available() { "available" } else { "not available" };
         println!("{:<18} {state:<14} package {:<17} {}", peer.name, peer.package, peer.note);
+    }
+    for (program, package) in peers::LIVE {
+        let state = if peers::find(program).is_some() { "available" } else { "not available" };
+        println!("{program:<18} {state:<14} package {package:<17} for commands that send live");
     }
     Ok(())
 }

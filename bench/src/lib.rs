@@ -9,6 +9,7 @@ pub mod calibrate;
 pub mod compare;
 pub mod filters;
 pub mod generate;
+pub mod live;
 pub mod machine;
 pub mod peers;
 pub mod program;

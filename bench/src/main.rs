@@ -13,6 +13,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use wt_bench::generate::amplify::{Amplify, amplify};
 use wt_bench::generate::{self, Written};
+use wt_bench::live::discard;
 use wt_bench::{bound, sys};
 
 fn main() -> ExitCode {
@@ -54,6 +55,11 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Memory(args) => commands::memory(&args)?,
         Command::Startup(args) => commands::startup(&args)?,
         Command::Calibrate(args) => commands::calibrate(&args)?,
+        Command::Replay(args) => commands::replay(&args)?,
+        Command::XdpCost(args) => commands::xdp_cost(&args)?,
+        Command::XdpRate(args) => commands::xdp_rate(&args)?,
+        Command::HttpShare(args) => commands::http_share(&args)?,
+        Command::Discard(args) => discard::run(&args.interface)?,
     }
     Ok(())
 }

@@ -275,15 +275,27 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// What commands that send live need, and the package of each.
+pub const LIVE: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("unshare", "util-linux"),
+    ("tcpreplay", "tcpreplay"),
+    ("tcpdump", "tcpdump"),
+    ("clang", "clang"),
+];
+
 /// Installs the packages of tools that are missing, with apt-get; tools that it does not have stay missing.
 ///
 /// # Errors
 /// When apt-get cannot be started.
 pub fn install() -> std::io::Result<()> {
-    for peer in ALL.iter().filter(|peer| !peer.is_available()) {
+    let peers = ALL.iter().filter(|peer| !peer.is_available()).map(|peer| peer.package);
+    let live = LIVE.iter().filter(|(program, _)| find(program).is_none()).map(|(_, name)| *name);
+    for package in peers.chain(live) {
         // One by one: a package that is unknown keeps back none of the others.
         Command::new("apt-get")
-            .args(["-q", "-y", "install", "--no-install-recommends", peer.package])
+            .args(["-q", "-y", "install", "--no-install-recommends", package])
             .env("DEBIAN_FRONTEND", "noninteractive")
             .status()?;
     }

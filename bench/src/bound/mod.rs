@@ -5,7 +5,7 @@ mod count;
 mod flows;
 mod libpcap;
 mod many;
-mod packet;
+pub mod packet;
 mod resync;
 mod seconds;
 mod table;

@@ -48,6 +48,14 @@ pub(super) struct Step {
     is_detour: bool,
 }
 
+/// Which likely paths are added, in this order.
+#[derive(Clone, Copy)]
+enum Pass {
+    Nearest,
+    Beside,
+    Detours,
+}
+
 impl<'p> Paths<'p> {
     pub(super) fn new(
         parse: &'p ParseSpec,
@@ -101,13 +109,13 @@ impl<'p> Paths<'p> {
         self.reached.iter().copied().filter(|id| self.repeats(*id)).collect()
     }
 
-    /// Likely paths as a tree: the nearest ways to a header that is looked for, what else follows the parent of such a one, and with what
-    /// room is left, ways with one header more (a VLAN tag). None has a protocol twice.
+    /// Likely paths as a tree: the nearest ways to headers that are looked for; then, with what room is left, what else follows the parent of such
+    /// a one, and ways with one header more (a VLAN tag). None has a protocol twice.
     pub(super) fn likely(&self, start: ProtocolId) -> Vec<Step> {
         let distance = |id: ProtocolId| self.distance(id);
         let first = Step { id: start, path: vec![start], next: Vec::new(), is_detour: false };
         let mut steps = vec![first];
-        for detours in [false, true] {
+        for pass in [Pass::Nearest, Pass::Beside, Pass::Detours] {
             let mut index = 0;
             while index < steps.len() {
                 let Step { id, is_detour, ref path, .. } = steps[index];
@@ -115,18 +123,25 @@ impl<'p> Paths<'p> {
                 let above = path.len().checked_sub(2).map(|i| path[i]);
                 let is_aside = above.is_some_and(|p| distance(p) < distance(id));
                 let children = if is_aside { Vec::new() } else { self.children(id) };
+                // One that is looked for may have others below it: TCP below IPv4, when queries name both.
+                let has_wanted = children.iter().any(|c| distance(*c) == 0 && !path.contains(c));
+                let way = match distance(id) {
+                    0 if has_wanted => 1,
+                    way => way,
+                };
                 for child in children {
                     let known = steps[index].next.iter().any(|(known, _)| *known == child);
                     if known || path.contains(&child) || distance(child) == u32::MAX {
                         continue;
                     }
-                    let is_nearer = distance(child) < distance(id);
-                    let is_beside = distance(id) == 1;
-                    let is_level = distance(child) == distance(id) && distance(id) > 0;
-                    let wanted = if detours {
-                        is_detour && (is_nearer || is_beside) || !is_detour && is_level
-                    } else {
-                        is_nearer || is_beside
+                    let is_nearer = distance(child) < way;
+                    let is_beside = way == 1;
+                    let is_level = distance(child) == way && way > 0;
+                    let wanted = match pass {
+                        Pass::Nearest => is_nearer,
+                        Pass::Beside => is_beside,
+                        Pass::Detours if is_detour => is_nearer || is_beside,
+                        Pass::Detours => is_level,
                     };
                     if wanted && steps.len() < LIKELY_MAX {
                         let next = steps.len();
