@@ -3,11 +3,13 @@
 pub mod control;
 mod ctl;
 pub mod db;
+mod doctor;
 mod live;
 pub mod sink;
 mod top;
 
 pub use ctl::{Ask, CtlArgs, NewQueryArgs};
+pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
 };
@@ -61,6 +63,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// List functions and aggregates, or describe one
     Functions(FunctionsArgs),
+    /// Say what this host and its interfaces can do, and how to mend what is in the way
+    Doctor(DoctorArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
     /// Tell what caused a row or a command to a device

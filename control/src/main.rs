@@ -6,6 +6,7 @@ mod capacity;
 mod cli;
 mod commands;
 mod db;
+mod doctor;
 mod execute;
 mod failure;
 mod live;
@@ -45,6 +46,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Db(args) => commands::db::db(args),
         Command::Why(args) => commands::why::why(args),
         Command::Sql(args) => commands::sql::sql(args),

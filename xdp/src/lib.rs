@@ -4,13 +4,14 @@
 //! LftaProgram ─ codegen ─▶ ProgramSpec (instructions, maps, row layouts) ─ object ─▶ ELF in memory ─ loader ─▶ kernel
 //! ```
 //!
-//! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. Only `loader` looks at the kernel, and
-//! `packet_socket`, which captures from interfaces for LFTAs on the host.
+//! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. What looks at the kernel is `loader`,
+//! `packet_socket`, which captures from interfaces for LFTAs on the host, and `host`, which says what a machine can do.
 
 pub mod asm;
 mod clock;
 pub mod codegen;
 mod decode;
+pub mod host;
 pub mod live;
 pub mod loader;
 pub mod object;

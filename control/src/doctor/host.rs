@@ -1,0 +1,217 @@
+//! What the facts about a host mean.
+
+use wt_xdp::host::Host;
+
+use super::{Finding, Findings};
+use crate::db::programs::{MAJOR_MIN, Programs};
+
+/// First kernel whose programs can read any part of a packet (`bpf_xdp_load_bytes`).
+const KERNEL_OF_PROGRAMS: (u32, u32) = (5, 18);
+/// Clocks that are read in tens of ns; others take about a µs for each packet's stamp.
+const QUICK_CLOCKS: [&str; 4] =
+    ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"];
+
+/// Judges a host.
+pub(super) fn judge(facts: &Host) -> Vec<Finding> {
+    let mut out = Findings::new("host");
+    kernel(facts, &mut out);
+    privileges(facts, &mut out);
+    bpf(facts, &mut out);
+    cores(facts, &mut out);
+    memory(facts, &mut out);
+    out.all
+}
+
+/// `6.1.0-13-amd64` → (6, 1).
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Whether the kernel can run queries in drivers.
+pub(super) fn has_programs(facts: &Host) -> bool {
+    version(&facts.release).is_some_and(|v| v >= KERNEL_OF_PROGRAMS)
+}
+
+fn kernel(facts: &Host, out: &mut Findings) {
+    let release = &facts.release;
+    if has_programs(facts) {
+        out.ok("kernel", format!("{release}: queries can run in drivers"));
+    } else {
+        out.advise(
+            "kernel",
+            format!("{release} is older than 5.18: queries run on the host, fed by sockets"),
+            "use a kernel of 5.18 or later to run them in drivers",
+        );
+    }
+    if !facts.has_packet_sockets {
+        out.problem(
+            "packet sockets",
+            "the kernel has none: captures need them where no program can be attached",
+            "use a kernel with CONFIG_PACKET",
+        );
+    }
+}
+
+const GRANT: &str = "run as root, or: setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon+ep \"$(command -v wiretable)\"";
+
+fn privileges(facts: &Host, out: &mut Findings) {
+    match (facts.may_capture, facts.may_attach) {
+        (true, true) => out.ok("privileges", "sockets and programs in drivers"),
+        (true, false) => out.advise(
+            "privileges",
+            "sockets only; programs in drivers need CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
+            GRANT,
+        ),
+        (false, _) => out.problem(
+            "privileges",
+            "no live capture: CAP_NET_RAW is missing (traces can be queried)",
+            GRANT,
+        ),
+    }
+}
+
+fn bpf(facts: &Host, out: &mut Findings) {
+    match facts.has_bpf_jit {
+        Some(true) => out.ok("BPF compiler", "programs become machine code"),
+        Some(false) => out.advise(
+            "BPF compiler",
+            "off: programs in drivers are interpreted, at several times the cost per packet",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        // Some kernels have no other way, and hide the switch from ordinary users.
+        None => out.note("BPF compiler", "the kernel does not tell whether it is on"),
+    }
+}
+
+fn cores(facts: &Host, out: &mut Findings) {
+    match facts.cores {
+        1 => out.advise(
+            "cores",
+            "one: capture, operators and sinks take turns",
+            "give it two or more, so that capture has one for itself (`cpu` in the configuration)",
+        ),
+        n if facts.isolated.is_empty() => out.ok("cores", n.to_string()),
+        n => out.ok("cores", format!("{n}; left alone by the scheduler: {}", facts.isolated)),
+    }
+    match facts.governor.as_deref() {
+        Some("performance") => out.ok("clock rate", "performance"),
+        Some(governor) => out.advise(
+            "clock rate",
+            format!("governed by `{governor}`: cores are slow when a burst begins"),
+            "cpupower frequency-set -g performance",
+        ),
+        None => {}
+    }
+    match facts.clock.as_deref() {
+        Some(clock) if QUICK_CLOCKS.contains(&clock) => out.ok("time stamps", clock),
+        Some(clock) => out.advise(
+            "time stamps",
+            format!("read from `{clock}`, which takes about a microsecond for each packet"),
+            "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource, if the machine's is steady",
+        ),
+        None => {}
+    }
+    if facts.has_irqbalance {
+        out.advise(
+            "interrupts",
+            "irqbalance runs, and may move an interface's interrupts onto cores of queries",
+            "stop it, or ban the interfaces' interrupts (IRQBALANCE_BANNED_CPULIST)",
+        );
+    }
+}
+
+fn memory(facts: &Host, out: &mut Findings) {
+    if let Some(bytes) = facts.memory_bytes {
+        out.ok("memory", format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
+    }
+    match facts.huge_pages {
+        Some(pages) if pages.total > 0 => {
+            let found =
+                format!("{} of {} free, {} KiB each", pages.free, pages.total, pages.bytes >> 10);
+            out.ok("huge pages", found);
+        }
+        _ => out.note("huge pages", "none reserved; nothing here needs them"),
+    }
+    if facts.has_af_xdp {
+        out.ok("AF_XDP", "the kernel has it");
+    } else {
+        out.note("AF_XDP", "the kernel has none");
+    }
+}
+
+/// Looks for Postgres.
+pub(super) fn judge_database() -> Vec<Finding> {
+    let mut out = Findings::new("database");
+    match Programs::find(None) {
+        Ok(found) => out.ok("programs", format!("PostgreSQL {}", found.major)),
+        Err(_) => out.note(
+            "programs",
+            format!("no PostgreSQL {MAJOR_MIN} or later here: `db start` needs it; a server elsewhere will do (--database-url)"),
+        ),
+    }
+    out.all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn good() -> Host {
+        Host {
+            release: "6.18.5".to_owned(),
+            may_attach: true,
+            may_capture: true,
+            has_bpf_jit: Some(true),
+            has_btf: true,
+            has_packet_sockets: true,
+            has_af_xdp: true,
+            cores: 8,
+            clock: Some("tsc".to_owned()),
+            governor: Some("performance".to_owned()),
+            ..Host::default()
+        }
+    }
+
+    /// Checks that are not well, with their states.
+    fn unwell(facts: &Host) -> Vec<(&'static str, State)> {
+        let all = judge(facts);
+        for finding in &all {
+            let needs_remedy = matches!(finding.state, State::Advice | State::Problem);
+            assert_eq!(needs_remedy, !finding.remedy.is_empty(), "{finding:?}");
+        }
+        let is_unwell = |f: &Finding| !matches!(f.state, State::Ok | State::Note);
+        all.iter().filter(|f| is_unwell(f)).map(|f| (f.check, f.state)).collect()
+    }
+
+    #[test]
+    fn a_good_host_is_left_in_peace() {
+        assert_eq!(unwell(&good()), []);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_a_remedy() {
+        use State::{Advice, Problem};
+        let cases: [(Host, &str, State); 8] = [
+            (Host { release: "5.10.0-8-amd64".to_owned(), ..good() }, "kernel", Advice),
+            (Host { may_attach: false, ..good() }, "privileges", Advice),
+            (Host { may_capture: false, may_attach: false, ..good() }, "privileges", Problem),
+            (Host { has_packet_sockets: false, ..good() }, "packet sockets", Problem),
+            (Host { has_bpf_jit: Some(false), ..good() }, "BPF compiler", Advice),
+            (Host { cores: 1, ..good() }, "cores", Advice),
+            (Host { clock: Some("hpet".to_owned()), ..good() }, "time stamps", Advice),
+            (Host { has_irqbalance: true, ..good() }, "interrupts", Advice),
+        ];
+        for (facts, check, state) in cases {
+            assert_eq!(unwell(&facts), [(check, state)]);
+        }
+    }
+
+    #[test]
+    fn releases_have_versions() {
+        assert_eq!(version("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(version("5.18-rc1"), Some((5, 18)));
+        assert_eq!(version("generic"), None);
+    }
+}

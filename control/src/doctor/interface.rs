@@ -1,0 +1,283 @@
+//! What the facts about an interface mean.
+
+use std::io;
+
+use wt_xdp::host::{Host, Interface, Interrupt};
+
+use super::host::has_programs;
+use super::{Finding, Findings};
+
+/// Largest packet that fits a page beside the room that drivers keep for programs, in bytes; drivers differ by some tens.
+const MTU_OF_PROGRAMS: u32 = 3_498;
+/// A receive ring that takes bursts of some milliseconds.
+const RING_SLOTS: u32 = 4_096;
+
+/// Judges an interface.
+pub(super) fn judge(facts: &Interface, host: &Host) -> Vec<Finding> {
+    let mut out = Findings::new(&facts.name);
+    link(facts, &mut out);
+    if facts.is_ethernet && has_programs(host) {
+        programs(facts, &mut out);
+    } else if !facts.is_ethernet {
+        out.note("programs", "not Ethernet: captured from by a socket");
+    }
+    queues(facts, host, &mut out);
+    offloads(facts, &mut out);
+    stamps(facts, &mut out);
+    place(facts, host, &mut out);
+    out.all
+}
+
+/// An interface that cannot be read.
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Vec<Finding> {
+    let mut out = Findings::new(name);
+    match error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) {
+        true => out.problem("link", "there is no such interface", "`ip link` lists the interfaces"),
+        false => out.problem(
+            "link",
+            format!("cannot be read: {error}"),
+            "see whether the kernel has netlink",
+        ),
+    }
+    out.all
+}
+
+fn link(facts: &Interface, out: &mut Findings) {
+    let name = &facts.name;
+    let what = facts.driver.as_deref().or(facts.kind.as_deref()).unwrap_or("no driver named");
+    if !facts.is_up {
+        out.problem("link", format!("{what}; down"), format!("ip link set dev {name} up"));
+    } else if !facts.has_carrier {
+        out.advise(
+            "link",
+            format!("{what}; up, without a carrier"),
+            "plug in the cable, or set up the other end",
+        );
+    } else {
+        out.ok("link", format!("{what}; up"));
+    }
+}
+
+fn programs(facts: &Interface, out: &mut Findings) {
+    let name = &facts.name;
+    match facts.xdp {
+        Some(xdp) if xdp.native => {
+            let copies = if xdp.zero_copy { "AF_XDP without copies" } else { "AF_XDP with copies" };
+            out.ok("programs", format!("run in the driver; {copies}"));
+        }
+        Some(_) => out.advise(
+            "programs",
+            "the driver takes none: they run in the stack, at two to three times the cost per packet",
+            "use a card whose driver has native XDP, or the newest driver of this one",
+        ),
+        None => out.note("programs", "kernels before 6.3 do not tell whether the driver takes them; a run does"),
+    }
+    if let Some(attached) = facts.attached {
+        let id = attached.program.map_or_else(String::new, |id| format!(" (number {id})"));
+        out.advise(
+            "place of programs",
+            format!("taken{id}: by a run of wiretable, or by another program"),
+            format!("`bpftool prog show` tells whose it is; `ip link set dev {name} xdp off` removes what nobody needs"),
+        );
+    }
+    if let Some(mtu) = facts.mtu.filter(|mtu| *mtu > MTU_OF_PROGRAMS) {
+        out.advise(
+            "MTU",
+            format!(
+                "{mtu}: above about {MTU_OF_PROGRAMS} drivers refuse programs, and sockets are used"
+            ),
+            format!("ip link set dev {name} mtu 1500, if no larger packets come here"),
+        );
+    }
+}
+
+fn queues(facts: &Interface, host: &Host, out: &mut Findings) {
+    let name = &facts.name;
+    if let Some(queues) = facts.channels {
+        let better = queues.receive_max.min(host.cores);
+        if queues.receive < better {
+            out.advise(
+                "queues",
+                format!(
+                    "{} of {}; programs run on as many cores as there are queues",
+                    queues.receive, queues.receive_max
+                ),
+                format!("ethtool -L {name} combined {better} (or rx {better})"),
+            );
+        } else {
+            out.ok("queues", queues.receive.to_string());
+        }
+    }
+    if let Some(rings) = facts.rings {
+        let better = rings.receive_max.min(RING_SLOTS);
+        if rings.receive < better {
+            out.advise(
+                "ring",
+                format!(
+                    "{} of {} slots: short bursts overrun it",
+                    rings.receive, rings.receive_max
+                ),
+                format!("ethtool -G {name} rx {better}"),
+            );
+        } else {
+            out.ok("ring", format!("{} slots", rings.receive));
+        }
+    }
+}
+
+fn offloads(facts: &Interface, out: &mut Findings) {
+    let name = &facts.name;
+    if facts.lro == Some(true) {
+        out.advise(
+            "LRO",
+            "on: the card joins packets, which nothing can tell apart any more, and drivers refuse programs",
+            format!("ethtool -K {name} lro off"),
+        );
+    }
+    if facts.gro == Some(true) {
+        out.advise(
+            "GRO",
+            "on: sockets see joined packets in place of those of the wire; programs in the driver come before it",
+            format!("ethtool -K {name} gro off, where sockets are used and nothing else needs it"),
+        );
+    }
+    if facts.vlan_offload == Some(true) && facts.xdp.is_some_and(|xdp| xdp.native) {
+        out.advise(
+            "VLAN tags",
+            "taken out by the card: programs in the driver do not see them",
+            format!("ethtool -K {name} rxvlan off"),
+        );
+    }
+    if [facts.lro, facts.gro].iter().all(|on| *on == Some(false)) {
+        out.ok("offloads", "none joins packets");
+    }
+}
+
+fn stamps(facts: &Interface, out: &mut Findings) {
+    match facts.stamps {
+        Some(stamps) if stamps.by_card => {
+            out.note("time stamps", "by the kernel; the card could, which is not used");
+        }
+        Some(_) | None => out.note("time stamps", "by the kernel"),
+    }
+}
+
+fn place(facts: &Interface, host: &Host, out: &mut Findings) {
+    if let Some(node) = facts.node {
+        out.note("memory node", format!("{node}: cores of that node read its packets soonest"));
+    }
+    let lists: Vec<&str> = facts.interrupts.iter().map(|i| i.cores.as_str()).collect();
+    let [first, others @ ..] = &lists[..] else { return };
+    let is_one_core = first.parse::<u32>().is_ok() && others.iter().all(|list| list == first);
+    if is_one_core && !others.is_empty() && host.cores > 1 {
+        let number = facts.interrupts[1].number;
+        out.advise(
+            "interrupts",
+            format!("all {} on core {first}: queues do not spread the work", lists.len()),
+            format!("give each a core of its own: echo N > /proc/irq/{number}/smp_affinity_list"),
+        );
+    } else {
+        let shown = |i: &Interrupt| format!("{} on {}", i.number, i.cores);
+        let shown: Vec<String> = facts.interrupts.iter().map(shown).collect();
+        out.note("interrupts", shown.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wt_xdp::host::{Attached, Channels, Rings, XdpFeatures};
+
+    use super::super::State;
+    use super::*;
+
+    const NATIVE: XdpFeatures =
+        XdpFeatures { native: true, redirect: true, zero_copy: true, many_buffers: true };
+
+    fn host() -> Host {
+        Host { release: "6.18.5".to_owned(), cores: 4, ..Host::default() }
+    }
+
+    fn good() -> Interface {
+        Interface {
+            name: "eth0".to_owned(),
+            is_ethernet: true,
+            is_up: true,
+            has_carrier: true,
+            driver: Some("ice".to_owned()),
+            mtu: Some(1500),
+            xdp: Some(NATIVE),
+            channels: Some(Channels { receive: 4, receive_max: 16 }),
+            rings: Some(Rings { receive: 4096, receive_max: 8160 }),
+            gro: Some(false),
+            lro: Some(false),
+            vlan_offload: Some(false),
+            ..Interface::default()
+        }
+    }
+
+    /// Checks that are not well.
+    fn unwell(facts: &Interface) -> Vec<&'static str> {
+        let all = judge(facts, &host());
+        for finding in &all {
+            let needs_remedy = matches!(finding.state, State::Advice | State::Problem);
+            assert_eq!(needs_remedy, !finding.remedy.is_empty(), "{finding:?}");
+        }
+        let is_unwell = |f: &&Finding| !matches!(f.state, State::Ok | State::Note);
+        all.iter().filter(is_unwell).map(|f| f.check).collect()
+    }
+
+    #[test]
+    fn a_good_interface_is_left_in_peace() {
+        assert_eq!(unwell(&good()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_with_a_remedy() {
+        let interrupt = |number| Interrupt { number, cores: "0".to_owned() };
+        let slow = Some(XdpFeatures { native: false, ..NATIVE });
+        let cases: [(Interface, &str); 11] = [
+            (Interface { is_up: false, ..good() }, "link"),
+            (Interface { has_carrier: false, ..good() }, "link"),
+            (Interface { xdp: slow, ..good() }, "programs"),
+            (
+                Interface { attached: Some(Attached { program: Some(7) }), ..good() },
+                "place of programs",
+            ),
+            (Interface { mtu: Some(9000), ..good() }, "MTU"),
+            (
+                Interface { channels: Some(Channels { receive: 1, receive_max: 16 }), ..good() },
+                "queues",
+            ),
+            (
+                Interface { rings: Some(Rings { receive: 256, receive_max: 8160 }), ..good() },
+                "ring",
+            ),
+            (Interface { lro: Some(true), ..good() }, "LRO"),
+            (Interface { gro: Some(true), ..good() }, "GRO"),
+            (Interface { vlan_offload: Some(true), ..good() }, "VLAN tags"),
+            (Interface { interrupts: vec![interrupt(27), interrupt(28)], ..good() }, "interrupts"),
+        ];
+        for (facts, check) in cases {
+            assert_eq!(unwell(&facts), [check]);
+        }
+    }
+
+    #[test]
+    fn what_a_driver_does_not_tell_is_not_held_against_it() {
+        let bare = Interface {
+            name: "lo".to_owned(),
+            is_loopback: true,
+            is_up: true,
+            has_carrier: true,
+            ..Interface::default()
+        };
+        assert_eq!(unwell(&bare), [""; 0]);
+    }
+
+    #[test]
+    fn a_missing_interface_is_named() {
+        let missing = io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error());
+        let all = unreadable("eth9", &missing);
+        assert!(all[0].subject == "eth9" && all[0].remedy.contains("ip link"), "{all:?}");
+    }
+}

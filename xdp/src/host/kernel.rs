@@ -1,0 +1,173 @@
+//! What the kernel's files say of the host.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::thread::CapabilitySet;
+
+use super::{Interrupt, sys};
+
+/// A host, as its kernel describes it. `None` is what it does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The kernel's release: `6.1.0-13-amd64`.
+    pub release: String,
+    /// This process may load and attach XDP programs (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN).
+    pub may_attach: bool,
+    /// This process may open packet sockets (CAP_NET_RAW).
+    pub may_capture: bool,
+    /// BPF programs are translated to machine code.
+    pub has_bpf_jit: Option<bool>,
+    /// The kernel describes its types (BTF).
+    pub has_btf: bool,
+    /// The kernel has packet sockets.
+    pub has_packet_sockets: bool,
+    /// The kernel has AF_XDP sockets.
+    pub has_af_xdp: bool,
+    /// Cores that run programs.
+    pub cores: u32,
+    /// Cores that the scheduler leaves alone, as the kernel lists them.
+    pub isolated: String,
+    /// How the first core's clock is governed.
+    pub governor: Option<String>,
+    /// What time stamps are read from: `tsc`, `kvm-clock` …
+    pub clock: Option<String>,
+    /// Pages of the large kind.
+    pub huge_pages: Option<HugePages>,
+    /// A process that moves interrupts about is running.
+    pub has_irqbalance: bool,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Reserved huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugePages {
+    /// Reserved.
+    pub total: u64,
+    /// Of these, free.
+    pub free: u64,
+    /// Bytes of each.
+    pub bytes: u64,
+}
+
+/// Reads the host.
+pub fn read() -> Host {
+    let have = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    let have = have.unwrap_or_else(|_| CapabilitySet::empty());
+    // CAP_SYS_ADMIN was all of these before they were told apart, and still is.
+    let may_bpf = have.contains(CapabilitySet::SYS_ADMIN)
+        || have.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
+    let is_there = |family| match sys::try_socket(family) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    };
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Host {
+        release: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        may_attach: may_bpf && have.contains(CapabilitySet::NET_ADMIN),
+        may_capture: have.contains(CapabilitySet::NET_RAW),
+        has_bpf_jit: line("/proc/sys/net/core/bpf_jit_enable").map(|v| v != "0"),
+        has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        has_packet_sockets: is_there(libc::AF_PACKET),
+        has_af_xdp: is_there(libc::AF_XDP),
+        cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        isolated: line("/sys/devices/system/cpu/isolated").unwrap_or_default(),
+        governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        huge_pages: huge_pages(&memory),
+        has_irqbalance: runs("irqbalance"),
+        memory_bytes: field(&memory, "MemTotal").map(|kib| kib << 10),
+    }
+}
+
+/// The only line of a file.
+fn line(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// A number of `/proc/meminfo`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn huge_pages(meminfo: &str) -> Option<HugePages> {
+    Some(HugePages {
+        total: field(meminfo, "HugePages_Total")?,
+        free: field(meminfo, "HugePages_Free")?,
+        bytes: field(meminfo, "Hugepagesize")? << 10,
+    })
+}
+
+/// Whether a process of this name runs.
+fn runs(name: &str) -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_it = |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|c| c.trim() == name);
+    entries.map(|entry| entry.path()).any(|path| is_it(&path))
+}
+
+/// The memory node that an interface's card is next to.
+pub(super) fn node_of(interface: &str) -> Option<u32> {
+    let node = line(&format!("/sys/class/net/{interface}/device/numa_node"))?;
+    // -1 says that there is none.
+    node.parse().ok()
+}
+
+/// Interrupts whose handlers carry the interface's name.
+pub(super) fn interrupts_of(interface: &str) -> Vec<Interrupt> {
+    let table = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    let numbers = numbers_of(&table, interface);
+    let cores = |number: u32| -> io::Result<Interrupt> {
+        let path = format!("/proc/irq/{number}/smp_affinity_list");
+        Ok(Interrupt { number, cores: fs::read_to_string(path)?.trim().to_owned() })
+    };
+    numbers.into_iter().filter_map(|number| cores(number).ok()).collect()
+}
+
+/// Lines such as ` 27:   0   99  PCI-MSIX-0000:05:00.0  1-edge  eth0-rx-1`.
+fn numbers_of(table: &str, interface: &str) -> Vec<u32> {
+    let is_of = |word: &str| {
+        word.match_indices(interface).any(|(at, _)| {
+            let around = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric());
+            let end = at + interface.len();
+            around(word[..at].chars().next_back()) && around(word[end..].chars().next())
+        })
+    };
+    let number = |line: &str| {
+        let (number, rest) = line.split_once(':')?;
+        let last = rest.split_whitespace().next_back()?;
+        is_of(last).then(|| number.trim().parse().ok()).flatten()
+    };
+    table.lines().filter_map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupts_are_those_of_the_interface_alone() {
+        let table = "            CPU0  CPU1\n 26:  0  9  PCI-MSI 0-edge  virtio3-config\n 27:  0  9  PCI-MSIX 1-edge  eth1-TxRx-0\n\
+                     28:  0  9  PCI-MSIX 1-edge  eth10-TxRx-0\n 29: 1 2 PCI mlx5_comp0@eth1\nNMI:  0  0  Non-maskable interrupts\n";
+        assert_eq!(numbers_of(table, "eth1"), [27, 29]);
+        assert_eq!(numbers_of(table, "eth10"), [28]);
+        assert_eq!(numbers_of(table, "eth"), [0; 0]);
+    }
+
+    #[test]
+    fn meminfo_has_numbers() {
+        let text = "MemTotal:       24689748 kB\nHugePages_Total:       4\nHugePages_Free:        3\nHugepagesize:       2048 kB\n";
+        let pages = huge_pages(text);
+        assert_eq!(pages, Some(HugePages { total: 4, free: 3, bytes: 2 << 20 }));
+        assert_eq!(field(text, "Mem"), None);
+        assert_eq!(huge_pages(""), None);
+    }
+
+    #[test]
+    fn this_host_has_cores_and_a_kernel() {
+        let host = read();
+        assert!(host.cores > 0 && !host.release.is_empty());
+    }
+}

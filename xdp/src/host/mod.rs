@@ -1,0 +1,143 @@
+//! What a host and its interfaces can do for captures: facts, read without changing anything and without privileges where the kernel lets
+//! everybody read them. What they mean is the caller's to say.
+
+mod ethtool;
+mod kernel;
+mod netlink;
+mod sys;
+
+use std::io;
+
+pub use kernel::{Host, HugePages, read as host};
+
+/// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// It is Ethernet (`ARPHRD_ETHER`).
+    pub is_ethernet: bool,
+    /// It is the loopback.
+    pub is_loopback: bool,
+    /// Somebody has set it up.
+    pub is_up: bool,
+    /// It has a carrier.
+    pub has_carrier: bool,
+    /// The driver.
+    pub driver: Option<String>,
+    /// `veth`, `bond` …; nothing for hardware.
+    pub kind: Option<String>,
+    /// Largest packet above the link layer, in bytes.
+    pub mtu: Option<u32>,
+    /// The XDP program that is attached.
+    pub attached: Option<Attached>,
+    /// What the driver can do with XDP; kernels before 6.3 do not tell.
+    pub xdp: Option<XdpFeatures>,
+    /// Receive queues.
+    pub channels: Option<Channels>,
+    /// Slots of a receive ring.
+    pub rings: Option<Rings>,
+    /// Generic receive offload is on.
+    pub gro: Option<bool>,
+    /// Large receive offload is on.
+    pub lro: Option<bool>,
+    /// The card takes VLAN tags out of frames.
+    pub vlan_offload: Option<bool>,
+    /// Who can stamp packets.
+    pub stamps: Option<Stamps>,
+    /// The memory node that the card is next to.
+    pub node: Option<u32>,
+    /// Its interrupts, and the cores that serve each.
+    pub interrupts: Vec<Interrupt>,
+}
+
+/// An XDP program that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The kernel's number of the program.
+    pub program: Option<u32>,
+}
+
+/// What a driver can do with XDP (the kernel's `netdev_xdp_act`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpFeatures {
+    /// Programs run in the driver.
+    pub native: bool,
+    /// They can redirect packets, to AF_XDP too.
+    pub redirect: bool,
+    /// AF_XDP without copies.
+    pub zero_copy: bool,
+    /// Packets larger than a page reach programs (`xdp.frags`).
+    pub many_buffers: bool,
+}
+
+/// Receive queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// In use.
+    pub receive: u32,
+    /// At most.
+    pub receive_max: u32,
+}
+
+/// Slots of a receive ring, in packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Now.
+    pub receive: u32,
+    /// At most.
+    pub receive_max: u32,
+}
+
+/// Who can stamp received packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// The card.
+    pub by_card: bool,
+    /// The kernel.
+    pub by_kernel: bool,
+}
+
+/// An interrupt of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupt {
+    /// Its number.
+    pub number: u32,
+    /// Cores that may serve it, as the kernel lists them: `0-3`.
+    pub cores: String,
+}
+
+/// Reads an interface of the calling thread's network namespace.
+///
+/// # Errors
+/// No such interface (`ENODEV`), or no netlink.
+pub fn interface(name: &str) -> io::Result<Interface> {
+    let no_device = || io::Error::from_raw_os_error(libc::ENODEV);
+    let index = sys::index_of(name).ok_or_else(no_device)?;
+    let link = netlink::link(index)?;
+    let socket = sys::driver_socket()?;
+    let driver = ethtool::Driver { socket: &socket, interface: name };
+    let (lro, vlan_offload) = driver.lro_and_vlan();
+    let queues = link.queues.map(|n| Channels { receive: n, receive_max: n });
+    let has = |flag: libc::c_int| link.flags & flag as u32 != 0;
+    Ok(Interface {
+        name: name.to_owned(),
+        is_ethernet: link.hardware == libc::ARPHRD_ETHER,
+        is_loopback: link.hardware == libc::ARPHRD_LOOPBACK,
+        is_up: has(libc::IFF_UP),
+        has_carrier: has(libc::IFF_RUNNING),
+        driver: driver.name(),
+        kind: link.kind,
+        mtu: link.mtu,
+        attached: link.attached,
+        xdp: netlink::xdp_features(index),
+        channels: driver.channels().or(queues),
+        rings: driver.rings(),
+        gro: driver.gro(),
+        lro,
+        vlan_offload,
+        stamps: driver.stamps(),
+        node: kernel::node_of(name),
+        interrupts: kernel::interrupts_of(name),
+    })
+}
