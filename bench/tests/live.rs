@@ -179,7 +179,7 @@ fn groups_and_ejections_are_counted_at_any_number() {
         return;
     }
     let scratch = Scratch::new("rate");
-    let arguments = ["xdp-rate", "--seconds", "0.1", "--rounds", "1", "--sources", "64,1M"];
+    let arguments = ["xdp-rate", "--seconds", "0.5", "--rounds", "1", "--sources", "64,1M"];
     let report = report(&scratch, "xdp-rate", &arguments);
     assert!(!report.contains("DO NOT BALANCE"), "{report}");
     let rows = rows(&report);

@@ -73,6 +73,9 @@ pub enum Command {
     Sql(control::SqlArgs),
     /// Call a procedure of the control plane
     Call(control::CallArgs),
+    /// Keep the privileges of a live run, which starts this itself
+    #[command(hide = true)]
+    Broker(BrokerArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -80,6 +83,14 @@ pub enum Command {
     },
     /// Print the manual page (roff)
     Man,
+}
+
+/// `wiretable broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// Interfaces that programs may be attached to
+    #[arg(value_name = "IF")]
+    pub interfaces: Vec<String>,
 }
 
 /// What is asked, and of what.

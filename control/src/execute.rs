@@ -158,9 +158,10 @@ pub fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText)
     let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
     let message = format!("{error}{help}");
     match error {
-        EngineError::Sink { .. } | EngineError::Capture { .. } | EngineError::Thread { .. } => {
-            Failure::Environment(message)
-        }
+        EngineError::Sink { .. }
+        | EngineError::Capture { .. }
+        | EngineError::Backend { .. }
+        | EngineError::Thread { .. } => Failure::Environment(message),
         _ => Failure::Input(message),
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod blame;
+mod broker;
 mod capacity;
 mod cli;
 mod commands;
@@ -46,6 +47,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),
+        Command::Broker(args) => broker::broker(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Db(args) => commands::db::db(args),
         Command::Why(args) => commands::why::why(args),

@@ -252,7 +252,7 @@ fn a_killed_capture_leaves_nothing() {
 }
 
 #[test]
-fn a_capture_keeps_no_other_privilege() {
+fn only_the_broker_has_privileges() {
     if !may_make() {
         return;
     }
@@ -261,23 +261,76 @@ fn a_capture_keeps_no_other_privilege() {
     const PERFMON: u64 = 1 << 38;
     const BPF: u64 = 1 << 39;
     let netns = Netns::new();
-    for (way, kept) in WAYS.into_iter().zip([NET_RAW, NET_RAW | NET_ADMIN | PERFMON | BPF]) {
+    for way in WAYS {
         let arguments = ["query", "SELECT len FROM packet", "-i", "near"];
         let running = Running::start(&netns, &[&arguments[..], &way].concat(), 1);
         let tasks = format!("/proc/{}/task", running.child.0.id());
         wait_until("all threads run", || std::fs::read_dir(&tasks).unwrap().count() >= 4);
-        for task in std::fs::read_dir(&tasks).unwrap() {
-            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-            let kinds = ["CapInh", "CapPrm", "CapEff"];
-            let of_kinds = |line: &&str| kinds.iter().any(|kind| line.starts_with(kind));
-            for line in status.lines().filter(of_kinds) {
-                let mask = line.split_whitespace().nth(1).unwrap();
-                let mask = u64::from_str_radix(mask, 16).unwrap();
-                assert_eq!(mask & !kept, 0, "{way:?}: {status}");
-            }
-        }
+        let brokers = children(running.child.0.id());
+        assert_eq!(brokers.len(), 1, "{way:?}");
+        privileges(running.child.0.id(), |status, mask| assert_eq!(mask, 0, "{way:?}: {status}"));
+        let kept = NET_RAW | NET_ADMIN | PERFMON | BPF;
+        privileges(brokers[0], |status, mask| {
+            assert_eq!(mask & !kept, 0, "{way:?}: {status}");
+            assert!(status.contains("Seccomp:\t2"), "{way:?}: {status}");
+            assert!(status.contains("NoNewPrivs:\t1"), "{way:?}: {status}");
+        });
         running.interrupt();
+        wait_until("the broker ends with the run", || {
+            !std::path::Path::new(&format!("/proc/{}", brokers[0])).exists()
+        });
     }
+}
+
+/// Capabilities that the threads of a process have or could get.
+fn privileges(process: u32, check: impl Fn(&str, u64)) {
+    for task in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let kinds = ["CapInh", "CapPrm", "CapEff"];
+        let of_kinds = |line: &&str| kinds.iter().any(|kind| line.starts_with(kind));
+        for line in status.lines().filter(of_kinds) {
+            let mask = line.split_whitespace().nth(1).unwrap();
+            check(&status, u64::from_str_radix(mask, 16).unwrap());
+        }
+    }
+}
+
+/// Processes that a process has started.
+fn children(process: u32) -> Vec<u32> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let listed = std::fs::read_to_string(path).unwrap();
+    listed.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_program_and_no_broker() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let arguments = ["query", "SELECT len FROM packet", "-i", "near", "--capture", "xdp"];
+    for kill_the_broker in [false, true] {
+        let running = Running::start(&netns, &arguments, 1);
+        let broker = children(running.child.0.id())[0];
+        let victim = if kill_the_broker { broker } else { running.child.0.id() };
+        wt_tests::netns::signal(victim, 9).unwrap();
+        wait_until("nothing is attached", || programs(&netns) == 0);
+        match kill_the_broker {
+            // Nothing would be captured any more: better an end than silence.
+            true => {
+                drop(running.end().expect_status(2).expect_said("privileges of this run is gone"))
+            }
+            false => drop(running),
+        }
+        wait_until("the broker is gone", || {
+            !std::path::Path::new(&format!("/proc/{broker}")).exists()
+        });
+    }
+}
+
+#[test]
+fn a_broker_is_of_no_use_by_itself() {
+    run(["broker", "eth0"]).expect_status(1).expect_said("started by live runs");
 }
 
 #[test]

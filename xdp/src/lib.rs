@@ -8,6 +8,7 @@
 //! `packet_socket`, which captures from interfaces for LFTAs on the host, and `host`, which says what a machine can do.
 
 pub mod asm;
+pub mod broker;
 mod clock;
 pub mod codegen;
 mod decode;

@@ -23,7 +23,9 @@ pub fn man() -> Result<(), Failure> {
         clap_mangen::Man::new(command).render(&mut page).map_err(|e| output_error(&e))
     };
     render(command.clone())?;
-    for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
+    for subcommand in
+        command.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set())
+    {
         let name = format!("wiretable-{}", subcommand.get_name());
         render(subcommand.clone().name(name))?;
     }

@@ -22,15 +22,9 @@ pub(super) fn judge(facts: &Host) -> Vec<Finding> {
     out.all
 }
 
-/// `6.1.0-13-amd64` → (6, 1).
-pub(super) fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
 /// Whether the kernel can run queries in drivers.
 pub(super) fn has_programs(facts: &Host) -> bool {
-    version(&facts.release).is_some_and(|v| v >= KERNEL_OF_PROGRAMS)
+    facts.version().is_some_and(|version| version >= KERNEL_OF_PROGRAMS)
 }
 
 fn kernel(facts: &Host, out: &mut Findings) {
@@ -206,12 +200,5 @@ mod tests {
         for (facts, check, state) in cases {
             assert_eq!(unwell(&facts), [(check, state)]);
         }
-    }
-
-    #[test]
-    fn releases_have_versions() {
-        assert_eq!(version("6.1.0-13-amd64"), Some((6, 1)));
-        assert_eq!(version("5.18-rc1"), Some((5, 18)));
-        assert_eq!(version("generic"), None);
     }
 }

@@ -3,7 +3,7 @@
 pub mod control;
 mod metrics;
 mod open;
-mod privileges;
+pub mod privileges;
 mod queries;
 mod show;
 
@@ -22,12 +22,12 @@ use wt_xdp::packet_socket::RING_BYTES_DEFAULT;
 
 use self::control::{Control, Socket};
 use self::queries::LiveQueries;
-use crate::blame;
 use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish};
 use crate::failure::Failure;
 use crate::output::{Results, Route};
 use crate::session::{self, NamedText};
+use crate::{blame, broker};
 
 /// An interface of a live run.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,10 +155,11 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
-    let inputs = open::all(plan, interfaces)?;
+    let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
+    let inputs = open::all(plan, interfaces, &broker)?;
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
-    privileges::keep_capture_only(inputs.iter().any(|opened| opened.in_driver))?;
+    privileges::keep_none(inputs.iter().any(|opened| opened.in_driver))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     results.watch(&cancel);

@@ -4,6 +4,7 @@ use wt_catalog::Value;
 use wt_engine::LftaSetup;
 use wt_engine::live::{self, LiveInput};
 use wt_plan::physical::{InterfacePlan, PhysicalPlan};
+use wt_xdp::broker::Broker;
 use wt_xdp::codegen::Disposition;
 use wt_xdp::live::{XdpError, XdpOptions, XdpSource};
 use wt_xdp::loader::{AttachError, Attachment};
@@ -27,6 +28,7 @@ const WITHOUT_DRIVER: [&str; 2] = ["any", "lo"];
 pub(super) fn all(
     plan: &PhysicalPlan,
     interfaces: &[LiveInterface],
+    broker: &Broker,
 ) -> Result<Vec<Opened>, Failure> {
     let mut opened = Vec::new();
     for wanted in interfaces {
@@ -35,7 +37,7 @@ pub(super) fn all(
         let planned = &plan.interfaces[index];
         let source = match wanted.way {
             CaptureWay::Socket => None,
-            way => in_driver(plan, index, wanted, way == CaptureWay::Xdp)?,
+            way => in_driver(plan, index, wanted, broker, way == CaptureWay::Xdp)?,
         };
         opened.push(match source {
             // Its stamps are in order already.
@@ -48,7 +50,7 @@ pub(super) fn all(
                 },
                 in_driver: true,
             },
-            None => Opened { input: by_socket(planned, wanted)?, in_driver: false },
+            None => Opened { input: by_socket(planned, wanted, broker)?, in_driver: false },
         });
     }
     Ok(opened)
@@ -60,6 +62,7 @@ fn in_driver(
     plan: &PhysicalPlan,
     index: usize,
     wanted: &LiveInterface,
+    broker: &Broker,
     has_to: bool,
 ) -> Result<Option<XdpSource>, Failure> {
     let device = &wanted.device;
@@ -77,6 +80,7 @@ fn in_driver(
         fixed_hash: &live::host_only(plan, index),
     };
     let options = XdpOptions {
+        broker: Some(broker.clone()),
         disposition: match wanted.fate {
             PacketFate::Pass => Disposition::Pass,
             PacketFate::Drop => Disposition::Drop,
@@ -110,8 +114,13 @@ fn in_driver(
     }
 }
 
-fn by_socket(planned: &InterfacePlan, wanted: &LiveInterface) -> Result<LiveInput, Failure> {
+fn by_socket(
+    planned: &InterfacePlan,
+    wanted: &LiveInterface,
+    broker: &Broker,
+) -> Result<LiveInput, Failure> {
     let options = Options {
+        broker: Some(broker.clone()),
         snap_bytes: packet_socket::snap_bytes(&planned.program),
         ring_bytes: usize::try_from(wanted.ring_bytes).unwrap_or(usize::MAX),
         is_promiscuous: wanted.is_promiscuous,

@@ -1,24 +1,35 @@
-//! What a live run may still do once its interfaces are open.
+//! What the processes of a live run may still do once it has begun: the broker opens interfaces, the run itself nothing.
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::failure::Failure;
 
-/// Keeps the capabilities that an interface which comes back is opened with, and lets go of all others, for good. Threads started later have no
-/// more than these. Sockets need one, programs in drivers (`in_driver`) three more.
-pub fn keep_capture_only(in_driver: bool) -> Result<(), Failure> {
+/// First kernel on which maps can be read and written by whoever has their descriptors.
+const KERNEL_OF_OPEN_MAPS: (u32, u32) = (6, 0);
+
+/// Keeps what interfaces are opened with and programs are loaded with, and lets go of all else, for good.
+pub fn keep_brokers() -> Result<(), Failure> {
+    let of_programs = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
+    keep(CapabilitySet::NET_RAW | of_programs)
+}
+
+/// Lets go of all privileges, for good. Threads started later have none either. Older kernels want one for the maps of programs (`in_driver`).
+pub fn keep_none(in_driver: bool) -> Result<(), Failure> {
+    let is_old = wt_xdp::host::version().is_none_or(|version| version < KERNEL_OF_OPEN_MAPS);
+    match in_driver && is_old {
+        true => keep(CapabilitySet::BPF),
+        false => keep(CapabilitySet::empty()),
+    }
+}
+
+fn keep(kept: CapabilitySet) -> Result<(), Failure> {
     let refused = |error: rustix::io::Errno| {
         Failure::Environment(format!("cannot let go of privileges: {error}"))
     };
     let have = rustix::thread::capabilities(None).map_err(refused)?;
-    let of_programs = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
-    let keep = match in_driver {
-        true => CapabilitySet::NET_RAW | of_programs,
-        false => CapabilitySet::NET_RAW,
-    };
     let sets = CapabilitySets {
-        effective: have.effective & keep,
-        permitted: have.permitted & keep,
+        effective: have.effective & kept,
+        permitted: have.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, sets).map_err(refused)?;

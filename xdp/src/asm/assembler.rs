@@ -1,5 +1,7 @@
 //! Instructions in a row, with labels that are resolved when all are there.
 
+use serde::{Deserialize, Serialize};
+
 use super::insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};
 
 /// A place in the code.
@@ -26,7 +28,7 @@ pub enum AsmError {
 }
 
 /// A reference for the loader to fill in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relocation {
     /// Slot of the instruction.
     pub slot: usize,
@@ -35,7 +37,7 @@ pub struct Relocation {
 }
 
 /// What an instruction names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// A map.
     Map(MapId),
@@ -44,7 +46,7 @@ pub enum Target {
 }
 
 /// A function of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// Its name.
     pub name: String,
@@ -53,7 +55,7 @@ pub struct Function {
 }
 
 /// Encoded instructions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
     /// As the kernel takes them, 8 bytes each.
     pub slots: Vec<[u8; 8]>,
@@ -62,6 +64,7 @@ pub struct Code {
     /// Functions that are called back, behind the main program, in the order of their code.
     pub functions: Vec<Function>,
     /// The instructions with their comments, for people.
+    #[serde(skip)]
     pub listing: String,
 }
 

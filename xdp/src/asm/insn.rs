@@ -1,5 +1,7 @@
 //! Instructions and their encoding.
 
+use serde::{Deserialize, Serialize};
+
 use super::Label;
 
 /// A register.
@@ -239,6 +241,17 @@ pub enum Helper {
 }
 
 impl Helper {
+    /// All of them.
+    pub const ALL: [Helper; 7] = [
+        Helper::MapLookup,
+        Helper::KtimeGetNs,
+        Helper::RingbufReserve,
+        Helper::RingbufSubmit,
+        Helper::RingbufDiscard,
+        Helper::Loop,
+        Helper::XdpLoadBytes,
+    ];
+
     /// Its name in the kernel.
     pub const fn name(self) -> &'static str {
         match self {
@@ -254,7 +267,9 @@ impl Helper {
 }
 
 /// Index of a map among those of its program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct MapId(pub u32);
 
 /// An instruction.

@@ -1,5 +1,6 @@
 //! What code generation gives: instructions, the maps they use, and where to find what they count.
 
+use serde::{Deserialize, Serialize};
 use wt_catalog::Type;
 use wt_catalog::layout::Column;
 use wt_plan::ir::AggKind;
@@ -20,7 +21,7 @@ pub struct ProgramSpec {
 }
 
 /// A map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapSpec {
     /// Its name in the kernel, at most 15 bytes.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct MapSpec {
 }
 
 /// Kinds of maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MapKind {
     /// One entry for all CPUs, whose address instructions name.
     Data,
@@ -44,7 +45,7 @@ pub enum MapKind {
 }
 
 /// Where a program keeps what. Offsets are in words of 8 bytes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
     /// The map with one frame per CPU: counters, windows, and what is computed for the packet at hand.
     pub frame: MapId,

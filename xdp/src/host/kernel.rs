@@ -41,6 +41,24 @@ pub struct Host {
     pub memory_bytes: Option<u64>,
 }
 
+impl Host {
+    /// The kernel's version: major, minor.
+    pub fn version(&self) -> Option<(u32, u32)> {
+        version_of(&self.release)
+    }
+}
+
+/// The version of the kernel that runs: major, minor.
+pub fn version() -> Option<(u32, u32)> {
+    version_of(&line("/proc/sys/kernel/osrelease")?)
+}
+
+/// `6.1.0-13-amd64` → (6, 1).
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// Reserved huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HugePages {
@@ -163,6 +181,13 @@ mod tests {
         assert_eq!(pages, Some(HugePages { total: 4, free: 3, bytes: 2 << 20 }));
         assert_eq!(field(text, "Mem"), None);
         assert_eq!(huge_pages(""), None);
+    }
+
+    #[test]
+    fn releases_have_versions() {
+        assert_eq!(version_of("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(version_of("5.18-rc1"), Some((5, 18)));
+        assert_eq!(version_of("generic"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod sys;
 
 use std::io;
 
-pub use kernel::{Host, HugePages, read as host};
+pub use kernel::{Host, HugePages, read as host, version};
 
 /// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

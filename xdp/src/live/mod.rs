@@ -25,6 +25,7 @@ use wt_engine::{EngineError, LftaBackend, LftaSetup, Memory, Message, PacketBatc
 
 pub use self::error::XdpError;
 use self::ordered::Ordered;
+use crate::broker::Broker;
 use crate::clock;
 use crate::codegen::spec::{
     ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
@@ -53,8 +54,10 @@ const LINKTYPE_ETHERNET: u16 = 1;
 const INBOUND: u64 = 1;
 
 /// How to capture.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct XdpOptions {
+    /// Who loads and attaches programs; this process when there is nobody.
+    pub broker: Option<Broker>,
     /// What becomes of packets.
     pub disposition: Disposition,
     /// Size of the ring, bytes: the next power of two.
@@ -118,7 +121,10 @@ impl Program {
         };
         let made = codegen::compile_except(program, &kept, params, &code)?;
         let Some(spec) = made.spec else { return Ok(None) };
-        let loaded = Loaded::load(&spec)?;
+        let loaded = match &options.broker {
+            Some(broker) => Loaded::load_by(broker, &spec)?,
+            None => Loaded::load(&spec)?,
+        };
         let mut control = vec![0; spec.layout.control_words as usize];
         for (value, at) in params.iter().zip(&spec.layout.params) {
             for (i, word) in value_words(value).into_iter().enumerate() {
@@ -257,14 +263,15 @@ impl XdpSource {
         let Some(mut program) = Program::load(setup, options)? else { return Ok(None) };
         program.set(clock::offset_ns(), ifindex)?;
         let attachment = program.loaded.attach(device)?;
-        let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex)).transpose();
+        let broker = options.broker.as_ref();
+        let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex, broker)).transpose();
         let asking = UnixDatagram::unbound().map_err(XdpError::System)?;
         let turned_ns = clock::monotonic_ns().wrapping_add(clock::offset_ns());
         Ok(Some(Self {
             device: device.to_owned(),
             ifindex,
             name: Value::bytes(setup.interface),
-            options: *options,
+            options: options.clone(),
             asking: asking.into(),
             attachment,
             is_attached: true,
@@ -312,6 +319,7 @@ impl XdpSource {
 
     /// Lets the halves change places, and takes what is in the one that was filled.
     fn turn(&mut self) -> Result<(), XdpError> {
+        self.options.broker.as_ref().map_or(Ok(()), Broker::check).map_err(XdpError::System)?;
         let now_ns = self.now_ns();
         let program = &mut self.program;
         let frames = program.loaded.frames()?;
@@ -384,8 +392,9 @@ impl XdpSource {
                 self.is_attached = true;
                 self.ifindex = ifindex;
                 // Without it there are fewer packets, which is better than none.
-                self.promiscuous =
-                    self.options.is_promiscuous.then(|| promiscuous(ifindex).ok()).flatten();
+                let XdpOptions { is_promiscuous, ref broker, .. } = self.options;
+                let open = || promiscuous(ifindex, broker.as_ref()).ok();
+                self.promiscuous = is_promiscuous.then(open).flatten();
                 let offset_ns = self.program.control[control_words::CLOCK_OFFSET_NS as usize];
                 // The next turn writes it too, should this fail.
                 let _ = self.program.set(offset_ns, ifindex);

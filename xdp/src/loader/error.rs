@@ -65,12 +65,17 @@ impl LoadError {
                 };
                 let reason = log.lines().rev().find(is_reason);
                 let reason = reason.map_or_else(|| io_error.to_string(), str::to_owned);
-                let at = last_instruction(&log).map(|slot| place(spec, slot));
-                LoadError::Refused { reason, at, log }
+                LoadError::refused(reason, log, spec)
             }
             ProgramError::SyscallError(error) => LoadError::Other(error.io_error),
             other => LoadError::Other(std::io::Error::other(other)),
         }
+    }
+
+    /// A program that the verifier refuses, with the instruction that its log names.
+    pub(crate) fn refused(reason: String, log: String, spec: &ProgramSpec) -> Self {
+        let at = last_instruction(&log).map(|slot| place(spec, slot));
+        LoadError::Refused { reason, at, log }
     }
 
     /// What the user can do about it.

@@ -1,26 +1,28 @@
 //! Programs in the kernel: loaded, attached, replaced, tried on single packets, and read.
 //!
-//! Attachment is by a link that this process holds: when it ends, however it ends, the program is gone from the interface. Nothing is pinned.
+//! Attachment is by a link that this process holds, or the broker that it has started (`crate::broker`): when they end, however they end, the
+//! program is gone from the interface. Nothing is pinned.
 
 mod error;
+mod held;
 mod memory;
 mod sys;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use aya::programs::xdp::{XdpLink, XdpLinkId};
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya::programs::ProgramError;
+use serde::{Deserialize, Serialize};
 
 pub use self::error::{AttachError, LoadError, MapAccess};
+pub(crate) use self::held::Held;
 pub use self::memory::Entry;
 use crate::asm::MapId;
-use crate::codegen::spec::{ActionLayout, GroupLayout, ProgramSpec};
-use crate::object;
+use crate::broker::Broker;
+use crate::codegen::spec::{ActionLayout, GroupLayout, MapKind, ProgramSpec};
 
 /// How a program is attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Attachment {
     /// In the driver.
     Native,
@@ -33,14 +35,25 @@ pub enum Attachment {
 
 /// A program in the kernel, with its maps.
 pub struct Loaded {
-    ebpf: Ebpf,
+    held: Holder,
     spec: ProgramSpec,
     /// By [`MapId`].
-    maps: Vec<MapData>,
+    maps: Vec<OwnedFd>,
     ring: RingBuf<MapData>,
-    link: Option<XdpLinkId>,
     /// CPUs that there may be: values of maps per CPU have one part each.
     cpus: usize,
+}
+
+/// Who holds the program, and attaches it.
+enum Holder {
+    /// This process.
+    Here(Held),
+    /// Another, which has the privileges.
+    Broker {
+        broker: Broker,
+        /// Its number of the program.
+        number: u64,
+    },
 }
 
 /// What one packet came to.
@@ -61,41 +74,28 @@ impl Loaded {
     /// # Errors
     /// No privilege, or the verifier refuses the program.
     pub fn load(spec: &ProgramSpec) -> Result<Self, LoadError> {
-        let bytes = object::write(spec)?;
-        let load = |level: VerifierLogLevel| {
-            let mut ebpf = EbpfLoader::new()
-                .btf(None)
-                .verifier_log_level(level)
-                .load(&bytes)
-                .map_err(|e| LoadError::of(&e, spec))?;
-            xdp(&mut ebpf, &spec.name)?.load().map_err(|e| LoadError::of_program(e, spec))?;
-            Ok(ebpf)
-        };
-        let mut ebpf = match load(VerifierLogLevel::STATS) {
-            // Only a longer log names the instruction. That of a program too large would be longer than is of use.
-            Err(LoadError::Refused { reason, at: None, .. }) if !reason.contains("too large") => {
-                load(VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS)?
-            }
-            other => other?,
-        };
-        let mut maps = Vec::with_capacity(spec.maps.len());
-        let mut ring = None;
-        for map in &spec.maps {
-            let missing = || LoadError::Incomplete { what: map.name.clone() };
-            match ebpf.take_map(&map.name).ok_or_else(missing)? {
-                Map::Array(data) | Map::PerCpuArray(data) => maps.push(data),
-                found @ Map::RingBuf(_) => {
-                    let Map::RingBuf(data) = &found else { return Err(missing()) };
-                    let fd = data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Other)?;
-                    maps.push(MapData::from_fd(fd).map_err(|_| missing())?);
-                    ring = Some(RingBuf::try_from(found).map_err(|_| missing())?);
-                }
-                _ => return Err(missing()),
-            }
-        }
-        let ring = ring.ok_or(LoadError::Incomplete { what: "ring".into() })?;
+        let (held, maps) = Held::load(spec)?;
+        Self::of(Holder::Here(held), maps, spec)
+    }
+
+    /// Has a program loaded by a process that has the privileges, with empty maps.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and that the broker is gone or refuses what no query is compiled to.
+    pub fn load_by(broker: &Broker, spec: &ProgramSpec) -> Result<Self, LoadError> {
+        let (number, maps) = broker.load(spec)?;
+        Self::of(Holder::Broker { broker: broker.clone(), number }, maps, spec)
+    }
+
+    fn of(held: Holder, maps: Vec<OwnedFd>, spec: &ProgramSpec) -> Result<Self, LoadError> {
+        let missing = || LoadError::Incomplete { what: "ring".to_owned() };
+        let at = spec.maps.iter().position(|map| map.kind == MapKind::Ring);
+        let ring = maps.get(at.ok_or_else(missing)?).ok_or_else(missing)?;
+        let ring = MapData::from_fd(ring.try_clone().map_err(LoadError::Other)?);
+        let ring = ring.and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
+        let ring = ring.map_err(|error| LoadError::Other(std::io::Error::other(error)))?;
         let cpus = aya::util::nr_cpus().map_err(|(_, e)| LoadError::Other(e))?;
-        let loaded = Self { ebpf, spec: spec.clone(), maps, ring, link: None, cpus };
+        let loaded = Self { held, spec: spec.clone(), maps, ring, cpus };
         loaded.begin().map_err(|e| LoadError::Other(e.source))?;
         Ok(loaded)
     }
@@ -105,10 +105,12 @@ impl Loaded {
         &self.spec
     }
 
-    /// Instructions that the verifier went through; nothing on kernels that do not tell.
+    /// Instructions that the verifier went through; nothing on kernels that do not tell, and of programs that another process holds.
     pub fn verified_instructions(&mut self) -> Option<u32> {
-        let program = xdp(&mut self.ebpf, &self.spec.name).ok()?;
-        program.info().ok()?.verified_instruction_count()
+        match &mut self.held {
+            Holder::Here(held) => held.verified_instructions(),
+            Holder::Broker { .. } => None,
+        }
     }
 
     /// Attaches to an interface: in the driver, or where that has no place for it, in the stack.
@@ -116,22 +118,9 @@ impl Loaded {
     /// # Errors
     /// No such interface, another program is attached, no privilege.
     pub fn attach(&mut self, interface: &str) -> Result<Attachment, AttachError> {
-        let program = xdp(&mut self.ebpf, &self.spec.name)
-            .map_err(|_| AttachError::NotLoaded { interface: interface.to_owned() })?;
-        let refused = match program.attach(interface, XdpMode::Driver) {
-            Ok(link) => {
-                self.link = Some(link);
-                return Ok(Attachment::Native);
-            }
-            Err(error) => AttachError::of(error, interface),
-        };
-        let AttachError::Other { source, .. } = refused else { return Err(refused) };
-        match program.attach(interface, XdpMode::Skb) {
-            Ok(link) => {
-                self.link = Some(link);
-                Ok(Attachment::Generic { reason: source.to_string() })
-            }
-            Err(error) => Err(AttachError::of(error, interface)),
+        match &mut self.held {
+            Holder::Here(held) => held.attach(interface),
+            Holder::Broker { broker, number } => broker.attach(*number, interface),
         }
     }
 
@@ -141,19 +130,14 @@ impl Loaded {
     /// # Errors
     /// The other is not attached, or the kernel refuses.
     pub fn replace(&mut self, other: &mut Loaded) -> Result<(), AttachError> {
-        let link = other.take_link()?;
-        let program = xdp(&mut self.ebpf, &self.spec.name)
-            .map_err(|_| AttachError::NotLoaded { interface: String::new() })?;
-        let link = program.attach_to_link(link).map_err(|e| AttachError::of(e, ""))?;
-        self.link = Some(link);
-        Ok(())
-    }
-
-    fn take_link(&mut self) -> Result<XdpLink, AttachError> {
-        let not_attached = || AttachError::NotLoaded { interface: String::new() };
-        let id = self.link.take().ok_or_else(not_attached)?;
-        let program = xdp(&mut self.ebpf, &self.spec.name).map_err(|_| not_attached())?;
-        program.take_link(id).map_err(|e| AttachError::of(e, ""))
+        match (&mut self.held, &mut other.held) {
+            (Holder::Here(held), Holder::Here(other)) => held.replace(other),
+            (Holder::Broker { broker, number }, Holder::Broker { number: other, .. }) => {
+                broker.replace(*number, *other)
+            }
+            // Two processes cannot share a link.
+            _ => Err(AttachError::NotLoaded { interface: String::new() }),
+        }
     }
 
     /// Takes the program off its interface.
@@ -161,20 +145,21 @@ impl Loaded {
     /// # Errors
     /// It is not attached.
     pub fn detach(&mut self) -> Result<(), AttachError> {
-        self.take_link().map(drop)
+        match &mut self.held {
+            Holder::Here(held) => held.detach(),
+            Holder::Broker { broker, number } => broker.detach(*number),
+        }
     }
 
     /// Runs the program on one packet that is not on any interface.
     ///
     /// # Errors
-    /// A packet outside [`TRIED_BYTES`].
+    /// A packet outside [`TRIED_BYTES`], or a program that another process holds.
     pub fn try_packet(&mut self, packet: &[u8], repeat: u32) -> Result<Tried, ProgramError> {
-        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
-        let program = self.ebpf.program_mut(&self.spec.name);
-        let program: &mut Xdp = program.ok_or(ProgramError::NotLoaded)?.try_into()?;
-        let run = program.test_run(options)?;
-        let duration_ns = u64::try_from(run.duration.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Tried { action: run.return_value, duration_ns })
+        match &mut self.held {
+            Holder::Here(held) => held.try_packet(packet, repeat),
+            Holder::Broker { .. } => Err(ProgramError::NotLoaded),
+        }
     }
 
     /// Gives the first values that are not 0 to the frames of all CPUs.
@@ -241,13 +226,16 @@ impl Loaded {
     }
 
     fn map(&self, map: MapId) -> std::os::fd::BorrowedFd<'_> {
-        self.maps[map.0 as usize].fd().as_fd()
+        self.maps[map.0 as usize].as_fd()
     }
 }
 
-fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, LoadError> {
-    let missing = || LoadError::Incomplete { what: name.to_owned() };
-    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Holder::Broker { broker, number } = self {
+            broker.unload(*number);
+        }
+    }
 }
 
 /// Keeps this thread on the CPU it runs on, as long as the value lives: programs tried from it then count in one frame.

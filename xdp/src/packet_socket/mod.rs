@@ -25,6 +25,7 @@ use wt_engine::{EngineError, LftaSetup, PacketBatch};
 use wt_plan::ir::{LftaProgram, Op};
 
 use self::socket::{Noted, Socket};
+use crate::broker::Broker;
 
 /// The longest packet that is kept as a whole, bytes (libpcap's MAXIMUM_SNAPLEN).
 const SNAP_BYTES_MAX: u32 = 262_144;
@@ -39,8 +40,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How to capture from an interface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// Who opens sockets; this process when there is nobody.
+    pub broker: Option<Broker>,
     /// Bytes kept of each packet.
     pub snap_bytes: u32,
     /// Size of the ring, bytes.
@@ -51,9 +54,19 @@ pub struct Options {
     pub skew_ns: u64,
 }
 
+/// A packet socket that no packet reaches yet, opened by this process.
+pub(crate) fn raw(is_cooked: bool) -> io::Result<OwnedFd> {
+    sys::socket(is_cooked)
+}
+
+/// A packet socket that no packet reaches yet.
+fn open(is_cooked: bool, broker: Option<&Broker>) -> io::Result<OwnedFd> {
+    broker.map_or_else(|| raw(is_cooked), |broker| broker.packet_socket(is_cooked))
+}
+
 /// A socket that receives nothing, and keeps an interface promiscuous as long as it is open.
-pub(crate) fn promiscuous(ifindex: u32) -> io::Result<OwnedFd> {
-    let fd = sys::socket(false)?;
+pub(crate) fn promiscuous(ifindex: u32, broker: Option<&Broker>) -> io::Result<OwnedFd> {
+    let fd = open(false, broker)?;
     sys::set_promiscuous(&fd, ifindex)?;
     Ok(fd)
 }
@@ -96,10 +109,10 @@ impl PacketSource {
         let socket = Socket::open(name, &options)?;
         Ok(Self {
             name: name.to_owned(),
+            stamps: StampOrder::new(options.skew_ns),
             options,
             link_type: socket.link_type,
             socket: Some(socket),
-            stamps: StampOrder::new(options.skew_ns),
             names: HashMap::new(),
             closed: SourceCounters::default(),
             noted: Noted::default(),

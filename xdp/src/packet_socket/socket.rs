@@ -75,7 +75,7 @@ impl Socket {
                 OpenError::NoSuchInterface { name: name.to_owned(), known, similar }
             })?;
         }
-        let mut fd = sys::socket(false).map_err(fail("socket"))?;
+        let mut fd = super::open(false, options.broker.as_ref()).map_err(fail("socket"))?;
         let link_type = match name {
             ANY => LINKTYPE_LINUX_SLL2,
             _ => link_type(sys::hardware_of(&fd, name).map_err(fail("kind of the interface"))?),
@@ -84,7 +84,7 @@ impl Socket {
             return Err(OpenError::Down { name: name.to_owned() });
         }
         if link_type == LINKTYPE_LINUX_SLL2 {
-            fd = sys::socket(true).map_err(fail("socket"))?;
+            fd = super::open(true, options.broker.as_ref()).map_err(fail("socket"))?;
         }
         let (blocks_u32, frames) = (blocks as u32, (ring_bytes / FRAME_BYTES) as u32);
         let request = libc::tpacket_req3 {
