@@ -3,7 +3,7 @@
 pub mod control;
 mod metrics;
 mod open;
-mod privileges;
+pub mod privileges;
 mod queries;
 mod show;
 
