@@ -47,7 +47,9 @@ pub enum OnFull {
 
 /// What is told while a recording goes on.
 #[derive(Clone)]
-pub struct Notice(Arc<dyn Fn(&dyn fmt::Display) + Send + Sync>);
+pub struct Notice(Arc<Say>);
+
+type Say = dyn Fn(&dyn fmt::Display) + Send + Sync;
 
 impl Notice {
     /// Tells it to `say`.
