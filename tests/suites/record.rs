@@ -87,7 +87,7 @@ fn a_recorded_trace_is_the_trace() {
 fn several_traces_become_one_in_time_order_and_answer_queries() {
     let scratch = Scratch::new().unwrap();
     let dir = scratch.path("store");
-    let traces = ["eth0.pcap", "eth1.pcap", "tls.pcap.zst"].map(|name| wt_tests::capture(name));
+    let traces = ["eth0.pcap", "eth1.pcap", "tls.pcap.zst"].map(wt_tests::capture);
     let arguments = traces.iter().flat_map(|path| ["-r".to_owned(), text(path)]);
     let arguments: Vec<String> = arguments.collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -57,7 +57,9 @@ pub(super) fn record(
     let bar = progress_bar(!args.no_progress);
     if let Some(bar) = &bar {
         let sizes: Option<u64> = captures.readers().map(CaptureReader::size_hint).sum();
-        sizes.map(|bytes| bar.set_length(bytes));
+        if let Some(bytes) = sizes {
+            bar.set_length(bytes);
+        }
     }
     let mut damage = unreadable;
     let mut numbers: HashMap<(usize, u32), u32> = HashMap::new();
