@@ -5,6 +5,7 @@ mod ctl;
 pub mod db;
 mod doctor;
 mod live;
+pub mod record;
 pub mod sink;
 mod top;
 
@@ -42,6 +43,7 @@ Examples:
   wiretable query 'SELECT tb, sum(len) FROM ip GROUP BY time/60 AS tb' -r trace.pcap
   wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/1 AS tb' -i eth0
   wiretable explain 'SELECT tb, count(*) FROM udp GROUP BY time/1 AS tb'
+  wiretable record -i eth0 -w edge
   wiretable run configs/top-talkers.toml
 
 Exit status: 0 done, 1 query or input refused, 2 the environment (no such file…).";
@@ -57,6 +59,10 @@ pub enum Command {
     Ctl(CtlArgs),
     /// Show a live run as it goes: rates, groups, rings, losses
     Top(TopArgs),
+    /// Record interfaces or traces into a store of pcapng segments
+    Record(Box<record::RecordArgs>),
+    /// Look at a store, pin what is to be kept
+    Store(record::StoreArgs),
     /// Show the plan: what runs where, orderings, memory bounds
     Explain(ExplainArgs),
     /// List protocols, or the fields in scope of one

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use wt_engine::{Backend, EngineError, Progress, RunEnd, RunOptions, RunReport};
 use wt_plan::Compiled;
+use wt_trace::store::Findings;
 
 use crate::blame;
 use crate::failure::Failure;
@@ -77,7 +78,15 @@ pub fn execute(
     if report.end == RunEnd::Cancelled {
         eprintln!("wiretable: interrupted; the rows above are those of the packets read so far");
     }
-    finish(&report, &opened.unreadable, settings)
+    finish(&report, &said_of_inputs(opened.unreadable, &opened.findings), settings)
+}
+
+/// What is said of traces that are not whole. That a segment was not closed is said too, but is no damage.
+pub fn said_of_inputs(unreadable: Vec<String>, findings: &[Findings]) -> Vec<String> {
+    let (losses, notes): (Vec<_>, Vec<_>) =
+        findings.iter().flat_map(Findings::all).partition(|finding| finding.is_loss());
+    notes.iter().for_each(|note| eprintln!("wiretable: {note}"));
+    unreadable.into_iter().chain(losses.iter().map(ToString::to_string)).collect()
 }
 
 /// A flag that Ctrl-C, or a request to end, sets. The second one ends the process at once.
@@ -166,7 +175,8 @@ pub fn engine_failure(error: EngineError, compiled: &Compiled, text: &NamedText)
     }
 }
 
-fn progress_bar(wanted: bool) -> Option<ProgressBar> {
+/// A bar on standard error, if it is wanted and there is a terminal.
+pub fn progress_bar(wanted: bool) -> Option<ProgressBar> {
     if !wanted || !std::io::stderr().is_terminal() {
         return None;
     }

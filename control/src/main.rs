@@ -11,7 +11,9 @@ mod doctor;
 mod execute;
 mod failure;
 mod live;
+mod moment;
 mod output;
+mod record;
 mod session;
 mod sets;
 mod sink;
@@ -44,6 +46,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Run(args) => commands::run::run(args),
         Command::Ctl(args) => commands::ctl::ctl(args),
         Command::Top(args) => top::top(args),
+        Command::Record(args) => record::record(args),
+        Command::Store(args) => commands::store::store(args),
         Command::Explain(args) => commands::explain::explain(args),
         Command::Schema(args) => commands::schema::schema(args),
         Command::Functions(args) => commands::functions::functions(args),

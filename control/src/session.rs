@@ -6,6 +6,7 @@ use wt_catalog::Catalog;
 use wt_engine::{Captures, Source};
 use wt_lang::Diagnostic;
 use wt_plan::{CompileInput, Compiled, InterfaceInfo};
+use wt_trace::store::{Findings, Store};
 use wt_trace::{Opened as OpenedTrace, TraceFile};
 use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
@@ -76,6 +77,51 @@ pub struct Opened {
     pub sources: Vec<Source>,
     /// What is said of files that are no captures at all (lenient runs only).
     pub unreadable: Vec<String>,
+    /// What is found of stores while they are read.
+    pub findings: Vec<Findings>,
+}
+
+/// Captures of an interface.
+pub struct OpenedReaders {
+    /// In the order given; a store has one per writer.
+    pub readers: Vec<CaptureReader>,
+    /// As in [`Opened`].
+    pub unreadable: Vec<String>,
+    /// As in [`Opened`].
+    pub findings: Vec<Findings>,
+}
+
+/// Opens traces, each as a capture; a directory is a store.
+pub fn open_readers(files: &[PathBuf], lenient: bool) -> Result<OpenedReaders, Failure> {
+    let mut opened =
+        OpenedReaders { readers: Vec::new(), unreadable: Vec::new(), findings: Vec::new() };
+    for file in files {
+        if file.is_dir() {
+            let store = Store::open(file).map_err(crate::record::failure)?;
+            let (readers, findings) = store.captures().map_err(crate::record::failure)?;
+            opened.readers.extend(readers);
+            opened.findings.push(findings);
+            continue;
+        }
+        let reader = match file.as_os_str() == "-" {
+            true => CaptureReader::from_reader("-", std::io::stdin()),
+            false => CaptureReader::open(file),
+        };
+        match reader {
+            Ok(reader) => opened.readers.push(reader),
+            Err(error) => opened.unreadable.extend(refused(&error, lenient)?),
+        }
+    }
+    Ok(opened)
+}
+
+/// What is said of a trace that cannot be opened, if that is no failure.
+fn refused(error: &CaptureError, lenient: bool) -> Result<Option<String>, Failure> {
+    match error {
+        CaptureError::Open { .. } => Err(Failure::Environment(error.to_string())),
+        error if lenient => Ok(Some(error.to_string())),
+        error => Err(Failure::Input(format!("{error}\n  help: {}", error.hint()))),
+    }
 }
 
 /// Opens the traces as sources, one per interface. A file that is no capture is refused before anything runs, or left
@@ -87,35 +133,28 @@ pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
             "standard input is given {stdin} times; it can be read once"
         )));
     }
-    let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new() };
+    let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new(), findings: Vec::new() };
     for traces in all {
-        let mut readers = Vec::new();
-        let mut plain = None;
-        for file in &traces.files {
-            let trace = if file.as_os_str() == "-" {
-                CaptureReader::from_reader("-", std::io::stdin())
-                    .map(Box::new)
-                    .map(OpenedTrace::Other)
-            } else if traces.files.len() == 1 {
-                TraceFile::open(file)
-            } else {
-                CaptureReader::open(file).map(Box::new).map(OpenedTrace::Other)
-            };
-            match trace {
-                Ok(OpenedTrace::Plain(trace)) => plain = Some(trace),
-                Ok(OpenedTrace::Other(reader)) => readers.push(*reader),
-                Err(error @ CaptureError::Open { .. }) => {
-                    return Err(Failure::Environment(error.to_string()));
-                }
-                Err(error) if lenient => opened.unreadable.push(error.to_string()),
+        // One plain file alone is read as fast as the machine allows.
+        let alone = match &traces.files[..] {
+            [file] if file.as_os_str() != "-" && !file.is_dir() => match TraceFile::open(file) {
+                Ok(OpenedTrace::Plain(trace)) => Some(Captures::Plain(trace)),
+                Ok(OpenedTrace::Other(reader)) => Some(MergedCaptures::new(vec![*reader]).into()),
                 Err(error) => {
-                    return Err(Failure::Input(format!("{error}\n  help: {}", error.hint())));
+                    opened.unreadable.extend(refused(&error, lenient)?);
+                    Some(MergedCaptures::new(Vec::new()).into())
                 }
+            },
+            _ => None,
+        };
+        let captures = match alone {
+            Some(captures) => captures,
+            None => {
+                let several = open_readers(&traces.files, lenient)?;
+                opened.unreadable.extend(several.unreadable);
+                opened.findings.extend(several.findings);
+                MergedCaptures::new(several.readers).into()
             }
-        }
-        let captures = match plain {
-            Some(trace) => Captures::Plain(trace),
-            None => MergedCaptures::new(readers).into(),
         };
         opened.sources.push(Source { interface: traces.interface.clone(), captures });
     }

@@ -9,4 +9,5 @@ pub mod run;
 pub mod schema;
 pub mod shell;
 pub mod sql;
+pub mod store;
 pub mod why;

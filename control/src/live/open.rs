@@ -125,6 +125,7 @@ fn by_socket(
         ring_bytes: usize::try_from(wanted.ring_bytes).unwrap_or(usize::MAX),
         is_promiscuous: wanted.is_promiscuous,
         skew_ns: wanted.skew_ns(),
+        fanout: None,
     };
     let source = PacketSource::open(&wanted.device, options);
     let source = source.map_err(|error: OpenError| refused(&error, error.hint()))?;

@@ -22,7 +22,8 @@ pub fn keep_none(in_driver: bool) -> Result<(), Failure> {
     }
 }
 
-fn keep(kept: CapabilitySet) -> Result<(), Failure> {
+/// Keeps these capabilities, as far as they are there, and lets go of all others, for good.
+pub fn keep(kept: CapabilitySet) -> Result<(), Failure> {
     let refused = |error: rustix::io::Errno| {
         Failure::Environment(format!("cannot let go of privileges: {error}"))
     };

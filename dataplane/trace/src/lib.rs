@@ -24,7 +24,9 @@
 mod file;
 mod mapped;
 mod reader;
+pub mod record;
 mod resync;
+pub mod store;
 mod sys;
 mod walk;
 mod window;

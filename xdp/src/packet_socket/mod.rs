@@ -50,6 +50,8 @@ pub struct Options {
     pub ring_bytes: usize,
     /// Receive what is for other stations too.
     pub is_promiscuous: bool,
+    /// The group of sockets that share the interface's packets, by flow; each packet reaches one of them.
+    pub fanout: Option<u16>,
     /// How far the stamps of neighbours may be out of order, ns.
     pub skew_ns: u64,
 }

@@ -113,6 +113,12 @@ impl Socket {
             sys::set_promiscuous(&fd, ifindex).map_err(fail("promiscuous mode"))?;
         }
         sys::bind(&fd, ifindex).map_err(fail("bind"))?;
+        if let Some(group) = options.fanout {
+            let by_flow = libc::PACKET_FANOUT_HASH << 16;
+            let group = libc::c_int::from(group) | by_flow as libc::c_int;
+            sys::set_number(&fd, libc::PACKET_FANOUT as libc::c_int, group)
+                .map_err(fail("group of sockets"))?;
+        }
         Ok(Self {
             fd,
             ring,

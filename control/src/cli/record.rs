@@ -1,0 +1,193 @@
+//! `wiretable record` and `wiretable store`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{UntilArgs, parse_bytes, parse_duration, parse_ring};
+
+/// `wiretable record`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wiretable record -i eth0 -w /var/lib/wiretable/edge --keep-bytes 500GiB
+  wiretable record -i eth0 -w edge --filter 'tcp port 443' --snaplen 128 --for 1h
+  wiretable record -r a.pcap -r b.pcapng.zst -w both --compress
+  wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb' -r edge
+
+Segments are pcapng, which Wireshark opens. Ctrl-C ends a recording; what it wrote last is synced then. One that was
+killed is put in order by the next one: what had not been synced may be lost, at most --sync-interval of it.")]
+pub struct RecordArgs {
+    /// Capture from an interface until Ctrl-C; repeat for several. NAME=IF gives it another name; `any` is all of them
+    #[arg(short = 'i', long = "interface", value_name = "[NAME=]IF", conflicts_with = "read")]
+    pub interface: Vec<String>,
+    /// Record a trace; several are merged in time order. NAME=TRACE names its packets' interface; `-` is standard input
+    #[arg(
+        short = 'r',
+        long = "read",
+        value_name = "[NAME=]TRACE",
+        required_unless_present = "interface"
+    )]
+    pub read: Vec<String>,
+    /// The store: a directory that is made, empty, or a store already
+    #[arg(short = 'w', long = "write", value_name = "DIR")]
+    pub write: PathBuf,
+    /// Bytes kept of each packet [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    pub snaplen: Option<u32>,
+    /// When segments end, and what is kept of them.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Sockets per interface that share its packets by flow, each with a writer of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Live capture")]
+    pub queues: u16,
+    /// Receive only what is for this host
+    #[arg(long, help_heading = "Live capture")]
+    pub no_promiscuous: bool,
+    /// Memory in which the kernel keeps packets until they are taken, per queue [default: 16MiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_ring, help_heading = "Live capture")]
+    pub ring: Option<u64>,
+    /// When a live recording ends.
+    #[command(flatten)]
+    pub until: UntilArgs,
+    /// Record what stands before damage in a trace and still exit 0
+    #[arg(long)]
+    pub lenient: bool,
+    /// Print the books at the end: where every packet went, by writer
+    #[arg(long)]
+    pub ledger: bool,
+    /// Show no progress bar
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// How a store is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Store")]
+pub struct StoreOptions {
+    /// Bytes after which a segment ends
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_segment)]
+    pub segment_size: u64,
+    /// Time after which a segment ends
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub segment_time: Option<Duration>,
+    /// Bytes of a segment per entry of its index, when the store is made
+    #[arg(long, value_name = "R", default_value = "1MiB", value_parser = parse_ratio)]
+    pub index_ratio: u64,
+    /// Delete the oldest segments when all together take more
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub keep_bytes: Option<u64>,
+    /// Delete segments whose last packet is older
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub keep_for: Option<Duration>,
+    /// Delete the oldest segments when less of the disk is free
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub keep_free: Option<u64>,
+    /// When the disk is full [default: pause for interfaces, stop for traces]
+    #[arg(long, value_enum, value_name = "WAY")]
+    pub on_full: Option<FullArg>,
+    /// Memory for packets that the disk has not taken yet, per writer; when it is full packets are lost and counted
+    #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = parse_buffer)]
+    pub buffer: u64,
+    /// How often what was written is synced
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub sync_interval: Duration,
+    /// Compress segments when they are closed
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "zstd")]
+    pub compress: Option<CompressArg>,
+}
+
+/// What happens when the disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FullArg {
+    /// The recording ends
+    Stop,
+    /// The oldest segment is deleted
+    DropOldest,
+    /// Packets are lost and counted until there is room again
+    Pause,
+}
+
+/// How segments are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressArg {
+    /// Zstandard
+    Zstd,
+}
+
+fn parse_segment(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    match wt_trace::record::SEGMENT_BYTES.contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("a segment of `{text}` is not from 1MiB to 64GiB")),
+    }
+}
+
+fn parse_ratio(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    match (4 << 10..=1 << 30).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("an index ratio of `{text}` is not from 4KiB to 1GiB")),
+    }
+}
+
+fn parse_buffer(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    match (2 << 20..=64 << 30).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("a buffer of `{text}` is not from 2MiB to 64GiB")),
+    }
+}
+
+/// `wiretable store`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wiretable store info edge
+  wiretable store list edge
+  wiretable store pin edge incident-7 --from 2026-11-21T10:00:00Z --to 2026-11-21T10:15:00Z
+  wiretable store unpin edge incident-7")]
+pub struct StoreArgs {
+    /// What is done.
+    #[command(subcommand)]
+    pub ask: StoreAsk,
+}
+
+/// What can be done with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreAsk {
+    /// What a store holds: packets, bytes, time; who records; pins
+    Info {
+        /// The store
+        dir: PathBuf,
+    },
+    /// The segments of a store: writer, sequence numbers, packets, bytes, time
+    List {
+        /// The store
+        dir: PathBuf,
+        /// Result format [default: table on a terminal, else csv]
+        #[arg(long, value_enum)]
+        format: Option<super::Format>,
+    },
+    /// Keep the segments of a time, however old they get
+    Pin {
+        /// The store
+        dir: PathBuf,
+        /// What the pin is called
+        name: String,
+        /// From this time on: 2026-11-21T10:00:00Z, seconds since the epoch, or -10m for 10 minutes ago
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        from: String,
+        /// Up to this time
+        #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
+        to: String,
+    },
+    /// Keep them no longer
+    Unpin {
+        /// The store
+        dir: PathBuf,
+        /// What the pin is called
+        name: String,
+    },
+}

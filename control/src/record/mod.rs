@@ -1,0 +1,138 @@
+//! `wiretable record`: packets of interfaces or traces into a store.
+
+mod live;
+mod show;
+mod traces;
+
+use std::sync::Arc;
+
+use wt_trace::record::{Ended, Notice, OnFull, RecordOptions};
+use wt_trace::store::{Keep, OwnStore, Recovered, StoreError};
+
+use crate::cli::CaptureWay;
+use crate::cli::record::{FullArg, RecordArgs};
+use crate::failure::Failure;
+use crate::live::parse_interfaces;
+
+/// Level of zstd: fast, as segments are compressed while others are written.
+const COMPRESS_LEVEL: i32 = 3;
+
+/// Records until the traces end, or someone ends it.
+pub fn record(args: &RecordArgs) -> Result<(), Failure> {
+    let is_live = !args.interface.is_empty();
+    refuse_of_traces(args, is_live)?;
+    let capture = crate::cli::CaptureArgs {
+        no_promiscuous: args.no_promiscuous,
+        ring: args.ring,
+        ..Default::default()
+    };
+    let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Socket)?;
+    let options = options(args, is_live)?;
+    // What cannot be read or captured from leaves no store behind.
+    let run = match is_live {
+        true => Run::Live(live::open(args, &interfaces, &options)?),
+        false => Run::Traces(traces::open(args)?),
+    };
+    let (store, recovered) =
+        OwnStore::open(&args.write, args.store.index_ratio).map_err(failure)?;
+    recovered.iter().for_each(say_recovered);
+    let store = Arc::new(store);
+    match run {
+        Run::Live(sources) => live::record(args, &store, sources, &options),
+        Run::Traces(traces) => traces::record(args, &store, traces, &options),
+    }
+}
+
+enum Run {
+    Live(Vec<live::Queue>),
+    Traces(traces::Opened),
+}
+
+fn refuse_of_traces(args: &RecordArgs, is_live: bool) -> Result<(), Failure> {
+    let given = [
+        (args.until.is_given(), "--for and --packets end a live capture; traces end by themselves"),
+        (args.queues > 1, "--queues is for interfaces; traces have one order"),
+        (args.ring.is_some(), "--ring is for interfaces; traces wait in their files"),
+        (args.no_promiscuous, "--no-promiscuous is for interfaces"),
+        (
+            args.store.on_full == Some(FullArg::Pause),
+            "--on-full pause is for interfaces, whose packets come whether there is room or not; traces can be read again later",
+        ),
+    ];
+    let refused = given.iter().find(|(is_given, _)| *is_given && !is_live);
+    refused.map_or(Ok(()), |(_, why)| Err(Failure::Input((*why).to_owned())))
+}
+
+fn options(args: &RecordArgs, is_live: bool) -> Result<RecordOptions, Failure> {
+    let store = &args.store;
+    let on_full = match store.on_full {
+        Some(FullArg::Stop) => OnFull::Stop,
+        Some(FullArg::DropOldest) => OnFull::DropOldest,
+        Some(FullArg::Pause) => OnFull::Pause,
+        None if is_live => OnFull::Pause,
+        None => OnFull::Stop,
+    };
+    if store.keep_bytes.is_some_and(|bytes| bytes < 2 * store.segment_size) {
+        return Err(Failure::Input(format!(
+            "--keep-bytes has to hold two segments: one that is written and one that is kept\n  help: {} or more, or a smaller --segment-size",
+            2 * store.segment_size
+        )));
+    }
+    Ok(RecordOptions {
+        segment_bytes: store.segment_size,
+        segment_time: store.segment_time,
+        sync_interval: store.sync_interval,
+        buffer_bytes: store.buffer,
+        snap_len: args.snaplen.unwrap_or(wt_wire::CAPLEN_MAX),
+        keep: Keep {
+            bytes_max: store.keep_bytes,
+            age_max: store.keep_for,
+            free_min: store.keep_free,
+        },
+        on_full,
+        compress: store.compress.map(|_| COMPRESS_LEVEL),
+        waits: !is_live,
+        notice: Notice::new(|what| eprintln!("wiretable: {what}")),
+    })
+}
+
+/// A store that cannot be used, as the command says it.
+pub fn failure(error: StoreError) -> Failure {
+    let help = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
+    let message = format!("{error}{help}");
+    match error {
+        StoreError::Io { .. } | StoreError::Locked { .. } | StoreError::NotAStore { .. } => {
+            Failure::Environment(message)
+        }
+        _ => Failure::Input(message),
+    }
+}
+
+fn say_recovered(recovered: &Recovered) {
+    let Recovered { segment, packets, cut_bytes, lost_packets, is_deleted } = recovered;
+    let outcome = if *is_deleted { "deleted" } else { "closed" };
+    eprintln!(
+        "wiretable: segment {segment} had not been closed: {outcome} with {packets} packets; {cut_bytes} bytes at its end were not complete, and {lost_packets} packets are lost that were written and not synced"
+    );
+}
+
+/// Prints the books, and tells how the recording ended.
+fn finish(args: &RecordArgs, unread: u64, ended: Vec<(String, Ended)>) -> Result<(), Failure> {
+    if args.ledger {
+        eprint!("{}", show::ledger(&ended));
+    }
+    eprintln!("wiretable: {}", show::summary(&args.write, &ended));
+    for (name, Ended { books, .. }) in &ended {
+        let is_live = books.received > 0;
+        let is_complete = books.received == books.os_dropped + books.captured + unread;
+        if !books.balance() || (is_live && ended.len() == 1 && !is_complete) {
+            return Err(Failure::Environment(format!(
+                "the books of {name} do not balance, which is a fault of this program: {books}"
+            )));
+        }
+    }
+    match ended.into_iter().find_map(|(_, ended)| ended.failure) {
+        Some(error) => Err(failure(error)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,412 @@
+//! The thread of a writer that has the disk: frames, segments, syncs, room.
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::books::add;
+use super::encode::{self, Interface, Statistics};
+use super::feed::{Chunk, Order, Shared};
+use super::segment::SegmentFile;
+use super::{OnFull, RecordOptions};
+use crate::store::frame::{Frame, Kind};
+use crate::store::mark::MarkFile;
+use crate::store::name::{self, SegmentName};
+use crate::store::{Mark, OwnStore, StoreError, sync_dir};
+
+/// How often a full disk is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+
+/// How often it is looked for what may be deleted.
+const RETAIN_EVERY: Duration = Duration::from_secs(2);
+
+/// The segment at hand.
+struct Open {
+    file: SegmentFile,
+    name: SegmentName,
+    packets: u64,
+    min_ns: u64,
+    max_ns: u64,
+    /// Interfaces described so far.
+    described: u32,
+    since: Instant,
+}
+
+/// The thread's state.
+pub(super) struct Disk {
+    store: Arc<OwnStore>,
+    number: u16,
+    options: RecordOptions,
+    shared: Arc<Shared>,
+    orders: Receiver<Order>,
+    written: Sender<Chunk>,
+    /// Takes segments that were closed and are to be compressed.
+    closed: Option<Sender<SegmentName>>,
+    segment: Option<Open>,
+    mark_file: MarkFile,
+    mark: Mark,
+    began_ns: u64,
+    synced: Instant,
+    retained: Instant,
+    /// The disk was full then.
+    full_since: Option<Instant>,
+    failure: Option<StoreError>,
+}
+
+/// What a writer says at its end.
+pub(super) type Outcome = Option<StoreError>;
+
+impl Disk {
+    pub(super) fn new(
+        store: Arc<OwnStore>,
+        number: u16,
+        options: &RecordOptions,
+        shared: Arc<Shared>,
+        (orders, written): (Receiver<Order>, Sender<Chunk>),
+        closed: Option<Sender<SegmentName>>,
+    ) -> Result<Self, StoreError> {
+        let next = store.next_sequence(number)?;
+        let path = store.dir().join(name::mark(number));
+        let mark_file = MarkFile::create(&path).map_err(StoreError::io("write", &path))?;
+        let mark = Mark { segment: next, next, synced: next, ..Mark::default() };
+        mark_file.write(&mark).map_err(StoreError::io("write", &path))?;
+        Ok(Self {
+            store,
+            number,
+            options: options.clone(),
+            shared,
+            orders,
+            written,
+            closed,
+            segment: None,
+            mark_file,
+            mark,
+            began_ns: now_ns(),
+            synced: Instant::now(),
+            retained: Instant::now(),
+            full_since: None,
+            failure: None,
+        })
+    }
+
+    /// Writes what comes until nothing follows; says why not all was written, if the disk was the reason.
+    pub(super) fn run(mut self) -> Outcome {
+        loop {
+            match self.orders.recv_timeout(self.patience()) {
+                Ok(Order::Chunk(chunk)) => {
+                    self.chunk(&chunk);
+                    // The feed may be gone.
+                    let _ = self.written.send(chunk);
+                }
+                Ok(Order::Idle { as_of_ns }) => {
+                    self.mark.as_of_ns = self.mark.as_of_ns.max(as_of_ns);
+                    self.write_mark();
+                }
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.keep_house();
+        }
+        self.close();
+        self.mark.is_ended = true;
+        self.write_mark();
+        self.failure
+    }
+
+    /// How long there is nothing to do but write.
+    fn patience(&self) -> Duration {
+        let until_sync = self.options.sync_interval.saturating_sub(self.synced.elapsed());
+        let age =
+            |open: &Open| Some(self.options.segment_time?.saturating_sub(open.since.elapsed()));
+        let until_rotation = self.segment.as_ref().and_then(age).unwrap_or(until_sync);
+        until_sync.min(until_rotation).clamp(Duration::from_millis(1), Duration::from_secs(1))
+    }
+
+    fn keep_house(&mut self) {
+        if self.synced.elapsed() >= self.options.sync_interval {
+            self.sync();
+        }
+        let is_old = |open: &Open| {
+            self.options.segment_time.is_some_and(|time| open.since.elapsed() >= time)
+        };
+        if self.segment.as_ref().is_some_and(is_old) {
+            self.close();
+        }
+        if self.number == 0 && self.retained.elapsed() >= RETAIN_EVERY {
+            self.retain();
+        }
+    }
+
+    /// Deletes what may not be kept any more.
+    fn retain(&mut self) {
+        self.retained = Instant::now();
+        match self.store.retain(&self.options.keep, SystemTime::now()) {
+            Ok((segments, _)) => add(&self.shared.account.deleted, segments),
+            // Something that cannot be deleted is no reason to write no more.
+            Err(error) => self.options.notice.say(&error),
+        }
+    }
+
+    /// Writes the packets of a chunk, or counts them as lost.
+    fn chunk(&mut self, chunk: &Chunk) {
+        let is_waiting = self.full_since.is_some_and(|since| since.elapsed() < TRY_EVERY);
+        if self.failure.is_some() || is_waiting {
+            return add(&self.shared.account.lost_disk, chunk.packets);
+        }
+        loop {
+            let error = match self.write(chunk) {
+                Ok(()) => {
+                    if self.full_since.take().is_some() {
+                        self.options.notice.say(&"there is room on the disk again");
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            if is_full(&error) && self.options.on_full == OnFull::DropOldest {
+                match self.store.delete_oldest() {
+                    Ok(true) => {
+                        add(&self.shared.account.deleted, 1);
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(error) => self.options.notice.say(&error),
+                }
+            }
+            add(&self.shared.account.lost_disk, chunk.packets);
+            if is_full(&error) && self.options.on_full != OnFull::Stop {
+                if self.full_since.is_none() {
+                    self.options.notice.say(&format_args!(
+                        "the disk of {} is full; packets are lost until there is room",
+                        self.store.dir().display()
+                    ));
+                }
+                self.full_since = Some(Instant::now());
+            } else {
+                self.fail(error);
+            }
+            return;
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        let path = self.segment.as_ref().map(|open| open.file.path());
+        let path = path.unwrap_or(self.store.dir());
+        self.failure = Some(StoreError::io("write", path)(error));
+        self.shared.account.has_failed.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn write(&mut self, chunk: &Chunk) -> io::Result<()> {
+        let over = self.segment.as_ref().is_some_and(|open| {
+            let len = open.file.len() + chunk.blocks.len() as u64;
+            open.packets > 0 && len > self.options.segment_bytes
+        });
+        if over {
+            self.close();
+        }
+        let store_id = self.store.id();
+        let sequence = self.mark.next;
+        let mut open = match self.segment.take() {
+            Some(open) => open,
+            None => self.open()?,
+        };
+        let described = open.described;
+        let mut interfaces = Vec::new();
+        if chunk.interfaces > described {
+            let known = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+            let new: &[Interface] = &known[described as usize..chunk.interfaces as usize];
+            new.iter().for_each(|interface| encode::interface(&mut interfaces, interface));
+        }
+        let frame = |kind, blocks: &[u8], packets, interfaces| {
+            Frame {
+                kind,
+                store: store_id,
+                sequence,
+                bytes: blocks.len() as u64,
+                min_ns: chunk.min_ns,
+                max_ns: chunk.max_ns,
+                packets,
+                interfaces,
+                crc: crc32fast::hash(blocks),
+            }
+            .encode()
+        };
+        let all = chunk.interfaces.max(described);
+        let head = frame(Kind::Packets, &chunk.blocks, chunk.packets, all);
+        let before = open.file.len();
+        let appended = if interfaces.is_empty() {
+            open.file.append(&[&head, &chunk.blocks])
+        } else {
+            let new = u64::from(all - described);
+            let describing = frame(Kind::Interfaces, &interfaces, new, described);
+            open.file.append(&[&describing, &interfaces, &head, &chunk.blocks])
+        };
+        if appended.is_ok() {
+            open.described = all;
+            open.packets += chunk.packets;
+            open.min_ns = open.min_ns.min(chunk.min_ns);
+            open.max_ns = open.max_ns.max(chunk.max_ns);
+            let account = &self.shared.account;
+            add(&account.segment_bytes, open.file.len() - before);
+            add(&account.written, chunk.packets);
+            add(&account.packet_bytes, chunk.packet_bytes);
+            self.mark.segment = open.name.first;
+            self.mark.bytes = open.file.len();
+            self.mark.next += chunk.packets;
+            self.mark.as_of_ns = self.mark.as_of_ns.max(chunk.as_of_ns);
+        }
+        self.segment = Some(open);
+        appended?;
+        self.write_mark();
+        Ok(())
+    }
+
+    /// Begins a segment.
+    fn open(&mut self) -> io::Result<Open> {
+        if self.number == 0 {
+            self.retain();
+        }
+        let first = self.mark.next;
+        let name = SegmentName { writer: self.number, first, is_compressed: false };
+        let path = self.store.dir().join(name.to_string());
+        let mut file = SegmentFile::create(&path, self.options.segment_bytes)?;
+        let mut head = Vec::new();
+        let (id, writer) = (self.store.id(), self.number);
+        encode::section(
+            &mut head,
+            &format!("wiretable store={id:016x} writer={writer} sequence={first}"),
+        );
+        if let Err(error) = file.append(&[&head]).and_then(|()| sync_dir(&path)) {
+            // It has nothing in it, and its name is needed again.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
+        add(&self.shared.account.segments, 1);
+        add(&self.shared.account.segment_bytes, head.len() as u64);
+        let since = Instant::now();
+        Ok(Open { file, name, packets: 0, min_ns: u64::MAX, max_ns: 0, described: 0, since })
+    }
+
+    /// Closes the segment at hand: what the kernel has counted, and a frame that sums it up.
+    fn close(&mut self) {
+        let Some(mut open) = self.segment.take() else { return };
+        if open.packets == 0 {
+            let _ = std::fs::remove_file(open.file.path());
+            return;
+        }
+        let path = open.file.path().to_owned();
+        let before = open.file.len();
+        if let Err(error) = self.sum_up(&mut open) {
+            // It is whole but for its end, which the next recorder puts there.
+            if !is_full(&error) && self.failure.is_none() {
+                self.failure = Some(StoreError::io("close", &path)(error));
+            }
+            return;
+        }
+        add(&self.shared.account.segment_bytes, open.file.len() - before);
+        let name = open.name;
+        match open.file.close() {
+            Ok(()) => {
+                self.mark.synced = self.mark.next;
+                self.write_mark();
+                if let Some(closed) = &self.closed {
+                    let _ = closed.send(name);
+                }
+            }
+            Err(error) if self.failure.is_none() => {
+                self.failure = Some(StoreError::io("close", &path)(error));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn sum_up(&self, open: &mut Open) -> io::Result<()> {
+        let end = Frame {
+            kind: Kind::End,
+            store: self.store.id(),
+            sequence: open.name.first,
+            bytes: open.file.len(),
+            min_ns: open.min_ns,
+            max_ns: open.max_ns,
+            packets: open.packets,
+            interfaces: open.described,
+            crc: 0,
+        };
+        let books = self.shared.account.books();
+        if books.received == 0 {
+            return open.file.append(&[&end.encode()]);
+        }
+        // A writer of a live recording has one interface, unless it came back as another kind.
+        let mut blocks = Vec::new();
+        let counted = Statistics {
+            received: books.received,
+            os_dropped: books.os_dropped,
+            delivered: books.written,
+            began_ns: self.began_ns,
+            until_ns: now_ns(),
+        };
+        encode::statistics(&mut blocks, open.described.saturating_sub(1), &counted);
+        let statistics = Frame {
+            kind: Kind::Statistics,
+            sequence: self.mark.next,
+            bytes: blocks.len() as u64,
+            packets: 0,
+            crc: crc32fast::hash(&blocks),
+            ..end
+        };
+        let statistics = statistics.encode();
+        let len = statistics.len() + blocks.len();
+        let end = Frame { bytes: end.bytes + len as u64, ..end };
+        open.file.append(&[&statistics, &blocks, &end.encode()])
+    }
+
+    fn sync(&mut self) {
+        self.synced = Instant::now();
+        let Some(open) = &mut self.segment else { return };
+        match open.file.sync() {
+            Ok(()) if self.mark.synced != self.mark.next => {
+                self.mark.synced = self.mark.next;
+                self.write_mark();
+            }
+            Ok(()) => {}
+            // What the disk did not take is not known; going on would make it look as if all were well.
+            Err(error) if !is_full(&error) => self.fail(error),
+            Err(_) => {}
+        }
+    }
+
+    fn write_mark(&self) {
+        // A reader sees less than there is; nothing is lost.
+        let _ = self.mark_file.write(&self.mark);
+    }
+}
+
+/// Whether an error says that there is no room: on the disk, or in what this user may take of it.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Compresses segments that were closed, until no more come.
+pub(super) fn compress(
+    store: &OwnStore,
+    closed: &Receiver<SegmentName>,
+    options: &RecordOptions,
+    level: i32,
+) {
+    for name in closed {
+        let path: &Path = store.dir();
+        let segments = store.segments().unwrap_or_default();
+        let segment = segments.iter().find(|segment| segment.name == name);
+        let Some(segment) = segment else { continue };
+        if let Err(error) = crate::store::compress(store, segment, level) {
+            let path = path.join(name.to_string());
+            options.notice.say(&StoreError::io("compress", &path)(error));
+        }
+    }
+}

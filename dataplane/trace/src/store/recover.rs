@@ -1,0 +1,152 @@
+//! Puts in order what a recorder has left that was killed, or lost power.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::frame::{Frame, Kind};
+use super::scan::Scan;
+use super::{OwnStore, PART, Segment, StoreError, sidecar, sync_dir};
+
+/// A segment that was not closed, and was now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Name of the segment.
+    pub segment: String,
+    /// Packets that it holds.
+    pub packets: u64,
+    /// Bytes at its end that were not complete, and were cut off.
+    pub cut_bytes: u64,
+    /// Packets that the recorder had written, as it said, and that are gone: those that it had not yet synced before the power went.
+    pub lost_packets: u64,
+    /// It held no packet, and was deleted.
+    pub is_deleted: bool,
+}
+
+impl OwnStore {
+    /// Closes segments that were not closed, and deletes what was half written beside them.
+    pub(super) fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
+        let mut recovered = Vec::new();
+        for segment in self.segments()? {
+            if segment.name.is_compressed || self.summary(&segment).is_some() {
+                continue;
+            }
+            let closed = self.close(&segment);
+            recovered.push(closed.map_err(StoreError::io("recover", &segment.path))?);
+        }
+        for entry in fs::read_dir(&self.dir).map_err(StoreError::io("read", &self.dir))?.flatten() {
+            let path = entry.path();
+            if path.to_string_lossy().ends_with(PART) {
+                fs::remove_file(&path).map_err(StoreError::io("delete", &path))?;
+            }
+        }
+        Ok(recovered)
+    }
+
+    fn close(&self, segment: &Segment) -> io::Result<Recovered> {
+        let first = segment.name.first;
+        let mut scan = Scan::new(File::open(&segment.path)?, self.id, first);
+        let (mut min_ns, mut max_ns) = (u64::MAX, 0);
+        // Damage before the end stays where it is: readers step over it, and it is not ours to hide.
+        while let Some((frame, _)) = scan.next(&mut |_| {})? {
+            if frame.kind == Kind::Packets && frame.packets > 0 {
+                (min_ns, max_ns) = (min_ns.min(frame.min_ns), max_ns.max(frame.max_ns));
+            }
+        }
+        let (end, next) = (scan.offset(), scan.next);
+        let packets = next - first;
+        let mark = self.mark(segment.name.writer).filter(|mark| mark.segment == first);
+        let recovered = Recovered {
+            segment: segment.name.to_string(),
+            packets,
+            cut_bytes: segment.bytes.saturating_sub(end),
+            lost_packets: mark.map_or(0, |mark| mark.next.saturating_sub(next)),
+            is_deleted: packets == 0,
+        };
+        // The index was made for what is cut off now; it can be made anew.
+        remove(&sidecar(&segment.path))?;
+        if packets == 0 {
+            fs::remove_file(&segment.path)?;
+            return Ok(recovered);
+        }
+        let file = OpenOptions::new().write(true).open(&segment.path)?;
+        let modified = file.metadata()?.modified()?;
+        file.set_len(end)?;
+        let frame = Frame {
+            kind: Kind::End,
+            store: self.id,
+            sequence: first,
+            bytes: end,
+            min_ns,
+            max_ns,
+            packets,
+            interfaces: 0,
+            crc: 0,
+        };
+        file.write_all_at(&frame.encode(), end)?;
+        file.set_modified(modified)?;
+        file.sync_all()?;
+        Ok(recovered)
+    }
+
+    /// The number of the next packet of a writer.
+    pub(crate) fn next_sequence(&self, writer: u16) -> Result<u64, StoreError> {
+        let segments = self.segments()?;
+        let last = segments.iter().rfind(|segment| segment.name.writer == writer);
+        let of_last = last.and_then(|last| Some(last.name.first + self.summary(last)?.packets));
+        // When all segments have been deleted, numbers are not given again.
+        Ok(of_last.or_else(|| Some(self.mark(writer)?.next)).unwrap_or(0))
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Compresses a closed segment: the compressed one takes its place. The frame that sums it up lies behind it, where zstd steps over it.
+pub(crate) fn compress(store: &super::Store, segment: &Segment, level: i32) -> io::Result<u64> {
+    let Some(end) = store.end_of(&segment.path, segment.name.first) else { return Ok(0) };
+    let path = segment.path.with_file_name(segment.name.compressed().to_string());
+    let mut part = path.as_os_str().to_owned();
+    part.push(PART);
+    let part = Path::new(&part);
+    let make = || -> io::Result<u64> {
+        let mut encoder = zstd::Encoder::new(File::create(part)?, level)?;
+        encoder.include_checksum(true)?;
+        io::copy(&mut File::open(&segment.path)?, &mut encoder)?;
+        let mut file = encoder.finish()?;
+        // A skippable frame (RFC 8878, 3.1.2).
+        file.write_all(&0x184d_2a50_u32.to_le_bytes())?;
+        file.write_all(&(super::FRAME_LEN as u32).to_le_bytes())?;
+        file.write_all(&end.encode())?;
+        file.set_modified(segment.modified)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        fs::rename(part, &path)?;
+        sync_dir(&path)?;
+        Ok(bytes)
+    };
+    let made = make();
+    if made.is_err() {
+        let _ = fs::remove_file(part);
+    }
+    let bytes = made?;
+    // The index counts bytes of what is not compressed; it goes with it.
+    remove(&sidecar(&segment.path))?;
+    remove(&segment.path)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn half_written_files_are_known() {
+        for name in ["pins.toml.part", "w00-0000000000000001.pcapng.zst.part"] {
+            assert!(crate::store::name::is_known(name), "{name}");
+        }
+    }
+}

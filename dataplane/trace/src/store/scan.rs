@@ -1,0 +1,202 @@
+//! The frames of a segment one after the other, over whatever is damaged.
+
+use std::io::{self, Read};
+
+use memchr::memmem;
+
+use super::frame::{FRAME_LEN, Frame, Kind, PREFIX};
+
+/// How much is asked for at a time.
+const READ_LEN: usize = 1 << 20;
+
+/// A section header is shorter.
+const SECTION_LEN_MAX: usize = 1 << 16;
+
+/// Bytes of a segment that were left out, as they are not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where they begin in the segment.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+    /// Packets that they held, as far as the sequence numbers around them tell.
+    pub packets: u64,
+}
+
+/// Reads frames.
+pub(crate) struct Scan<R> {
+    source: R,
+    store: u64,
+    buffer: Vec<u8>,
+    start: usize,
+    ended: bool,
+    /// Offset of `buffer[start]` in the segment.
+    offset: u64,
+    /// Sequence number of the next packet.
+    pub(crate) next: u64,
+    /// Interfaces described so far.
+    interfaces: u32,
+    /// Bytes left out since the last frame.
+    skipping: Option<Skipped>,
+    /// The segment says that it was closed.
+    pub(crate) is_closed: bool,
+    begun: bool,
+}
+
+impl<R: Read> Scan<R> {
+    /// Scans a segment of a store whose first packet has this number.
+    pub(crate) fn new(source: R, store: u64, first: u64) -> Self {
+        Self {
+            source,
+            store,
+            buffer: Vec::new(),
+            start: 0,
+            ended: false,
+            offset: 0,
+            next: first,
+            interfaces: 0,
+            skipping: None,
+            is_closed: false,
+            begun: false,
+        }
+    }
+
+    /// The next frame and the blocks that belong to it; nothing at the end. `skipped` is called with what lies before it and is damaged.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(crate) fn next(
+        &mut self,
+        skipped: &mut dyn FnMut(Skipped),
+    ) -> io::Result<Option<(Frame, &[u8])>> {
+        if !self.begun {
+            self.begun = true;
+            self.section()?;
+        }
+        loop {
+            if self.is_closed || self.fill(FRAME_LEN)? == 0 {
+                return Ok(None);
+            }
+            let Some(frame) = self.expected() else {
+                self.seek()?;
+                continue;
+            };
+            let body_len = frame.body_len();
+            if self.fill(FRAME_LEN + body_len)? < FRAME_LEN + body_len {
+                let rest = self.buffer.len() - self.start;
+                self.skip(rest);
+                continue;
+            }
+            let at = self.start + FRAME_LEN;
+            let described = frame.kind == Kind::End || frame.interfaces == self.interfaces;
+            if !described || crc32fast::hash(&self.buffer[at..at + body_len]) != frame.crc {
+                self.skip(FRAME_LEN + body_len);
+                continue;
+            }
+            if let Some(mut found) = self.skipping.take() {
+                // Of the end this is the number of the segment's first packet.
+                let next = if frame.kind == Kind::End {
+                    frame.sequence + frame.packets
+                } else {
+                    frame.sequence
+                };
+                found.packets = next.saturating_sub(self.next);
+                skipped(found);
+            }
+            match frame.kind {
+                Kind::Packets => self.next = frame.sequence + frame.packets,
+                Kind::Interfaces => self.interfaces = frame.interfaces + frame.packets as u32,
+                Kind::Statistics => {}
+                Kind::End => self.is_closed = true,
+            }
+            self.consume(FRAME_LEN + body_len);
+            return Ok(Some((frame, &self.buffer[at..at + body_len])));
+        }
+    }
+
+    /// What was left out behind the last frame: the tail of a segment that was not closed, or damage of one that was.
+    pub(crate) fn tail(&mut self) -> Option<Skipped> {
+        self.skipping.take()
+    }
+
+    /// Where the last frame ended.
+    pub(crate) fn offset(&self) -> u64 {
+        self.skipping.as_ref().map_or(self.offset, |skipping| skipping.offset)
+    }
+
+    /// The frame that begins here, if it can be the next one. One of an older copy of the store, within a packet, cannot.
+    fn expected(&self) -> Option<Frame> {
+        let frame = Frame::decode(&self.buffer[self.start..], self.store)?;
+        let is_end = frame.kind == Kind::End;
+        let follows = match self.skipping {
+            None if is_end => frame.sequence + frame.packets == self.next,
+            None => frame.sequence == self.next,
+            Some(_) if is_end => frame.sequence + frame.packets >= self.next,
+            Some(_) => frame.sequence >= self.next,
+        };
+        (follows && (!is_end || frame.bytes == self.offset)).then_some(frame)
+    }
+
+    /// Steps over the section header.
+    fn section(&mut self) -> io::Result<()> {
+        let have = self.fill(12)?;
+        let quad = |bytes: &[u8], at: usize| {
+            u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes.get(at + i).copied().unwrap_or(0)))
+        };
+        let head = &self.buffer[self.start..];
+        let (kind, len) = (quad(head, 0), quad(head, 4) as usize);
+        let is_header = kind == 0x0a0d_0d0a && quad(head, 8) == 0x1a2b_3c4d;
+        if have >= 12
+            && is_header
+            && (28..=SECTION_LEN_MAX).contains(&len)
+            && len.is_multiple_of(4)
+            && self.fill(len)? >= len
+            && quad(&self.buffer[self.start..], len - 4) as usize == len
+        {
+            self.consume(len);
+        }
+        Ok(())
+    }
+
+    /// Leaves out what lies before the next place that may be a frame.
+    fn seek(&mut self) -> io::Result<()> {
+        let window = &self.buffer[self.start..];
+        let found = window.get(1..).and_then(|rest| memmem::find(rest, &PREFIX));
+        let step = match found {
+            Some(at) => at + 1,
+            // The beginning of one may be at hand.
+            None if self.ended => window.len(),
+            None => window.len().saturating_sub(PREFIX.len() - 1).max(1),
+        };
+        self.skip(step);
+        self.fill(FRAME_LEN)?;
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        let offset = self.offset;
+        let skipping = self.skipping.get_or_insert(Skipped { offset, bytes: 0, packets: 0 });
+        skipping.bytes += bytes as u64;
+        self.consume(bytes);
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Has `need` bytes at hand, if there are so many; says how many there are.
+    fn fill(&mut self, need: usize) -> io::Result<usize> {
+        if self.buffer.len() - self.start < need && !self.ended {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            while self.buffer.len() < need && !self.ended {
+                let before = self.buffer.len();
+                let wanted = (need - before).max(READ_LEN) as u64;
+                let count = self.source.by_ref().take(wanted).read_to_end(&mut self.buffer)?;
+                self.ended = (count as u64) < wanted;
+            }
+        }
+        Ok(self.buffer.len() - self.start)
+    }
+}
