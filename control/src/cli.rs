@@ -6,6 +6,7 @@ pub mod db;
 mod doctor;
 mod live;
 pub mod record;
+pub mod serve;
 pub mod sink;
 mod top;
 
@@ -73,6 +74,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
+    /// Serve the control plane over HTTP: calls, telemetry in, events and results out
+    Serve(serve::ServeArgs),
+    /// Manage the tokens that requests carry: create, list, revoke
+    Token(serve::TokenArgs),
     /// Tell what caused a row or a command to a device
     Why(control::WhyArgs),
     /// Run SQL on the control plane's database

@@ -14,6 +14,7 @@ mod live;
 mod moment;
 mod output;
 mod record;
+mod server;
 mod session;
 mod sets;
 mod sink;
@@ -54,6 +55,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Broker(args) => broker::broker(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Db(args) => commands::db::db(args),
+        Command::Serve(args) => commands::serve::serve(args),
+        Command::Token(args) => commands::serve::token(args),
         Command::Why(args) => commands::why::why(args),
         Command::Sql(args) => commands::sql::sql(args),
         Command::Call(args) => commands::sql::call(args),

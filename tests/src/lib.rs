@@ -4,6 +4,7 @@ pub mod answers;
 pub mod corpus;
 pub mod database;
 pub mod fuzz;
+pub mod http;
 pub mod kernel;
 pub mod live;
 pub mod netns;

@@ -34,6 +34,19 @@ pub fn db(args: &DbArgs) -> Result<(), Failure> {
     }
 }
 
+/// The database, ready to be used: the private cluster is started if need be, and the schema brought up to date.
+pub fn ready_database(place: &DatabaseArgs) -> Result<DatabaseUrl, Failure> {
+    if place.database_url.is_none() {
+        cluster(&place.cluster)?.start(None)?;
+    }
+    let url = url(place)?;
+    let applied = migrate::migrate(&url, LOCK_TIMEOUT)?;
+    if !applied.is_empty() {
+        report(&applied);
+    }
+    Ok(url)
+}
+
 fn start(place: &ClusterArgs, listen: Option<&str>) -> Result<(), Failure> {
     let cluster = cluster(place)?;
     let started = cluster.start(listen)?;

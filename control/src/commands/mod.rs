@@ -7,6 +7,7 @@ pub mod functions;
 pub mod query;
 pub mod run;
 pub mod schema;
+pub mod serve;
 pub mod shell;
 pub mod sql;
 pub mod store;

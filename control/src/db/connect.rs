@@ -20,6 +20,8 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct DatabaseUrl {
     config: Config,
+    /// The same for those who do not wait.
+    waitless: tokio_postgres::Config,
     /// Host and database, without a password: for messages.
     pub shown: String,
 }
@@ -58,8 +60,17 @@ impl DatabaseUrl {
         // A server that vanished without a word is noticed.
         config.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(TCP_TIMEOUT);
         config.application_name("wiretable");
+        let mut waitless: tokio_postgres::Config =
+            url.parse().map_err(|e: postgres::Error| refuse(reason(&e)))?;
+        waitless.connect_timeout(CONNECT_TIMEOUT);
+        waitless.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(TCP_TIMEOUT);
         let shown = shown(&config);
-        Ok(Self { config, shown })
+        Ok(Self { config, waitless, shown })
+    }
+
+    /// What asynchronous connections are made with.
+    pub fn to_tokio(&self) -> tokio_postgres::Config {
+        self.waitless.clone()
     }
 
     /// Connects.

@@ -29,6 +29,7 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V08__kernel",
     "V09__calls",
     "V10__blocklist",
+    "V11__server",
 ];
 
 /// Where the history is kept.

@@ -1,0 +1,102 @@
+//! `wiretable serve` and `wiretable token`: the control plane's server, and who may ask it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::db::DatabaseArgs;
+use super::parse_duration;
+
+/// `wiretable serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The database is the private cluster, which is started if need be, or the one of --database-url; its schema is brought up to date.
+
+Examples:
+  wiretable serve
+  wiretable token create --role operator --label ada
+  curl -s localhost:8080/v1/query -H \"Authorization: Bearer $TOKEN\" -d '{\"sql\": \"SELECT * FROM net.drift\"}'")]
+pub struct ServeArgs {
+    /// Where requests are taken; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Write the address into this file once requests are taken
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+    /// Which database.
+    #[command(flatten)]
+    pub place: DatabaseArgs,
+}
+
+/// `wiretable token`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it; it is shown this once
+    Create {
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: TokenRole,
+        /// Of a tenant's people and programs
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+        /// Whose it is: provenance names them
+        #[arg(long, value_name = "NAME")]
+        label: String,
+        /// How long it is valid
+        #[arg(long = "for", value_name = "DURATION", default_value = "90d", value_parser = parse_duration)]
+        valid: Duration,
+        /// Which database.
+        #[command(flatten)]
+        place: DatabaseArgs,
+    },
+    /// List tokens, never what they are
+    List {
+        /// Which database.
+        #[command(flatten)]
+        place: DatabaseArgs,
+    },
+    /// Make a token invalid
+    Revoke {
+        /// Its number
+        id: i64,
+        /// Which database.
+        #[command(flatten)]
+        place: DatabaseArgs,
+    },
+}
+
+/// Roles of tokens.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TokenRole {
+    /// Everything, tokens and tenants too
+    Admin,
+    /// Make and call
+    Operator,
+    /// Read
+    Viewer,
+    /// Send results and telemetry
+    Ingest,
+}
+
+impl TokenRole {
+    /// Its name in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "wt_admin",
+            Self::Operator => "wt_operator",
+            Self::Viewer => "wt_viewer",
+            Self::Ingest => "wt_ingest",
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `wiretable serve` and `wiretable token`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::cli::serve::{ServeArgs, TokenArgs, TokenCommand};
+use crate::commands::db::{ready_database, url};
+use crate::db::DbError;
+use crate::db::connect::reason;
+use crate::failure::Failure;
+use crate::server;
+
+/// Serves until Ctrl-C or SIGTERM.
+pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    if !args.listen.ip().is_loopback() {
+        return Err(Failure::Input(format!(
+            "{} is not of this host alone, and requests carry tokens\n  help: listen on 127.0.0.1 or [::1], and have a proxy that speaks TLS in front",
+            args.listen
+        )));
+    }
+    let database = ready_database(&args.place)?;
+    let environment = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::Environment(format!("cannot {what}: {error}"))
+    };
+    let (end, ending) = watch::channel(false);
+    ctrlc::set_handler(move || {
+        // Nobody listens any more when it is ending already.
+        let _ = end.send(true);
+    })
+    .map_err(|error| environment("take signals", &error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| environment("start threads", &error))?;
+    let ready = |address: SocketAddr| {
+        eprintln!("wiretable: serving http://{address}; Ctrl-C ends it");
+        if let Some(path) = &args.address_file
+            && let Err(error) = std::fs::write(path, format!("{address}\n"))
+        {
+            eprintln!("wiretable: cannot write {}: {error}", path.display());
+        }
+    };
+    let served = runtime.block_on(server::serve(args.listen, &database, ending, ready));
+    served.map_err(|error| Failure::Environment(error.to_string()))
+}
+
+/// Makes, lists and revokes tokens.
+pub fn token(args: &TokenArgs) -> Result<(), Failure> {
+    let refused = |e: postgres::Error| {
+        Failure::from(DbError::Statement {
+            what: "the token is refused".to_owned(),
+            said: reason(&e),
+        })
+    };
+    match &args.command {
+        TokenCommand::Create { role, tenant, label, valid, place } => {
+            let mut client = url(place)?.connect()?;
+            let statement = "SELECT sec.create_token($1, $2, $3, make_interval(secs => $4))";
+            let seconds = Duration::as_secs_f64(valid);
+            let row = client.query_one(statement, &[&role.name(), tenant, label, &seconds]);
+            println!("{}", row.map_err(refused)?.get::<_, String>(0));
+        }
+        TokenCommand::List { place } => {
+            let mut client = url(place)?.connect()?;
+            let statement = "SELECT id, label, role, coalesce(tenant, 'system'), to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), \
+                             CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now() THEN 'expired' ELSE 'valid' END FROM sec.token ORDER BY id";
+            for row in client.query(statement, &[]).map_err(refused)? {
+                let text = |column: usize| row.get::<_, String>(column);
+                println!(
+                    "{:>5}  {:<8}  {:<12}  {:<12}  until {}  {}",
+                    row.get::<_, i64>(0),
+                    text(5),
+                    text(2),
+                    text(3),
+                    text(4),
+                    text(1)
+                );
+            }
+        }
+        TokenCommand::Revoke { id, place } => {
+            let mut client = url(place)?.connect()?;
+            let row = client.query_one("SELECT sec.revoke_token($1)", &[id]).map_err(refused)?;
+            if !row.get::<_, bool>(0) {
+                return Err(Failure::Input(format!(
+                    "there is no valid token {id}\n  help: `wiretable token list` shows all"
+                )));
+            }
+        }
+    }
+    Ok(())
+}

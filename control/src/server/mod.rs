@@ -1,0 +1,181 @@
+//! The server: DBNet's calls over HTTP (§3.1 of its paper), telemetry in, events and results out.
+//!
+//! | file | is |
+//! |---|---|
+//! | `logins` | the LOGIN roles that requests run as, and their connections |
+//! | `caller` | who asks: tokens, what they allow, rates |
+//! | `problem` | refusals and failures as RFC 9457 has them |
+//! | `calls` | createSchema … wrapTransaction: writes, all or nothing, dry, once |
+//! | `read` | readTable and query |
+//! | `telemetry/` | OTLP/HTTP in |
+//! | `events` | provenance and results out, as server-sent events |
+//! | `metrics` | what the server itself does |
+//! | `openapi` | the description of all this |
+//!
+//! A request runs as the LOGIN role that its token stands for, in one transaction with the caller's time limit. The database decides what it may do.
+
+mod caller;
+mod calls;
+mod events;
+mod logins;
+mod metrics;
+mod openapi;
+mod problem;
+mod read;
+mod telemetry;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::caller::Limiter;
+use self::logins::Logins;
+use self::metrics::Metrics;
+use self::problem::Problem;
+use crate::db::connect::DatabaseUrl;
+
+/// How long requests that are under way may take when the server is told to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often old answers and telemetry are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+
+/// What requests share.
+pub struct App {
+    logins: Logins,
+    limiter: Limiter,
+    metrics: Metrics,
+    /// Becomes true when the server ends.
+    ending: watch::Receiver<bool>,
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not to be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database does not play along.
+    #[error("{0}")]
+    Database(String),
+    /// Another server has the database's logins.
+    #[error(
+        "another server runs on {database}\n  help: one server serves a database; end the other, or use another database"
+    )]
+    Taken {
+        /// Which database.
+        database: String,
+    },
+}
+
+/// Serves until `ending` becomes true; says on which address as soon as it does.
+///
+/// # Errors
+/// No address, no database, or another server on it.
+pub async fn serve(
+    address: SocketAddr,
+    database: &DatabaseUrl,
+    mut ending: watch::Receiver<bool>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let logins = Logins::open(database).await?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    let app = Arc::new(App {
+        logins,
+        limiter: Limiter::default(),
+        metrics: Metrics::default(),
+        ending: ending.clone(),
+    });
+    ready(address);
+    let keeping = tokio::spawn(keep_house(Arc::clone(&app)));
+    let asked = async move {
+        // An error is a sender that is gone, which asks for the end too.
+        let _ = ending.wait_for(|ending| *ending).await;
+        // Requests that do not end by themselves are cut off.
+        tokio::spawn(async {
+            tokio::time::sleep(GRACE).await;
+            eprintln!(
+                "wiretable: requests were under way for {} s after the end was asked for, and are cut off",
+                GRACE.as_secs()
+            );
+            std::process::exit(0);
+        });
+    };
+    let served = axum::serve(listener, router(app)).with_graceful_shutdown(asked).await;
+    keeping.abort();
+    served.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Forgets what is old, every now and then.
+async fn keep_house(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        if let Err(problem) = app.logins.expire().await {
+            eprintln!("wiretable: old answers are not forgotten: {}", problem.detail);
+        }
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for call in calls::CALLS {
+        router = router.route(&format!("/v1/{call}"), post(calls::one));
+    }
+    router
+        .route("/v1/wrapTransaction", post(calls::wrap))
+        .route("/v1/readTable", post(read::table))
+        .route("/v1/query", post(read::query))
+        .route("/v1/traces", post(telemetry::traces))
+        .route("/v1/logs", post(telemetry::logs))
+        .route("/v1/metrics", post(telemetry::metrics))
+        .route("/v1/events", get(events::provenance))
+        .route("/v1/results/{relation}", get(events::results))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::page))
+        .route("/openapi.json", get(openapi::page))
+        .fallback(|| async { Problem::not_found("there is nothing at this path").into_response() })
+        .method_not_allowed_fallback(|| async { Problem::wrong_method().into_response() })
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
+        .with_state(app)
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.logins.check().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Counts and times each request, and has answers say that nobody may keep or guess about them.
+async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let began = std::time::Instant::now();
+    let mut response = next.run(request).await;
+    app.metrics.count(&path, response.status(), began.elapsed());
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}

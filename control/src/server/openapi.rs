@@ -1,0 +1,233 @@
+//! The description of the server's calls (OpenAPI 3.1).
+
+use axum::Json;
+use serde_json::{Value, json};
+
+use super::calls::CALLS;
+
+/// `GET /openapi.json`.
+pub(super) async fn page() -> Json<Value> {
+    Json(description())
+}
+
+/// A call: what it does, and the fields of its body besides `dryRun`.
+fn call(name: &str) -> (&'static str, Value, Vec<&'static str>) {
+    let text = || json!({ "type": "string" });
+    let name_of = || json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,49}$" });
+    let params = json!({
+        "type": "array", "maxItems": 50,
+        "items": {
+            "type": "object", "required": ["name", "type"],
+            "properties": { "name": name_of(), "type": text() },
+        },
+    });
+    let column = json!({
+        "type": "object", "required": ["name", "type"], "additionalProperties": false,
+        "properties": {
+            "name": name_of(), "type": text(),
+            "primaryKey": { "type": "boolean" }, "notNull": { "type": "boolean" }, "unique": { "type": "boolean" },
+            "default": { "type": ["string", "number", "boolean"] },
+            "check": { "oneOf": [{ "$ref": "#/components/schemas/Comparison" }, { "type": "array", "items": { "$ref": "#/components/schemas/Comparison" } }] },
+        },
+    });
+    match name {
+        "createSchema" => ("Makes a schema.", json!({ "schema": name_of() }), vec!["schema"]),
+        "createTable" => (
+            "Makes a table of typed columns; its changes are logged.",
+            json!({ "schema": name_of(), "table": name_of(), "columns": { "type": "array", "minItems": 1, "maxItems": 200, "items": column } }),
+            vec!["schema", "table", "columns"],
+        ),
+        "createStoredProcedure" => (
+            "Makes a procedure, or a new version of it. That of a tenant is off until a second person activates it.",
+            json!({
+                "schema": name_of(), "name": name_of(), "params": params, "body": text(),
+                "language": { "enum": ["plpgsql", "sql"] }, "returns": text(),
+            }),
+            vec!["schema", "name", "body"],
+        ),
+        "createTrigger" => (
+            "Has a procedure called when rows of a table change, once per statement, with the rows that meet the condition.",
+            json!({
+                "schema": name_of(), "table": name_of(), "name": name_of(),
+                "events": { "type": "array", "minItems": 1, "items": { "enum": ["insert", "update", "delete"] } },
+                "procedure": text(),
+                "condition": { "type": "array", "items": { "$ref": "#/components/schemas/Condition" } },
+            }),
+            vec!["schema", "table", "name", "events", "procedure"],
+        ),
+        "dropTrigger" => (
+            "Removes a trigger.",
+            json!({ "schema": name_of(), "table": name_of(), "name": name_of() }),
+            vec!["schema", "table", "name"],
+        ),
+        "createAssertion" => (
+            "Has a boolean procedure checked before each transaction with commands to devices commits.",
+            json!({ "schema": name_of(), "name": name_of() }),
+            vec!["schema", "name"],
+        ),
+        _ => (
+            "Calls a procedure with named arguments.",
+            json!({ "procedure": text(), "args": { "type": "object" } }),
+            vec!["procedure"],
+        ),
+    }
+}
+
+fn refusals(mut responses: Value) -> Value {
+    let problem = json!({ "description": "Refused or failed", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } });
+    for status in ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503", "504"] {
+        responses[status] = problem.clone();
+    }
+    responses
+}
+
+fn json_post(summary: &str, schema: &Value, answer: &Value, has_key: bool) -> Value {
+    let key = json!({ "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "minLength": 1, "maxLength": 200 }, "description": "The work is done once, however often the request comes" });
+    json!({ "post": {
+        "summary": summary,
+        "security": [{ "token": [] }],
+        "parameters": if has_key { json!([key]) } else { json!([]) },
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "responses": refusals(json!({ "200": { "description": "Done", "content": { "application/json": { "schema": answer } } } })),
+    }})
+}
+
+fn telemetry(what: &str) -> Value {
+    let any = json!({ "schema": {} });
+    json!({ "post": {
+        "summary": format!("Takes {what} (OTLP/HTTP)."),
+        "security": [{ "token": [] }],
+        "requestBody": { "required": true, "content": { "application/x-protobuf": any, "application/json": { "schema": { "type": "object" } } } },
+        "responses": refusals(json!({ "200": { "description": "Taken, all or in part", "content": { "application/x-protobuf": any, "application/json": { "schema": { "type": "object" } } } } })),
+    }})
+}
+
+fn stream(summary: &str, with_relation: bool) -> Value {
+    let mut parameters = vec![
+        json!({ "name": "after", "in": "query", "schema": { "type": "integer", "format": "int64" } }),
+        json!({ "name": "Last-Event-ID", "in": "header", "schema": { "type": "string" } }),
+    ];
+    if with_relation {
+        parameters.push(json!({ "name": "relation", "in": "path", "required": true, "schema": { "type": "string" } }));
+    }
+    json!({ "get": {
+        "summary": summary,
+        "security": [{ "token": [] }],
+        "parameters": parameters,
+        "responses": refusals(json!({ "200": { "description": "Events", "content": { "text/event-stream": {} } } })),
+    }})
+}
+
+fn plain(summary: &str, kind: &str) -> Value {
+    json!({ "get": { "summary": summary, "responses": {
+        "200": { "description": "Yes", "content": { kind: {} } },
+        "503": { "description": "Not now", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } },
+    }}})
+}
+
+fn description() -> Value {
+    let dry = json!({ "type": "boolean", "description": "Do it, say what it makes, take it back" });
+    let answer = json!({ "type": "object", "properties": { "result": {}, "dryRun": { "type": "boolean" } } });
+    let list_answer = json!({ "type": "object", "properties": { "results": { "type": "array" }, "dryRun": { "type": "boolean" }, "events": { "type": "array" }, "commands": { "type": "array" } } });
+    let rows = json!({ "type": "object", "required": ["rows", "more"], "properties": { "rows": { "type": "array" }, "more": { "type": "boolean" } } });
+    let mut paths = serde_json::Map::new();
+    for name in CALLS {
+        let (summary, mut properties, required) = call(name);
+        properties["dryRun"] = dry.clone();
+        let schema = json!({ "type": "object", "required": required, "properties": properties });
+        paths.insert(format!("/v1/{name}"), json_post(summary, &schema, &answer, true));
+    }
+    let wrapped = json!({
+        "type": "object", "required": ["calls"], "additionalProperties": false,
+        "properties": {
+            "calls": { "type": "array", "minItems": 1, "maxItems": 1000, "items": { "type": "object", "required": ["call"], "properties": { "call": { "enum": CALLS } } } },
+            "dryRun": dry,
+        },
+    });
+    let table = json!({
+        "type": "object", "required": ["schema", "table"], "additionalProperties": false,
+        "properties": {
+            "schema": { "type": "string" }, "table": { "type": "string" },
+            "where": { "type": "array", "items": { "$ref": "#/components/schemas/Condition" } },
+            "order": { "type": "array", "items": { "type": "string" } },
+            "limit": { "type": "integer", "minimum": 0 },
+        },
+    });
+    let query = json!({
+        "type": "object", "required": ["sql"], "additionalProperties": false,
+        "properties": { "sql": { "type": "string" }, "params": { "type": "array" }, "limit": { "type": "integer", "minimum": 0 } },
+    });
+    for (path, item) in [
+        (
+            "/v1/wrapTransaction",
+            json_post(
+                "Runs a list of calls as one transaction, all or nothing.",
+                &wrapped,
+                &list_answer,
+                true,
+            ),
+        ),
+        ("/v1/readTable", json_post("Reads rows of a table or view.", &table, &rows, false)),
+        ("/v1/query", json_post("Runs a query, READ ONLY.", &query, &rows, false)),
+        ("/v1/traces", telemetry("traces")),
+        ("/v1/logs", telemetry("logs")),
+        ("/v1/metrics", telemetry("metrics")),
+        ("/v1/events", stream("What happens, as it happens.", false)),
+        ("/v1/results/{relation}", stream("Rows of a result, batch by batch.", true)),
+        ("/healthz", plain("Whether the server is alive.", "text/plain")),
+        ("/readyz", plain("Whether it can serve: the database answers.", "text/plain")),
+        ("/metrics", plain("What the server does, for Prometheus.", "text/plain")),
+        ("/openapi.json", plain("This description.", "application/json")),
+    ] {
+        paths.insert(path.to_owned(), item);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Wiretable", "version": env!("CARGO_PKG_VERSION"), "description": "A database as the control plane of a network." },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": {
+                "Problem": { "type": "object", "required": ["title", "status", "detail"], "properties": {
+                    "title": { "type": "string" }, "status": { "type": "integer" }, "detail": { "type": "string" },
+                    "hint": { "type": "string" }, "code": { "type": "string", "description": "SQLSTATE, where the database decided" },
+                }},
+                "Comparison": { "type": "object", "required": ["op", "value"], "properties": {
+                    "op": { "enum": ["=", "<>", "<", "<=", ">", ">=", "<<=", ">>="] }, "value": { "type": ["string", "number", "boolean"] },
+                }},
+                "Condition": { "type": "object", "required": ["column", "op", "value"], "properties": {
+                    "column": { "type": "string" }, "op": { "enum": ["=", "<>", "<", "<=", ">", ">=", "<<=", ">>="] }, "value": { "type": ["string", "number", "boolean"] },
+                }},
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_lead_somewhere() {
+        let all = description();
+        fn walk(value: &Value, root: &Value) {
+            if let Some(Value::String(reference)) = value.get("$ref") {
+                let path = reference.strip_prefix('#').expect("a local reference");
+                assert!(root.pointer(path).is_some(), "{reference}");
+            }
+            match value {
+                Value::Object(map) => map.values().for_each(|value| walk(value, root)),
+                Value::Array(list) => list.iter().for_each(|value| walk(value, root)),
+                _ => {}
+            }
+        }
+        walk(&all, &all);
+        for call in CALLS {
+            let body = &all["paths"][format!("/v1/{call}")]["post"]["requestBody"];
+            let schema = &body["content"]["application/json"]["schema"];
+            for name in schema["required"].as_array().expect("a list") {
+                assert!(schema["properties"].get(name.as_str().expect("text")).is_some(), "{call}");
+            }
+        }
+    }
+}
