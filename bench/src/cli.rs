@@ -3,7 +3,8 @@
 mod live;
 
 pub use live::{
-    DiscardArgs, HttpShareArgs, LiveArgs, ReplayArgs, SenderName, XdpCostArgs, XdpRateArgs,
+    DiscardArgs, HttpShareArgs, LiveArgs, RecordArgs, ReplayArgs, SenderName, XdpCostArgs,
+    XdpRateArgs,
 };
 
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ pub enum Command {
     XdpCost(XdpCostArgs),
     /// Queries in the driver on packets of 64 bytes, against a program that only counts (root)
     XdpRate(XdpRateArgs),
+    /// Recording to disk, against tcpdump and netsniff-ng (root)
+    Record(RecordArgs),
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),

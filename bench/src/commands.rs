@@ -3,12 +3,14 @@
 mod calibrate;
 mod http_share;
 mod live;
+mod record;
 mod replay;
 mod xdp_cost;
 mod xdp_rate;
 
 pub use calibrate::calibrate;
 pub use http_share::http_share;
+pub use record::record;
 pub use replay::replay;
 pub use xdp_cost::xdp_cost;
 pub use xdp_rate::xdp_rate;

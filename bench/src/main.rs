@@ -58,6 +58,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Replay(args) => commands::replay(&args)?,
         Command::XdpCost(args) => commands::xdp_cost(&args)?,
         Command::XdpRate(args) => commands::xdp_rate(&args)?,
+        Command::Record(args) => commands::record(&args)?,
         Command::HttpShare(args) => commands::http_share(&args)?,
         Command::Discard(args) => discard::run(&args.interface)?,
     }

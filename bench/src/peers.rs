@@ -276,12 +276,13 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// What commands that send live need, and the package of each.
-pub const LIVE: [(&str, &str); 6] = [
+pub const LIVE: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("unshare", "util-linux"),
     ("tcpreplay", "tcpreplay"),
     ("tcpdump", "tcpdump"),
+    ("netsniff-ng", "netsniff-ng"),
     ("clang", "clang"),
 ];
 

@@ -25,6 +25,9 @@
 //! capture = "auto"                        # in the driver where that is possible (the default), else xdp or socket
 //! disposition = "pass"                    # what becomes of packets in the driver: pass (the default) or drop
 //!
+//! [store.past]                            # FROM past.tcp, or FROM past.tcp THEN uplink.tcp
+//! path = "/var/lib/wiretable/edge"        # what wiretable record writes; relative to this file
+//!
 //! [params]
 //! limit = 10                              # $limit, declared by a query's PARAM block
 //!
@@ -71,6 +74,8 @@ pub struct Batch {
     pub traces: Vec<Traces>,
     /// The live interfaces; none when there are traces.
     pub interfaces: Vec<LiveInterface>,
+    /// The stores by name.
+    pub stores: Vec<Traces>,
     /// The processor of the operators of a live run.
     pub cpu: Option<usize>,
     /// All queries as one text.
@@ -142,6 +147,8 @@ struct Config {
     #[serde(default)]
     source: Vec<SourceConfig>,
     #[serde(default)]
+    store: BTreeMap<String, StoreConfig>,
+    #[serde(default)]
     params: BTreeMap<String, toml::Value>,
     #[serde(default)]
     sets: BTreeMap<String, SetConfig>,
@@ -149,6 +156,12 @@ struct Config {
     sink: Option<PostgresConfig>,
     #[serde(default)]
     query: Vec<QueryConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreConfig {
+    path: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -375,6 +388,13 @@ impl Batch {
                 properties: source.properties.into_iter().collect(),
             })
             .collect();
+        if let Some(name) = config.store.keys().find(|name| !session::is_name(name)) {
+            return Err(refuse(format!(
+                "store `{name}` is no name for an interface; use letters, digits and _"
+            )));
+        }
+        let stores = config.store.iter().map(|(name, s)| Traces::store(name, base.join(&s.path)));
+        let stores = stores.collect();
         let params = config.params.iter().map(|(name, value)| format!("{name}={}", plain(value)));
         let sets = config.sets.iter().map(|(name, set)| match set {
             SetConfig::Members(members) => format!("{name}={}", members.join(",")),
@@ -384,6 +404,7 @@ impl Batch {
         Ok(Self {
             traces,
             interfaces,
+            stores,
             cpu: config.cpu,
             text: NamedText { name, base_name: String::new(), text: queries },
             params: params.collect(),

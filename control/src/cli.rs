@@ -122,6 +122,9 @@ pub struct TextArgs {
     /// Directory of library queries (`FROM dir/query`)
     #[arg(long, value_name = "DIR")]
     pub library: Option<PathBuf>,
+    /// Read a store of `wiretable record` as the interface NAME: FROM NAME.tcp, or FROM NAME.tcp THEN eth0.tcp to go on with what is recorded
+    #[arg(long = "store", value_name = "NAME=DIR")]
+    pub stores: Vec<String>,
     /// Define an interface set for `FROM [set].protocol`: NAME=eth0,eth1, or NAME: Equals[Property,value] over properties
     #[arg(long = "set", value_name = "DEFINITION")]
     pub sets: Vec<String>,
@@ -139,7 +142,7 @@ pub struct QueryArgs {
         short = 'r',
         long = "read",
         value_name = "[NAME=]TRACE",
-        required_unless_present = "interface"
+        required_unless_present_any = ["interface", "stores"]
     )]
     pub read: Vec<String>,
     /// Capture from an interface until Ctrl-C; repeat for several. NAME=IF gives it another name in queries; `any` is all of them
@@ -344,6 +347,9 @@ pub struct RunArgs {
     /// Read these traces instead of the configured sources
     #[arg(short = 'r', long = "read", value_name = "[NAME=]TRACE")]
     pub read: Vec<String>,
+    /// Read a store as the interface NAME, besides the sources
+    #[arg(long = "store", value_name = "NAME=DIR")]
+    pub stores: Vec<String>,
     /// Capture from these interfaces instead of the configured sources
     #[arg(short = 'i', long = "interface", value_name = "[NAME=]IF", conflicts_with = "read")]
     pub interface: Vec<String>,

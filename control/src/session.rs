@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wt_catalog::Catalog;
 use wt_engine::{Captures, Source};
 use wt_lang::Diagnostic;
-use wt_plan::{CompileInput, Compiled, InterfaceInfo};
+use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 use wt_trace::store::{Findings, Store};
 use wt_trace::{Opened as OpenedTrace, TraceFile};
 use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
@@ -29,6 +29,12 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// A store, under a name.
+    pub fn store(name: &str, dir: PathBuf) -> Self {
+        let kind = (INTERFACE_TYPE.to_owned(), STORE_TYPE.to_owned());
+        Self { interface: name.to_owned(), files: vec![dir], properties: vec![kind] }
+    }
+
     /// The interface as the planner sees it.
     pub fn interface_info(&self) -> InterfaceInfo {
         interface_info(&self.interface, &self.properties)
@@ -63,6 +69,38 @@ pub fn parse_traces(arguments: &[String]) -> Vec<Traces> {
         }
     }
     all
+}
+
+/// Stores by name, as `--store` arguments and configurations give them: each is an interface.
+pub fn parse_stores(arguments: &[String]) -> Result<Vec<Traces>, Failure> {
+    let mut stores: Vec<Traces> = Vec::new();
+    for argument in arguments {
+        let Some((name, dir)) = argument.split_once('=').filter(|(name, _)| is_name(name)) else {
+            return Err(Failure::Input(format!(
+                "`--store {argument}` names no store; write NAME=DIR, and FROM NAME.tcp in the query"
+            )));
+        };
+        if stores.iter().any(|known| known.interface == name) {
+            return Err(Failure::Input(format!("store `{name}` is given twice")));
+        }
+        stores.push(Traces::store(name, PathBuf::from(dir)));
+    }
+    Ok(stores)
+}
+
+/// Refuses a store that is called as an interface is.
+pub fn refuse_same_names<'a>(
+    stores: &[Traces],
+    interfaces: impl Iterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    for name in interfaces {
+        if stores.iter().any(|store| store.interface == name) {
+            return Err(Failure::Input(format!(
+                "`{name}` is a store and an interface; give each a name of its own: --store NAME=DIR"
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub fn is_name(text: &str) -> bool {

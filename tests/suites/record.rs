@@ -195,6 +195,65 @@ fn number_of(packet: &Packet) -> u64 {
 }
 
 #[test]
+fn what_is_not_wanted_is_left_out_and_counted() {
+    let scratch = Scratch::new().unwrap();
+    let traces = ["eth0.pcap", "vlan.pcap", "any-sll2.pcap"].map(wt_tests::capture);
+    let reads: Vec<String> = traces.iter().flat_map(|t| ["-r".to_owned(), text(t)]).collect();
+    let reads: Vec<&str> = reads.iter().map(String::as_str).collect();
+    let all = packets(traces.iter().map(|path| CaptureReader::open(path).unwrap()).collect());
+    for (number, (arguments, from, condition)) in [
+        (&["--filter", "tcp port 80 or vlan"][..], "packet", "pcap_filter('tcp port 80 or vlan')"),
+        (&["--where", "len > 300 OR time % 2 = 0"], "packet", "len > 300 OR time % 2 = 0"),
+        (
+            &["--protocol", "tcp", "--where", "destPort = 443 AND str_regex_match[data, 'a.*b']"],
+            "tcp",
+            "destPort = 443 AND str_regex_match[data, 'a.*b']",
+        ),
+        (
+            &["--filter", "ip", "--protocol", "ip", "--where", "protocol = 17", "--snaplen", "20"],
+            "ip",
+            "pcap_filter('ip') AND protocol = 17",
+        ),
+        (&["--filter", "host 203.0.113.99"], "packet", "FALSE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let dir = scratch.path(&number.to_string());
+        let said = record(&[&reads[..], arguments, &["--ledger"]].concat(), &dir).expect_status(0);
+        let (found, findings) = stored(&dir);
+        assert!(findings.is_empty());
+        // A query over the traces says which they are.
+        let query = format!("SELECT timestamp AS t FROM {from} WHERE {condition}");
+        let rows = run([&["query", &query][..], &reads, &["--format", "ndjson"]].concat());
+        let times: Vec<_> = rows.expect_status(0).stdout.lines().map(str::to_owned).collect();
+        assert_eq!(found.len(), times.len(), "{arguments:?}");
+        let mut rest = all.iter();
+        let snap = if arguments.contains(&"--snaplen") { 20 } else { usize::MAX };
+        let is_in_order = found.iter().all(|packet| {
+            rest.any(|other| {
+                let data = &other.data[..other.data.len().min(snap)];
+                packet.timestamp_ns == other.timestamp_ns && packet.data == data
+            })
+        });
+        assert!(is_in_order, "{arguments:?}");
+        let count = all.len() as u64;
+        let written = found.len() as u64;
+        let counts = [("captured", count), ("written", written), ("filtered", count - written)];
+        expect_booked(&said.stderr, "writer", "traces", &counts);
+    }
+    let dir = scratch.path("wrong");
+    for (arguments, said) in [
+        (["--filter", "no such thing"], "syntax error"),
+        (["--where", "destPrt = 1"], "unknown-field"),
+        (["--where", "len >"], "error["),
+    ] {
+        record(&[&reads[..], &arguments].concat(), &dir).expect_status(1).expect_said(said);
+        assert!(!dir.exists());
+    }
+}
+
+#[test]
 fn what_cannot_be_recorded_leaves_no_store() {
     let scratch = Scratch::new().unwrap();
     let dir = scratch.path("store");
@@ -317,6 +376,108 @@ fn every_packet_of_the_wire_is_recorded() {
 }
 
 #[test]
+fn the_kernel_leaves_out_what_a_filter_refuses_and_tags_are_judged_as_on_the_wire() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let scratch = Scratch::new().unwrap();
+    let names = ["vlan.pcap", "http.pcap", "dns.pcap"];
+    let frames: Vec<_> = names.iter().flat_map(|name| wt_tests::live::frames(name)).collect();
+    let reads = names.map(|name| text(&wt_tests::capture(name)));
+    for (number, expression) in
+        ["tcp port 80", "vlan", "udp port 53 or vlan 100", "udp and not vlan"].iter().enumerate()
+    {
+        let dir = scratch.path(&format!("live{number}"));
+        let running = start(&netns, &dir, &["--filter", expression, "--ring", "64MiB"], 1);
+        send(&netns, "far", &frames);
+        let file = scratch.path(&format!("file{number}"));
+        let mut expected = Vec::new();
+        for read in &reads {
+            let dir = file.join(Path::new(read).file_stem().unwrap());
+            record(&["-r", read, "--filter", expression], &dir).expect_status(0);
+            expected.extend(stored(&dir).0.into_iter().map(|packet| packet.data));
+        }
+        let count = expected.len() as u64;
+        assert!(count > 0 && count < frames.len() as u64, "{expression}: {count}");
+        let store = || Store::open(&dir).unwrap();
+        wait_until("the packets come", || store().mark(0).is_some_and(|m| m.next == count));
+        let ended = running.interrupt();
+        let found: Vec<_> = stored(&dir).0.into_iter().map(|packet| packet.data).collect();
+        assert!(found == expected, "{expression}");
+        let booked: std::collections::HashMap<String, u64> =
+            wt_tests::live::booked(&ended.stderr, "writer", "near").into_iter().collect();
+        assert_eq!(booked["written"], count);
+        // Of what has no tag the kernel gives only what is wanted.
+        assert!(booked["received"] < frames.len() as u64, "{expression}: {booked:?}");
+        assert_eq!(booked["received"], booked["written"] + booked["filtered"]);
+    }
+}
+
+#[test]
+fn what_came_before_is_saved_when_someone_asks() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let scratch = Scratch::new().unwrap();
+    let dir = scratch.path("store");
+    let socket = text(&scratch.path("control.sock"));
+    let more = ["--pre-trigger", "60s", "--control", &socket];
+    let running = start(&netns, &dir, &more, 1);
+    let frames: Vec<_> = (0..900).map(|n| numbered(n, 100)).collect();
+    send(&netns, "far", &frames[..500]);
+    let ctl = |arguments: &[&str]| run([&["ctl", "-s", &socket], arguments].concat());
+    wait_until("the packets come", || {
+        let ledger = ctl(&["ledger"]).expect_status(0).stdout;
+        wt_tests::live::booked(&ledger, "writer", "near").contains(&("written".to_owned(), 500))
+    });
+    // What was, and nothing else; no segment was written meanwhile.
+    let said = ctl(&["save", "before", "--from", "-30s"]).expect_status(0).stdout;
+    assert!(said.starts_with("saved 500 packets from "), "{said}");
+    let saved = |name: &str| {
+        let path = dir.join("saved").join(format!("{name}.pcapng"));
+        path.exists().then(|| packets(vec![CaptureReader::open(&path).unwrap()]))
+    };
+    assert!(saved("before").unwrap().iter().map(number_of).eq(0..500));
+    assert_eq!(segments(&dir), []);
+    // What was, and what comes.
+    let said = ctl(&["save", "around", "--from", "-30s", "--to", "+1s"]).expect_status(0).stdout;
+    assert!(said.starts_with("saving until "), "{said}");
+    assert_eq!(saved("around"), None);
+    send(&netns, "far", &frames[500..800]);
+    wait_until("the end of the save passes", || saved("around").is_some());
+    assert!(saved("around").unwrap().iter().map(number_of).eq(0..800));
+    let tshark = Command::new("tshark")
+        .args(["-r", &text(&dir.join("saved/around.pcapng")), "-T", "fields", "-e", "frame.len"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&tshark.stdout).lines().count(), 800);
+    ctl(&["save", "before", "--from", "-30s"]).expect_status(1).expect_said("is there already");
+    ctl(&["save", "../out", "--from", "-30s"]).expect_status(1).expect_said("no name");
+    ctl(&["save", "odd", "--from", "soon"]).expect_status(1).expect_said("is no time");
+    ctl(&["list"]).expect_status(1).expect_said("is a recorder");
+    // A save that waits is written at the end as it is.
+    ctl(&["save", "last", "--from", "-30s", "--to", "+1h"]).expect_status(0);
+    send(&netns, "far", &frames[800..]);
+    wait_until("the packets come", || {
+        let ledger = ctl(&["ledger"]).expect_status(0).stdout;
+        wt_tests::live::booked(&ledger, "writer", "near").contains(&("written".to_owned(), 900))
+    });
+    let ended = running.interrupt();
+    ended.expect_said("kept 900 packets in memory");
+    assert!(saved("last").unwrap().iter().map(number_of).eq(0..900));
+
+    // A recorder that writes keeps the time from being deleted.
+    let running = start(&netns, &dir, &["--control", &socket], 1);
+    send(&netns, "far", &frames[..10]);
+    ctl(&["save", "incident", "--from", "-30s"]).expect_status(0);
+    running.interrupt();
+    let list = run(["store", "list", &text(&dir)]).expect_status(0).stdout;
+    assert!(list.ends_with(",pinned\n"), "{list}");
+}
+
+#[test]
 fn a_killed_recorder_loses_nothing_that_it_had_written() {
     if !may_make() {
         return;
@@ -366,6 +527,132 @@ fn a_killed_recorder_loses_nothing_that_it_had_written() {
     let (found, findings) = stored(&dir);
     assert!(findings.is_empty(), "{findings:?}");
     assert!(found.iter().map(number_of).eq(kept));
+}
+
+/// The lengths of the first frames that [`counted`] makes, as a result has them.
+fn lengths(count: u64) -> String {
+    std::iter::once("len".to_owned())
+        .chain((0..count).map(|number| counted_len(number).to_string()))
+        .map(|line| line + "\n")
+        .collect()
+}
+
+/// Lengths that tell frames apart: one that is missing or comes twice shifts all behind it.
+fn counted_len(number: u64) -> usize {
+    60 + (number % 1399) as usize
+}
+
+#[test]
+fn the_past_and_what_follows_are_one_stream_without_gap_or_overlap() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let scratch = Scratch::new().unwrap();
+    let dir = scratch.path("store");
+    let store = format!("past={}", text(&dir));
+    let ask = "SELECT len FROM past.packet THEN near.packet";
+    let query = ["query", ask, "-i", "near", "--store", &store, "--ledger"];
+    // Without a recorder nothing follows.
+    record(&["-r", &text(&wt_tests::capture("dns.pcap"))], &scratch.path("other")).expect_status(0);
+    let other = format!("past={}", text(&scratch.path("other")));
+    let refused = netns.wiretable().args(["query", ask, "-i", "near", "--store", &other]).output();
+    let refused = wt_tests::program::outcome(refused.unwrap());
+    refused.expect_status(2).expect_said("no recorder").expect_said("wiretable record -i near");
+
+    let more = ["--segment-size", "1MiB", "--ring", "64MiB"];
+    let recorder = start(&netns, &dir, &more, 1);
+    let sender = netns.sender("far").unwrap();
+    let mut sent = 0;
+    let mut queries: Vec<Running> = Vec::new();
+    // Queries begin in the middle of it.
+    for step in 0..60 {
+        for _ in 0..100 {
+            sender.send(&numbered(sent, counted_len(sent))).unwrap();
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        if step % 15 == 7 {
+            // No socket of their own: the recorder owns the capture.
+            queries.push(Running::spawn(&netns, netns.wiretable().args(query), 1));
+        }
+    }
+    for query in &queries {
+        wait_until("all packets come", || query.stdout.text().lines().count() as u64 > sent);
+    }
+    // A window closes by the recorder's clock when nothing more comes.
+    let windows = [
+        "query",
+        "SELECT tb, count(*) AS n FROM past.packet THEN near.packet GROUP BY time/1 AS tb",
+        "-i",
+        "near",
+        "--store",
+        &store,
+    ];
+    let windows = Running::spawn(&netns, netns.wiretable().args(windows), 1);
+    wait_until("the windows close", || {
+        let rows = windows.stdout.text();
+        let counts = rows.lines().filter_map(|line| line.split_once(',')?.1.parse::<u64>().ok());
+        counts.sum::<u64>() == sent
+    });
+    let last = queries.pop().unwrap();
+    for query in queries {
+        let ended = query.interrupt();
+        assert!(ended.stdout == lengths(sent), "{}", ended.stdout.lines().count());
+        expect_booked(&ended.stderr, "live", "past", &[("seen", sent), ("records", sent)]);
+    }
+    windows.interrupt();
+    // When the recorder ends, so does what follows it.
+    for _ in 0..50 {
+        sender.send(&numbered(sent, counted_len(sent))).unwrap();
+        sent += 1;
+    }
+    recorder.interrupt();
+    let ended = last.end().expect_status(0);
+    assert!(ended.stdout == lengths(sent), "{} of {sent}", ended.stdout.lines().count());
+    // The store alone has the same, and ends.
+    let alone = run(["query", "SELECT len FROM past.packet", "--store", &store]);
+    assert!(alone.expect_status(0).expect_quiet().stdout == lengths(sent));
+    // A store of two interfaces is not the past of one.
+    netns.ip(&["link", "add", "quiet", "type", "veth", "peer", "name", "mute"]);
+    netns.ip(&["link", "set", "quiet", "up"]);
+    let both = scratch.path("both");
+    let recorder = start(&netns, &both, &["-i", "quiet"], 2);
+    let both = format!("past={}", text(&both));
+    let refused = netns.wiretable().args(["query", ask, "-i", "near", "--store", &both]).output();
+    let refused = wt_tests::program::outcome(refused.unwrap());
+    refused.expect_status(1).expect_said("a store of its own");
+    recorder.interrupt();
+}
+
+#[test]
+fn a_store_has_a_name_in_queries_and_batches() {
+    let scratch = Scratch::new().unwrap();
+    let dir = scratch.path("store");
+    record(&["-r", &text(&wt_tests::capture("http.pcap"))], &dir).expect_status(0);
+    let store = format!("past={}", text(&dir));
+    let ask = "SELECT count(*) AS n, sum(len) AS bytes FROM past.tcp";
+    let of_store = run(["query", ask, "--store", &store]).expect_status(0).expect_quiet();
+    let capture = format!("past={}", text(&wt_tests::capture("http.pcap")));
+    assert_eq!(of_store.stdout, run(["query", ask, "-r", &capture]).expect_status(0).stdout);
+    let batch = scratch.path("batch.toml");
+    let lines = format!(
+        "[store.past]\npath = '{}'\n[[query]]\ntext = '{ask}'\n",
+        dir.file_name().unwrap().display()
+    );
+    fs::write(&batch, lines).unwrap();
+    assert_eq!(run(["run", &text(&batch)]).expect_status(0).stdout, of_store.stdout);
+    let explained = run(["explain", ask, "--store", &store]).expect_status(0).stdout;
+    assert!(explained.contains("past.tcp"), "{explained}");
+    for (arguments, said) in [
+        (&["query", ask, "--store", "/nowhere"][..], "names no store"),
+        (&["query", ask, "--store", &store, "-r", &capture], "a store and an interface"),
+        (&["query", ask, "--store", &store, "--store", &store], "given twice"),
+        (&["query", "SELECT len FROM store.tcp", "--store", &store], "--store store=DIR"),
+        (&["query", "SELECT len FROM past.tcp THEN past.tcp", "--store", &store], "THEN stands"),
+    ] {
+        run(arguments).expect_status(1).expect_no_output().expect_said(said);
+    }
 }
 
 /// A small disk of its own, in a file.

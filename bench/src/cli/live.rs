@@ -138,6 +138,26 @@ pub struct XdpRateArgs {
     pub sources: Vec<u32>,
 }
 
+/// `wt-bench record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// What all have in common.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Measurements of each recorder at each rate, in turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Packets per second that are sent; as fast as the sender can comes last
+    #[arg(long, value_delimiter = ',', default_value = "100k,300k,600k", value_parser = rate)]
+    pub rates: Vec<f64>,
+    /// What is sent: real, imix, attack, or a capture
+    #[arg(long, value_name = "TRACE", default_value = "real")]
+    pub trace: String,
+    /// Serve the receiving interface on this core, by a thread of the kernel, instead of on the sender's
+    #[arg(long, value_name = "N")]
+    pub receiver_cpu: Option<usize>,
+}
+
 /// `wt-bench discard`.
 #[derive(Debug, Args)]
 pub struct DiscardArgs {
@@ -197,6 +217,13 @@ fn sources(text: &str) -> Result<u32, String> {
     match amount::parse(text).map(u32::try_from) {
         Ok(Ok(sources @ 1..=0x7fff_ffff)) => Ok(sources),
         _ => Err("a number of sources is from 1 to 2147483647".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match amount::parse(text) {
+        Ok(rate @ 1..=100_000_000) => Ok(rate as f64),
+        _ => Err("a rate is a number of packets per second from 1 to 100M".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ Examples:
   wiretable ctl add --name syns 'SELECT time, srcIP FROM tcp WHERE syn AND NOT ack_flag'
   wiretable ctl set limit=100
   wiretable ctl ledger
+  wiretable ctl -s edge save alarm-7 --from -30s --to +10s
 ")]
 pub struct CtlArgs {
     /// The run: the path of its socket, or its name among those of this user [default: the only one there is]
@@ -47,6 +48,17 @@ pub enum Ask {
     Remove {
         /// Its name
         name: String,
+    },
+    /// Save the packets of a time, of a recorder: to DIR/saved/NAME.pcapng what --pre-trigger keeps, else a pin in its store
+    Save {
+        /// What they are called
+        name: String,
+        /// From this time on: -30s for 30 seconds ago, 2026-11-21T10:00:00Z, or seconds since the epoch
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        from: String,
+        /// Up to this time, which may be still to come: +10s
+        #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
+        to: String,
     },
     /// Set parameters; queries that use them go on with what they hold
     Set {

@@ -13,7 +13,9 @@ use super::{UntilArgs, parse_bytes, parse_duration, parse_ring};
 Examples:
   wiretable record -i eth0 -w /var/lib/wiretable/edge --keep-bytes 500GiB
   wiretable record -i eth0 -w edge --filter 'tcp port 443' --snaplen 128 --for 1h
+  wiretable record -i eth0 -w web --protocol tcp --where 'destPort = 443 AND syn'
   wiretable record -r a.pcap -r b.pcapng.zst -w both --compress
+  wiretable record -i eth0 -w edge --pre-trigger 60s & wiretable ctl -s edge save alarm --from -30s --to +10s
   wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb' -r edge
 
 Segments are pcapng, which Wireshark opens. Ctrl-C ends a recording; what it wrote last is synced then. One that was
@@ -33,9 +35,30 @@ pub struct RecordArgs {
     /// The store: a directory that is made, empty, or a store already
     #[arg(short = 'w', long = "write", value_name = "DIR")]
     pub write: PathBuf,
+    /// Record what this tcpdump expression matches; the kernel copies nothing else
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// Record what meets this condition, as in WHERE of a query: len > 1000 AND time % 2 = 0
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Protocol whose fields the condition names; packets without it do not meet it
+    #[arg(long, value_name = "PROTOCOL", default_value = "packet")]
+    pub protocol: String,
+    /// Add the protocols of a DDL file
+    #[arg(long, value_name = "FILE")]
+    pub protocols: Vec<PathBuf>,
     /// Bytes kept of each packet [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=262_144))]
     pub snaplen: Option<u32>,
+    /// Write nothing until `wiretable ctl save NAME` asks, and keep packets of so much time in memory
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Pre-trigger")]
+    pub pre_trigger: Option<Duration>,
+    /// Memory for that, per writer; packets leave earlier when it is full
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_buffer, requires = "pre_trigger", help_heading = "Pre-trigger")]
+    pub pre_trigger_size: u64,
+    /// Listen on this socket for `wiretable ctl`; `none`: on no socket [default: with --pre-trigger, one named after DIR]
+    #[arg(long, value_name = "PATH", help_heading = "Pre-trigger")]
+    pub control: Option<PathBuf>,
     /// When segments end, and what is kept of them.
     #[command(flatten)]
     pub store: StoreOptions,

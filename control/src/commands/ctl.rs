@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Ask, CtlArgs, NewQueryArgs};
 use crate::failure::Failure;
 use crate::live::control::{self, Query, Request};
+use crate::moment;
 use crate::session;
 
 /// Asks a run, and prints what it says.
@@ -19,12 +20,23 @@ pub fn ctl(args: &CtlArgs) -> Result<(), Failure> {
         Ask::Add(query) => Request::Add(read(query)?),
         Ask::Replace(query) => Request::Replace(read(query)?),
         Ask::Remove { name } => Request::Remove { name: name.clone() },
+        Ask::Save { name, from, to } => save(name, from, to)?,
         Ask::Set { params } => Request::Set { params: params.clone() },
     };
     let said = control::ask(&socket(args.socket.as_deref())?, &request)?;
     // A reader that has gone needs no more.
     let _ = std::io::stdout().write_all(said.as_bytes());
     Ok(())
+}
+
+fn save(name: &str, from: &str, to: &str) -> Result<Request, Failure> {
+    let now_ns = moment::now_ns();
+    let time = |text: &str| moment::parse(text, now_ns).map_err(Failure::Input);
+    let (from_ns, to_ns) = (time(from)?, time(to)?);
+    if from_ns > to_ns {
+        return Err(Failure::Input(format!("--from {from} is later than --to {to}")));
+    }
+    Ok(Request::Save { name: name.to_owned(), from_ns, to_ns })
 }
 
 fn read(args: &NewQueryArgs) -> Result<Query, Failure> {

@@ -21,10 +21,19 @@ use crate::sink::{PostgresSink, replay_digest};
 pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let text = NamedText::from_args(&args.text)?;
     let catalog = session::catalog(&args.text.protocols)?;
-    let traces = session::parse_traces(&args.read);
+    let stores = session::parse_stores(&args.text.stores)?;
+    let mut traces = session::parse_traces(&args.read);
     let live = live::parse_interfaces(&args.interface, &args.capture, CaptureWay::Socket)?;
+    let names = live.iter().map(|live| live.interface.as_str());
+    session::refuse_same_names(&stores, names.chain(traces.iter().map(|t| t.interface.as_str())))?;
+    if live.is_empty() {
+        traces.extend(stores.iter().cloned());
+    }
     let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
     interfaces.extend(live.iter().map(LiveInterface::interface_info));
+    if !live.is_empty() {
+        interfaces.extend(stores.iter().map(Traces::interface_info));
+    }
     live::refuse_until_of_traces(&live, &args.until)?;
     let options = CompileOptions {
         params: &args.text.params,
@@ -73,6 +82,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let live_settings = LiveSettings {
         until: args.until,
         operator_cpu: None,
+        stores,
         title: text.name.clone(),
         control: args.control.control.clone().filter(|path| !no_socket(path)),
         metrics: args.control.metrics,

@@ -22,7 +22,11 @@ use crate::sink::replay_digest;
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let batch = Batch::load(&args.config)?;
     let catalog = session::catalog(&batch.protocols)?;
-    let (traces, live) = match (args.read.is_empty(), args.interface.is_empty()) {
+    let mut stores = session::parse_stores(&args.stores)?;
+    let of_batch = batch.stores.iter();
+    let of_batch = of_batch.filter(|s| stores.iter().all(|other| other.interface != s.interface));
+    stores.extend(of_batch.cloned().collect::<Vec<_>>());
+    let (mut traces, live) = match (args.read.is_empty(), args.interface.is_empty()) {
         (true, true) => {
             let mut live = batch.interfaces.clone();
             live.iter_mut().for_each(|live| live.take(&args.capture));
@@ -34,8 +38,16 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             (Vec::new(), live)
         }
     };
+    let names = live.iter().map(|live| live.interface.as_str());
+    session::refuse_same_names(&stores, names.chain(traces.iter().map(|t| t.interface.as_str())))?;
+    if live.is_empty() {
+        traces.extend(stores.iter().cloned());
+    }
     let mut interfaces: Vec<_> = traces.iter().map(Traces::interface_info).collect();
     interfaces.extend(live.iter().map(LiveInterface::interface_info));
+    if !live.is_empty() {
+        interfaces.extend(stores.iter().map(Traces::interface_info));
+    }
     live::refuse_until_of_traces(&live, &args.until)?;
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {
@@ -78,6 +90,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let live_settings = LiveSettings {
         until: args.until,
         operator_cpu: batch.cpu,
+        stores,
         title: batch.text.name.clone(),
         control: control_socket(args),
         metrics: args.control.metrics,

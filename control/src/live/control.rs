@@ -50,6 +50,15 @@ pub enum Request {
         /// `name=value`.
         params: Vec<String>,
     },
+    /// Of a recorder: save the packets of a time.
+    Save {
+        /// What they are called.
+        name: String,
+        /// From this time on, ns since the epoch.
+        from_ns: u64,
+        /// Up to this time, which may be still to come.
+        to_ns: u64,
+    },
 }
 
 /// A query as a client gives it.
@@ -93,17 +102,29 @@ pub struct Control {
     pub began: Instant,
 }
 
-impl Control {
+/// What can be asked.
+pub trait Answers: Send + Sync {
     /// Does what is asked.
-    pub fn answer(&self, request: &Request) -> Answer {
-        match self.done(request) {
-            Ok(text) => Answer::Ok(text),
-            Err(failure) => {
-                Answer::Refused { status: failure.exit_status(), message: failure.to_string() }
-            }
+    fn answer(&self, request: &Request) -> Answer;
+}
+
+/// The answer that says what was done, or why not.
+pub fn answer_of(done: Result<String, Failure>) -> Answer {
+    match done {
+        Ok(text) => Answer::Ok(text),
+        Err(failure) => {
+            Answer::Refused { status: failure.exit_status(), message: failure.to_string() }
         }
     }
+}
 
+impl Answers for Control {
+    fn answer(&self, request: &Request) -> Answer {
+        answer_of(self.done(request))
+    }
+}
+
+impl Control {
     fn done(&self, request: &Request) -> Result<String, Failure> {
         let (handle, queries) = (&self.handle, &self.queries);
         let mut queries = queries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +157,10 @@ impl Control {
                 queries.set(handle, params)?;
                 took(format!("set {}", params.join(", ")))
             }
+            Request::Save { .. } => Err(Failure::Input(
+                "this run records nothing\n  help: `wiretable record -i IF -w DIR --pre-trigger 60s` keeps packets that can be saved"
+                    .to_owned(),
+            )),
         }
     }
 }
@@ -204,13 +229,13 @@ impl Socket {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn serve(&self, control: Arc<Control>) -> Result<(), Failure> {
+    pub fn serve(&self, control: Arc<dyn Answers>) -> Result<(), Failure> {
         let failed = |e: io::Error| Failure::path("listen on", &self.path, &e);
         let listener = self.listener.try_clone().map_err(failed)?;
         let serve = move || {
             for stream in listener.incoming().flatten() {
                 // A client that goes away has no use for an answer.
-                let _ = answer(&stream, &control);
+                let _ = answer(&stream, &*control);
             }
         };
         std::thread::Builder::new().name("control".to_owned()).spawn(serve).map_err(failed)?;
@@ -224,7 +249,7 @@ impl Drop for Socket {
     }
 }
 
-fn answer(stream: &UnixStream, control: &Control) -> io::Result<()> {
+fn answer(stream: &UnixStream, control: &dyn Answers) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
     stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
     let mut line = String::new();

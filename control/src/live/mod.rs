@@ -6,6 +6,7 @@ mod open;
 pub mod privileges;
 mod queries;
 mod show;
+pub mod store;
 
 pub use queries::{Admit, Setting};
 
@@ -22,11 +23,12 @@ use wt_xdp::packet_socket::RING_BYTES_DEFAULT;
 
 use self::control::{Control, Socket};
 use self::queries::LiveQueries;
+use self::store::Past;
 use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
-use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish};
+use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::output::{Results, Route};
-use crate::session::{self, NamedText};
+use crate::session::{self, NamedText, Traces};
 use crate::{blame, broker};
 
 /// An interface of a live run.
@@ -132,6 +134,8 @@ pub struct LiveSettings {
     pub until: UntilArgs,
     /// Where its operators run.
     pub operator_cpu: Option<usize>,
+    /// Stores that it may read.
+    pub stores: Vec<Traces>,
     /// What it is called.
     pub title: String,
     /// The socket that it listens on.
@@ -156,7 +160,13 @@ pub fn execute(
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
     let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
-    let inputs = open::all(plan, interfaces, &broker)?;
+    let mut inputs = open::all(plan, interfaces, &broker)?;
+    let mut findings = Vec::new();
+    for past in pasts(compiled, &live.stores, interfaces) {
+        let (input, found) = store::open(&past)?;
+        inputs.push(open::Opened { input, in_driver: false });
+        findings.push(found);
+    }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
     privileges::keep_none(inputs.iter().any(|opened| opened.in_driver))?;
@@ -195,7 +205,21 @@ pub fn execute(
     if !matches!(report.end, RunEnd::SinkClosed { .. }) {
         losses(&report.ledger).iter().for_each(|loss| eprintln!("wiretable: {loss}"));
     }
-    finish(&report, &[], settings)
+    finish(&report, &said_of_inputs(Vec::new(), &findings), settings)
+}
+
+/// The stores that a plan reads.
+fn pasts(compiled: &Compiled, stores: &[Traces], interfaces: &[LiveInterface]) -> Vec<Past> {
+    let plan = &compiled.physical;
+    let names = &compiled.logical.interfaces;
+    let followed = |store: &Traces| {
+        let pair = compiled.logical.followed.iter().find(|(at, _)| names[*at] == store.interface);
+        let name = &names[pair?.1];
+        interfaces.iter().find(|interface| interface.interface == *name).cloned()
+    };
+    let is_read = |store: &&Traces| plan.interfaces.iter().any(|i| i.name == store.interface);
+    let past = |store: &Traces| Past { traces: store.clone(), followed: followed(store) };
+    stores.iter().filter(is_read).map(past).collect()
 }
 
 fn refuse_missing_processors(

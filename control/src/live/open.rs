@@ -126,6 +126,7 @@ fn by_socket(
         is_promiscuous: wanted.is_promiscuous,
         skew_ns: wanted.skew_ns(),
         fanout: None,
+        filter: None,
     };
     let source = PacketSource::open(&wanted.device, options);
     let source = source.map_err(|error: OpenError| refused(&error, error.hint()))?;

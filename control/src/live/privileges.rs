@@ -22,8 +22,12 @@ pub fn keep_none(in_driver: bool) -> Result<(), Failure> {
     }
 }
 
-/// Keeps these capabilities, as far as they are there, and lets go of all others, for good.
-pub fn keep(kept: CapabilitySet) -> Result<(), Failure> {
+/// Lets go of all privileges but that of writing to files of others: a recorder goes on to make files in a directory that need not be its user's.
+pub fn keep_files() -> Result<(), Failure> {
+    keep(CapabilitySet::DAC_OVERRIDE)
+}
+
+fn keep(kept: CapabilitySet) -> Result<(), Failure> {
     let refused = |error: rustix::io::Errno| {
         Failure::Environment(format!("cannot let go of privileges: {error}"))
     };

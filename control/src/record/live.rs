@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::thread::CapabilitySet;
+use wt_engine::PacketBatch;
 use wt_engine::live::{Link, LiveSource, Polled};
-use wt_trace::record::{self, Feed, Interface, RecordOptions};
+use wt_trace::record::memory::{self, Memory, MemoryOptions};
+use wt_trace::record::{self, Ended, Feed, Interface, RecordOptions, Writer};
 use wt_trace::store::OwnStore;
 use wt_wire::LinkType;
 use wt_xdp::packet_socket::{Options, PacketSource};
 
-use super::finish;
+use super::filter::{Condition, Judge};
+use super::{control, finish};
 use crate::broker;
 use crate::cli::UntilArgs;
 use crate::cli::record::RecordArgs;
@@ -38,16 +40,20 @@ pub(super) fn open(
     args: &RecordArgs,
     interfaces: &[LiveInterface],
     options: &RecordOptions,
+    condition: Option<&Condition>,
 ) -> Result<Vec<Queue>, Failure> {
-    let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
+    // A condition looks at what is not kept, too.
+    let looked_at = condition.map_or(0, Condition::snap_bytes);
     let mut queues = Vec::new();
+    let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
     for (number, interface) in (0..).zip(interfaces) {
         // Sockets of one group share packets; it needs a number of its own on this host.
         let group = (std::process::id() as u16).wrapping_add(number);
         for queue in 0..args.queues {
             let source_options = Options {
                 broker: Some(broker.clone()),
-                snap_bytes: options.snap_len,
+                snap_bytes: options.snap_len.max(looked_at),
+                filter: condition.and_then(|condition| condition.expression.clone()),
                 ring_bytes: usize::try_from(interface.ring_bytes).unwrap_or(usize::MAX),
                 is_promiscuous: interface.is_promiscuous,
                 skew_ns: 0,
@@ -114,19 +120,22 @@ pub(super) fn record(
     store: &Arc<OwnStore>,
     queues: Vec<Queue>,
     options: &RecordOptions,
+    condition: Option<&Condition>,
 ) -> Result<(), Failure> {
     let devices: Vec<String> = queues.iter().map(|queue| queue.interface.device.clone()).collect();
     announce(store, &queues).map_err(super::failure)?;
     // Segments are made as time goes by, in a directory that may be another user's.
-    privileges::keep(CapabilitySet::DAC_OVERRIDE)?;
+    privileges::keep_files()?;
     let stop = Stop::new(&args.until);
-    let mut writers = Vec::new();
+    let mut keepers = Vec::new();
     let mut feeds = Vec::new();
     for (number, queue) in (0..).zip(queues) {
-        let (feed, writer) = record::start(store, number, options).map_err(super::failure)?;
-        writers.push((queue.name.clone(), writer));
+        let (feed, keeper) = Keeper::start(args, store, number, options)?;
+        keepers.push((queue.name.clone(), keeper));
         feeds.push((feed, queue));
     }
+    // It goes with this function.
+    let _socket = control::listen(args, store, &keepers)?;
     if std::io::stderr().is_terminal() {
         let mut names = devices;
         names.dedup();
@@ -135,7 +144,7 @@ pub(super) fn record(
     let captured = std::thread::scope(|scope| {
         let threads: Vec<_> = feeds
             .into_iter()
-            .map(|(feed, queue)| scope.spawn(|| capture(queue, feed, &stop)))
+            .map(|(feed, queue)| scope.spawn(|| capture(queue, feed, &stop, condition)))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Failure>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -144,9 +153,45 @@ pub(super) fn record(
         let ended: Vec<_> = threads.into_iter().map(join).collect();
         ended.into_iter().collect::<Result<(), _>>()
     });
-    let ended = writers.into_iter().map(|(name, writer)| (name, writer.join())).collect();
+    let ended = keepers.into_iter().map(|(name, keeper)| (name, keeper.join())).collect();
     finish(args, stop.unread.load(Ordering::Relaxed), ended)?;
     captured
+}
+
+/// What the packets of a queue are given to: the disk, or memory.
+pub(super) enum Keeper {
+    Disk(Writer),
+    Memory(Memory),
+}
+
+impl Keeper {
+    fn start(
+        args: &RecordArgs,
+        store: &Arc<OwnStore>,
+        number: u16,
+        options: &RecordOptions,
+    ) -> Result<(Feed, Self), Failure> {
+        let Some(age_max) = args.pre_trigger else {
+            let (feed, writer) = record::start(store, number, options).map_err(super::failure)?;
+            return Ok((feed, Self::Disk(writer)));
+        };
+        let options = MemoryOptions {
+            age_max,
+            bytes_max: args.pre_trigger_size,
+            buffer_bytes: options.buffer_bytes,
+            snap_len: options.snap_len,
+        };
+        let (feed, memory) = memory::start(number, &options)
+            .map_err(|error| Failure::Environment(format!("cannot start a thread: {error}")))?;
+        Ok((feed, Self::Memory(memory)))
+    }
+
+    fn join(self) -> Ended {
+        match self {
+            Self::Disk(writer) => writer.join(),
+            Self::Memory(memory) => Ended { books: memory.join(), failure: None },
+        }
+    }
 }
 
 /// Says in the store who records what, by writer.
@@ -158,9 +203,21 @@ fn announce(store: &OwnStore, queues: &[Queue]) -> Result<(), wt_trace::store::S
     store.announce(&recorder)
 }
 
-fn capture(queue: Queue, feed: Feed, stop: &Stop) -> Result<(), Failure> {
+fn capture(
+    queue: Queue,
+    feed: Feed,
+    stop: &Stop,
+    condition: Option<&Condition>,
+) -> Result<(), Failure> {
     let Queue { interface, source, .. } = queue;
-    let mut capture = Capture { interface, source, feed, link: Link::Up, counted: Instant::now() };
+    let mut capture = Capture {
+        interface,
+        source,
+        feed,
+        judge: Judge::new(condition),
+        link: Link::Up,
+        counted: Instant::now(),
+    };
     let done = capture.run(stop);
     if done.is_err() {
         // The others end too.
@@ -171,15 +228,16 @@ fn capture(queue: Queue, feed: Feed, stop: &Stop) -> Result<(), Failure> {
     done
 }
 
-struct Capture {
+struct Capture<'a> {
     interface: LiveInterface,
     source: PacketSource,
     feed: Feed,
+    judge: Judge<'a>,
     link: Link,
     counted: Instant,
 }
 
-impl Capture {
+impl Capture<'_> {
     fn run(&mut self, stop: &Stop) -> Result<(), Failure> {
         let device = self.interface.device.clone();
         let failed = |error: &dyn std::fmt::Display| {
@@ -207,7 +265,7 @@ impl Capture {
     }
 
     fn poll(&mut self, stop: &Stop) -> Result<Polled, wt_engine::EngineError> {
-        let Self { source, feed, interface, .. } = self;
+        let Self { source, feed, interface, judge, .. } = self;
         source.poll(TICK, &mut |batch| {
             let taken = stop.claim(batch.records.len() as u64) as usize;
             let snap_len = feed.snap_len();
@@ -216,8 +274,7 @@ impl Capture {
                 link_type: LinkType(batch.link_type),
                 snap_len,
             });
-            feed.packets(number, batch.data, &batch.records[..taken]);
-            Ok(())
+            judge.give(feed, number, &PacketBatch { records: &batch.records[..taken], ..*batch })
         })
     }
 

@@ -1,5 +1,7 @@
 //! `wiretable record`: packets of interfaces or traces into a store.
 
+mod control;
+mod filter;
 mod live;
 mod show;
 mod traces;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use wt_trace::record::{Ended, Notice, OnFull, RecordOptions};
 use wt_trace::store::{Keep, OwnStore, Recovered, StoreError};
 
+use self::filter::Condition;
 use crate::cli::CaptureWay;
 use crate::cli::record::{FullArg, RecordArgs};
 use crate::failure::Failure;
@@ -28,9 +31,10 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     };
     let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Socket)?;
     let options = options(args, is_live)?;
+    let condition = Condition::of(args)?;
     // What cannot be read or captured from leaves no store behind.
     let run = match is_live {
-        true => Run::Live(live::open(args, &interfaces, &options)?),
+        true => Run::Live(live::open(args, &interfaces, &options, condition.as_ref())?),
         false => Run::Traces(traces::open(args)?),
     };
     let (store, recovered) =
@@ -38,8 +42,8 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     recovered.iter().for_each(say_recovered);
     let store = Arc::new(store);
     match run {
-        Run::Live(sources) => live::record(args, &store, sources, &options),
-        Run::Traces(traces) => traces::record(args, &store, traces, &options),
+        Run::Live(sources) => live::record(args, &store, sources, &options, condition.as_ref()),
+        Run::Traces(traces) => traces::record(args, &store, traces, &options, condition.as_ref()),
     }
 }
 
@@ -53,6 +57,11 @@ fn refuse_of_traces(args: &RecordArgs, is_live: bool) -> Result<(), Failure> {
         (args.until.is_given(), "--for and --packets end a live capture; traces end by themselves"),
         (args.queues > 1, "--queues is for interfaces; traces have one order"),
         (args.ring.is_some(), "--ring is for interfaces; traces wait in their files"),
+        (args.pre_trigger.is_some(), "--pre-trigger is for interfaces; traces can be read again"),
+        (
+            args.control.is_some(),
+            "--control is for interfaces; a recording of traces ends by itself",
+        ),
         (args.no_promiscuous, "--no-promiscuous is for interfaces"),
         (
             args.store.on_full == Some(FullArg::Pause),
@@ -121,7 +130,7 @@ fn finish(args: &RecordArgs, unread: u64, ended: Vec<(String, Ended)>) -> Result
     if args.ledger {
         eprint!("{}", show::ledger(&ended));
     }
-    eprintln!("wiretable: {}", show::summary(&args.write, &ended));
+    eprintln!("wiretable: {}", show::summary(args, &ended));
     for (name, Ended { books, .. }) in &ended {
         let is_live = books.received > 0;
         let is_complete = books.received == books.os_dropped + books.captured + unread;

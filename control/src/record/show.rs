@@ -1,21 +1,26 @@
 //! What is said of a recording at its end.
 
+use crate::cli::record::RecordArgs;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use wt_trace::record::{Books, Ended};
 
 /// One line: what was recorded, and what was not.
-pub fn summary(dir: &Path, ended: &[(String, Ended)]) -> String {
+pub fn summary(args: &RecordArgs, ended: &[(String, Ended)]) -> String {
+    let dir = &args.write;
     let mut all = Books::default();
     ended.iter().for_each(|(_, ended)| all += ended.books);
-    let mut text = format!(
-        "recorded {} packets, {} bytes in {} segments of {}",
-        all.written,
-        all.segment_bytes,
-        all.segments,
-        dir.display()
-    );
+    let Books { written, segment_bytes, segments, .. } = all;
+    let mut text = match args.pre_trigger {
+        None => format!(
+            "recorded {written} packets, {segment_bytes} bytes in {segments} segments of {}",
+            dir.display()
+        ),
+        Some(_) => format!(
+            "kept {written} packets in memory, each for a while, and saved {segments} files, {segment_bytes} bytes, in {}",
+            dir.display()
+        ),
+    };
     let parts = [
         (all.filtered, "not wanted"),
         (all.os_dropped, "dropped by the kernel, as its ring was full (--ring)"),

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use wt_catalog::Value;
+use wt_engine::PacketBatch;
 use wt_trace::record::{self, Interface, RecordOptions};
 use wt_trace::store::{Findings, OwnStore};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_wire::{CaptureReader, LinkType, MergedCaptures, RecordRef};
 
+use super::filter::{self, Condition, Judge};
 use super::finish;
 use crate::cli::record::RecordArgs;
 use crate::execute::{cancelled_by_signal, progress_bar, said_of_inputs};
@@ -50,6 +53,7 @@ pub(super) fn record(
     store: &Arc<OwnStore>,
     opened: Opened,
     options: &RecordOptions,
+    condition: Option<&Condition>,
 ) -> Result<(), Failure> {
     let Opened { mut captures, names, unreadable, findings } = opened;
     let (mut feed, writer) = record::start(store, 0, options).map_err(super::failure)?;
@@ -62,7 +66,8 @@ pub(super) fn record(
         }
     }
     let mut damage = unreadable;
-    let mut numbers: HashMap<(usize, u32), u32> = HashMap::new();
+    let mut judge = Judge::new(condition);
+    let mut numbers: HashMap<(usize, u32), (u32, Value)> = HashMap::new();
     let mut records = Vec::new();
     let mut batches = 0_u64;
     while !cancel.load(Ordering::Relaxed) && !feed.has_failed() {
@@ -73,12 +78,14 @@ pub(super) fn record(
         let Ok(Some(sourced)) = captures.next_batch(&mut records, BATCH_PACKETS) else { break };
         let (source, batch) = (sourced.source, sourced.batch);
         let key = (source, batch.interface);
-        if let Some(number) = numbers.get(&key) {
-            feed.packets(*number, batch.data, batch.records);
+        let link_type = batch.link_type;
+        let given = if let Some((number, interface)) = numbers.get(&key) {
+            let (data, records) = (batch.data, batch.records);
+            let batch = packets(data, records, link_type, interface);
+            judge.give(&mut feed, *number, &batch)
         } else {
             // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
             let (data, kept) = (batch.data.to_vec(), batch.records.to_vec());
-            let link_type = batch.link_type;
             let info = captures.reader(source).map(CaptureReader::interfaces);
             let info = info.and_then(|interfaces| interfaces.get(key.1 as usize));
             let snap_len = info.map_or(0, |info| info.snap_len);
@@ -87,9 +94,17 @@ pub(super) fn record(
                 known => known.min(snap),
             });
             let name = names[source].clone().or_else(|| info?.name.clone());
+            let value = filter::name(name.as_deref());
             let number = feed.interface(&Interface { name, link_type, snap_len });
-            numbers.insert(key, number);
-            feed.packets(number, &data, &kept);
+            let batch = packets(&data, &kept, link_type, &value);
+            let given = judge.give(&mut feed, number, &batch);
+            numbers.insert(key, (number, value));
+            given
+        };
+        if let Err(error) = given {
+            feed.finish();
+            writer.join();
+            return Err(Failure::Input(error.to_string()));
         }
         batches += 1;
         if let Some(bar) = bar.as_ref().filter(|_| batches.is_multiple_of(64)) {
@@ -113,4 +128,14 @@ pub(super) fn record(
     Err(Failure::Input(
         "the records before the damage were recorded; --lenient makes this no failure".to_owned(),
     ))
+}
+
+fn packets<'a>(
+    data: &'a [u8],
+    records: &'a [RecordRef],
+    link_type: LinkType,
+    interface: &'a Value,
+) -> PacketBatch<'a> {
+    let link_type = link_type.0;
+    PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None }
 }

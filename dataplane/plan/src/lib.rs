@@ -33,7 +33,7 @@ pub mod split;
 pub mod text;
 pub mod walk;
 
-pub use bind::InterfaceInfo;
+pub use bind::{INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 pub use bpf::check_pcap_filter;
 pub use compile::{CompileInput, Compiled, compile};
 pub use explain::{ExplainOptions, explain};

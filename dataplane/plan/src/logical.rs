@@ -18,6 +18,8 @@ pub struct LogicalPlan {
     pub params: Vec<ParamSpec>,
     /// Interfaces known to the session, in order.
     pub interfaces: Vec<String>,
+    /// Stores whose recorder is followed (`store.tcp THEN eth0.tcp`): the store and the interface that it records, as indexes into `interfaces`.
+    pub followed: Vec<(usize, usize)>,
     /// Rewrites of conditions, one sentence each, for `EXPLAIN --verbose`.
     pub rewrites: Vec<String>,
 }

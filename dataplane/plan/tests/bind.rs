@@ -111,6 +111,11 @@ fn with_bound<T>(header: &str, query: &str, f: impl FnOnce(Outcome<'_>) -> T) ->
             properties: vec![
                 ("Name".to_owned(), (*name).to_owned()),
                 ("Host".to_owned(), "h1".to_owned()),
+                // Stores are called so here.
+                (
+                    wt_plan::INTERFACE_TYPE.to_owned(),
+                    if name.starts_with("past") { wt_plan::STORE_TYPE } else { "LIVE" }.to_owned(),
+                ),
             ],
         })
         .collect();

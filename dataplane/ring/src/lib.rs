@@ -156,6 +156,11 @@ impl<T, C> Sender<T, C> {
         Ok(())
     }
 
+    /// How many more batches and tokens there is room for.
+    pub fn room(&self) -> usize {
+        self.entries.slots()
+    }
+
     /// Whether there is no room for another batch or token.
     pub fn is_full(&self) -> bool {
         self.entries.is_full()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use store_support::{Made, TempDir, made, read, read_whole, record};
+use wt_trace::record::memory::{self, MemoryOptions};
 use wt_trace::record::{Interface, RecordOptions};
 use wt_trace::store::{Finding, Keep, OwnStore, Pin, Store, StoreError};
 use wt_wire::LinkType;
@@ -301,4 +302,41 @@ fn compressed_segments_read_as_the_others() {
     let more = made(3, 12, 60);
     record(dir.path(), &more, &small());
     assert!(read(dir.path()).0.ends_with(&more));
+}
+
+#[test]
+fn memory_keeps_the_newest_and_no_more_than_it_may() {
+    let dir = TempDir::new();
+    let options = MemoryOptions {
+        age_max: Duration::from_secs(3600),
+        bytes_max: 3 << 20,
+        buffer_bytes: 64 << 20,
+        snap_len: 262_144,
+    };
+    let (mut feed, memory) = memory::start(0, &options).unwrap();
+    let interface = Interface { name: None, link_type: LinkType(1), snap_len: 0 };
+    let interface = feed.interface(&interface);
+    let packets = made(30_000, 20, 300);
+    packets.iter().for_each(|packet| feed.packets(interface, &packet.data, &[packet.record()]));
+    let handle = memory.handle();
+    let path = dir.path().join("all.pcapng");
+    // It waits for its end: it has what was kept when it began, and all that came then.
+    let from_ns = packets[29_000].timestamp_ns;
+    let all = handle.save(&path, 0, u64::MAX - 1);
+    let late = handle.save(&dir.path().join("late.pcapng"), from_ns, u64::MAX - 1);
+    let denied = handle.save(std::path::Path::new("/proc/none.pcapng"), 0, 1);
+    assert!(denied.recv().unwrap().is_err());
+    feed.finish();
+    let books = memory.join();
+    assert_eq!((books.written, books.captured), (30_000, 30_000));
+    let saved = all.recv().unwrap().unwrap();
+    let found = store_support::read_file(&path);
+    assert_eq!(found.len() as u64, saved.packets);
+    assert!(packets.ends_with(&found), "the newest, in order");
+    assert!((5_000..=30_000).contains(&found.len()), "{}", found.len());
+    late.recv().unwrap().unwrap();
+    let late = store_support::read_file(&dir.path().join("late.pcapng"));
+    assert!(late == packets[29_000..], "{}", late.len());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing half written");
+    assert!(handle.save(&path, 0, 1).recv().is_err(), "it has ended");
 }

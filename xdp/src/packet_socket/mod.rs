@@ -52,6 +52,9 @@ pub struct Options {
     pub is_promiscuous: bool,
     /// The group of sockets that share the interface's packets, by flow; each packet reaches one of them.
     pub fanout: Option<u16>,
+    /// A tcpdump expression: the kernel copies no packet that it does not match, and does not count them. One whose VLAN tag the kernel has taken
+    /// out is copied in any case, as are packets without their link headers: the receiver judges again.
+    pub filter: Option<String>,
     /// How far the stamps of neighbours may be out of order, ns.
     pub skew_ns: u64,
 }

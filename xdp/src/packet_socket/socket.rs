@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wt_engine::live::{Link, StampOrder};
 use wt_lang::suggest::nearest;
+use wt_plan::bpf;
 use wt_wire::RecordRef;
 
 use super::block::{Packets, RESERVE_BYTES, Received};
@@ -53,6 +54,8 @@ pub(super) struct Socket {
     pub(super) ifindex: u32,
     /// The loopback, whose packets come twice here.
     loopback: Option<u32>,
+    /// What the kernel copies: a compiled filter, or everything.
+    wanted: Option<Vec<[u32; 4]>>,
     pub(super) link_type: u16,
     /// Packets that the kernel had for this socket, those it dropped, and those that were read.
     pub(super) seen: u64,
@@ -107,7 +110,10 @@ impl Socket {
         sys::set_ring(&fd, &request).map_err(fail("ring"))?;
         let ring = sys::Ring::map(&fd, BLOCK_BYTES, blocks).map_err(fail("mapping of the ring"))?;
         let loopback = matches!(name, ANY | LOOPBACK).then(|| sys::index_of(LOOPBACK)).flatten();
-        sys::set_filter(&fd, &filter::keep(options.snap_bytes, loopback))
+        // Of cooked packets the kernel's filters see what stands behind the header.
+        let expression = options.filter.as_deref().filter(|_| link_type != LINKTYPE_LINUX_SLL2);
+        let wanted = expression.and_then(|text| bpf::instructions(text, link_type).ok());
+        sys::set_filter(&fd, &filter::keep(options.snap_bytes, loopback, wanted.as_deref()))
             .map_err(fail("filter"))?;
         if options.is_promiscuous && name != ANY {
             sys::set_promiscuous(&fd, ifindex).map_err(fail("promiscuous mode"))?;
@@ -126,6 +132,7 @@ impl Socket {
             next: 0,
             ifindex,
             loopback,
+            wanted,
             link_type,
             seen: 0,
             dropped: 0,
@@ -135,7 +142,7 @@ impl Socket {
 
     /// Keeps so many bytes of packets from now on.
     pub(super) fn keep(&mut self, snap_bytes: u32) -> io::Result<()> {
-        sys::set_filter(&self.fd, &filter::keep(snap_bytes, self.loopback))
+        sys::set_filter(&self.fd, &filter::keep(snap_bytes, self.loopback, self.wanted.as_deref()))
     }
 
     /// Waits for the next block; whether it is there.

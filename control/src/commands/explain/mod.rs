@@ -29,7 +29,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         ));
     }
     let traces = session::parse_traces(&args.read);
-    let interfaces: Vec<_> = match &traces[..] {
+    let stores = session::parse_stores(&args.text.stores)?;
+    let mut interfaces: Vec<_> = match &traces[..] {
         [] => names
             .into_iter()
             .map(|interface| {
@@ -38,6 +39,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
             .collect(),
         traces => traces.iter().map(Traces::interface_info).collect(),
     };
+    session::refuse_same_names(&stores, interfaces.iter().map(|i| i.name.as_str()))?;
+    interfaces.extend(stores.iter().map(Traces::interface_info));
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,

@@ -10,7 +10,7 @@ use wt_ring::{Entry, Receiver};
 use super::handle::{CaptureOrder, Change, Handle, Prepared};
 use super::outbox::Outbox;
 use super::program::Program;
-use super::source::{DriverCounters, Link, LiveSource, Polled};
+use super::source::{DriverCounters, Link, LiveSource, Polled, WAITING_PACKETS_MAX};
 use super::stop::Stop;
 use super::{Notice, Token};
 use crate::error::EngineError;
@@ -158,7 +158,11 @@ impl Capture<'_> {
                 let stopped = self.source.stop();
                 stopped.map_err(|source| self.error(source))?;
             }
-            match self.poll(&mut clock)? {
+            let may_poll = !self.source.waits() || self.outbox.has_room(WAITING_PACKETS_MAX);
+            if !may_poll {
+                std::thread::sleep(DRAIN_WAIT);
+            }
+            match if may_poll { self.poll(&mut clock)? } else { Polled::Packets } {
                 Polled::Packets => {}
                 Polled::Idle { as_of_ns } => clock.reached_ns = clock.reached_ns.max(as_of_ns),
                 Polled::Ended => {

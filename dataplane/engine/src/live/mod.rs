@@ -25,6 +25,7 @@ mod stop;
 pub use handle::{Change, ChangeError, Handle};
 pub use source::{
     DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, StampOrder, TakePackets,
+    WAITING_PACKETS_MAX,
 };
 
 use std::sync::Arc;

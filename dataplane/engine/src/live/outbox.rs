@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use wt_ring::Sender;
 
-use super::Token;
+use super::{BATCH_MESSAGES_MAX, RING_SLOTS, Token};
 use crate::tuple::Message;
 
 /// What a ring carries: the query of the interface, and what it sends.
@@ -114,6 +114,14 @@ impl Outbox {
             self.left += 1;
         }
         true
+    }
+
+    /// Whether what comes of so many packets has room, when each gives a message to each query.
+    pub(super) fn has_room(&mut self, packets: usize) -> bool {
+        let messages = packets * self.queries.len();
+        // No ring has room for what a great many queries send at once; half of it is as much as there can be.
+        let slots = messages / BATCH_MESSAGES_MAX + 2;
+        self.flush() && self.sender.room() >= slots.min(RING_SLOTS / 2)
     }
 
     /// Sends a token behind everything, if there is room.

@@ -14,6 +14,9 @@ use crate::tuple::Message;
 /// What takes packets, batch by batch.
 pub type TakePackets<'a> = dyn FnMut(&PacketBatch<'_>) -> Result<(), EngineError> + 'a;
 
+/// Packets that a source which waits ([`LiveSource::waits`]) gives at once, at most.
+pub const WAITING_PACKETS_MAX: usize = 256;
+
 /// The capture owner of one interface: a packet socket, an AF_XDP socket, a program in the driver.
 ///
 /// Time stamps are those of the kernel's clock, in ns since the epoch, and never step back by less than the skew (see
@@ -40,6 +43,12 @@ pub trait LiveSource: Send {
     /// # Errors
     /// What the operating system says.
     fn stop(&mut self) -> io::Result<()>;
+
+    /// Whether its packets can wait: they lie in a store. It is then asked only while there is room for what comes of them, so that nothing is given
+    /// up, and gives at most [`WAITING_PACKETS_MAX`] packets at once.
+    fn waits(&self) -> bool {
+        false
+    }
 
     /// What has been counted since the beginning.
     fn counters(&mut self) -> SourceCounters;

@@ -67,6 +67,19 @@ pub struct InterfaceInfo {
     pub properties: Vec<(String, String)>,
 }
 
+/// The property that says what an interface is, and its value for a recorded store ([`InterfaceInfo::is_store`]).
+pub const INTERFACE_TYPE: &str = "InterfaceType";
+/// See [`INTERFACE_TYPE`].
+pub const STORE_TYPE: &str = "STORE";
+
+impl InterfaceInfo {
+    /// Whether it is a recorded store: the past of an interface, which `THEN` goes on from.
+    pub fn is_store(&self) -> bool {
+        let kind = self.properties.iter().find(|(name, _)| name == INTERFACE_TYPE);
+        kind.is_some_and(|(_, kind)| kind == STORE_TYPE)
+    }
+}
+
 /// What is bound, and what surrounds it.
 #[derive(Clone, Copy)]
 pub struct BindInput<'a> {

@@ -7,7 +7,7 @@ use super::diags::{Bound, Reported};
 use super::packet_scope::PacketScope;
 use super::shared::{Rows, Shared, Statement, Table, Watchlist};
 use super::units::{self, Entry, Unit, body_span, entry_of};
-use super::{BindInput, params, refuse, walk};
+use super::{BindInput, params, walk};
 use crate::logical::{LogicalNode, LogicalPlan, LogicalQuery, Options};
 use crate::physical::Schema;
 
@@ -104,11 +104,12 @@ pub(crate) fn bind_file(
         binder.queries
     };
     lists_alone(&entries, &sh);
+    let followed = sh.followed();
     let (params, rewrites, diags) = sh.finish();
     let (mut errors, warnings) = diags.finish();
     if errors.is_empty() {
         let interfaces = input.interfaces.iter().map(|i| i.name.clone()).collect();
-        Ok((LogicalPlan { queries, params, interfaces, rewrites }, warnings))
+        Ok((LogicalPlan { queries, params, interfaces, followed, rewrites }, warnings))
     } else {
         errors.extend(warnings);
         errors.sort_by_key(|d| (d.span.start, d.severity == Severity::Warning));
@@ -260,7 +261,13 @@ impl<'b> Binder<'b> {
                 let query = self.subquery(body, t.alias.as_ref(), &name, cx)?;
                 (name, Vec::new(), query)
             }
-            Source::Then(..) => return Err(self.sh.diags.report(refuse::then(span))),
+            Source::Then(past, present) => {
+                let source = self.sh.past_and_present(past, present, span)?;
+                let Source::Path(path) = &**past else { return Err(Reported) };
+                let parts: Vec<String> = path.parts.iter().map(|p| p.text.clone()).collect();
+                let name = parts.last().cloned().unwrap_or_default();
+                (name, parts, self.packets(source))
+            }
         };
         let name = t.alias.as_ref().map_or(default_name, |a| a.text.clone());
         Ok(Table { name, is_variable: t.alias.is_some(), path, rows, span })

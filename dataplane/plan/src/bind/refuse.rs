@@ -15,20 +15,26 @@ fn refused(span: Span, what: &str, instead: &str) -> Diagnostic {
 
 /// `FROM store.tcp`
 pub(crate) fn store(span: Span) -> Diagnostic {
-    refused(
-        span,
-        "reading the recorded store",
-        "Read the trace files themselves: -r FILE, or -r eth0=FILE for a named interface.",
-    )
+    Diagnostic::error("no-interface", span, "there is no store of that name")
+        .hint("Name one: --store store=DIR, a directory that `wiretable record -w DIR` writes.")
 }
 
-/// `a THEN b`
+/// `a THEN b` of what is not a store and an interface.
 pub(crate) fn then(span: Span) -> Diagnostic {
-    refused(
+    Diagnostic::error("wrong-then", span, "THEN stands between a store and the interface that is recorded into it")
+        .hint(
+            "Write FROM store.tcp THEN eth0.tcp, with one protocol, and name both: --store store=DIR -i eth0. Traces that follow each other are one source: -r monday.pcap -r tuesday.pcap.",
+        )
+}
+
+/// One store, read in two ways.
+pub(crate) fn followed_twice(span: Span) -> Diagnostic {
+    Diagnostic::error(
+        "followed-twice",
         span,
-        "THEN (the recorded past, then the live stream)",
-        "Give several files in time order as one source: -r monday.pcap -r tuesday.pcap.",
+        "a store is one stream for all queries of a run: it ends, or goes on with one interface",
     )
+    .hint("Write the same source in all of them, or run them one by one.")
 }
 
 /// A protocol of text or other records.

@@ -9,6 +9,7 @@ use super::BindInput;
 use super::diags::{Bound, Diags};
 use super::headers::Headers;
 use super::options::Defined;
+use super::refuse;
 use super::walk;
 use crate::logical::{Expr, ExprKind, ProtocolSource};
 use crate::physical::{ParamSpec, Schema};
@@ -33,6 +34,10 @@ pub(crate) struct Shared<'a> {
     /// Messages about what is bound but not run: reported when nothing else is wrong with the query.
     refused: RefCell<Vec<Diagnostic>>,
     copied: Cell<usize>,
+    /// Sources `store THEN interface`: the store, the interface, and the place.
+    followed: RefCell<Vec<(usize, usize, Span)>>,
+    /// Stores that are read to their end alone.
+    alone: RefCell<Vec<(usize, Span)>>,
 }
 
 impl<'a> Shared<'a> {
@@ -47,12 +52,39 @@ impl<'a> Shared<'a> {
             rewrites: RefCell::default(),
             refused: RefCell::default(),
             copied: Cell::new(0),
+            followed: RefCell::default(),
+            alone: RefCell::default(),
         }
     }
 
     /// The catalog.
     pub(crate) fn catalog(&self) -> &'a Catalog {
         self.input.catalog
+    }
+
+    /// A store is read together with what its recorder goes on to write.
+    pub(crate) fn follow(&self, store: usize, interface: usize, span: Span) {
+        self.followed.borrow_mut().push((store, interface, span));
+    }
+
+    /// A store is read by itself.
+    pub(crate) fn read_alone(&self, store: usize, span: Span) {
+        self.alone.borrow_mut().push((store, span));
+    }
+
+    /// The stores that are followed, each with one interface. A store is one stream for all queries of a run, so it either ends or goes on.
+    pub(crate) fn followed(&self) -> Vec<(usize, usize)> {
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        for &(store, interface, span) in self.followed.borrow().iter() {
+            let other = pairs.iter().find(|(known, other)| *known == store && *other != interface);
+            let alone = self.alone.borrow().iter().any(|(known, _)| *known == store);
+            if other.is_some() || alone {
+                self.diags.report(refuse::followed_twice(span));
+            } else if !pairs.contains(&(store, interface)) {
+                pairs.push((store, interface));
+            }
+        }
+        pairs
     }
 
     /// A copy of an expression at another place, within the bound on copies.

@@ -1,7 +1,7 @@
 //! What the sources of FROM are (gsql.md §8, §9; ddl.md): interfaces, sets, protocol paths, queries.
 
 use wt_catalog::ProtocolId;
-use wt_lang::ast::SourcePath;
+use wt_lang::ast::{Source, SourcePath};
 use wt_lang::suggest::nearest;
 use wt_lang::{Diagnostic, Ident, Span};
 
@@ -46,6 +46,41 @@ impl Shared<'_> {
 
     /// A path that names no query: `tcp`, `eth0.tcp`, `host.eth0.tcp`, `vxlan.tcp`. `queries` are offered as near names.
     pub(crate) fn packets(&self, path: &SourcePath, queries: &[&str]) -> Bound<ProtocolSource> {
+        let source = self.packets_of(path, queries)?;
+        self.note_stores(&source, path_span(path));
+        Ok(source)
+    }
+
+    fn note_stores(&self, source: &ProtocolSource, span: Span) {
+        let stores = source.interfaces.iter().filter(|&&i| self.input.interfaces[i].is_store());
+        stores.for_each(|&store| self.read_alone(store, span));
+    }
+
+    /// `store.tcp THEN eth0.tcp`: the store, followed.
+    pub(crate) fn past_and_present(
+        &self,
+        past: &Source,
+        present: &Source,
+        span: Span,
+    ) -> Bound<ProtocolSource> {
+        let (Source::Path(past), Source::Path(present)) = (past, present) else {
+            return Err(self.diags.report(refuse::then(span)));
+        };
+        let past = self.packets_of(past, &[])?;
+        let present = self.packets_of(present, &[])?;
+        let is_store = |interface: usize| self.input.interfaces[interface].is_store();
+        match (&past.interfaces[..], &present.interfaces[..]) {
+            (&[store], &[interface])
+                if is_store(store) && !is_store(interface) && past.chain == present.chain =>
+            {
+                self.follow(store, interface, span);
+                Ok(past)
+            }
+            _ => Err(self.diags.report(refuse::then(span))),
+        }
+    }
+
+    fn packets_of(&self, path: &SourcePath, queries: &[&str]) -> Bound<ProtocolSource> {
         let span = path_span(path);
         let parts = &path.parts[..];
         let Some(first) = parts.first() else { return Err(Reported) };
@@ -97,7 +132,9 @@ impl Shared<'_> {
             }
         };
         let chain = self.chain(protocol, protocol, &[])?;
-        self.source(members, chain, span)
+        let source = self.source(members, chain, span)?;
+        self.note_stores(&source, span);
+        Ok(source)
     }
 
     /// `host.eth0.tcp`: the interface of that name on that host.

@@ -5,11 +5,12 @@ use pcap::{Capture, Linktype};
 use super::link_types::{Loopback, dlt_of};
 use super::{BpfError, INSTRUCTIONS_MAX, Program, TEXT_BYTES_MAX};
 
-/// Compiles a tcpdump expression for a link type, optimised.
+/// The instructions of a tcpdump expression for a link type, optimised, as the kernel takes them: code, jump when true, jump when false, constant. They
+/// look at the bytes of the packet alone.
 ///
 /// # Errors
 /// libpcap's message, or the limits of this module.
-pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
+pub fn instructions(text: &str, link_type: u16) -> Result<Vec<[u32; 4]>, BpfError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(BpfError::TextTooLong { bytes: text.len(), limit: TEXT_BYTES_MAX });
     }
@@ -19,7 +20,7 @@ pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
         Ok(code) => code,
         // The optimiser proved that nothing matches; that is an answer, not a mistake.
         Err(pcap::Error::PcapError(m)) if m.contains("expression rejects all packets") => {
-            return Ok(Program::reject_all());
+            return Ok(vec![REJECT]);
         }
         Err(e) => return Err(refused(e)),
     };
@@ -30,8 +31,18 @@ pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
             limit: INSTRUCTIONS_MAX,
         });
     }
-    let raw: Vec<[u32; 4]> = instructions.iter().map(|i| fields(&i.to_string())).collect();
-    let program = Program::decode(&raw)?;
+    Ok(instructions.iter().map(|i| fields(&i.to_string())).collect())
+}
+
+/// Return 0.
+const REJECT: [u32; 4] = [6, 0, 0, 0];
+
+/// Compiles a tcpdump expression for a link type, optimised.
+///
+/// # Errors
+/// libpcap's message, or the limits of this module.
+pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
+    let program = Program::decode(&instructions(text, link_type)?)?;
     Ok(match Loopback::of(link_type) {
         Some(loopback) => program.of_saved_loopback(loopback),
         None => program,

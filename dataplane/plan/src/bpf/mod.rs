@@ -20,7 +20,7 @@ use wt_lang::ast::CmpOp;
 use crate::ir::{NodeId, Op};
 use crate::lower::Dag;
 
-pub use compile::compile;
+pub use compile::{compile, instructions};
 pub use link_types::{KNOWN, Loopback, OTHER};
 pub use program::{Alu, Insn, Program, Source, Test};
 pub use translate::translate;

@@ -299,6 +299,8 @@ impl Disk {
         let path = open.file.path().to_owned();
         let before = open.file.len();
         if let Err(error) = self.sum_up(&mut open) {
+            // The room that it does not need is for others.
+            open.file.cut();
             // It is whole but for its end, which the next recorder puts there.
             if !is_full(&error) && self.failure.is_none() {
                 self.failure = Some(StoreError::io("close", &path)(error));

@@ -13,13 +13,14 @@
 
 mod books;
 mod disk;
-mod encode;
+pub(crate) mod encode;
 mod feed;
+pub mod memory;
 mod segment;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -182,16 +183,21 @@ pub fn start(
     Ok((feed, Writer { disk: thread, compressor, shared }))
 }
 
-impl Writer {
+/// A look at a recording from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
     /// The books so far.
     pub fn books(&self) -> Books {
-        self.shared.account.books()
+        self.0.account.books()
     }
+}
 
-    /// The interfaces described so far.
-    pub fn interfaces(&self) -> Vec<Interface> {
-        let interfaces: &Mutex<_> = &self.shared.interfaces;
-        interfaces.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl Writer {
+    /// A look at it from elsewhere.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
     }
 
     /// Waits for the end, which [`Feed::finish`] brings about.

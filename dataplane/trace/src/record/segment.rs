@@ -134,7 +134,7 @@ impl SegmentFile {
     }
 
     /// Takes back what was written of something that did not fit. When that fails too, its frame is not whole, and nobody takes it.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         let _ = self.file.set_len(self.len);
     }
 

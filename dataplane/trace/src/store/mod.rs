@@ -13,7 +13,9 @@
 //! Each writer numbers its packets from 0, without gaps: the sequence number of a packet is that of its segment and its place there. What is lost
 //! is in the books of the recorder, never in the numbers. Segments are pcapng that any tool reads; frames between the blocks check them.
 
+pub(crate) mod blocks;
 mod error;
+mod follow;
 pub(crate) mod frame;
 pub(crate) mod mark;
 pub(crate) mod name;
@@ -34,6 +36,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 pub use error::StoreError;
+pub use follow::{Follow, Followed, Run};
 pub use mark::Mark;
 pub use name::{SegmentName, WRITERS_MAX};
 pub use pins::Pin;
@@ -270,7 +273,7 @@ impl OwnStore {
                 let file = entry.ok()?.file_name().to_string_lossy().into_owned();
                 (!name::is_known(&file) || SegmentName::parse(&file).is_some()).then_some(file)
             });
-            if let Some(file) = foreign.filter(|file| file != "lost+found") {
+            if let Some(file) = foreign {
                 return Err(StoreError::Foreign { dir: dir.to_owned(), file });
             }
         }

@@ -62,6 +62,10 @@ pub(crate) fn mark(writer: u16) -> String {
 /// Whether a name is one that a store has beside its segments and their sidecars.
 pub(crate) fn is_known(name: &str) -> bool {
     let known = [super::MANIFEST, super::LOCK, super::PINS, super::RUN, super::SAVED];
+    // Every ext file system has it.
+    if name == "lost+found" {
+        return true;
+    }
     // What was being written when a process ended.
     let name = name.strip_suffix(super::PART).unwrap_or(name);
     let is_mark = || name.starts_with('w') && name.ends_with(".mark");

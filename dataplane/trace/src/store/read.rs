@@ -88,7 +88,7 @@ impl Findings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn add(&self, finding: Finding) {
+    pub(super) fn add(&self, finding: Finding) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
     }
 }

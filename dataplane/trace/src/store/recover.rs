@@ -35,6 +35,16 @@ impl OwnStore {
             let closed = self.close(&segment);
             recovered.push(closed.map_err(StoreError::io("recover", &segment.path))?);
         }
+        // Whoever follows a writer of before waits for nothing more of it.
+        for writer in 0..super::WRITERS_MAX {
+            let path = self.dir.join(super::name::mark(writer));
+            if let Some(mark) = self.mark(writer).filter(|mark| !mark.is_ended) {
+                let ended = super::Mark { is_ended: true, ..mark };
+                let file = super::MarkFile::create(&path);
+                let written = file.and_then(|file| file.write(&ended));
+                written.map_err(StoreError::io("write", &path))?;
+            }
+        }
         for entry in fs::read_dir(&self.dir).map_err(StoreError::io("read", &self.dir))?.flatten() {
             let path = entry.path();
             if path.to_string_lossy().ends_with(PART) {

@@ -33,13 +33,24 @@ impl Store {
         if !keep.is_limited() {
             return Ok((0, 0));
         }
-        let mut all_bytes: u64 = self.segments()?.iter().map(|segment| segment.disk_bytes).sum();
+        let segments = self.segments()?;
+        let mut all_bytes: u64 = segments.iter().map(|segment| segment.disk_bytes).sum();
         let mut free = free_bytes(&self.dir)?;
         let mut deleted = (0, 0);
-        for segment in self.deletable()? {
-            let is_old = keep.age_max.is_some_and(|age| {
+        let is_too_old = |segment: &Segment| {
+            keep.age_max.is_some_and(|age| {
                 now.duration_since(segment.modified).is_ok_and(|since| since > age)
-            });
+            })
+        };
+        // Most of the time there is nothing to do, and no segment need be looked into.
+        if keep.bytes_max.is_none_or(|max| all_bytes <= max)
+            && keep.free_min.is_none_or(|min| free >= min)
+            && !segments.iter().any(is_too_old)
+        {
+            return Ok(deleted);
+        }
+        for segment in self.deletable()? {
+            let is_old = is_too_old(&segment);
             let is_over = keep.bytes_max.is_some_and(|max| all_bytes > max);
             let is_short = keep.free_min.is_some_and(|min| free < min);
             if !(is_old || is_over || is_short) {

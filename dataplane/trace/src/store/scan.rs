@@ -70,6 +70,10 @@ impl<R: Read> Scan<R> {
         skipped: &mut dyn FnMut(Skipped),
     ) -> io::Result<Option<(Frame, &[u8])>> {
         if !self.begun {
+            // Of one that is being made there may be nothing yet.
+            if self.fill(12)? == 0 {
+                return Ok(None);
+            }
             self.begun = true;
             self.section()?;
         }
@@ -117,6 +121,11 @@ impl<R: Read> Scan<R> {
     /// What was left out behind the last frame: the tail of a segment that was not closed, or damage of one that was.
     pub(crate) fn tail(&mut self) -> Option<Skipped> {
         self.skipping.take()
+    }
+
+    /// Reads on behind what was the end.
+    pub(crate) fn go_on(&mut self) {
+        self.ended = false;
     }
 
     /// Where the last frame ended.

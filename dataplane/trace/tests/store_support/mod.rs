@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wt_trace::record::{self, Ended, Interface, RecordOptions};
 use wt_trace::store::{Finding, OwnStore, Store};
-use wt_wire::{Direction, LinkType, RecordRef};
+use wt_wire::{CaptureReader, Direction, LinkType, RecordRef};
 
 /// A packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,18 +64,26 @@ pub fn record(dir: &Path, packets: &[Made], options: &RecordOptions) -> Ended {
 /// What a store gives, and what is found on the way.
 pub fn read(dir: &Path) -> (Vec<Made>, Vec<Finding>) {
     let (readers, findings) = Store::open(dir).unwrap().captures().unwrap();
-    let mut found = Vec::new();
-    for mut reader in readers {
-        while let Some(record) = reader.next().expect("only good blocks are given") {
-            found.push(Made {
-                timestamp_ns: record.timestamp_ns,
-                len: record.len,
-                direction: record.direction,
-                data: record.data.to_vec(),
-            });
-        }
-    }
+    let found = readers.into_iter().flat_map(all_of).collect();
     (found, findings.all())
+}
+
+/// What a capture file holds.
+pub fn read_file(path: &Path) -> Vec<Made> {
+    all_of(CaptureReader::open(path).unwrap())
+}
+
+fn all_of(mut reader: CaptureReader) -> Vec<Made> {
+    let mut found = Vec::new();
+    while let Some(record) = reader.next().expect("only good blocks are given") {
+        found.push(Made {
+            timestamp_ns: record.timestamp_ns,
+            len: record.len,
+            direction: record.direction,
+            data: record.data.to_vec(),
+        });
+    }
+    found
 }
 
 /// What a store gives that is whole.

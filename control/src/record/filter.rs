@@ -1,0 +1,93 @@
+//! What of the packets is recorded: `--filter` and `--where`, judged by the code that is made of a query.
+
+use wt_catalog::Value;
+use wt_engine::{EngineError, PacketBatch, PacketFilter};
+use wt_plan::Compiled;
+use wt_trace::record::Feed;
+use wt_wire::RecordRef;
+use wt_xdp::packet_socket;
+
+use crate::cli::record::RecordArgs;
+use crate::failure::Failure;
+use crate::session::{self, CompileOptions, DEFAULT_INTERFACE, NamedText, Traces};
+
+/// A condition on packets.
+pub(super) struct Condition {
+    compiled: Compiled,
+    /// The tcpdump expression, which the kernel can judge too.
+    pub(super) expression: Option<String>,
+}
+
+impl Condition {
+    /// The condition that the arguments give, if there is one.
+    pub(super) fn of(args: &RecordArgs) -> Result<Option<Self>, Failure> {
+        let mut parts = Vec::new();
+        if let Some(expression) = &args.filter {
+            parts.push(format!("pcap_filter('{}')", expression.replace('\'', "''")));
+        }
+        parts.extend(args.condition.as_ref().map(|condition| format!("({condition})")));
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let text = format!("SELECT len FROM {} WHERE {}", args.protocol, parts.join(" AND "));
+        let catalog = session::catalog(&args.protocols)?;
+        let interface = Traces {
+            interface: DEFAULT_INTERFACE.to_owned(),
+            files: Vec::new(),
+            properties: Vec::new(),
+        };
+        let options = CompileOptions { params: &[], sets: &[], library: None, finite: true };
+        let interfaces = [interface.interface_info()];
+        let compiled =
+            session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;
+        Ok(Some(Self { compiled, expression: args.filter.clone() }))
+    }
+
+    /// Bytes of a packet that it can look at.
+    pub(super) fn snap_bytes(&self) -> u32 {
+        let programs = self.compiled.physical.interfaces.iter();
+        programs.map(|i| packet_socket::snap_bytes(&i.program)).max().unwrap_or(0)
+    }
+}
+
+/// Gives a feed the packets that are wanted.
+pub(super) struct Judge<'a> {
+    condition: Option<&'a Condition>,
+    /// Made when it is known what packets begin with.
+    filter: Option<PacketFilter>,
+    passing: Vec<RecordRef>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(condition: Option<&'a Condition>) -> Self {
+        Self { condition, filter: None, passing: Vec::new() }
+    }
+
+    /// Gives packets to the feed, as those of one of its interfaces, and counts the others.
+    pub(super) fn give(
+        &mut self,
+        feed: &mut Feed,
+        interface: u32,
+        batch: &PacketBatch<'_>,
+    ) -> Result<(), EngineError> {
+        let Some(condition) = self.condition else {
+            feed.packets(interface, batch.data, batch.records);
+            return Ok(());
+        };
+        if self.filter.is_none() {
+            self.filter = Some(PacketFilter::new(&condition.compiled.physical, batch.link_type)?);
+        }
+        self.passing.clear();
+        if let Some(filter) = &mut self.filter {
+            filter.passing(batch, &mut self.passing)?;
+        }
+        feed.filtered((batch.records.len() - self.passing.len()) as u64);
+        feed.packets(interface, batch.data, &self.passing);
+        Ok(())
+    }
+}
+
+/// The name of an interface as conditions see it.
+pub(super) fn name(of: Option<&str>) -> Value {
+    Value::bytes(of.unwrap_or(DEFAULT_INTERFACE))
+}
