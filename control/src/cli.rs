@@ -4,6 +4,7 @@ pub mod control;
 mod ctl;
 pub mod db;
 mod doctor;
+pub mod index;
 mod live;
 pub mod record;
 pub mod serve;
@@ -72,6 +73,10 @@ pub enum Command {
     Functions(FunctionsArgs),
     /// Say what this host and its interfaces can do, and how to mend what is in the way
     Doctor(DoctorArgs),
+    /// Make, describe and verify indices of traces and stores: build, info, verify
+    Index(index::IndexArgs),
+    /// Take packets of a time range and condition out of traces and stores, as pcapng
+    Extract(index::ExtractArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
     /// Serve the control plane over HTTP: calls, telemetry in, events and results out

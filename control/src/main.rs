@@ -9,6 +9,7 @@ mod commands;
 mod db;
 mod doctor;
 mod execute;
+mod extract;
 mod failure;
 mod live;
 mod moment;
@@ -54,6 +55,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Functions(args) => commands::functions::functions(args),
         Command::Broker(args) => broker::broker(args),
         Command::Doctor(args) => doctor::doctor(args),
+        Command::Index(args) => commands::index::index(args),
+        Command::Extract(args) => extract::extract(args),
         Command::Db(args) => commands::db::db(args),
         Command::Serve(args) => commands::serve::serve(args),
         Command::Token(args) => commands::serve::token(args),

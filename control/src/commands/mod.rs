@@ -4,6 +4,7 @@ pub mod ctl;
 pub mod db;
 pub mod explain;
 pub mod functions;
+pub mod index;
 pub mod query;
 pub mod run;
 pub mod schema;

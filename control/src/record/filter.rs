@@ -1,5 +1,7 @@
 //! What of the packets is recorded: `--filter` and `--where`, judged by the code that is made of a query.
 
+use std::path::PathBuf;
+
 use wt_catalog::Value;
 use wt_engine::{EngineError, PacketBatch, PacketFilter};
 use wt_plan::Compiled;
@@ -7,22 +9,33 @@ use wt_trace::record::Feed;
 use wt_wire::RecordRef;
 use wt_xdp::packet_socket;
 
-use crate::cli::record::RecordArgs;
 use crate::failure::Failure;
 use crate::session::{self, CompileOptions, DEFAULT_INTERFACE, NamedText, Traces};
 
+/// How a condition is given.
+pub struct ConditionArgs<'a> {
+    /// A tcpdump expression.
+    pub filter: Option<&'a str>,
+    /// As in WHERE.
+    pub condition: Option<&'a str>,
+    /// Whose fields the condition names.
+    pub protocol: &'a str,
+    /// Files of further protocols.
+    pub protocols: &'a [PathBuf],
+}
+
 /// A condition on packets.
-pub(super) struct Condition {
+pub struct Condition {
     compiled: Compiled,
     /// The tcpdump expression, which the kernel can judge too.
     pub(super) expression: Option<String>,
 }
 
 impl Condition {
-    /// The condition that the arguments give, if there is one.
-    pub(super) fn of(args: &RecordArgs) -> Result<Option<Self>, Failure> {
+    /// The condition that the arguments give, if there is one: a tcpdump expression, a condition on the fields of a protocol.
+    pub fn of(args: &ConditionArgs<'_>) -> Result<Option<Self>, Failure> {
         let mut parts = Vec::new();
-        if let Some(expression) = &args.filter {
+        if let Some(expression) = args.filter {
             parts.push(format!("pcap_filter('{}')", expression.replace('\'', "''")));
         }
         parts.extend(args.condition.as_ref().map(|condition| format!("({condition})")));
@@ -30,7 +43,7 @@ impl Condition {
             return Ok(None);
         }
         let text = format!("SELECT len FROM {} WHERE {}", args.protocol, parts.join(" AND "));
-        let catalog = session::catalog(&args.protocols)?;
+        let catalog = session::catalog(args.protocols)?;
         let interface = Traces {
             interface: DEFAULT_INTERFACE.to_owned(),
             files: Vec::new(),
@@ -40,7 +53,7 @@ impl Condition {
         let interfaces = [interface.interface_info()];
         let compiled =
             session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;
-        Ok(Some(Self { compiled, expression: args.filter.clone() }))
+        Ok(Some(Self { compiled, expression: args.filter.map(str::to_owned) }))
     }
 
     /// Bytes of a packet that it can look at.
@@ -50,8 +63,8 @@ impl Condition {
     }
 }
 
-/// Gives a feed the packets that are wanted.
-pub(super) struct Judge<'a> {
+/// Tells packets that are wanted.
+pub struct Judge<'a> {
     condition: Option<&'a Condition>,
     /// Made when it is known what packets begin with.
     filter: Option<PacketFilter>,
@@ -59,7 +72,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(condition: Option<&'a Condition>) -> Self {
+    pub fn new(condition: Option<&'a Condition>) -> Self {
         Self { condition, filter: None, passing: Vec::new() }
     }
 
@@ -70,10 +83,21 @@ impl<'a> Judge<'a> {
         interface: u32,
         batch: &PacketBatch<'_>,
     ) -> Result<(), EngineError> {
-        let Some(condition) = self.condition else {
-            feed.packets(interface, batch.data, batch.records);
-            return Ok(());
-        };
+        let passing = self.passing(batch)?;
+        feed.filtered((batch.records.len() - passing.len()) as u64);
+        feed.packets(interface, batch.data, passing);
+        Ok(())
+    }
+
+    /// The packets of a batch that are wanted.
+    ///
+    /// # Errors
+    /// An argument of the condition that cannot be registered.
+    pub fn passing<'b>(
+        &'b mut self,
+        batch: &PacketBatch<'b>,
+    ) -> Result<&'b [RecordRef], EngineError> {
+        let Some(condition) = self.condition else { return Ok(batch.records) };
         if self.filter.is_none() {
             self.filter = Some(PacketFilter::new(&condition.compiled.physical, batch.link_type)?);
         }
@@ -81,13 +105,11 @@ impl<'a> Judge<'a> {
         if let Some(filter) = &mut self.filter {
             filter.passing(batch, &mut self.passing)?;
         }
-        feed.filtered((batch.records.len() - self.passing.len()) as u64);
-        feed.packets(interface, batch.data, &self.passing);
-        Ok(())
+        Ok(&self.passing)
     }
 }
 
 /// The name of an interface as conditions see it.
-pub(super) fn name(of: Option<&str>) -> Value {
+pub fn name(of: Option<&str>) -> Value {
     Value::bytes(of.unwrap_or(DEFAULT_INTERFACE))
 }

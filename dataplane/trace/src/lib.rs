@@ -22,6 +22,7 @@
 //! ```
 
 mod file;
+pub mod index;
 mod mapped;
 mod reader;
 pub mod record;

@@ -1,7 +1,6 @@
 //! The thread of a writer that has the disk: frames, segments, syncs, room.
 
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +10,7 @@ use super::encode::{self, Interface, Statistics};
 use super::feed::{Chunk, Order, Shared};
 use super::segment::SegmentFile;
 use super::{OnFull, RecordOptions};
+use crate::index::{self, RATIOS};
 use crate::store::frame::{Frame, Kind};
 use crate::store::mark::MarkFile;
 use crate::store::name::{self, SegmentName};
@@ -42,8 +42,8 @@ pub(super) struct Disk {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
     written: Sender<Chunk>,
-    /// Takes segments that were closed and are to be compressed.
-    closed: Option<Sender<SegmentName>>,
+    /// Takes segments that were closed, to be indexed or compressed.
+    closed: Sender<SegmentName>,
     segment: Option<Open>,
     mark_file: MarkFile,
     mark: Mark,
@@ -65,7 +65,7 @@ impl Disk {
         options: &RecordOptions,
         shared: Arc<Shared>,
         (orders, written): (Receiver<Order>, Sender<Chunk>),
-        closed: Option<Sender<SegmentName>>,
+        closed: Sender<SegmentName>,
     ) -> Result<Self, StoreError> {
         let next = store.next_sequence(number)?;
         let path = store.dir().join(name::mark(number));
@@ -313,9 +313,8 @@ impl Disk {
             Ok(()) => {
                 self.mark.synced = self.mark.next;
                 self.write_mark();
-                if let Some(closed) = &self.closed {
-                    let _ = closed.send(name);
-                }
+                // A thread that is gone has failed, and the segment is whole without it.
+                let _ = self.closed.send(name);
             }
             Err(error) if self.failure.is_none() => {
                 self.failure = Some(StoreError::io("close", &path)(error));
@@ -394,21 +393,27 @@ fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Compresses segments that were closed, until no more come.
-pub(super) fn compress(
-    store: &OwnStore,
-    closed: &Receiver<SegmentName>,
-    options: &RecordOptions,
-    level: i32,
-) {
+/// Indexes segments that were closed, or compresses them, until no more come.
+pub(super) fn tend(store: &OwnStore, closed: &Receiver<SegmentName>, options: &RecordOptions) {
     for name in closed {
-        let path: &Path = store.dir();
         let segments = store.segments().unwrap_or_default();
+        // It may have been deleted by now.
         let segment = segments.iter().find(|segment| segment.name == name);
         let Some(segment) = segment else { continue };
-        if let Err(error) = crate::store::compress(store, segment, level) {
-            let path = path.join(name.to_string());
-            options.notice.say(&StoreError::io("compress", &path)(error));
+        let path = &segment.path;
+        let (what, done) = match options.compress {
+            Some(level) => ("compress", crate::store::compress(store, segment, level).map(drop)),
+            None => {
+                let ratio = store.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
+                let built = index::build(path, ratio, &mut |_| {});
+                ("index", built.map(drop).map_err(io::Error::other))
+            }
+        };
+        match done {
+            Err(error) if path.exists() => {
+                options.notice.say(&StoreError::io(what, path)(error));
+            }
+            _ => {}
         }
     }
 }

@@ -115,7 +115,8 @@ impl Default for RecordOptions {
 #[derive(Debug)]
 pub struct Writer {
     disk: JoinHandle<disk::Outcome>,
-    compressor: Option<JoinHandle<()>>,
+    /// Indexes or compresses closed segments.
+    tending: JoinHandle<()>,
     shared: Arc<Shared>,
 }
 
@@ -144,19 +145,12 @@ pub fn start(
     let shared = Arc::new(Shared::default());
     let (orders, ordered) = mpsc::channel();
     let (give_back, written) = mpsc::channel();
-    let no_thread = StoreError::io("start a thread for", store.dir());
-    let (closed, compressor) = match options.compress {
-        None => (None, None),
-        Some(level) => {
-            let (closed, to_compress) = mpsc::channel();
-            let (store, options) = (Arc::clone(store), options.clone());
-            let work = move || disk::compress(&store, &to_compress, &options, level);
-            let thread = thread::Builder::new().name(format!("compress {number}")).spawn(work);
-            match thread {
-                Ok(thread) => (Some(closed), Some(thread)),
-                Err(error) => return Err(no_thread(error)),
-            }
-        }
+    let no_thread = || StoreError::io("start a thread for", store.dir());
+    let (closed, to_tend) = mpsc::channel();
+    let tending = {
+        let (store, options) = (Arc::clone(store), options.clone());
+        let work = move || disk::tend(&store, &to_tend, &options);
+        thread::Builder::new().name(format!("closed {number}")).spawn(work).map_err(no_thread())?
     };
     let disk = Disk::new(
         Arc::clone(store),
@@ -167,7 +161,7 @@ pub fn start(
         closed,
     )?;
     let thread = thread::Builder::new().name(format!("writer {number}"));
-    let thread = thread.spawn(move || disk.run()).map_err(no_thread)?;
+    let thread = thread.spawn(move || disk.run()).map_err(no_thread())?;
     let chunks = (options.buffer_bytes / CHUNK_LEN as u64).max(2);
     let feed = Feed {
         shared: Arc::clone(&shared),
@@ -180,7 +174,7 @@ pub fn start(
         snap_len: options.snap_len,
         waits: options.waits,
     };
-    Ok((feed, Writer { disk: thread, compressor, shared }))
+    Ok((feed, Writer { disk: thread, tending, shared }))
 }
 
 /// A look at a recording from elsewhere.
@@ -203,9 +197,7 @@ impl Writer {
     /// Waits for the end, which [`Feed::finish`] brings about.
     pub fn join(self) -> Ended {
         let failure = self.disk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        if let Some(compressor) = self.compressor {
-            compressor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
+        self.tending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ended { books: self.shared.account.books(), failure }
     }
 }

@@ -40,7 +40,7 @@ pub use follow::{Follow, Followed, Run};
 pub use mark::Mark;
 pub use name::{SegmentName, WRITERS_MAX};
 pub use pins::Pin;
-pub use read::{Finding, Findings};
+pub use read::{Finding, Findings, Reading};
 pub use recover::Recovered;
 pub(crate) use recover::compress;
 pub use retain::Keep;

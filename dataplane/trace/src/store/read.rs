@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,10 @@ use super::frame::Kind;
 use super::name::SegmentName;
 use super::scan::{Scan, Skipped};
 use super::{Store, StoreError};
+use crate::index::{Index, Key, Selected, Taken};
+
+/// Bytes of an indexed segment that are read at a time.
+const PIECE_LEN: usize = 256 << 10;
 
 /// A section header of unknown length, little-endian.
 const SECTION: [u8; 28] = [
@@ -102,11 +107,46 @@ struct Part {
     limit: Option<u64>,
 }
 
+/// How much of a store is read, as it is.
+pub type Reading = Arc<Mutex<Taken>>;
+
+/// What is wanted of a store.
+#[derive(Clone, Debug)]
+struct Wanted {
+    times: Range<u64>,
+    keys: Arc<[Vec<Key>]>,
+    taken: Reading,
+}
+
+impl Wanted {
+    /// The wanted part of a closed segment, where an index tells which it is.
+    fn select(&self, part: &Part) -> Option<Selected> {
+        if part.name.is_compressed || part.limit.is_some() {
+            return None;
+        }
+        let index = Index::open(&part.path).ok()?;
+        index.select(&self.times, &self.keys).ok()?
+    }
+
+    fn count(&self, more: &Taken) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).add(more);
+    }
+}
+
+/// Where the bytes of a segment come from.
+enum Source {
+    /// Frame by frame, each checked.
+    Scan(Scan<Box<dyn Read + Send>>),
+    /// Blocks that the index has checked.
+    Selected(Selected),
+}
+
 /// Reads the segments of one writer.
 struct Chain {
     store: u64,
     parts: VecDeque<Part>,
-    at: Option<(String, Scan<Box<dyn Read + Send>>)>,
+    wanted: Option<Wanted>,
+    at: Option<(String, Source)>,
     /// Checked bytes that were not asked for yet.
     out: Vec<u8>,
     out_at: usize,
@@ -120,6 +160,29 @@ impl Store {
     /// # Errors
     /// The directory cannot be read, or has what is not ours.
     pub fn captures(&self) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
+        self.captures_of(None)
+    }
+
+    /// As [`Self::captures`], and only what may have packets of these times (ns, end excluded) with at least one key of each group: segments and blocks
+    /// without are left out, where their ends and indices tell. Others may come too. The last of the three says how much is read, as it is.
+    ///
+    /// # Errors
+    /// As [`Self::captures`].
+    pub fn captures_within(
+        &self,
+        times: Range<u64>,
+        keys: &[Vec<Key>],
+    ) -> Result<(Vec<CaptureReader>, Findings, Reading), StoreError> {
+        let taken = Reading::default();
+        let wanted = Wanted { times, keys: keys.into(), taken: Arc::clone(&taken) };
+        let (readers, findings) = self.captures_of(Some(&wanted))?;
+        Ok((readers, findings, taken))
+    }
+
+    fn captures_of(
+        &self,
+        wanted: Option<&Wanted>,
+    ) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
         let findings = Findings::default();
         // First how far writers have come, then what there is: what is closed meanwhile is whole.
         let marks: Vec<_> = (0..super::name::WRITERS_MAX).map(|writer| self.mark(writer)).collect();
@@ -137,6 +200,15 @@ impl Store {
                 }
                 _ => None,
             };
+            if let (Some(wanted), Some(summary)) = (wanted, self.summary(&segment)) {
+                let is_wanted = summary.range_ns.is_some_and(|(min_ns, max_ns)| {
+                    min_ns < wanted.times.end && max_ns >= wanted.times.start
+                });
+                if !is_wanted {
+                    wanted.count(&Taken { bytes: (0, segment.bytes), ..Taken::default() });
+                    continue;
+                }
+            }
             let part = Part { name: segment.name, path: segment.path, limit };
             match chains.last_mut() {
                 Some((writer, parts)) if *writer == part.name.writer => parts.push_back(part),
@@ -148,6 +220,7 @@ impl Store {
             let chain = Chain {
                 store: self.id(),
                 parts,
+                wanted: wanted.cloned(),
                 at: None,
                 out: SECTION.to_vec(),
                 out_at: 0,
@@ -171,9 +244,20 @@ impl Chain {
     fn open(&mut self) -> io::Result<bool> {
         while let Some(part) = self.parts.pop_front() {
             let segment = part.name.to_string();
+            if let Some(wanted) = &self.wanted {
+                if let Some(selected) = wanted.select(&part) {
+                    wanted.count(&selected.taken);
+                    // It begins with the segment's own section header.
+                    self.at = Some((segment, Source::Selected(selected)));
+                    return Ok(true);
+                }
+                let len = std::fs::metadata(&part.path).map_or(0, |metadata| metadata.len());
+                wanted.count(&Taken { bytes: (len, len), ..Taken::default() });
+            }
             match open(&part.path, part.name, part.limit) {
                 Ok(source) => {
-                    self.at = Some((segment, Scan::new(source, self.store, part.name.first)));
+                    let scan = Scan::new(source, self.store, part.name.first);
+                    self.at = Some((segment, Source::Scan(scan)));
                     self.out.extend_from_slice(&SECTION);
                     return Ok(true);
                 }
@@ -203,8 +287,21 @@ impl Chain {
             if self.at.is_none() && !self.open()? {
                 return Ok(false);
             }
-            let Some((segment, scan)) = &mut self.at else { return Ok(false) };
+            let Some((segment, source)) = &mut self.at else { return Ok(false) };
             let findings = &self.findings;
+            let scan = match source {
+                Source::Scan(scan) => scan,
+                Source::Selected(selected) => {
+                    self.out.resize(PIECE_LEN, 0);
+                    let count = selected.read(&mut self.out)?;
+                    self.out.truncate(count);
+                    if count > 0 {
+                        return Ok(true);
+                    }
+                    self.at = None;
+                    continue;
+                }
+            };
             let mut damaged = |skipped: Skipped| {
                 findings.add(Finding::Damaged { segment: segment.clone(), skipped });
             };

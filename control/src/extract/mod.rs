@@ -1,0 +1,231 @@
+//! `wiretable extract`: packets of a time range that meet a condition, out of traces and stores, as pcapng.
+
+mod keys;
+mod open;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use wt_catalog::Value;
+use wt_engine::PacketBatch;
+use wt_trace::index::Places;
+use wt_wire::{
+    ByteOrder, CaptureError, CaptureReader, PcapNgWriter, RecordRef, TimeResolution, WriteError,
+};
+
+use self::open::Inputs;
+use crate::cli::index::ExtractArgs;
+use crate::execute::{cancelled_by_signal, progress_bar, said_of_inputs};
+use crate::failure::Failure;
+use crate::moment;
+use crate::record::filter::{self, Condition, ConditionArgs, Judge};
+
+/// Packets taken at a time.
+const BATCH_PACKETS: usize = 512;
+
+/// Extracts.
+pub fn extract(args: &ExtractArgs) -> Result<(), Failure> {
+    let condition = Condition::of(&ConditionArgs {
+        filter: args.filter.as_deref(),
+        condition: args.condition.as_deref(),
+        protocol: &args.protocol,
+        protocols: &args.protocols,
+    })?;
+    let times = times(args)?;
+    let keys = args.filter.as_deref().map(keys::of_expression).unwrap_or_default();
+    let inputs = open::inputs(args, &times, &keys)?;
+    let sink = create(&args.output)?;
+    let written = Extraction::new(sink, condition.as_ref(), &times)
+        .and_then(|mut extraction| extraction.run(args, inputs).map(|told| (extraction, told)));
+    let (extraction, told) = written?;
+    let Extraction { packets, writer, .. } = extraction;
+    let mut sink = writer.into_inner();
+    sink.flush().map_err(|error| refused(&args.output, &error))?;
+    if packets == 0 {
+        eprintln!("wiretable: no packet is wanted; {} has none", shown(&args.output));
+    }
+    told.iter().for_each(|line| eprintln!("wiretable: {line}"));
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "the output".to_owned() } else { path.display().to_string() }
+}
+
+fn refused(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Environment(format!("cannot write {}: {error}", shown(path))),
+    }
+}
+
+fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufWriter::new(io::stdout())));
+    }
+    let file = File::create(path).map_err(|error| refused(path, &error))?;
+    Ok(Box::new(BufWriter::with_capacity(1 << 20, file)))
+}
+
+/// The times that are wanted, ns, the end excluded.
+fn times(args: &ExtractArgs) -> Result<Range<u64>, Failure> {
+    // Only what counts from the data needs to know it.
+    let is_relative =
+        |text: &Option<String>| text.as_ref().is_some_and(|t| t.starts_with(['+', '-']));
+    let data = match is_relative(&args.from) || is_relative(&args.to) {
+        true => open::range_of_data(args)?,
+        false => None,
+    };
+    let (first_ns, last_ns) = data.unwrap_or((0, 0));
+    let parse = |text: &str| match text.starts_with('+') {
+        true => moment::parse(text, first_ns).map_err(Failure::Input),
+        // So long before the last packet.
+        false => moment::parse(text, last_ns).map_err(Failure::Input),
+    };
+    let from_ns = args.from.as_deref().map(parse).transpose()?.unwrap_or(0);
+    let to_ns = args.to.as_deref().map(parse).transpose()?.unwrap_or(u64::MAX);
+    if from_ns > to_ns {
+        return Err(Failure::Input(format!(
+            "--from is later than --to: {} and {}",
+            moment::show(from_ns),
+            moment::show(to_ns)
+        )));
+    }
+    Ok(from_ns..to_ns)
+}
+
+struct Extraction<'a> {
+    writer: PcapNgWriter<Box<dyn Write>>,
+    judge: Judge<'a>,
+    times: &'a Range<u64>,
+    /// By capture and its interface: the number in the extract, and the name as conditions see it.
+    numbers: HashMap<(usize, u32), (u32, Value)>,
+    packets: u64,
+}
+
+impl<'a> Extraction<'a> {
+    fn new(
+        sink: Box<dyn Write>,
+        condition: Option<&'a Condition>,
+        times: &'a Range<u64>,
+    ) -> Result<Self, Failure> {
+        let writer = PcapNgWriter::new(sink, ByteOrder::Little).map_err(written)?;
+        let judge = Judge::new(condition);
+        Ok(Self { writer, judge, times, numbers: HashMap::new(), packets: 0 })
+    }
+
+    /// Writes what is wanted; what there is to say.
+    fn run(&mut self, args: &ExtractArgs, inputs: Inputs) -> Result<Vec<String>, Failure> {
+        let Inputs { mut captures, unreadable, findings, taken, places } = inputs;
+        let cancel = cancelled_by_signal();
+        let bar = progress_bar(!args.no_progress);
+        let mut damage = unreadable;
+        let mut records = Vec::new();
+        let mut batches = 0_u64;
+        while !cancel.load(Ordering::Relaxed) {
+            while let Err(error) = captures.prime() {
+                damage.push(placed(error, &places).to_string());
+            }
+            // Damage was met above, so that what follows cannot meet any.
+            let Ok(Some(sourced)) = captures.next_batch(&mut records, BATCH_PACKETS) else { break };
+            let (source, batch) = (sourced.source, sourced.batch);
+            let key = (source, batch.interface);
+            let times = self.times;
+            let in_time = |record: &&RecordRef| times.contains(&record.timestamp_ns);
+            let kept: Vec<RecordRef> = batch.records.iter().filter(in_time).copied().collect();
+            batches += 1;
+            if let Some(bar) = bar.as_ref().filter(|_| batches.is_multiple_of(64)) {
+                bar.set_message(format!("{} packets", self.packets));
+                bar.tick();
+            }
+            if kept.is_empty() {
+                continue;
+            }
+            let link_type = batch.link_type;
+            if let Some((number, interface)) = self.numbers.get(&key) {
+                let (number, interface) = (*number, interface.clone());
+                self.write(batch.data, &kept, link_type.0, number, &interface)?;
+                continue;
+            }
+            // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
+            let data = batch.data.to_vec();
+            let info = captures.reader(source).map(CaptureReader::interfaces);
+            let info = info.and_then(|interfaces| interfaces.get(key.1 as usize));
+            let (name, snap_len) = info.map_or((None, 0), |i| (i.name.clone(), i.snap_len));
+            let resolution = TimeResolution::NANO;
+            let number = self.writer.interface(name.as_deref(), link_type, snap_len, resolution);
+            let interface = filter::name(name.as_deref());
+            self.numbers.insert(key, (number.map_err(written)?, interface.clone()));
+            let number = self.numbers[&key].0;
+            self.write(&data, &kept, link_type.0, number, &interface)?;
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        let mut told = Vec::new();
+        if cancel.load(Ordering::Relaxed) {
+            told.push("interrupted; what was read so far is extracted".to_owned());
+        }
+        let taken = taken.total();
+        let share = 100.0 * taken.bytes.0 as f64 / taken.bytes.1.max(1) as f64;
+        told.push(format!(
+            "{} packets; read {} of {} indexed blocks, {} of {} bytes ({share:.1}%)",
+            self.packets, taken.blocks.0, taken.blocks.1, taken.bytes.0, taken.bytes.1
+        ));
+        let damage = said_of_inputs(damage, &findings);
+        if damage.is_empty() || args.lenient {
+            told.extend(damage);
+            return Ok(told);
+        }
+        told.iter().for_each(|line| eprintln!("wiretable: {line}"));
+        Err(Failure::Input(format!(
+            "{}\n  help: what stands before the damage was extracted; --lenient makes this no failure",
+            damage.join("\nwiretable: ")
+        )))
+    }
+
+    fn write(
+        &mut self,
+        data: &[u8],
+        records: &[RecordRef],
+        link_type: u16,
+        number: u32,
+        interface: &Value,
+    ) -> Result<(), Failure> {
+        let batch =
+            PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None };
+        let passing = self.judge.passing(&batch).map_err(|e| Failure::Input(e.to_string()))?;
+        for record in passing {
+            let bytes = &data[record.at as usize..][..record.caplen as usize];
+            self.writer
+                .write(number, record.timestamp_ns, record.len, record.direction, bytes)
+                .map_err(written)?;
+        }
+        self.packets += passing.len() as u64;
+        Ok(())
+    }
+}
+
+/// Damage where it stands in the trace, of which a part was read.
+fn placed(error: CaptureError, places: &HashMap<String, Places>) -> CaptureError {
+    match error {
+        CaptureError::Damaged { name, mut damage } => {
+            if let Some(places) = places.get(&*name) {
+                damage.offset = places.of(damage.offset);
+            }
+            CaptureError::Damaged { name, damage }
+        }
+        error => error,
+    }
+}
+
+fn written(error: WriteError) -> Failure {
+    match error {
+        WriteError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        error => Failure::Environment(format!("cannot write the extract: {error}")),
+    }
+}

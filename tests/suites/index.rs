@@ -1,0 +1,213 @@
+//! Indices and extracts: as a user makes and takes them, compared with the tools of the field.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wt_tests::capture;
+use wt_tests::corpus::Scratch;
+use wt_tests::program::{Outcome, capture_argument, run};
+use wt_wire::{ByteOrder, CaptureReader, LinkType, PcapVariant, PcapWriter};
+
+/// A trace of about 4 MB: packets of carried captures again and again, a second apart; those of DNS near the end only.
+fn long(scratch: &Scratch, name: &str) -> PathBuf {
+    let path = scratch.path(name);
+    let file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let mut writer =
+        PcapWriter::new(file, PcapVariant::Nano, ByteOrder::Little, LinkType(1), 65535).unwrap();
+    let mut packets: Vec<(bool, u32, Vec<u8>)> = Vec::new();
+    for name in ["http.pcap", "dns.pcap"] {
+        let mut reader = CaptureReader::open(&capture(name)).unwrap();
+        while let Some(record) = reader.next().unwrap() {
+            packets.push((name == "dns.pcap", record.len, record.data.to_vec()));
+        }
+    }
+    let mut at_s = 1_700_000_000;
+    while at_s < 1_700_020_000 {
+        for (is_dns, len, data) in &packets {
+            if *is_dns && at_s < 1_700_019_000 {
+                continue;
+            }
+            writer.write(at_s * 1_000_000_000, *len, data).unwrap();
+            at_s += 1;
+        }
+    }
+    path
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// (blocks read, of), (bytes read, of) as the command says.
+fn said(extract: &Outcome) -> ((u64, u64), (u64, u64)) {
+    let line = extract.stderr.lines().find(|line| line.contains("indexed blocks"));
+    let line = line.unwrap_or_else(|| panic!("{}", extract.stderr));
+    let words: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match words[..] {
+        [_, read, of, bytes, of_bytes] => ((read, of), (bytes, of_bytes)),
+        _ => panic!("{line}"),
+    }
+}
+
+/// Packets as tshark tells them: time and length.
+fn packets(path: &Path) -> Vec<String> {
+    let mut command = Command::new("tshark");
+    command.args([
+        "-n",
+        "-T",
+        "fields",
+        "-e",
+        "frame.time_epoch",
+        "-e",
+        "frame.len",
+        "-e",
+        "ip.src",
+        "-r",
+    ]);
+    let output = command.arg(path).output().expect("tshark starts: .ci/setup installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_extract_is_the_same_with_and_without_an_index() {
+    let scratch = Scratch::new().unwrap();
+    let trace = long(&scratch, "long.pcap");
+    let argument = text(&trace);
+    let (with, without) = (scratch.path("with.pcapng"), scratch.path("without.pcapng"));
+    let built = run(["index", "build", "--index-ratio", "64KiB", &argument]).expect_status(0);
+    assert!(built.stderr.contains("long.pcap.wti"), "{}", built.stderr);
+    let cases: [&[&str]; 6] = [
+        &["--from", "2023-11-15T01:00:00Z", "--to", "2023-11-15T01:05:00Z"],
+        &["--from", "1700010000", "--to", "1700010010.5", "--filter", "tcp"],
+        &["--from", "-10s"],
+        &["--to", "+10s"],
+        &["--filter", "udp and port 53"],
+        &["--from", "+60s", "--to", "+2m", "--where", "len > 500"],
+    ];
+    for arguments in cases {
+        let extract = |output: &Path, more: &[&str]| {
+            let output = text(output);
+            let fixed = ["extract", "-r", &argument, "-o", &output];
+            run([&fixed[..], arguments, more].concat()).expect_status(0).expect_no_output()
+        };
+        let by_index = extract(&with, &[]);
+        extract(&without, &["--no-index"]);
+        let found = packets(&with);
+        assert_eq!(found, packets(&without), "{arguments:?}");
+        assert!(!found.is_empty(), "{arguments:?}");
+        let ((blocks, of), (bytes, of_bytes)) = said(&by_index);
+        assert!(blocks < of / 4 && bytes < of_bytes / 4, "{arguments:?}: {}", by_index.stderr);
+    }
+    // The tools of the field find as many.
+    let output = text(&with);
+    run(["extract", "-r", &argument, "--filter", "udp and port 53", "-o", &output])
+        .expect_status(0);
+    let tcpdump = Command::new("tcpdump").args(["-n", "-r", &argument, "udp and port 53"]).output();
+    let tcpdump = tcpdump.expect("tcpdump starts: .ci/setup installs it").stdout;
+    assert_eq!(packets(&with).len(), String::from_utf8_lossy(&tcpdump).lines().count());
+}
+
+#[test]
+fn nothing_wanted_is_an_empty_extract() {
+    let scratch = Scratch::new().unwrap();
+    let output = scratch.path("none.pcapng");
+    let http = capture_argument("http.pcap");
+    let range = ["--from", "2001-01-01", "--to", "2001-01-02"];
+    let arguments = ["extract", "-r", &http, "-o", &text(&output)];
+    run([&arguments[..], &range].concat()).expect_status(0).expect_said("no packet is wanted");
+    assert!(packets(&output).is_empty());
+    // To standard output, for a pipe.
+    let arguments = ["extract", "-r", &http, "-o", "-", "--filter", "tcp port 80"];
+    let piped = run(arguments).expect_status(0);
+    assert!(piped.stdout.len() > 1000);
+}
+
+#[test]
+fn a_store_is_extracted_from_by_its_segments() {
+    let scratch = Scratch::new().unwrap();
+    let trace = long(&scratch, "long.pcap");
+    let store = text(&scratch.path("store"));
+    run(["record", "-r", &text(&trace), "-w", &store, "--segment-size", "1MiB"]).expect_status(0);
+    let (bare, indexed) = (scratch.path("bare.pcapng"), scratch.path("indexed.pcapng"));
+    let extract = |output: &Path| {
+        let range = ["--from", "+5000s", "--to", "+5100s"];
+        run([&["extract", "-w", &store, "-o", &text(output)][..], &range].concat()).expect_status(0)
+    };
+    // Ends of segments tell which has it.
+    let (_, (bytes, of)) = said(&extract(&bare));
+    assert!(3 * bytes <= 2 * of, "{bytes} of {of}");
+    run(["index", "build", "--index-ratio", "64KiB", &store]).expect_status(0);
+    run(["index", "verify", &store]).expect_status(0);
+    let (_, (less, _)) = said(&extract(&indexed));
+    assert!(less < bytes / 2, "{less} of {bytes}");
+    let found = packets(&indexed);
+    assert_eq!((found.len(), &found), (100, &packets(&bare)));
+    // A query of the store is as before.
+    let count = run(["query", "SELECT count(*) AS n FROM packet", "-r", &store]).expect_status(0);
+    assert_eq!(count.stdout, format!("n\n{}\n", packets(&trace).len()));
+    // Several inputs are merged.
+    let both = scratch.path("both.pcapng");
+    let range = ["--from", "+5000s", "--to", "+5100s", "-o", &text(&both)];
+    run([&["extract", "-w", &store, "-r", &text(&trace)][..], &range].concat()).expect_status(0);
+    assert_eq!(packets(&both).len(), 200);
+}
+
+#[test]
+fn indices_are_described_and_verified() {
+    let scratch = Scratch::new().unwrap();
+    let trace = long(&scratch, "long.pcap");
+    let argument = text(&trace);
+    run(["index", "info", &argument]).expect_status(1).expect_said("there is no index");
+    run(["index", "build", &argument]).expect_status(0);
+    let info = run(["index", "info", &argument]).expect_status(0);
+    for line in
+        ["entries ", "one for each 1048576 bytes", "order       of time", "% of wrong maybes"]
+    {
+        assert!(info.stdout.contains(line), "{}", info.stdout);
+    }
+    run(["index", "verify", &argument]).expect_status(0);
+    let mut bytes = std::fs::read(&trace).unwrap();
+    let modified = std::fs::metadata(&trace).unwrap().modified().unwrap();
+    bytes[2_000_000] ^= 1;
+    std::fs::write(&trace, &bytes).unwrap();
+    run(["index", "verify", &argument]).expect_status(1).expect_said("changed later");
+    std::fs::File::options().write(true).open(&trace).unwrap().set_modified(modified).unwrap();
+    run(["index", "verify", &argument]).expect_status(1).expect_said("is not what was indexed");
+    // Foreign traces, and what is none.
+    let foreign = scratch.path("foreign.pcapng");
+    std::fs::copy(capture("campus.pcapng"), &foreign).unwrap();
+    run(["index", "build", &text(&foreign)]).expect_status(0);
+    run(["index", "verify", &text(&foreign)]).expect_status(0);
+    let packed = scratch.path("packed.pcapng.gz");
+    std::fs::copy(capture("campus.pcapng.gz"), &packed).unwrap();
+    run(["index", "build", &text(&packed)])
+        .expect_status(1)
+        .expect_said("is compressed")
+        .expect_said("decompress it");
+    run(["index", "build", "/nonexistent.pcap"]).expect_status(2);
+    run(["index", "build", "--index-ratio", "1KiB", &argument])
+        .expect_status(2)
+        .expect_said("64KiB");
+    let cargo = text(&wt_tests::tests_dir().join("Cargo.toml"));
+    run(["index", "build", &cargo]).expect_status(1);
+}
+
+#[test]
+fn wrong_extracts_are_refused() {
+    let http = capture_argument("http.pcap");
+    let refused = |arguments: &[&str], status: i32, said: &str| {
+        let all = [&["extract", "-o", "-"][..], arguments].concat();
+        run(all).expect_status(status).expect_no_output().expect_said(said);
+    };
+    refused(&["-r", &http, "--from", "yesterday"], 1, "is no time");
+    refused(&["-r", &http, "--from", "2026-02-01", "--to", "2026-01-01"], 1, "later than --to");
+    refused(&["-r", &http, "--filter", "tcp prt 80"], 1, "prt");
+    refused(&["-r", &http, "--where", "lne > 5"], 1, "lne");
+    refused(&["-r", "/nonexistent.pcap"], 2, "nonexistent");
+    refused(&["-w", "/nonexistent"], 2, "nonexistent");
+    refused(&["-r", "-", "--from", "+1s"], 1, "standard input");
+    run(["extract", "-r", &http, "-o", "/nonexistent/x.pcapng"])
+        .expect_status(2)
+        .expect_said("cannot write");
+}
