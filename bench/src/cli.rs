@@ -62,9 +62,25 @@ pub enum Command {
     XdpRate(XdpRateArgs),
     /// Recording to disk, against tcpdump and netsniff-ng (root)
     Record(RecordArgs),
+    /// DBNet's experiments over HTTP, against the paper's figures (PostgreSQL)
+    Dbnet(DbnetArgs),
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),
+}
+
+/// `wt-bench dbnet`.
+#[derive(Debug, Args)]
+pub struct DbnetArgs {
+    /// The command that is measured [default: beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub wiretable: Option<PathBuf>,
+    /// Where results are written
+    #[arg(long, value_name = "DIR", default_value = "bench/results")]
+    pub results: PathBuf,
+    /// Rounds of each experiment
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
 }
 
 /// How long a trace is.

@@ -1,6 +1,7 @@
 //! The commands that measure.
 
 mod calibrate;
+mod dbnet;
 mod http_share;
 mod live;
 mod record;
@@ -9,6 +10,7 @@ mod xdp_cost;
 mod xdp_rate;
 
 pub use calibrate::calibrate;
+pub use dbnet::dbnet;
 pub use http_share::http_share;
 pub use record::record;
 pub use replay::replay;

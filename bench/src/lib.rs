@@ -7,6 +7,7 @@ pub mod amount;
 pub mod bound;
 pub mod calibrate;
 pub mod compare;
+pub mod dbnet;
 pub mod filters;
 pub mod generate;
 pub mod live;

@@ -60,6 +60,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::XdpRate(args) => commands::xdp_rate(&args)?,
         Command::Record(args) => commands::record(&args)?,
         Command::HttpShare(args) => commands::http_share(&args)?,
+        Command::Dbnet(args) => commands::dbnet(&args)?,
         Command::Discard(args) => discard::run(&args.interface)?,
     }
     Ok(())
