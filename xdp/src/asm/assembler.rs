@@ -84,6 +84,8 @@ pub struct Assembler {
     pub(super) labels: Vec<Option<usize>>,
     pub(super) comments: Vec<Comment>,
     functions: Vec<(String, Label)>,
+    /// Places where nothing is concluded from what came before.
+    pub(super) barriers: Vec<Label>,
 }
 
 impl Assembler {
@@ -108,6 +110,12 @@ impl Assembler {
         let label = self.label();
         self.place(label);
         label
+    }
+
+    /// What comes before is not looked at for what follows: loads stay loads, of which the verifier knows nothing.
+    pub fn barrier(&mut self) {
+        let label = self.here();
+        self.barriers.push(label);
     }
 
     /// Begins a function that is called back, at a label.
@@ -264,7 +272,7 @@ impl Assembler {
     }
 
     /// Removes unreachable instructions and empty jumps until there are none.
-    fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         loop {
             self.thread();
             let mut keep = self.reached();
@@ -278,21 +286,26 @@ impl Assembler {
             if keep.iter().all(|k| *k) {
                 return;
             }
-            // By old index: the new one.
-            let mut moved = Vec::with_capacity(keep.len() + 1);
-            let mut count = 0;
-            for kept in &keep {
-                moved.push(count);
-                count += usize::from(*kept);
-            }
-            moved.push(count);
-            for place in self.labels.iter_mut().flatten() {
-                *place = moved[*place];
-            }
-            self.comments.iter_mut().for_each(|comment| comment.at = moved[comment.at]);
-            let mut kept = keep.iter();
-            self.insns.retain(|_| kept.next().copied().unwrap_or(true));
+            self.retain(&keep);
         }
+    }
+
+    /// Removes instructions; labels before one that goes stand before the next.
+    pub(super) fn retain(&mut self, keep: &[bool]) {
+        // By old index: the new one.
+        let mut moved = Vec::with_capacity(keep.len() + 1);
+        let mut count = 0;
+        for kept in keep {
+            moved.push(count);
+            count += usize::from(*kept);
+        }
+        moved.push(count);
+        for place in self.labels.iter_mut().flatten() {
+            *place = moved[*place];
+        }
+        self.comments.iter_mut().for_each(|comment| comment.at = moved[comment.at]);
+        let mut kept = keep.iter();
+        self.insns.retain(|_| kept.next().copied().unwrap_or(true));
     }
 
     /// Sends jumps to jumps where those go.

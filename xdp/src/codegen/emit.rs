@@ -239,9 +239,6 @@ impl Emitter {
         self.asm.call(Helper::MapLookup);
         self.asm.branch(Cond::Eq, Reg::R0, 0, out);
         self.asm.mov(FRAME, Reg::R0);
-        self.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
-        self.asm.store(Size::Dw, Reg::R10, stack::END, END);
-        self.asm.store(Size::Dw, Reg::R10, stack::FRAME, FRAME);
         self.ordinal = self.take(1)?;
         let at = 8 * packet_counters::PACKETS as i16;
         self.asm.load(Size::Dw, Reg::R1, FRAME, at);

@@ -297,6 +297,7 @@ fn generate(
     if 8 * frame_words > PER_CPU_BYTES_MAX {
         return Err(Failure::Program(Unportable("a frame larger than 32 KiB".into())));
     }
+    e.asm.optimize(8 * row as i16);
     let code = e.asm.finish().map_err(Failure::Fault)?;
     Ok(ProgramSpec {
         name: "wiretable".into(),

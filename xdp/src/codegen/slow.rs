@@ -7,7 +7,7 @@ use wt_catalog::ProtocolId;
 use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
-use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
+use super::emit::{ABSENT, DATA, END, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
 use super::paths::{CONTINUES, Paths};
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
@@ -77,6 +77,8 @@ pub(super) fn emit(
     e.asm.comment("the other headers, in a loop");
     e.forget_reach();
     e.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
+    e.asm.store(Size::Dw, Reg::R10, stack::END, END);
+    e.asm.store(Size::Dw, Reg::R10, stack::FRAME, FRAME);
     call(e, functions.step, PATH_HEADERS_MAX as i32 + 1);
     for (layer, selector) in paths.selectors.iter().enumerate() {
         let Some(kind) = selector.protocol() else { continue };

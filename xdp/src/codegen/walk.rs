@@ -562,6 +562,7 @@ pub(super) fn length(
     e.store_scratch(at, S[0]);
     if chooses(scope, header.length) {
         // The verifier would follow each of the lengths by itself.
+        e.asm.barrier();
         e.load_scratch(S[0], at);
         e.asm.alu(AluOp::And, S[0], ABSENT);
     }
