@@ -19,11 +19,13 @@ struct Live {
 }
 
 /// Which cells there are: those of the stack, then those of the frame from a place on.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Cells {
     /// Byte of the frame where what only this program reads begins.
     from: usize,
     count: usize,
+    /// Cells of the stack whose address helpers are given.
+    given: Vec<usize>,
 }
 
 const STACK_CELLS: usize = STACK_BYTES / CELL_BYTES;
@@ -37,7 +39,7 @@ impl Cells {
         };
         let from = from as usize;
         let end = asm.insns.iter().map(end).max().unwrap_or(0).max(from);
-        Self { from, count: STACK_CELLS + (end - from).div_ceil(CELL_BYTES) }
+        Self { from, count: STACK_CELLS + (end - from).div_ceil(CELL_BYTES), given: given(asm) }
     }
 
     /// The cells of an access; nothing for memory that others read.
@@ -53,7 +55,7 @@ impl Cells {
 }
 
 impl Live {
-    fn none(cells: Cells) -> Self {
+    fn none(cells: &Cells) -> Self {
         Self { regs: 0, cells: vec![0; cells.count.div_ceil(64)] }
     }
 
@@ -95,7 +97,7 @@ impl Live {
     }
 
     /// Goes back over an instruction; whether it is of use.
-    fn step(&mut self, cells: Cells, insn: &Insn, is_main: bool) -> bool {
+    fn step(&mut self, cells: &Cells, insn: &Insn, is_main: bool) -> bool {
         match *insn {
             Insn::Alu { op, dst, src, .. } => {
                 if !self.has(dst) {
@@ -150,7 +152,7 @@ impl Live {
                 match helper {
                     // What is called back reads both.
                     Helper::Loop => self.mark(0..cells.count, true),
-                    _ => self.mark(0..STACK_CELLS, true),
+                    _ => cells.given.iter().for_each(|cell| self.mark(*cell..*cell + 1, true)),
                 }
             }
             Insn::Exit => {
@@ -163,6 +165,39 @@ impl Live {
         }
         true
     }
+}
+
+/// Cells of the stack whose address code computes, eight bytes each; all of them where it is passed on as it is, but to functions that are
+/// called back, which are taken to read everything anyway.
+fn given(asm: &Assembler) -> Vec<usize> {
+    let mut given = Vec::new();
+    for (index, insn) in asm.insns.iter().enumerate() {
+        let Insn::Alu { op, dst, src, .. } = *insn else { continue };
+        if src != Operand::Reg(STACK) {
+            continue;
+        }
+        let behind = &asm.insns[index + 1..];
+        let first = match behind.first() {
+            Some(Insn::Alu { op: AluOp::Add, dst: to, src: Operand::Imm(off), .. })
+                if op == AluOp::Mov && *to == dst =>
+            {
+                STACK_BYTES.checked_add_signed(*off as isize)
+            }
+            _ => None,
+        };
+        let call = behind.iter().find(|insn| matches!(insn, Insn::Call(_)));
+        match first {
+            Some(first) => {
+                let end = (first + Size::Dw.bytes() as usize).min(STACK_BYTES);
+                given.extend(first / CELL_BYTES..end.div_ceil(CELL_BYTES));
+            }
+            None if call == Some(&Insn::Call(Helper::Loop)) => {}
+            None => given.extend(0..STACK_CELLS),
+        }
+    }
+    given.sort_unstable();
+    given.dedup();
+    given
 }
 
 const fn arguments(helper: Helper) -> u32 {
@@ -180,18 +215,18 @@ pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
     let cells = Cells::new(asm, from);
     let mut keep = vec![true; asm.insns.len()];
     // By block: what is live where it begins.
-    let mut live = vec![Live::none(cells); flow.next.len()];
+    let mut live = vec![Live::none(&cells); flow.next.len()];
     let mut changed = true;
     while changed {
         changed = false;
         for block in flow.blocks().rev() {
-            let mut now = Live::none(cells);
+            let mut now = Live::none(&cells);
             for next in &flow.next[block] {
                 now.join(&live[*next]);
             }
             for index in flow.insns(block).rev() {
                 let is_main = index < flow.functions;
-                keep[index] = now.step(cells, &asm.insns[index], is_main);
+                keep[index] = now.step(&cells, &asm.insns[index], is_main);
             }
             if now != live[block] {
                 live[block] = now;

@@ -146,7 +146,7 @@ impl Emitter {
         let at = 8 * RECORD_HEAD_WORDS as i16;
         self.load_scratch(S[1], self.timestamp);
         self.asm.store(Size::Dw, HEADER, at, S[1]);
-        self.load_scratch(S[1], self.ordinal);
+        self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, HEADER, at + 16, S[1]);
         self.packet_bytes(S[1]);
         let fits = self.asm.label();

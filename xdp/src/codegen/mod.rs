@@ -9,6 +9,8 @@
 //! What has none is named with the reason, query by query, and stays on the host.
 
 mod arith;
+mod clock;
+mod columns;
 mod compare;
 mod emit;
 mod feed;
@@ -236,7 +238,6 @@ fn generate(
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
     }
-    let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
     let mut control = control_words::COUNT;
     let mut param_words = Vec::with_capacity(params.len());
     for param in params {
@@ -246,8 +247,12 @@ fn generate(
 
     let exprs = &program.exprs;
     let paths = Paths::new(&program.parse, &program.layers, exprs, value::LINKTYPE_ETHERNET)?;
+    let declared = paths.reached.iter().filter_map(|id| paths.header(*id)).map(|h| &h.exprs);
+    let windows = clock::windows(declared.chain([exprs]), || frame.take(clock::WINDOW_WORDS));
+    let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
     let mut e =
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
+    e.windows = windows;
     let (out, ready) = (e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);

@@ -1,11 +1,9 @@
 //! Queries as code: required layers, quals in order, then a tuple or a group.
 
-use wt_catalog::layout::{Class, Column, Place};
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
 
 use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
 use super::paths::Paths;
-use super::row::class_of;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::{ActionLayout, QueryLayout, RECORD_HEAD_WORDS, query_counters};
 use super::walk::Cells;
@@ -185,76 +183,6 @@ impl Queries<'_, '_> {
         Ok(())
     }
 
-    /// Writes a row of columns into the frame.
-    fn columns(
-        &self,
-        e: &mut Emitter,
-        scope: &mut Scope<'_>,
-        nodes: &[NodeId],
-        columns: &[Column],
-    ) -> Result<(), Unportable> {
-        for (node, column) in nodes.iter().zip(columns) {
-            e.rooted(scope, *node, &mut |e, scope| self.column(e, scope, *node, *column))?;
-        }
-        Ok(())
-    }
-
-    /// Writes a column of the row.
-    fn column(
-        &self,
-        e: &mut Emitter,
-        scope: &mut Scope<'_>,
-        node: NodeId,
-        column: Column,
-    ) -> Result<(), Unportable> {
-        let at = |word: usize| 8 * (self.row + word as u32) as i16;
-        match column.place {
-            Place::Field { word, shift, bits } => {
-                e.word(scope, node, 0)?;
-                let have = scope.bits(node);
-                if have > bits {
-                    e.low_bits(S[0], bits);
-                }
-                self.merge(e, at(word), shift);
-            }
-            Place::Words { word } if class_of(column.ty) == Some(Class::Ipv6) => {
-                let from = e.wide(scope, node, 0)?;
-                for i in 0..2 {
-                    e.load_scratch(S[0], from + 8 * i);
-                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                }
-            }
-            Place::Words { word } => {
-                e.word(scope, node, 0)?;
-                e.asm.store(Size::Dw, FRAME, at(word), S[0]);
-            }
-            Place::Kept { .. } => return Err(Unportable("a value without words".into())),
-            Place::Inet { word, family_word, family_shift } => {
-                let from = e.wide(scope, node, 0)?;
-                for i in 0..2 {
-                    e.load_scratch(S[0], from + 8 + 8 * i);
-                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                }
-                // 4 or 6: the second bit tells.
-                e.load_scratch(S[0], from);
-                e.asm.alu(AluOp::Rsh, S[0], 1);
-                e.asm.alu(AluOp::And, S[0], 1);
-                self.merge(e, at(family_word), family_shift);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts S[0] into a word that it shares; what stands first there clears the rest.
-    fn merge(&self, e: &mut Emitter, at: i16, shift: u32) {
-        if shift > 0 {
-            e.asm.alu(AluOp::Lsh, S[0], shift as i32);
-            e.asm.load(Size::Dw, S[1], FRAME, at);
-            e.asm.alu(AluOp::Or, S[0], S[1]);
-        }
-        e.asm.store(Size::Dw, FRAME, at, S[0]);
-    }
-
     /// Sends a tuple.
     fn select(
         &self,
@@ -269,7 +197,7 @@ impl Queries<'_, '_> {
         let (lost, end) = (e.asm.label(), e.asm.label());
         e.reserve(TUPLE_HEAD_WORDS + layout.column_words, layout.query, record::TUPLE, lost);
         let mut to = 8 * RECORD_HEAD_WORDS as i16;
-        e.load_scratch(S[1], e.ordinal);
+        e.load_ordinal(S[1]);
         e.asm.store(Size::Dw, Reg::R0, to, S[1]);
         for word in 0..layout.column_words {
             to += 8;

@@ -11,7 +11,7 @@ use super::emit::{ABSENT, DATA, END, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unp
 use super::paths::{CONTINUES, Paths};
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
-use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length};
+use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length, suppose_common};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
 
 /// Bytes of a header on the path.
@@ -359,7 +359,8 @@ fn header(
     for check in &header.checks {
         e.branch(&mut scope, *check, false, labels.malformed, 0)?;
     }
-    let decided = e.asm.label();
+    let (decided, none) = (e.asm.label(), e.asm.label());
+    suppose_common(e, &mut scope, &children, none)?;
     for (child, when) in &children {
         let other = e.asm.label();
         if let Some(when) = when {
@@ -374,6 +375,7 @@ fn header(
             break;
         }
     }
+    e.asm.place(none);
     if children.iter().all(|(_, when)| when.is_some()) {
         e.store_cell(cells.next, NO_PROTOCOL);
     }

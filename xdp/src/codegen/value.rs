@@ -14,9 +14,6 @@ use super::scope::{LayerAt, Scope};
 use super::spec::control_words;
 use crate::asm::{AluOp, Cond, Label, Reg};
 
-/// Nanoseconds in a second.
-const NS_PER_S: i32 = 1_000_000_000;
-
 /// LINKTYPE_ number of what XDP sees.
 pub(super) const LINKTYPE_ETHERNET: u16 = 1;
 
@@ -150,6 +147,9 @@ impl Emitter {
             self.asm.mov(S[k], i32::from(truth));
             return Ok(());
         }
+        if self.window_number(scope.exprs, id, k) {
+            return Ok(());
+        }
         match scope.op(id) {
             Op::Const(value) => {
                 let word = words_of(value, Class::Word);
@@ -240,7 +240,8 @@ impl Emitter {
             }
             return Ok(());
         }
-        let is_plain = matches!(scope.op(id), Op::Present(_));
+        let is_plain = matches!(scope.op(id), Op::Present(_))
+            || scope.known(id).is_none() && scope.is_short(id);
         if !is_plain && (scope.known(id).is_some() || scope.is_reused(id)) {
             return self.test(scope, id, want, to, k);
         }
@@ -263,7 +264,7 @@ impl Emitter {
     }
 
     /// Branches on what a node says, without its value.
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         scope: &mut Scope<'_>,
         id: NodeId,
@@ -414,11 +415,7 @@ impl Emitter {
         let given = self.clock == Clock::Given;
         match meta {
             Meta::Timestamp => self.load_scratch(dst, self.timestamp),
-            Meta::Time => {
-                self.load_scratch(dst, self.timestamp);
-                self.asm.alu(AluOp::Div, dst, NS_PER_S);
-                self.pattern(dst, 35, Type::Uint);
-            }
+            Meta::Time => return unportable("the time in a place of its own"),
             Meta::Len if given => self.load_control(dst, control_words::LEN),
             Meta::Len | Meta::CapLen => {
                 self.asm.mov(dst, END);

@@ -37,6 +37,9 @@ pub(super) struct Cells {
     pub(super) repeats: Vec<i16>,
 }
 
+/// Where [`length`] leaves the address behind a header whose length is not constant.
+const BEHIND: Reg = S[2];
+
 /// Where a path can end.
 #[derive(Clone, Copy)]
 struct Ends {
@@ -227,6 +230,16 @@ impl Walk<'_, '_> {
         let mut scope = Scope::new(&header.exprs, layers, Vec::new(), &roots, lacks);
         let mark = e.memory_mark();
         let len = length(e, &mut scope, header, this, self.ends.malformed)?;
+        let most = match at {
+            At::Known(most) | At::Header(most) => most,
+        };
+        // The comparison with the packet's end has left the address of the next header.
+        let behind = match len {
+            Len::Kept { .. } if !children.is_empty() => {
+                Some(self.next_header(e, len, most, step.path.len())?)
+            }
+            _ => None,
+        };
         for check in &header.checks {
             e.branch(&mut scope, *check, false, self.ends.malformed, 0)?;
         }
@@ -235,11 +248,15 @@ impl Walk<'_, '_> {
         let next = match (at, len) {
             (At::Known(offset), Len::Known(len)) => (At::Known(offset + len), None),
             _ if children.is_empty() => (at, None),
-            (at, len) => {
-                let most = match at {
-                    At::Known(most) | At::Header(most) => most,
+            (_, len) => {
+                let slot = match behind {
+                    Some(slot) => slot,
+                    None => {
+                        e.pointer_register(this, BEHIND);
+                        e.asm.alu(AluOp::Add, BEHIND, this.disp + len.most());
+                        self.next_header(e, len, most, step.path.len())?
+                    }
                 };
-                let slot = self.next_header(e, this, len, most, step.path.len())?;
                 let most = (most + len.most()).min(ABSENT);
                 (At::Header(most), Some(slot))
             }
@@ -252,40 +269,26 @@ impl Walk<'_, '_> {
         Ok(next)
     }
 
-    /// Computes the address of the header behind this one into a stack slot.
+    /// Keeps the address in [`BEHIND`], of the header behind one of length `len`, in a stack slot.
     fn next_header(
         &mut self,
         e: &mut Emitter,
-        this: Pointer,
         len: Len,
         most: i32,
         depth: usize,
     ) -> Result<i16, Unportable> {
-        e.pointer_register(this, S[0]);
-        match len {
-            Len::Known(len) => e.asm.alu(AluOp::Add, S[0], this.disp + len),
-            Len::Kept { at, .. } => {
-                if this.disp != 0 {
-                    e.asm.alu(AluOp::Add, S[0], this.disp);
-                }
-                e.load_scratch(S[1], at);
-                // The frame's memory forgets the bound; the comparison with the header's greatest length gives it again.
-                e.asm.alu(AluOp::And, S[1], ABSENT);
-                e.asm.alu(AluOp::Add, S[0], S[1]);
-            }
-        }
-        if most + len.most() > ABSENT || matches!(len, Len::Kept { .. }) {
+        if most + len.most() > ABSENT {
             // The verifier adds up what lengths can be at most: from the packet's first byte it begins anew.
-            e.asm.alu(AluOp::Sub, S[0], DATA);
-            e.asm.alu(AluOp::And, S[0], ABSENT);
-            e.asm.alu(AluOp::Add, S[0], DATA);
+            e.asm.alu(AluOp::Sub, BEHIND, DATA);
+            e.asm.alu(AluOp::And, BEHIND, ABSENT);
+            e.asm.alu(AluOp::Add, BEHIND, DATA);
         }
         let slot = match self.slots[depth] {
             Some(slot) => slot,
             None => e.take_stack()?,
         };
         self.slots[depth] = Some(slot);
-        e.asm.store(Size::Dw, Reg::R10, slot, S[0]);
+        e.asm.store(Size::Dw, Reg::R10, slot, BEHIND);
         Ok(slot)
     }
 
@@ -380,6 +383,8 @@ impl Walk<'_, '_> {
     ) -> Result<(), Unportable> {
         let step = &steps[index];
         let mut aside = None;
+        let none = e.asm.label();
+        suppose_common(e, scope, children, none)?;
         for (child, when) in children {
             let other = e.asm.label();
             (scope.lacks.absent, scope.lacks.failed) = (other, other);
@@ -420,6 +425,7 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
         }
+        e.asm.place(none);
         e.asm.jump(self.ends.done);
         Ok(())
     }
@@ -473,6 +479,14 @@ pub(super) fn condition(
     want: bool,
     to: Label,
 ) -> Result<(), Unportable> {
+    if let Some(first) = scope.first_operand(when)
+        && scope.is_reused(first)
+        && !scope.may_lack(when)
+    {
+        let facts = scope.mark();
+        e.word(scope, first, 0)?;
+        scope.forget_pointers(facts);
+    }
     let (facts, memory) = (scope.mark(), e.memory_mark());
     let is_straight =
         matches!(scope.op(when), Op::Compare(..) | Op::In(..)) && !scope.may_lack(when);
@@ -482,6 +496,35 @@ pub(super) fn condition(
     } else {
         scope.forget(facts);
         e.memory_reset(memory);
+    }
+    Ok(())
+}
+
+/// Decides what the conditions of all children ask for, once: without it none follows, and the code goes on at `none`. From then on it is known.
+pub(super) fn suppose_common(
+    e: &mut Emitter,
+    scope: &mut Scope<'_>,
+    children: &[(ProtocolId, Option<NodeId>)],
+    none: Label,
+) -> Result<(), Unportable> {
+    let conditions: Option<Vec<NodeId>> = children.iter().map(|(_, when)| *when).collect();
+    let Some((first, others)) = conditions.as_deref().and_then(|all| all.split_first()) else {
+        return Ok(());
+    };
+    if others.is_empty() {
+        return Ok(());
+    }
+    let others: Vec<Vec<NodeId>> = others.iter().map(|when| scope.conjuncts(*when)).collect();
+    for part in scope.conjuncts(*first) {
+        let is_common = others.iter().all(|parts| parts.contains(&part));
+        let is_straight = matches!(scope.op(part), Op::Compare(..) | Op::In(..));
+        if !is_common || !is_straight || scope.truth(part).is_some() || scope.may_lack(part) {
+            continue;
+        }
+        let facts = scope.mark();
+        e.decide(scope, part, false, none, 0)?;
+        scope.forget_pointers(facts);
+        scope.suppose(part);
     }
     Ok(())
 }
@@ -553,6 +596,7 @@ pub(super) fn length(
         }
         return Ok(Len::Known(len));
     }
+    let largest = wt_plan::lower::value_max(scope.exprs, header.length);
     e.word(scope, header.length, 0)?;
     if header.min > 0 {
         e.asm.branch(Cond::Lt, S[0], header.min as i32, malformed);
@@ -566,10 +610,22 @@ pub(super) fn length(
         e.load_scratch(S[0], at);
         e.asm.alu(AluOp::And, S[0], ABSENT);
     }
+    // What the verifier may not know.
+    let max = match i32::try_from(largest) {
+        Ok(largest) if largest < max => {
+            let bits = 32 - (largest as u32).leading_zeros();
+            let mask = (1 << bits) - 1;
+            if mask > 0 {
+                e.asm.alu(AluOp::And, S[0], mask);
+            }
+            mask.min(max)
+        }
+        _ => max,
+    };
     e.asm.mov(S[1], base);
     if this.disp != 0 {
         e.asm.alu(AluOp::Add, S[1], this.disp);
     }
-    e.check_variable(S[1], S[0], S[2], malformed);
+    e.check_variable(S[1], S[0], BEHIND, malformed);
     Ok(Len::Kept { at, most: max })
 }
