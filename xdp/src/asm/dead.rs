@@ -93,11 +93,15 @@ impl Live {
 
     fn join(&mut self, other: &Self) {
         self.regs |= other.regs;
+        self.join_cells(other);
+    }
+
+    fn join_cells(&mut self, other: &Self) {
         self.cells.iter_mut().zip(&other.cells).for_each(|(cell, other)| *cell |= other);
     }
 
     /// Goes back over an instruction; whether it is of use.
-    fn step(&mut self, cells: &Cells, insn: &Insn, is_main: bool) -> bool {
+    fn step(&mut self, cells: &Cells, called: &mut Called, insn: &Insn, is_main: bool) -> bool {
         match *insn {
             Insn::Alu { op, dst, src, .. } => {
                 if !self.has(dst) {
@@ -150,8 +154,12 @@ impl Live {
                 // R1 and those that follow.
                 self.regs |= ((1 << arguments(helper)) - 1) << 1;
                 match helper {
-                    // What is called back reads both.
-                    Helper::Loop => self.mark(0..cells.count, true),
+                    Helper::Loop => {
+                        called.behind.join(self);
+                        self.join_cells(&called.begin);
+                        // It reads what the main program keeps on its stack.
+                        self.mark(0..STACK_CELLS, true);
+                    }
                     _ => cells.given.iter().for_each(|cell| self.mark(*cell..*cell + 1, true)),
                 }
             }
@@ -159,12 +167,24 @@ impl Live {
                 self.regs = 1;
                 self.mark(0..cells.count, false);
                 if !is_main {
-                    self.mark(STACK_CELLS..cells.count, true);
+                    // It is called again, or the main program goes on.
+                    self.join_cells(&called.behind);
+                    self.join_cells(&called.begin);
+                    self.mark(0..STACK_CELLS, false);
                 }
             }
         }
         true
     }
+}
+
+/// What functions that are called back may find and leave in the frame.
+#[derive(Clone, PartialEq, Eq)]
+struct Called {
+    /// What is live where one of them begins.
+    begin: Live,
+    /// What is live behind a call.
+    behind: Live,
 }
 
 /// Cells of the stack whose address code computes, eight bytes each; all of them where it is passed on as it is, but to functions that are
@@ -216,8 +236,10 @@ pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
     let mut keep = vec![true; asm.insns.len()];
     // By block: what is live where it begins.
     let mut live = vec![Live::none(&cells); flow.next.len()];
+    let mut called = Called { begin: Live::none(&cells), behind: Live::none(&cells) };
     let mut changed = true;
     while changed {
+        let before = called.clone();
         changed = false;
         for block in flow.blocks().rev() {
             let mut now = Live::none(&cells);
@@ -226,13 +248,17 @@ pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
             }
             for index in flow.insns(block).rev() {
                 let is_main = index < flow.functions;
-                keep[index] = now.step(&cells, &asm.insns[index], is_main);
+                keep[index] = now.step(&cells, &mut called, &asm.insns[index], is_main);
+            }
+            if flow.is_entry[block] && flow.starts[block] >= flow.functions {
+                called.begin.join(&now);
             }
             if now != live[block] {
                 live[block] = now;
                 changed = true;
             }
         }
+        changed |= called != before;
     }
     keep
 }

@@ -300,11 +300,4 @@ impl Emitter {
             }
         }
     }
-
-    /// Goes to `far` unless the packet has as many bytes from a pointer on as a register says; both registers are kept, `via` is not.
-    pub(super) fn check_variable(&mut self, pointer: Reg, bytes: Reg, via: Reg, far: Label) {
-        self.asm.mov(via, pointer);
-        self.asm.alu(AluOp::Add, via, bytes);
-        self.asm.branch(Cond::Gt, via, END, far);
-    }
 }

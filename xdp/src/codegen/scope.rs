@@ -143,6 +143,9 @@ impl<'p> Scope<'p> {
         while let Some(node) = pending.pop() {
             match self.op(node) {
                 Op::And(a, b) => pending.extend([*b, *a]),
+                Op::Select { cond, then, otherwise } if self.truth(*otherwise) == Some(false) => {
+                    pending.extend([*then, *cond]);
+                }
                 _ => found.push(node),
             }
         }
@@ -156,7 +159,7 @@ impl<'p> Scope<'p> {
                 return None;
             }
             match self.op(node) {
-                Op::And(a, _) | Op::Or(a, _) | Op::Not(a) => node = *a,
+                Op::And(a, _) | Op::Or(a, _) | Op::Not(a) | Op::Select { cond: a, .. } => node = *a,
                 Op::In(a, _) => return Some(*a).filter(|a| is_word(self.ty(*a))),
                 Op::Compare(_, a, b) => {
                     return Some(*a)

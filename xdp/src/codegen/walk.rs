@@ -3,7 +3,9 @@
 use wt_catalog::ProtocolId;
 use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
-use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, unportable};
+use super::emit::{
+    ABSENT, DATA, END, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, unportable,
+};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
@@ -62,6 +64,8 @@ struct Aside {
     step: usize,
     /// Where the next header begins, and the stack slot of its address.
     next: (At, Option<i16>),
+    /// Where the first headers of the path begin, those that begin at the same place in every packet that comes here.
+    known: Vec<i32>,
 }
 
 impl Cells {
@@ -121,6 +125,8 @@ pub(super) struct Walk<'w, 'p> {
     asides: Vec<Aside>,
     /// By depth: the stack slot with the address of the header there.
     slots: Vec<Option<i16>>,
+    /// Of the step at hand: [`Aside::known`].
+    known: Vec<i32>,
 }
 
 /// Emits the walk; what follows it is emitted behind. The result is the label of the loop, when some path needs it: it is placed by
@@ -145,7 +151,8 @@ pub(super) fn emit(
     }
     let ends = Ends { malformed, done };
     let slots = vec![None; deepest + 1];
-    let mut walk = Walk { paths, cells, ends, slow: None, asides: Vec::new(), slots };
+    let (asides, known) = (Vec::new(), Vec::new());
+    let mut walk = Walk { paths, cells, ends, slow: None, asides, slots, known };
     let labels: Vec<Label> = steps.iter().map(|_| e.asm.label()).collect();
     // By step: where it begins, once its parent is emitted.
     let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
@@ -153,6 +160,7 @@ pub(super) fn emit(
     for (index, step) in steps.iter().enumerate() {
         let Some((at, slot)) = places[index] else { continue };
         e.asm.place(labels[index]);
+        walk.known = known_offsets(step, &steps, &places);
         let next = walk.step(e, &steps, index, (at, slot), &labels)?;
         for (_, child) in &step.next {
             places[*child] = Some(next);
@@ -168,6 +176,22 @@ pub(super) fn emit(
     e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
     e.asm.jump(done);
     Ok(slow)
+}
+
+/// Where the headers on the path of a step begin, outermost first, up to the first whose place depends on the packet.
+fn known_offsets(
+    step: &super::paths::Step,
+    steps: &[super::paths::Step],
+    places: &[Option<(At, Option<i16>)>],
+) -> Vec<i32> {
+    let offset = |depth: usize| {
+        let above = steps.iter().position(|other| other.path == step.path[..=depth])?;
+        match places[above] {
+            Some((At::Known(offset), _)) => Some(offset),
+            _ => None,
+        }
+    };
+    (0..step.path.len()).map_while(offset).collect()
 }
 
 /// Nothing has been found yet.
@@ -412,7 +436,8 @@ impl Walk<'_, '_> {
                         Some(label) => label,
                         None => {
                             let label = e.asm.label();
-                            self.asides.push(Aside { label, step: index, next: (next, slot) });
+                            let (next, known) = ((next, slot), self.known.clone());
+                            self.asides.push(Aside { label, step: index, next, known });
                             aside = Some(label);
                             label
                         }
@@ -448,6 +473,10 @@ impl Walk<'_, '_> {
             let at = 8 * (PATH_WORD + PATH_ENTRY_WORDS * depth as u32) as i16;
             e.asm.constant(S[0], self.paths.mask(*id));
             e.asm.store(Size::Dw, FRAME, at, S[0]);
+            // Said again where it is the same on every path, the likely ones need not say it.
+            if let Some(offset) = aside.known.get(depth).copied() {
+                e.store_cell(self.cells.path[depth], offset);
+            }
             e.load_cell(S[0], self.cells.path[depth]);
             e.asm.store(Size::W, FRAME, at + 8, S[0]);
             e.asm.store(Size::W, FRAME, at + 12, id.0 as i32);
@@ -622,10 +651,11 @@ pub(super) fn length(
         }
         _ => max,
     };
-    e.asm.mov(S[1], base);
+    e.asm.mov(BEHIND, base);
     if this.disp != 0 {
-        e.asm.alu(AluOp::Add, S[1], this.disp);
+        e.asm.alu(AluOp::Add, BEHIND, this.disp);
     }
-    e.check_variable(S[1], S[0], BEHIND, malformed);
+    e.asm.alu(AluOp::Add, BEHIND, S[0]);
+    e.asm.branch(Cond::Gt, BEHIND, END, malformed);
     Ok(Len::Kept { at, most: max })
 }
