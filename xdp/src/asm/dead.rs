@@ -250,7 +250,7 @@ pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
                 let is_main = index < flow.functions;
                 keep[index] = now.step(&cells, &mut called, &asm.insns[index], is_main);
             }
-            if flow.is_entry[block] && flow.starts[block] >= flow.functions {
+            if flow.is_function[block] {
                 called.begin.join(&now);
             }
             if now != live[block] {

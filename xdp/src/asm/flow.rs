@@ -13,6 +13,8 @@ pub(super) struct Flow {
     pub(super) before: Vec<Vec<usize>>,
     /// By block: it is also entered from elsewhere, or nothing may be concluded there from what came before.
     pub(super) is_entry: Vec<bool>,
+    /// By block: a function begins there that is called back.
+    pub(super) is_function: Vec<bool>,
     /// The first instruction of functions that are called back; they are behind the main program.
     pub(super) functions: usize,
 }
@@ -24,12 +26,12 @@ impl Flow {
         let mut leads = vec![false; count + 1];
         let mut entered = vec![false; count + 1];
         (leads[0], entered[0]) = (true, true);
-        let mut functions = count;
+        let (mut functions, mut called) = (count, vec![false; count + 1]);
         for (index, insn) in asm.insns.iter().enumerate() {
             if let Some(at) = insn.target().and_then(place) {
                 leads[at] = true;
                 if matches!(insn, Insn::LoadFn { .. }) {
-                    entered[at] = true;
+                    (entered[at], called[at]) = (true, true);
                     functions = functions.min(at);
                 }
             }
@@ -41,6 +43,7 @@ impl Flow {
             (leads[at], entered[at]) = (true, true);
         }
         let mut starts: Vec<usize> = (0..count).filter(|at| leads[*at]).collect();
+        let is_function = starts.iter().map(|at| called[*at]).collect();
         let is_entry = starts.iter().map(|at| entered[*at]).collect();
         let block = |at: usize| starts.binary_search(&at).ok();
         let mut next = vec![Vec::new(); starts.len()];
@@ -58,7 +61,7 @@ impl Flow {
             }
         }
         starts.push(count);
-        Self { starts, next, before, is_entry, functions }
+        Self { starts, next, before, is_entry, is_function, functions }
     }
 
     /// Blocks by their index.

@@ -273,20 +273,18 @@ fn generate(
     if paths.start.is_some() {
         e.forget_reach();
     }
-    let real_time =
-        |query: &LftaQuery| matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
     let mut served = wanted.iter().copied().chain(host.iter().map(|query| *query as usize));
-    let is_late = wanted.len() < 2 || served.any(|query| real_time(&program.queries[query]));
+    let is_late = wanted.len() < 2 || served.any(|query| query::sees_all(&program.queries[query]));
     let queries = Queries { program, paths: &paths, cells: &cells, row, prefilter_late: is_late };
     if let (Some(node), false) = (program.prefilter, is_late) {
         e.asm.comment("does any query want the packet?");
         queries.prefilter(&mut e, node, out)?;
     }
-    for (index, layout) in wanted.iter().zip(&layouts) {
-        let query = &program.queries[*index];
-        shallow(exprs, query).map_err(|what| Failure::Query(*index, what))?;
-        queries.query(&mut e, query, layout).map_err(|what| Failure::Query(*index, what))?;
+    for index in wanted {
+        let is_shallow = shallow(exprs, &program.queries[*index]);
+        is_shallow.map_err(|what| Failure::Query(*index, what))?;
     }
+    queries.all(&mut e, wanted, &layouts)?;
     if let (Some(bytes), false) = (options.feed_bytes, host.is_empty()) {
         queries.feed(&mut e, &host, bytes, out)?;
     }

@@ -2,6 +2,7 @@
 
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
 
+use super::Failure;
 use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
@@ -34,6 +35,11 @@ pub(super) struct Queries<'q, 'p> {
     pub(super) row: u32,
     /// The prefilter is asked when a query lacks a value, not before all queries.
     pub(super) prefilter_late: bool,
+}
+
+/// Whether windows of a query advance with every packet.
+pub(super) fn sees_all(query: &LftaQuery) -> bool {
+    matches!(query.action, LftaAction::Aggregate { real_time: true, .. })
 }
 
 /// The nodes that a query evaluates. Ordered keys are read twice.
@@ -74,19 +80,61 @@ impl Queries<'_, '_> {
         Ok(())
     }
 
-    /// Emits one query.
-    pub(super) fn query(
+    /// Emits queries in order. Of those in a row that require the same layer first, the layer is looked for once.
+    pub(super) fn all(
+        &self,
+        e: &mut Emitter,
+        mut wanted: &[usize],
+        mut layouts: &[QueryLayout],
+    ) -> Result<(), Failure> {
+        let layers = self.cells.layers(self.paths);
+        // The layer that a query requires first, with its cell and the bytes that are there.
+        let first = |index: usize| {
+            let query = &self.program.queries[index];
+            let layer = *query.requires.first()?;
+            match layers[layer.0 as usize] {
+                LayerAt::Found { offset, captured, .. } if captured > 0 && !sees_all(query) => {
+                    Some((layer, offset, captured))
+                }
+                _ => None,
+            }
+        };
+        while let [index, ..] = *wanted {
+            let layer = first(index);
+            let is_next = |other: &&usize| layer.is_some() && first(**other) == layer;
+            let count = 1 + wanted[1..].iter().take_while(is_next).count();
+            let (mark, none) = (e.memory_mark(), e.asm.label());
+            let mut shared = None;
+            if let (Some((layer, offset, captured)), true) = (layer, count > 1) {
+                e.asm.comment(format!("layer {}, for {count} queries", layer.0));
+                let pointer = e.checked(offset, captured, none, 0);
+                shared = Some(pointer.map_err(|what| Failure::Query(index, what))?);
+            }
+            for (index, layout) in wanted[..count].iter().zip(layouts) {
+                let emitted = self.query(e, &self.program.queries[*index], layout, shared);
+                emitted.map_err(|what| Failure::Query(*index, what))?;
+            }
+            e.asm.place(none);
+            e.memory_reset(mark);
+            (wanted, layouts) = (&wanted[count..], &layouts[count..]);
+        }
+        Ok(())
+    }
+
+    /// Emits one query. Of the layer that it requires first, a pointer may be known.
+    fn query(
         &self,
         e: &mut Emitter,
         query: &LftaQuery,
         layout: &QueryLayout,
+        first: Option<Pointer>,
     ) -> Result<(), Unportable> {
         e.asm.comment(format!("query {}", query.name));
         let next = e.asm.label();
         let lacks = Lacks { absent: e.asm.label(), failed: e.asm.label() };
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots(query), lacks);
-        let is_real_time = matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
+        let is_real_time = sees_all(query);
         if let (LftaAction::Aggregate { keys, .. }, ActionLayout::Groups(groups), true) =
             (&query.action, &layout.action, is_real_time)
         {
@@ -102,7 +150,7 @@ impl Queries<'_, '_> {
             }
             scope.lacks = lacks;
         }
-        self.requires(e, &mut scope, query, next)?;
+        self.requires(e, &mut scope, query, next, first)?;
         for qual in &query.quals {
             e.asm.comment(format!("where {}", qual.text));
             let node = qual.node;
@@ -155,6 +203,7 @@ impl Queries<'_, '_> {
         scope: &mut Scope<'_>,
         query: &LftaQuery,
         next: Label,
+        first: Option<Pointer>,
     ) -> Result<(), Unportable> {
         for (number, layer) in query.requires.iter().enumerate() {
             let LayerAt::Found { offset, captured, ref mut present, .. } =
@@ -163,6 +212,11 @@ impl Queries<'_, '_> {
                 continue;
             };
             *present = true;
+            if let (0, Some(Pointer { at: PointerAt::Slot(slot), disp, bytes })) = (number, first) {
+                e.asm.load(Size::Dw, HEADER, Reg::R10, slot);
+                scope.learn_pointer(*layer, Pointer { at: PointerAt::Reg(HEADER), disp, bytes });
+                continue;
+            }
             e.asm.comment(format!("requires layer {}", layer.0));
             if captured == 0 {
                 e.load_cell(S[0], offset);

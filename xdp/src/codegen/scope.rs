@@ -2,19 +2,20 @@
 
 use wt_catalog::layout::Class;
 use wt_catalog::protocol::Meta;
-use wt_catalog::{ProtocolId, Value};
+use wt_catalog::{ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 
+use super::load::Place;
 use super::row::class_of;
 use super::value::LINKTYPE_ETHERNET;
-use crate::asm::{Label, Reg};
+use crate::asm::{Label, Reg, Size};
 
 /// Most numbers that a short condition is computed from.
 const SHORT_NODES_MAX: usize = 5;
 
 /// Whether values of a type are one word.
-fn is_word(ty: wt_catalog::Type) -> bool {
+fn is_word(ty: Type) -> bool {
     class_of(ty) == Some(Class::Word)
 }
 
@@ -123,7 +124,7 @@ impl<'p> Scope<'p> {
         &self.exprs.nodes[node.0 as usize].op
     }
 
-    pub(super) fn ty(&self, node: NodeId) -> wt_catalog::Type {
+    pub(super) fn ty(&self, node: NodeId) -> Type {
         self.exprs.nodes[node.0 as usize].ty
     }
 
@@ -135,6 +136,29 @@ impl<'p> Scope<'p> {
     /// Takes a bool node for true from here on.
     pub(super) fn suppose(&mut self, node: NodeId) {
         self.truths[node.0 as usize] = Some(true);
+    }
+
+    /// Where a field lies that is read here alone, its size, and a value as its bytes there: they are compared for equality as they are.
+    pub(super) fn bytes_of(&self, node: NodeId, value: u64) -> Option<(Place, Size, u64)> {
+        let Op::Load { layer, at: None, byte, bit, bits, little: false } = *self.op(node) else {
+            return None;
+        };
+        let is_plain = matches!(self.ty(node), Type::Ushort | Type::Uint | Type::Ullong | Type::Ip);
+        if !is_plain || bit % 8 != 0 || self.is_reused(node) || self.known(node).is_some() {
+            return None;
+        }
+        let place = Place { layer, at: None, byte: byte + bit / 8 };
+        match bits {
+            16 if self.ty(node).bits().is_none_or(|width| width >= 16) => {
+                let value = u16::try_from(value).ok()?;
+                Some((place, Size::H, u64::from(u16::from_ne_bytes(value.to_be_bytes()))))
+            }
+            32 if self.ty(node) != Type::Ushort => {
+                let value = u32::try_from(value).ok()?;
+                Some((place, Size::W, u64::from(u32::from_ne_bytes(value.to_be_bytes()))))
+            }
+            _ => None,
+        }
     }
 
     /// The conditions that hold exactly when a node does, all of them.
