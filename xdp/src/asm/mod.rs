@@ -7,6 +7,7 @@ mod forward;
 mod insn;
 mod listing;
 mod optimize;
+mod tidy;
 
 pub use assembler::{AsmError, Assembler, Code, Function, Label, Relocation, Target};
 pub use insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};

@@ -8,6 +8,7 @@
 //! All queries of the batch that have code here become one program: headers are walked once, and a shared prefilter spares the quals.
 //! What has none is named with the reason, query by query, and stays on the host.
 
+mod address;
 mod arith;
 mod clock;
 mod columns;
@@ -15,6 +16,7 @@ mod compare;
 mod emit;
 mod feed;
 mod group;
+mod header;
 mod load;
 mod paths;
 mod query;

@@ -151,11 +151,11 @@ impl<'p> Scope<'p> {
         match bits {
             16 if self.ty(node).bits().is_none_or(|width| width >= 16) => {
                 let value = u16::try_from(value).ok()?;
-                Some((place, Size::H, u64::from(u16::from_ne_bytes(value.to_be_bytes()))))
+                Some((place, Size::H, u64::from(value.swap_bytes())))
             }
             32 if self.ty(node) != Type::Ushort => {
                 let value = u32::try_from(value).ok()?;
-                Some((place, Size::W, u64::from(u32::from_ne_bytes(value.to_be_bytes()))))
+                Some((place, Size::W, u64::from(value.swap_bytes())))
             }
             _ => None,
         }

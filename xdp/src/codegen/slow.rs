@@ -8,10 +8,11 @@ use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
 use super::emit::{ABSENT, DATA, END, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
+use super::header::{Len, condition, length, suppose_common};
 use super::paths::{CONTINUES, Paths};
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
-use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length, suppose_common};
+use super::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
 
 /// Bytes of a header on the path.
