@@ -362,7 +362,7 @@ fn bound(op: AluOp, old: u64, by: u64, is_constant: bool) -> u64 {
         }
         AluOp::Rsh if is_constant => old >> (by & 63),
         AluOp::Lsh if is_constant && old < 1 << (63 - (by & 63)) => old << (by & 63),
-        AluOp::Add => old.checked_add(by).unwrap_or(u64::MAX),
+        AluOp::Add => old.saturating_add(by),
         AluOp::Mul if old <= half && by <= half => old * by,
         _ => u64::MAX,
     }

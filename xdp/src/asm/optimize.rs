@@ -160,7 +160,7 @@ mod tests {
                 asm.alu(AluOp::And, Reg::R1, 15);
                 asm.store(Size::Dw, FRAME, OWN, Reg::R1);
                 if through_memory {
-                    asm.mov(Reg::R1, 0);
+                    asm.load(Size::Dw, Reg::R1, Reg::R6, 16);
                     asm.store(Size::Dw, FRAME, 0, Reg::R1);
                 }
                 asm.load(Size::Dw, Reg::R0, FRAME, OWN);
