@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 mod support;
 
 use support::program;
+use wt_catalog::layout::Place;
 use wt_xdp::codegen::spec::control_words;
 use wt_xdp::codegen::{Clock, Disposition, Options, compile, compile_except};
 use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded};
@@ -173,6 +174,60 @@ fn groups_collide_leave_and_are_drained() {
     assert_eq!(groups.len(), 1);
     assert_eq!(&groups[0].words[..2], [1, 3], "one tuple, the fourth");
     assert_eq!(loaded.count_groups(0, 0).unwrap_or_else(|e| panic!("{e}")), 0);
+}
+
+/// What the frame keeps of a window of time is right for stamps in any order, at its ends, and beyond 32 bits of seconds.
+#[test]
+fn windows_of_time_are_those_of_the_stamps() {
+    const NS_PER_S: u64 = 1_000_000_000;
+    let Some(mut loaded) = loaded("SELECT time/60 AS tb, time AS t FROM packet", Clock::Given)
+    else {
+        return;
+    };
+    let last = u64::from(u32::MAX) * NS_PER_S;
+    let stamps = [
+        0,
+        NS_PER_S - 1,
+        NS_PER_S,
+        60 * NS_PER_S - 1,
+        60 * NS_PER_S,
+        61 * NS_PER_S,
+        59 * NS_PER_S,
+        1_764_000_000 * NS_PER_S + 7,
+        1_764_000_059 * NS_PER_S,
+        1_764_000_060 * NS_PER_S,
+        1_763_999_999 * NS_PER_S,
+        last - 60 * NS_PER_S,
+        last - 1,
+        last,
+        last + NS_PER_S - 1,
+        last + NS_PER_S,
+        last + 61 * NS_PER_S,
+        u64::MAX,
+        0,
+    ];
+    let mut control = vec![0; loaded.spec().layout.control_words as usize];
+    for stamp in stamps {
+        control[control_words::TIMESTAMP_NS as usize] = stamp;
+        loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
+        loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let columns = loaded.spec().layout.queries[0].columns.clone();
+    let mut found = Vec::new();
+    loaded.drain_ring(|record| {
+        let value = |index: usize| {
+            let Place::Field { word, shift, bits } = columns[index].place else {
+                panic!("{:?}", columns[index])
+            };
+            // Behind the head and the ordinal.
+            let bytes = record[8 * (word + 2)..][..8].try_into().unwrap_or_default();
+            u64::from_le_bytes(bytes) >> shift & ((1 << bits) - 1)
+        };
+        found.push((value(0), value(1)));
+    });
+    let seconds = |stamp: u64| (stamp / NS_PER_S) & u64::from(u32::MAX);
+    let wanted: Vec<_> = stamps.iter().map(|ns| (seconds(*ns) / 60, seconds(*ns))).collect();
+    assert_eq!(found, wanted);
 }
 
 #[test]

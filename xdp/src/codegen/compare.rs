@@ -76,6 +76,12 @@ impl Emitter {
         let cond = condition(op, signed);
         let cond = if want { cond } else { cond.negated() };
         if let Some(value) = scope.constant(b).and_then(Value::as_u64) {
+            if let (CmpOp::Eq | CmpOp::Ne, Some(read)) = (op, scope.bytes_of(a, value)) {
+                self.load_raw(scope, read.0, read.1, k)?;
+                let src = self.operand(read.2, S[k + 1]);
+                self.asm.branch(cond, S[k], src, to);
+                return Ok(());
+            }
             self.word(scope, a, k)?;
             let src = self.operand(value, S[k + 1]);
             self.asm.branch(cond, S[k], src, to);

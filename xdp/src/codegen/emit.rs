@@ -12,6 +12,7 @@
 //! all paths of the header walk become one before the queries. An absent header has the offset [`ABSENT`], where no packet has bytes, so
 //! that one comparison tells both.
 
+use super::clock::Windows;
 use super::spec::{control_words, packet_counters};
 use crate::asm::{AluOp, Assembler, Cond, Helper, Insn, Label, MapId, Operand, Reg, Size};
 
@@ -80,6 +81,8 @@ pub(super) struct Emitter {
     /// By parameter: its word in the control map.
     pub(super) param_words: Vec<u32>,
     pub(super) clock: super::Clock,
+    /// Windows of time whose number the frame keeps.
+    pub(super) windows: Windows,
     pub(super) frame_map: MapId,
     pub(super) control_map: MapId,
     pub(super) ring_map: MapId,
@@ -92,8 +95,8 @@ pub(super) struct Emitter {
     free_cells: Vec<i16>,
     /// Scratch word of the frame with the packet's time stamp.
     pub(super) timestamp: i16,
-    /// Scratch word with its ordinal.
-    pub(super) ordinal: i16,
+    /// The kernel's clock has been read.
+    is_stamped: bool,
 }
 
 impl Emitter {
@@ -107,6 +110,7 @@ impl Emitter {
             asm: Assembler::new(),
             param_words,
             clock,
+            windows: Windows::new(),
             frame_map: maps[0],
             control_map: maps[1],
             ring_map: maps[2],
@@ -121,7 +125,7 @@ impl Emitter {
             instructions_max: super::value::INSTRUCTIONS_MAX,
             free_cells: Vec::new(),
             timestamp: 0,
-            ordinal: 0,
+            is_stamped: false,
         }
     }
 
@@ -226,6 +230,19 @@ impl Emitter {
         self.asm.branch(Cond::Gt, via, END, far);
     }
 
+    /// `dst` = the packet's ordinal: where the kernel's clock was read, its time, which puts the packets of all CPUs in order.
+    pub(super) fn load_ordinal(&mut self, dst: Reg) {
+        match self.clock {
+            super::Clock::Given => self.load_control(dst, control_words::ORDINAL),
+            super::Clock::Kernel if self.is_stamped => self.load_scratch(dst, self.timestamp),
+            super::Clock::Kernel => {
+                // The packet itself has been counted.
+                self.asm.load(Size::Dw, dst, FRAME, 8 * packet_counters::PACKETS as i16);
+                self.asm.alu(AluOp::Sub, dst, 1);
+            }
+        }
+    }
+
     /// The beginning of a program: packet, frame, time. `out` is where it ends.
     pub(super) fn prologue(&mut self, wants_time: bool, out: Label) -> Result<(), Unportable> {
         self.asm.comment("the packet, and the frame of this CPU");
@@ -239,21 +256,7 @@ impl Emitter {
         self.asm.call(Helper::MapLookup);
         self.asm.branch(Cond::Eq, Reg::R0, 0, out);
         self.asm.mov(FRAME, Reg::R0);
-        self.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
-        self.asm.store(Size::Dw, Reg::R10, stack::END, END);
-        self.asm.store(Size::Dw, Reg::R10, stack::FRAME, FRAME);
-        self.ordinal = self.take(1)?;
-        let at = 8 * packet_counters::PACKETS as i16;
-        self.asm.load(Size::Dw, Reg::R1, FRAME, at);
-        if self.clock == super::Clock::Kernel && !wants_time {
-            self.store_scratch(self.ordinal, Reg::R1);
-        }
-        self.asm.alu(AluOp::Add, Reg::R1, 1);
-        self.asm.store(Size::Dw, FRAME, at, Reg::R1);
-        if self.clock == super::Clock::Given {
-            self.load_control(Reg::R1, control_words::ORDINAL);
-            self.store_scratch(self.ordinal, Reg::R1);
-        }
+        self.add_to_frame(FRAME, packet_counters::PACKETS, 1, Reg::R1);
         let fits = self.asm.label();
         self.asm.mov(Reg::R0, END);
         self.asm.alu(AluOp::Sub, Reg::R0, DATA);
@@ -265,8 +268,8 @@ impl Emitter {
         if wants_time {
             match self.clock {
                 super::Clock::Kernel => {
-                    // Packets of all CPUs are in the order of their time.
-                    self.timestamp = self.ordinal;
+                    self.timestamp = self.take(1)?;
+                    self.is_stamped = true;
                     self.asm.call(Helper::KtimeGetNs);
                     self.load_control(Reg::R1, control_words::CLOCK_OFFSET_NS);
                     self.asm.alu(AluOp::Add, Reg::R0, Reg::R1);

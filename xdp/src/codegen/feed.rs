@@ -1,9 +1,9 @@
 //! Packets for the queries on the host: those that one of them may want, cut to what they read.
 
-use wt_plan::ir::{LftaAction, LftaQuery, NodeId};
+use wt_plan::ir::{LftaQuery, NodeId};
 
 use super::emit::{DATA, END, Emitter, FRAME, HEADER, LINEAR_BYTES_MAX, S, Unportable, stack};
-use super::query::{Queries, record};
+use super::query::{Queries, record, sees_all};
 use super::scope::{Lacks, Scope};
 use super::spec::{PACKET_HEAD_WORDS, RECORD_HEAD_WORDS, control_words, packet_counters};
 use super::{Clock, shallow};
@@ -57,7 +57,7 @@ impl Queries<'_, '_> {
         let roots: Vec<NodeId> = query.quals.iter().map(|qual| qual.node).collect();
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots, Lacks { absent: send, failed: send });
-        self.requires(e, &mut scope, query, next)?;
+        self.requires(e, &mut scope, query, next, None)?;
         if shallow(&self.program.exprs, query).is_ok() {
             for qual in &query.quals {
                 let before = (e.asm.len(), e.memory_mark(), scope.mark(), scope.lacks);
@@ -77,11 +77,6 @@ impl Queries<'_, '_> {
         e.memory_reset(mark);
         Ok(())
     }
-}
-
-/// Whether windows of a query advance with every packet.
-fn sees_all(query: &LftaQuery) -> bool {
-    matches!(query.action, LftaAction::Aggregate { real_time: true, .. })
 }
 
 impl Emitter {
@@ -146,7 +141,7 @@ impl Emitter {
         let at = 8 * RECORD_HEAD_WORDS as i16;
         self.load_scratch(S[1], self.timestamp);
         self.asm.store(Size::Dw, HEADER, at, S[1]);
-        self.load_scratch(S[1], self.ordinal);
+        self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, HEADER, at + 16, S[1]);
         self.packet_bytes(S[1]);
         let fits = self.asm.label();

@@ -147,7 +147,7 @@ impl Emitter {
         self.asm.place(insert);
         self.asm.comment("a new group");
         self.asm.store(Size::Dw, entry, TUPLES, 1);
-        self.load_scratch(S[1], self.ordinal);
+        self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, entry, ORDINAL, S[1]);
         for word in 0..layout.column_words {
             self.asm.load(Size::Dw, S[1], FRAME, 8 * (row + word) as i16);
@@ -174,20 +174,24 @@ impl Emitter {
     fn slot(&mut self, row: u32, words: u32, groups: &GroupLayout, lost: Label) {
         self.asm.comment("the slot");
         let (hash, word, factor) = (S[0], S[1], S[2]);
-        self.load_control(hash, control_words::SEED);
-        self.asm.constant(factor, HASH_FACTOR);
-        for i in 0..words {
-            self.asm.load(Size::Dw, word, FRAME, 8 * (row + i) as i16);
-            self.asm.alu(AluOp::Xor, hash, word);
-            self.asm.alu(AluOp::Mul, hash, factor);
-            self.asm.mov(word, hash);
-            self.asm.alu(AluOp::Rsh, word, 32);
-            self.asm.alu(AluOp::Xor, hash, word);
+        if groups.slots > 1 {
+            self.load_control(hash, control_words::SEED);
+            self.asm.constant(factor, HASH_FACTOR);
+            for i in 0..words {
+                self.asm.load(Size::Dw, word, FRAME, 8 * (row + i) as i16);
+                self.asm.alu(AluOp::Xor, hash, word);
+                self.asm.alu(AluOp::Mul, hash, factor);
+                self.asm.mov(word, hash);
+                self.asm.alu(AluOp::Rsh, word, 32);
+                self.asm.alu(AluOp::Xor, hash, word);
+            }
+            self.asm.alu(AluOp::And, hash, groups.slots as i32 - 1);
+            self.load_control(word, control_words::GENERATION);
+            self.asm.alu(AluOp::Lsh, word, groups.slots.trailing_zeros() as i32);
+            self.asm.alu(AluOp::Add, hash, word);
+        } else {
+            self.load_control(hash, control_words::GENERATION);
         }
-        self.asm.alu(AluOp::And, hash, groups.slots as i32 - 1);
-        self.load_control(word, control_words::GENERATION);
-        self.asm.alu(AluOp::Lsh, word, groups.slots.trailing_zeros() as i32);
-        self.asm.alu(AluOp::Add, hash, word);
         self.asm.store(Size::W, Reg::R10, stack::KEY, hash);
         self.asm.mov(Reg::R2, Reg::R10);
         self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));

@@ -2,7 +2,7 @@
 
 use wt_plan::ir::{LayerId, NodeId};
 
-use super::emit::{ABSENT, DATA, END, Emitter, S, Unportable, unportable};
+use super::emit::{ABSENT, DATA, Emitter, S, Unportable, unportable};
 use super::scope::{LayerAt, Pointer, PointerAt, Scope};
 use crate::asm::{AluOp, Cond, Endian, Label, Reg, Size};
 
@@ -48,6 +48,23 @@ impl Emitter {
         if little && bits.is_multiple_of(8) && bits > 8 {
             self.asm.swap(Endian::Be64, S[k]);
             self.asm.alu(AluOp::Rsh, S[k], (64 - bits) as i32);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a field as they lie in the packet, in `S[k]`.
+    pub(super) fn load_raw(
+        &mut self,
+        scope: &mut Scope<'_>,
+        place: Place,
+        size: Size,
+        k: usize,
+    ) -> Result<(), Unportable> {
+        let first = u64::from(place.byte);
+        if let Some((base, disp)) =
+            self.reach(scope, place.layer, place.at, first, size.bytes(), k)?
+        {
+            self.asm.load(size, S[k], base, disp);
         }
         Ok(())
     }
@@ -299,12 +316,5 @@ impl Emitter {
                 self.asm.mov(S[k], S[k + 1]);
             }
         }
-    }
-
-    /// Goes to `far` unless the packet has as many bytes from a pointer on as a register says; both registers are kept, `via` is not.
-    pub(super) fn check_variable(&mut self, pointer: Reg, bytes: Reg, via: Reg, far: Label) {
-        self.asm.mov(via, pointer);
-        self.asm.alu(AluOp::Add, via, bytes);
-        self.asm.branch(Cond::Gt, via, END, far);
     }
 }

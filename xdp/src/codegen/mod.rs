@@ -8,11 +8,15 @@
 //! All queries of the batch that have code here become one program: headers are walked once, and a shared prefilter spares the quals.
 //! What has none is named with the reason, query by query, and stays on the host.
 
+mod address;
 mod arith;
+mod clock;
+mod columns;
 mod compare;
 mod emit;
 mod feed;
 mod group;
+mod header;
 mod load;
 mod paths;
 mod query;
@@ -236,7 +240,6 @@ fn generate(
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
     }
-    let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
     let mut control = control_words::COUNT;
     let mut param_words = Vec::with_capacity(params.len());
     for param in params {
@@ -246,8 +249,12 @@ fn generate(
 
     let exprs = &program.exprs;
     let paths = Paths::new(&program.parse, &program.layers, exprs, value::LINKTYPE_ETHERNET)?;
+    let declared = paths.reached.iter().filter_map(|id| paths.header(*id)).map(|h| &h.exprs);
+    let windows = clock::windows(declared.chain([exprs]), || frame.take(clock::WINDOW_WORDS));
+    let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
     let mut e =
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
+    e.windows = windows;
     let (out, ready) = (e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
@@ -268,20 +275,18 @@ fn generate(
     if paths.start.is_some() {
         e.forget_reach();
     }
-    let real_time =
-        |query: &LftaQuery| matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
     let mut served = wanted.iter().copied().chain(host.iter().map(|query| *query as usize));
-    let is_late = wanted.len() < 2 || served.any(|query| real_time(&program.queries[query]));
+    let is_late = wanted.len() < 2 || served.any(|query| query::sees_all(&program.queries[query]));
     let queries = Queries { program, paths: &paths, cells: &cells, row, prefilter_late: is_late };
     if let (Some(node), false) = (program.prefilter, is_late) {
         e.asm.comment("does any query want the packet?");
         queries.prefilter(&mut e, node, out)?;
     }
-    for (index, layout) in wanted.iter().zip(&layouts) {
-        let query = &program.queries[*index];
-        shallow(exprs, query).map_err(|what| Failure::Query(*index, what))?;
-        queries.query(&mut e, query, layout).map_err(|what| Failure::Query(*index, what))?;
+    for index in wanted {
+        let is_shallow = shallow(exprs, &program.queries[*index]);
+        is_shallow.map_err(|what| Failure::Query(*index, what))?;
     }
+    queries.all(&mut e, wanted, &layouts)?;
     if let (Some(bytes), false) = (options.feed_bytes, host.is_empty()) {
         queries.feed(&mut e, &host, bytes, out)?;
     }
@@ -297,6 +302,7 @@ fn generate(
     if 8 * frame_words > PER_CPU_BYTES_MAX {
         return Err(Failure::Program(Unportable("a frame larger than 32 KiB".into())));
     }
+    e.asm.optimize(8 * row as i16);
     let code = e.asm.finish().map_err(Failure::Fault)?;
     Ok(ProgramSpec {
         name: "wiretable".into(),

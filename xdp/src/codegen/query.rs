@@ -1,11 +1,10 @@
 //! Queries as code: required layers, quals in order, then a tuple or a group.
 
-use wt_catalog::layout::{Class, Column, Place};
 use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
 
+use super::Failure;
 use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
 use super::paths::Paths;
-use super::row::class_of;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::{ActionLayout, QueryLayout, RECORD_HEAD_WORDS, query_counters};
 use super::walk::Cells;
@@ -36,6 +35,11 @@ pub(super) struct Queries<'q, 'p> {
     pub(super) row: u32,
     /// The prefilter is asked when a query lacks a value, not before all queries.
     pub(super) prefilter_late: bool,
+}
+
+/// Whether windows of a query advance with every packet.
+pub(super) fn sees_all(query: &LftaQuery) -> bool {
+    matches!(query.action, LftaAction::Aggregate { real_time: true, .. })
 }
 
 /// The nodes that a query evaluates. Ordered keys are read twice.
@@ -76,19 +80,61 @@ impl Queries<'_, '_> {
         Ok(())
     }
 
-    /// Emits one query.
-    pub(super) fn query(
+    /// Emits queries in order. Of those in a row that require the same layer first, the layer is looked for once.
+    pub(super) fn all(
+        &self,
+        e: &mut Emitter,
+        mut wanted: &[usize],
+        mut layouts: &[QueryLayout],
+    ) -> Result<(), Failure> {
+        let layers = self.cells.layers(self.paths);
+        // The layer that a query requires first, with its cell and the bytes that are there.
+        let first = |index: usize| {
+            let query = &self.program.queries[index];
+            let layer = *query.requires.first()?;
+            match layers[layer.0 as usize] {
+                LayerAt::Found { offset, captured, .. } if captured > 0 && !sees_all(query) => {
+                    Some((layer, offset, captured))
+                }
+                _ => None,
+            }
+        };
+        while let [index, ..] = *wanted {
+            let layer = first(index);
+            let is_next = |other: &&usize| layer.is_some() && first(**other) == layer;
+            let count = 1 + wanted[1..].iter().take_while(is_next).count();
+            let (mark, none) = (e.memory_mark(), e.asm.label());
+            let mut shared = None;
+            if let (Some((layer, offset, captured)), true) = (layer, count > 1) {
+                e.asm.comment(format!("layer {}, for {count} queries", layer.0));
+                let pointer = e.checked(offset, captured, none, 0);
+                shared = Some(pointer.map_err(|what| Failure::Query(index, what))?);
+            }
+            for (index, layout) in wanted[..count].iter().zip(layouts) {
+                let emitted = self.query(e, &self.program.queries[*index], layout, shared);
+                emitted.map_err(|what| Failure::Query(*index, what))?;
+            }
+            e.asm.place(none);
+            e.memory_reset(mark);
+            (wanted, layouts) = (&wanted[count..], &layouts[count..]);
+        }
+        Ok(())
+    }
+
+    /// Emits one query. Of the layer that it requires first, a pointer may be known.
+    fn query(
         &self,
         e: &mut Emitter,
         query: &LftaQuery,
         layout: &QueryLayout,
+        first: Option<Pointer>,
     ) -> Result<(), Unportable> {
         e.asm.comment(format!("query {}", query.name));
         let next = e.asm.label();
         let lacks = Lacks { absent: e.asm.label(), failed: e.asm.label() };
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots(query), lacks);
-        let is_real_time = matches!(query.action, LftaAction::Aggregate { real_time: true, .. });
+        let is_real_time = sees_all(query);
         if let (LftaAction::Aggregate { keys, .. }, ActionLayout::Groups(groups), true) =
             (&query.action, &layout.action, is_real_time)
         {
@@ -104,7 +150,7 @@ impl Queries<'_, '_> {
             }
             scope.lacks = lacks;
         }
-        self.requires(e, &mut scope, query, next)?;
+        self.requires(e, &mut scope, query, next, first)?;
         for qual in &query.quals {
             e.asm.comment(format!("where {}", qual.text));
             let node = qual.node;
@@ -157,6 +203,7 @@ impl Queries<'_, '_> {
         scope: &mut Scope<'_>,
         query: &LftaQuery,
         next: Label,
+        first: Option<Pointer>,
     ) -> Result<(), Unportable> {
         for (number, layer) in query.requires.iter().enumerate() {
             let LayerAt::Found { offset, captured, ref mut present, .. } =
@@ -165,6 +212,11 @@ impl Queries<'_, '_> {
                 continue;
             };
             *present = true;
+            if let (0, Some(Pointer { at: PointerAt::Slot(slot), disp, bytes })) = (number, first) {
+                e.asm.load(Size::Dw, HEADER, Reg::R10, slot);
+                scope.learn_pointer(*layer, Pointer { at: PointerAt::Reg(HEADER), disp, bytes });
+                continue;
+            }
             e.asm.comment(format!("requires layer {}", layer.0));
             if captured == 0 {
                 e.load_cell(S[0], offset);
@@ -185,76 +237,6 @@ impl Queries<'_, '_> {
         Ok(())
     }
 
-    /// Writes a row of columns into the frame.
-    fn columns(
-        &self,
-        e: &mut Emitter,
-        scope: &mut Scope<'_>,
-        nodes: &[NodeId],
-        columns: &[Column],
-    ) -> Result<(), Unportable> {
-        for (node, column) in nodes.iter().zip(columns) {
-            e.rooted(scope, *node, &mut |e, scope| self.column(e, scope, *node, *column))?;
-        }
-        Ok(())
-    }
-
-    /// Writes a column of the row.
-    fn column(
-        &self,
-        e: &mut Emitter,
-        scope: &mut Scope<'_>,
-        node: NodeId,
-        column: Column,
-    ) -> Result<(), Unportable> {
-        let at = |word: usize| 8 * (self.row + word as u32) as i16;
-        match column.place {
-            Place::Field { word, shift, bits } => {
-                e.word(scope, node, 0)?;
-                let have = scope.bits(node);
-                if have > bits {
-                    e.low_bits(S[0], bits);
-                }
-                self.merge(e, at(word), shift);
-            }
-            Place::Words { word } if class_of(column.ty) == Some(Class::Ipv6) => {
-                let from = e.wide(scope, node, 0)?;
-                for i in 0..2 {
-                    e.load_scratch(S[0], from + 8 * i);
-                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                }
-            }
-            Place::Words { word } => {
-                e.word(scope, node, 0)?;
-                e.asm.store(Size::Dw, FRAME, at(word), S[0]);
-            }
-            Place::Kept { .. } => return Err(Unportable("a value without words".into())),
-            Place::Inet { word, family_word, family_shift } => {
-                let from = e.wide(scope, node, 0)?;
-                for i in 0..2 {
-                    e.load_scratch(S[0], from + 8 + 8 * i);
-                    e.asm.store(Size::Dw, FRAME, at(word) + 8 * i, S[0]);
-                }
-                // 4 or 6: the second bit tells.
-                e.load_scratch(S[0], from);
-                e.asm.alu(AluOp::Rsh, S[0], 1);
-                e.asm.alu(AluOp::And, S[0], 1);
-                self.merge(e, at(family_word), family_shift);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts S[0] into a word that it shares; what stands first there clears the rest.
-    fn merge(&self, e: &mut Emitter, at: i16, shift: u32) {
-        if shift > 0 {
-            e.asm.alu(AluOp::Lsh, S[0], shift as i32);
-            e.asm.load(Size::Dw, S[1], FRAME, at);
-            e.asm.alu(AluOp::Or, S[0], S[1]);
-        }
-        e.asm.store(Size::Dw, FRAME, at, S[0]);
-    }
-
     /// Sends a tuple.
     fn select(
         &self,
@@ -269,7 +251,7 @@ impl Queries<'_, '_> {
         let (lost, end) = (e.asm.label(), e.asm.label());
         e.reserve(TUPLE_HEAD_WORDS + layout.column_words, layout.query, record::TUPLE, lost);
         let mut to = 8 * RECORD_HEAD_WORDS as i16;
-        e.load_scratch(S[1], e.ordinal);
+        e.load_ordinal(S[1]);
         e.asm.store(Size::Dw, Reg::R0, to, S[1]);
         for word in 0..layout.column_words {
             to += 8;

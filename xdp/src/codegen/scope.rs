@@ -1,12 +1,23 @@
 //! What is known at a place of the code: where layers are, which nodes have been computed, which bytes have been found.
 
+use wt_catalog::layout::Class;
 use wt_catalog::protocol::Meta;
-use wt_catalog::{ProtocolId, Value};
+use wt_catalog::{ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 
+use super::load::Place;
+use super::row::class_of;
 use super::value::LINKTYPE_ETHERNET;
-use crate::asm::{Label, Reg};
+use crate::asm::{Label, Reg, Size};
+
+/// Most numbers that a short condition is computed from.
+const SHORT_NODES_MAX: usize = 5;
+
+/// Whether values of a type are one word.
+fn is_word(ty: Type) -> bool {
+    class_of(ty) == Some(Class::Word)
+}
 
 /// Where code goes on when a node has no value.
 #[derive(Clone, Copy, Debug)]
@@ -113,13 +124,100 @@ impl<'p> Scope<'p> {
         &self.exprs.nodes[node.0 as usize].op
     }
 
-    pub(super) fn ty(&self, node: NodeId) -> wt_catalog::Type {
+    pub(super) fn ty(&self, node: NodeId) -> Type {
         self.exprs.nodes[node.0 as usize].ty
     }
 
     /// What a bool node is for every packet that comes to a program, where that is known.
     pub(super) fn truth(&self, node: NodeId) -> Option<bool> {
         self.truths[node.0 as usize]
+    }
+
+    /// Takes a bool node for true from here on.
+    pub(super) fn suppose(&mut self, node: NodeId) {
+        self.truths[node.0 as usize] = Some(true);
+    }
+
+    /// Where a field lies that is read here alone, its size, and a value as its bytes there: they are compared for equality as they are.
+    pub(super) fn bytes_of(&self, node: NodeId, value: u64) -> Option<(Place, Size, u64)> {
+        let Op::Load { layer, at: None, byte, bit, bits, little: false } = *self.op(node) else {
+            return None;
+        };
+        let is_plain = matches!(self.ty(node), Type::Ushort | Type::Uint | Type::Ullong | Type::Ip);
+        if !is_plain || bit % 8 != 0 || self.is_reused(node) || self.known(node).is_some() {
+            return None;
+        }
+        let place = Place { layer, at: None, byte: byte + bit / 8 };
+        match bits {
+            16 if self.ty(node).bits().is_none_or(|width| width >= 16) => {
+                let value = u16::try_from(value).ok()?;
+                Some((place, Size::H, u64::from(value.swap_bytes())))
+            }
+            32 if self.ty(node) != Type::Ushort => {
+                let value = u32::try_from(value).ok()?;
+                Some((place, Size::W, u64::from(value.swap_bytes())))
+            }
+            _ => None,
+        }
+    }
+
+    /// The conditions that hold exactly when a node does, all of them.
+    pub(super) fn conjuncts(&self, node: NodeId) -> Vec<NodeId> {
+        let (mut pending, mut found) = (vec![node], Vec::new());
+        while let Some(node) = pending.pop() {
+            match self.op(node) {
+                Op::And(a, b) => pending.extend([*b, *a]),
+                Op::Select { cond, then, otherwise } if self.truth(*otherwise) == Some(false) => {
+                    pending.extend([*then, *cond]);
+                }
+                _ => found.push(node),
+            }
+        }
+        found
+    }
+
+    /// The number that a condition looks at first, whatever it comes to: on one side of its first comparison, with a constant on the other.
+    pub(super) fn first_operand(&self, mut node: NodeId) -> Option<NodeId> {
+        loop {
+            if self.truth(node).is_some() {
+                return None;
+            }
+            match self.op(node) {
+                Op::And(a, _) | Op::Or(a, _) | Op::Not(a) | Op::Select { cond: a, .. } => node = *a,
+                Op::In(a, _) => return Some(*a).filter(|a| is_word(self.ty(*a))),
+                Op::Compare(_, a, b) => {
+                    return Some(*a)
+                        .filter(|a| self.constant(*b).is_some() && is_word(self.ty(*a)));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether a condition is decided in a few instructions, fewer than it takes to keep and read its value.
+    pub(super) fn is_short(&mut self, node: NodeId) -> bool {
+        let Op::Compare(_, a, b) = self.op(node) else { return false };
+        if self.may_lack(node) || self.constant(*b).is_none() {
+            return false;
+        }
+        let (mut pending, mut count) = (vec![*a], 0);
+        while let Some(node) = pending.pop() {
+            count += 1;
+            match self.op(node) {
+                _ if self.known(node).is_some() => {}
+                Op::Load { at: None, .. } | Op::Const(_) | Op::Meta(Meta::Len | Meta::CapLen) => {}
+                Op::Binary(BinaryOp::BitAnd | BinaryOp::Mul | BinaryOp::Shr, ..)
+                | Op::Saturating(..)
+                | Op::Cast(_) => {
+                    pending.extend(self.operands(node));
+                }
+                _ => return false,
+            }
+            if count > SHORT_NODES_MAX {
+                return false;
+            }
+        }
+        true
     }
 
     /// The nodes that a node reads for some packet that comes to a program.

@@ -7,11 +7,12 @@ use wt_catalog::ProtocolId;
 use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerId, LayerSel, NodeId};
 
-use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
+use super::emit::{ABSENT, DATA, END, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, stack};
+use super::header::{Len, condition, length, suppose_common};
 use super::paths::{CONTINUES, Paths};
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
-use super::walk::{Cells, Len, PATH_ENTRY_WORDS, PATH_WORD, condition, length};
+use super::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
 
 /// Bytes of a header on the path.
@@ -77,6 +78,8 @@ pub(super) fn emit(
     e.asm.comment("the other headers, in a loop");
     e.forget_reach();
     e.asm.store(Size::Dw, Reg::R10, stack::DATA, DATA);
+    e.asm.store(Size::Dw, Reg::R10, stack::END, END);
+    e.asm.store(Size::Dw, Reg::R10, stack::FRAME, FRAME);
     call(e, functions.step, PATH_HEADERS_MAX as i32 + 1);
     for (layer, selector) in paths.selectors.iter().enumerate() {
         let Some(kind) = selector.protocol() else { continue };
@@ -357,7 +360,8 @@ fn header(
     for check in &header.checks {
         e.branch(&mut scope, *check, false, labels.malformed, 0)?;
     }
-    let decided = e.asm.label();
+    let (decided, none) = (e.asm.label(), e.asm.label());
+    suppose_common(e, &mut scope, &children, none)?;
     for (child, when) in &children {
         let other = e.asm.label();
         if let Some(when) = when {
@@ -372,6 +376,7 @@ fn header(
             break;
         }
     }
+    e.asm.place(none);
     if children.iter().all(|(_, when)| when.is_some()) {
         e.store_cell(cells.next, NO_PROTOCOL);
     }

@@ -3,11 +3,12 @@
 use wt_catalog::ProtocolId;
 use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
-use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable, unportable};
+use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable};
+use super::header::{BEHIND, Len, condition, length, suppose_common};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
-use crate::asm::{AluOp, Cond, Label, Reg, Size};
+use crate::asm::{AluOp, Label, Reg, Size};
 
 /// First word of the frame's path: per header its kind mask, then offset and protocol.
 pub(super) const PATH_WORD: u32 = packet_counters::COUNT;
@@ -59,6 +60,8 @@ struct Aside {
     step: usize,
     /// Where the next header begins, and the stack slot of its address.
     next: (At, Option<i16>),
+    /// Where the first headers of the path begin, those that begin at the same place in every packet that comes here.
+    known: Vec<i32>,
 }
 
 impl Cells {
@@ -118,6 +121,8 @@ pub(super) struct Walk<'w, 'p> {
     asides: Vec<Aside>,
     /// By depth: the stack slot with the address of the header there.
     slots: Vec<Option<i16>>,
+    /// Of the step at hand: [`Aside::known`].
+    known: Vec<i32>,
 }
 
 /// Emits the walk; what follows it is emitted behind. The result is the label of the loop, when some path needs it: it is placed by
@@ -142,7 +147,8 @@ pub(super) fn emit(
     }
     let ends = Ends { malformed, done };
     let slots = vec![None; deepest + 1];
-    let mut walk = Walk { paths, cells, ends, slow: None, asides: Vec::new(), slots };
+    let (asides, known) = (Vec::new(), Vec::new());
+    let mut walk = Walk { paths, cells, ends, slow: None, asides, slots, known };
     let labels: Vec<Label> = steps.iter().map(|_| e.asm.label()).collect();
     // By step: where it begins, once its parent is emitted.
     let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
@@ -150,6 +156,7 @@ pub(super) fn emit(
     for (index, step) in steps.iter().enumerate() {
         let Some((at, slot)) = places[index] else { continue };
         e.asm.place(labels[index]);
+        walk.known = known_offsets(step, &steps, &places);
         let next = walk.step(e, &steps, index, (at, slot), &labels)?;
         for (_, child) in &step.next {
             places[*child] = Some(next);
@@ -165,6 +172,22 @@ pub(super) fn emit(
     e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
     e.asm.jump(done);
     Ok(slow)
+}
+
+/// Where the headers on the path of a step begin, outermost first, up to the first whose place depends on the packet.
+fn known_offsets(
+    step: &super::paths::Step,
+    steps: &[super::paths::Step],
+    places: &[Option<(At, Option<i16>)>],
+) -> Vec<i32> {
+    let offset = |depth: usize| {
+        let above = steps.iter().position(|other| other.path == step.path[..=depth])?;
+        match places[above] {
+            Some((At::Known(offset), _)) => Some(offset),
+            _ => None,
+        }
+    };
+    (0..step.path.len()).map_while(offset).collect()
 }
 
 /// Nothing has been found yet.
@@ -227,6 +250,16 @@ impl Walk<'_, '_> {
         let mut scope = Scope::new(&header.exprs, layers, Vec::new(), &roots, lacks);
         let mark = e.memory_mark();
         let len = length(e, &mut scope, header, this, self.ends.malformed)?;
+        let most = match at {
+            At::Known(most) | At::Header(most) => most,
+        };
+        // The comparison with the packet's end has left the address of the next header.
+        let behind = match len {
+            Len::Kept { .. } if !children.is_empty() => {
+                Some(self.next_header(e, len, most, step.path.len())?)
+            }
+            _ => None,
+        };
         for check in &header.checks {
             e.branch(&mut scope, *check, false, self.ends.malformed, 0)?;
         }
@@ -235,11 +268,15 @@ impl Walk<'_, '_> {
         let next = match (at, len) {
             (At::Known(offset), Len::Known(len)) => (At::Known(offset + len), None),
             _ if children.is_empty() => (at, None),
-            (at, len) => {
-                let most = match at {
-                    At::Known(most) | At::Header(most) => most,
+            (_, len) => {
+                let slot = match behind {
+                    Some(slot) => slot,
+                    None => {
+                        e.pointer_register(this, BEHIND);
+                        e.asm.alu(AluOp::Add, BEHIND, this.disp + len.most());
+                        self.next_header(e, len, most, step.path.len())?
+                    }
                 };
-                let slot = self.next_header(e, this, len, most, step.path.len())?;
                 let most = (most + len.most()).min(ABSENT);
                 (At::Header(most), Some(slot))
             }
@@ -252,40 +289,26 @@ impl Walk<'_, '_> {
         Ok(next)
     }
 
-    /// Computes the address of the header behind this one into a stack slot.
+    /// Keeps the address in [`BEHIND`], of the header behind one of length `len`, in a stack slot.
     fn next_header(
         &mut self,
         e: &mut Emitter,
-        this: Pointer,
         len: Len,
         most: i32,
         depth: usize,
     ) -> Result<i16, Unportable> {
-        e.pointer_register(this, S[0]);
-        match len {
-            Len::Known(len) => e.asm.alu(AluOp::Add, S[0], this.disp + len),
-            Len::Kept { at, .. } => {
-                if this.disp != 0 {
-                    e.asm.alu(AluOp::Add, S[0], this.disp);
-                }
-                e.load_scratch(S[1], at);
-                // The frame's memory forgets the bound; the comparison with the header's greatest length gives it again.
-                e.asm.alu(AluOp::And, S[1], ABSENT);
-                e.asm.alu(AluOp::Add, S[0], S[1]);
-            }
-        }
-        if most + len.most() > ABSENT || matches!(len, Len::Kept { .. }) {
+        if most + len.most() > ABSENT {
             // The verifier adds up what lengths can be at most: from the packet's first byte it begins anew.
-            e.asm.alu(AluOp::Sub, S[0], DATA);
-            e.asm.alu(AluOp::And, S[0], ABSENT);
-            e.asm.alu(AluOp::Add, S[0], DATA);
+            e.asm.alu(AluOp::Sub, BEHIND, DATA);
+            e.asm.alu(AluOp::And, BEHIND, ABSENT);
+            e.asm.alu(AluOp::Add, BEHIND, DATA);
         }
         let slot = match self.slots[depth] {
             Some(slot) => slot,
             None => e.take_stack()?,
         };
         self.slots[depth] = Some(slot);
-        e.asm.store(Size::Dw, Reg::R10, slot, S[0]);
+        e.asm.store(Size::Dw, Reg::R10, slot, BEHIND);
         Ok(slot)
     }
 
@@ -380,6 +403,8 @@ impl Walk<'_, '_> {
     ) -> Result<(), Unportable> {
         let step = &steps[index];
         let mut aside = None;
+        let none = e.asm.label();
+        suppose_common(e, scope, children, none)?;
         for (child, when) in children {
             let other = e.asm.label();
             (scope.lacks.absent, scope.lacks.failed) = (other, other);
@@ -407,7 +432,8 @@ impl Walk<'_, '_> {
                         Some(label) => label,
                         None => {
                             let label = e.asm.label();
-                            self.asides.push(Aside { label, step: index, next: (next, slot) });
+                            let (next, known) = ((next, slot), self.known.clone());
+                            self.asides.push(Aside { label, step: index, next, known });
                             aside = Some(label);
                             label
                         }
@@ -420,6 +446,7 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
         }
+        e.asm.place(none);
         e.asm.jump(self.ends.done);
         Ok(())
     }
@@ -442,6 +469,10 @@ impl Walk<'_, '_> {
             let at = 8 * (PATH_WORD + PATH_ENTRY_WORDS * depth as u32) as i16;
             e.asm.constant(S[0], self.paths.mask(*id));
             e.asm.store(Size::Dw, FRAME, at, S[0]);
+            // Said again where it is the same on every path, the likely ones need not say it.
+            if let Some(offset) = aside.known.get(depth).copied() {
+                e.store_cell(self.cells.path[depth], offset);
+            }
             e.load_cell(S[0], self.cells.path[depth]);
             e.asm.store(Size::W, FRAME, at + 8, S[0]);
             e.asm.store(Size::W, FRAME, at + 12, id.0 as i32);
@@ -463,112 +494,4 @@ impl Walk<'_, '_> {
         let slow = *self.slow.get_or_insert_with(|| e.asm.label());
         e.asm.jump(slow);
     }
-}
-
-/// Goes to `to` when a condition is `want`. What is evaluated on every path is known in both cases.
-pub(super) fn condition(
-    e: &mut Emitter,
-    scope: &mut Scope<'_>,
-    when: NodeId,
-    want: bool,
-    to: Label,
-) -> Result<(), Unportable> {
-    let (facts, memory) = (scope.mark(), e.memory_mark());
-    let is_straight =
-        matches!(scope.op(when), Op::Compare(..) | Op::In(..)) && !scope.may_lack(when);
-    e.branch(scope, when, want, to, 0)?;
-    if is_straight {
-        scope.forget_pointers(facts);
-    } else {
-        scope.forget(facts);
-        e.memory_reset(memory);
-    }
-    Ok(())
-}
-
-/// The length of a header.
-#[derive(Clone, Copy)]
-pub(super) enum Len {
-    Known(i32),
-    /// In a scratch word.
-    Kept {
-        at: i16,
-        most: i32,
-    },
-}
-
-impl Len {
-    fn most(self) -> i32 {
-        match self {
-            Len::Known(len) => len,
-            Len::Kept { most, .. } => most,
-        }
-    }
-}
-
-/// Whether a node is one of several by a condition.
-fn chooses(scope: &Scope<'_>, node: NodeId) -> bool {
-    let mut pending = vec![node];
-    while let Some(node) = pending.pop() {
-        let op = scope.op(node);
-        if matches!(op, Op::Select { .. } | Op::ByProtocol { .. }) {
-            return true;
-        }
-        pending.extend(op.operands());
-    }
-    false
-}
-
-/// The length of a header that is well-formed and captured whole; goes to `malformed` when it is not.
-pub(super) fn length(
-    e: &mut Emitter,
-    scope: &mut Scope<'_>,
-    header: &HeaderProgram,
-    this: Pointer,
-    malformed: Label,
-) -> Result<Len, Unportable> {
-    if header.min as i32 > ABSENT {
-        return unportable(format!("a {} header of {} bytes", header.name, header.min));
-    }
-    let max = header.max.min(ABSENT as u32) as i32;
-    let base = match this.at {
-        PointerAt::Reg(reg) => reg,
-        PointerAt::Slot(_) => return unportable("a header on the stack"),
-    };
-    let constant = match scope.op(header.length) {
-        Op::Const(value) => value.as_u64(),
-        Op::Cast(inner) => scope.constant(*inner).and_then(wt_catalog::Value::as_u64),
-        _ => None,
-    };
-    if let Some(len) = constant {
-        let fits =
-            len >= u64::from(header.min) && len <= u64::from(header.max) && len <= max as u64;
-        if !fits {
-            e.asm.jump(malformed);
-            return Ok(Len::Known(0));
-        }
-        let len = len as i32;
-        if len > header.min as i32 {
-            e.check_end(base, this.disp + len, S[0], malformed);
-        }
-        return Ok(Len::Known(len));
-    }
-    e.word(scope, header.length, 0)?;
-    if header.min > 0 {
-        e.asm.branch(Cond::Lt, S[0], header.min as i32, malformed);
-    }
-    e.asm.branch(Cond::Gt, S[0], max, malformed);
-    let at = e.take(1)?;
-    e.store_scratch(at, S[0]);
-    if chooses(scope, header.length) {
-        // The verifier would follow each of the lengths by itself.
-        e.load_scratch(S[0], at);
-        e.asm.alu(AluOp::And, S[0], ABSENT);
-    }
-    e.asm.mov(S[1], base);
-    if this.disp != 0 {
-        e.asm.alu(AluOp::Add, S[1], this.disp);
-    }
-    e.check_variable(S[1], S[0], S[2], malformed);
-    Ok(Len::Kept { at, most: max })
 }
