@@ -11,7 +11,7 @@ pub mod serve;
 pub mod sink;
 mod top;
 
-pub use ctl::{Ask, CtlArgs, NewQueryArgs};
+pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,

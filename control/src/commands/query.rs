@@ -86,6 +86,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         title: text.name.clone(),
         control: args.control.control.clone().filter(|path| !no_socket(path)),
         metrics: args.control.metrics,
+        blocklist: args.control.blocklist.clone(),
         setting,
         admit: Box::new(admit),
     };

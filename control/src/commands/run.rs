@@ -94,6 +94,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         title: batch.text.name.clone(),
         control: control_socket(args),
         metrics: args.control.metrics,
+        blocklist: args.control.blocklist.clone().or(batch.blocklist.clone()),
         setting,
         admit: Box::new(admit),
     };
