@@ -61,6 +61,7 @@ pub enum Ask {
         /// Up to this time, which may be still to come: +10s
         #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
         to: String,
+    },
     /// Drop packets of these sources in the driver, once they are counted
     Block {
         /// What is asked of the block list.

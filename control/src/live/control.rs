@@ -329,8 +329,25 @@ fn answer(stream: &UnixStream, control: &dyn Answers) -> io::Result<()> {
 /// # Errors
 /// It is not there, or refuses.
 pub fn ask(path: &Path, request: &Request) -> Result<String, Failure> {
-    let failed = |e: io::Error| Failure::path("reach the run at", path, &e);
+    ask_on(path, request, None)
+}
+
+/// Asks a run that must answer in time.
+///
+/// # Errors
+/// As [`ask`]; it does not.
+pub fn ask_within(path: &Path, request: &Request, timeout: Duration) -> Result<String, Failure> {
+    ask_on(path, request, Some(timeout))
+}
+
+fn ask_on(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<String, Failure> {
+    let failed = |e: io::Error| match e.kind() {
+        io::ErrorKind::WouldBlock => Failure::path("reach the run at", path, &"no answer in time"),
+        _ => Failure::path("reach the run at", path, &e),
+    };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
+    stream.set_read_timeout(timeout).map_err(failed)?;
+    stream.set_write_timeout(timeout).map_err(failed)?;
     let mut text = serde_json::to_string(request).map_err(|e| failed(e.into()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(failed)?;

@@ -236,22 +236,15 @@ impl Device {
         Ok(json!({"gen": record.generation(&name.name), "observed": observed}).to_string())
     }
 
-    /// All objects that there are, or were.
+    /// All objects that were brought to a state from outside, and what they are now.
     pub fn objects(&self, queries: &Mutex<LiveQueries>) -> Result<String, Failure> {
         let mut all = Vec::new();
         for kind in KINDS {
             let record = lock(&self.records[kind as usize]);
-            let mut names: Vec<String> = record.objects.keys().cloned().collect();
-            // Prefixes that somebody else has blocked show as well.
-            if let (Kind::Block, Some(blocks)) = (kind, &self.blocks) {
-                let list = blocks.list().map_err(blocked)?;
-                names.extend(list.iter().map(|blocked| blocked.prefix.to_string()));
-                names.sort();
-                names.dedup();
-            }
-            for name in names {
-                let observed = self.observed(&record, kind, &name, queries)?;
-                let generation = record.generation(&name);
+            // What the batch, or a person at the shell, has made is theirs.
+            for name in record.objects.keys() {
+                let observed = self.observed(&record, kind, name, queries)?;
+                let generation = record.generation(name);
                 all.push(
                     json!({"kind": kind, "name": name, "gen": generation, "observed": observed}),
                 );
@@ -334,11 +327,7 @@ fn setting(wanted: &Wanted) -> Result<String, Failure> {
     Ok(format!("{name}={value}"))
 }
 
-fn apply_query(
-    wanted: &Wanted,
-    handle: &Handle,
-    queries: &mut LiveQueries,
-) -> Result<(), Failure> {
+fn apply_query(wanted: &Wanted, handle: &Handle, queries: &mut LiveQueries) -> Result<(), Failure> {
     let is_there = queries.text(&wanted.name).is_some();
     let Some(body) = &wanted.body else {
         return if is_there { queries.remove(handle, &wanted.name) } else { Ok(()) };
@@ -410,10 +399,7 @@ mod tests {
     #[test]
     fn lines_have_comments() {
         let text = "# head\n\n10.0.0.0/8 # all of it\n  2001:db8::/32 10m\n";
-        assert_eq!(
-            lines(text).collect::<Vec<_>>(),
-            [(3, "10.0.0.0/8"), (4, "2001:db8::/32 10m")]
-        );
+        assert_eq!(lines(text).collect::<Vec<_>>(), [(3, "10.0.0.0/8"), (4, "2001:db8::/32 10m")]);
     }
 
     #[test]
