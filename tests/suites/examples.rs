@@ -24,6 +24,53 @@ fn has_postgres() -> bool {
 }
 
 #[test]
+fn an_overloaded_pod_gets_a_node_and_the_log_says_why() {
+    if !has_postgres() {
+        return;
+    }
+    let Outcome { stdout, .. } = script("load-balancing/run.sh", &[]).expect_status(0);
+    let rows: Vec<String> =
+        stdout.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    // Table 1 of the paper, then with the node that was made.
+    for row in [
+        "pod-1 0.595 2",
+        "pod-2 0.14 1",
+        "pod-1 301.5 {node-1,node-2}",
+        "pod-2 67 {node-3}",
+        "pod-1 277.3333333333333 {node-1,node-2,node-4}",
+    ] {
+        assert!(rows.iter().any(|found| found == row), "{row}\n{stdout}");
+    }
+    assert!(stdout.contains("node-1, node-2, node-3, node-4."), "{stdout}");
+    for step in [
+        "update net.nodes [node-1]",
+        "trigger overload on net.load_balancers",
+        "balance.scale_out",
+        "command north.command",
+    ] {
+        assert!(stdout.contains(step), "{step}\n{stdout}");
+    }
+}
+
+#[test]
+fn a_node_that_fails_is_replaced_and_the_log_says_why() {
+    if !has_postgres() {
+        return;
+    }
+    let Outcome { stdout, .. } = script("telemetry/run.sh", &[]).expect_status(0);
+    assert!(stdout.contains("node-1, node-3, node-4."), "{stdout}");
+    for step in [
+        "insert otel.span",
+        "trigger sick on otel.span",
+        "health.replace_sick",
+        "delete net.nodes [node-2]",
+        "device cluster/node/node-2",
+    ] {
+        assert!(stdout.contains(step), "{step}\n{stdout}");
+    }
+}
+
+#[test]
 fn a_flood_is_seen_blocked_and_lifted_and_the_log_says_why() {
     if !may_make() || !has_postgres() {
         return;

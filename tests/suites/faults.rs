@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wt_tests::control_plane::{Serving, want};
@@ -18,6 +18,9 @@ use wt_tests::service::{Device, Fault, Service};
 fn runs() -> u64 {
     if std::env::var_os("WT_SOAK").is_some() { 200 } else { 10 }
 }
+
+/// Wishes of a run.
+const CHANGES: usize = 6;
 
 /// Where something dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +123,8 @@ fn one_run(database: &Database, seed: u64) {
     ));
     let mut serving = Serving::start(database, &config(&service.url()));
     let mut wanted: BTreeMap<String, Option<Value>> = BTreeMap::new();
-    for change in 1..=6 {
+    let mut is_over = false;
+    for change in 1..=CHANGES {
         let object = format!("pool-{}", rng.below(3));
         let state = (!rng.one_in(4)).then(|| json!({"weight": change, "seed": seed}));
         let literal = state.as_ref().map_or("NULL".to_owned(), |state| format!("'{state}'"));
@@ -129,17 +133,21 @@ fn one_run(database: &Database, seed: u64) {
             want(database, &name, "pool", &object, &literal);
             wanted.insert(object, state);
         }
+        // Whether the step has been reached; at the last change, that it will not be any more.
         let is_time = match step {
+            _ if is_over => false,
             Step::Wished => change == at_change,
             _ => {
-                reached.load(Ordering::Acquire) > 0 || {
-                    std::thread::sleep(Duration::from_millis(20));
-                    reached.load(Ordering::Acquire) > 0
+                let most = if change == CHANGES { 500 } else { 20 };
+                let until = Instant::now() + Duration::from_millis(most);
+                while reached.load(Ordering::Acquire) == 0 && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(1));
                 }
+                reached.load(Ordering::Acquire) > 0 || change == CHANGES
             }
         };
         if is_time {
-            reached.store(0, Ordering::Release);
+            is_over = true;
             if step == Step::Answered {
                 std::thread::sleep(Duration::from_millis(rng.below(10) as u64));
             }
