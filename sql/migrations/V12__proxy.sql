@@ -62,10 +62,12 @@ BEGIN
     RETURNING k.id, k.device, d.driver, d.target, k.kind, k.name, k.gen, k.body, k.attempts, k.lease;
 END $$;
 
--- When the next command becomes due that is not yet, in seconds; NULL when there is none.
+-- When the next command becomes due that is not yet, in seconds; NULL when there is none. What is due already waits for something else than time.
 CREATE FUNCTION north.next_due() RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT extract(epoch FROM min(CASE k.state WHEN 'pending' THEN k.next_at ELSE k.leased_until END) - clock_timestamp())::double precision
-    FROM north.command k WHERE k.state IN ('pending', 'leased')
+    SELECT extract(epoch FROM least(
+        (SELECT min(k.next_at) FROM north.command k WHERE k.state = 'pending' AND k.next_at > clock_timestamp()),
+        (SELECT min(k.leased_until) FROM north.command k WHERE k.state = 'leased' AND k.leased_until > clock_timestamp())
+    ) - clock_timestamp())::double precision
 $$;
 
 -- The objects of a device that the full check asks about: all but those with a command under way.

@@ -34,7 +34,9 @@ fn http_calls_are_templated_keyed_and_within_the_allow_list() {
                         .with("X-Wiretable-Generation", 1)
                 }
                 "/api/nodes/a%2F1/weight" => Answer::json(200, json!({"weight": 0.5, "load": 3})),
-                "/api/pool/wrong" if !is_get => Answer::json(422, json!({"error": "no such pool"})),
+                "/api/pool/wrong" if request.method == "PUT" => {
+                    Answer::json(422, json!({"error": "no such pool"}))
+                }
                 _ => Answer::of(404),
             })
         })

@@ -106,7 +106,7 @@ impl Outbox {
         let (id, lease) = (claimed.id, claimed.lease);
         match outcome {
             Ok(done) => {
-                let observed = done.observed.as_ref().map(Value::to_string);
+                let observed = done.observed.as_ref().map(storable);
                 let row = self.client.query_one(&self.statements.ack, &[&id, &lease, &observed])?;
                 row.try_get(0)
             }
@@ -115,10 +115,11 @@ impl Outbox {
                     DeviceError::Later { why, after } => (why, *after, false),
                     DeviceError::Never { why } => (why, None, true),
                 };
+                let why = why.replace('\0', "\u{fffd}");
                 let after_s = after.map_or(0.0, |after| after.as_secs_f64());
                 let row = self
                     .client
-                    .query_one(&self.statements.nack, &[&id, &lease, why, &after_s, &is_final])?;
+                    .query_one(&self.statements.nack, &[&id, &lease, &why, &after_s, &is_final])?;
                 Ok(row.try_get::<_, Option<String>>(0)?.is_some())
             }
         }
@@ -165,19 +166,24 @@ impl Outbox {
         let mut transaction = self.client.transaction()?;
         let seen = found.as_deref().unwrap_or_default();
         for Seen { kind, name, generation, observed } in seen {
-            let observed = observed.as_ref().map(Value::to_string);
+            let observed = observed.as_ref().map(storable);
             let generation = i64::try_from(*generation).unwrap_or(i64::MAX);
             let arguments: [&(dyn ToSql + Sync); 6] =
                 [&device, kind, name, &observed, &generation, &since];
             transaction.query_one(&self.statements.report, &arguments)?;
         }
-        let error = found.as_ref().err().map(ToString::to_string);
+        let error = found.as_ref().err().map(|e| e.to_string().replace('\0', "\u{fffd}"));
         let statement = "SELECT north.checked($1, $2, $3)";
         let row = transaction.query_one(statement, &[&device, &worker, &error])?;
         let count = row.try_get(0)?;
         transaction.commit()?;
         Ok(count)
     }
+}
+
+/// A value as Postgres keeps it, which has no null characters: what a device says must not stop anybody.
+fn storable(value: &Value) -> String {
+    value.to_string().replace("\\u0000", "\\ufffd")
 }
 
 fn claimed(row: &Row) -> Answer<Claimed> {
@@ -197,4 +203,15 @@ fn claimed(row: &Row) -> Answer<Claimed> {
             body: body.and_then(|text| serde_json::from_str(&text).ok()),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_characters_are_replaced() {
+        let value: Value = serde_json::from_str("{\"a\\u0000b\": \"\\u0000\"}").unwrap();
+        assert_eq!(storable(&value), "{\"a\\ufffdb\":\"\\ufffd\"}");
+    }
 }
