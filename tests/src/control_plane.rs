@@ -37,6 +37,14 @@ impl Serving {
         serving
     }
 
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, number: i32) {
+        signal(self.child.0.id(), number).expect("a signal");
+    }
+
     /// Kills it as a power cut would.
     ///
     /// # Panics

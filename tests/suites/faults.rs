@@ -272,3 +272,38 @@ fn a_device_that_never_does_it_fails_in_sight_and_can_be_asked_again() {
     expect_settled(&database, &device, &wanted, "asked again");
     serving.interrupt();
 }
+
+#[test]
+fn a_proxy_that_slept_through_its_lease_cannot_answer_for_a_command() {
+    const STOP: i32 = 19;
+    const CONTINUE: i32 = 18;
+    let Some(database) = Database::start() else { return };
+    let device = Arc::new(Mutex::new(Device::default()));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let service = {
+        let asked = Arc::clone(&asked);
+        // It makes the first change at once, and answers when its proxy sleeps.
+        Device::serve(&device, move |_| match asked.fetch_add(1, Ordering::AcqRel) {
+            0 => Fault::Late(Duration::from_millis(200)),
+            _ => Fault::None,
+        })
+    };
+    database.sql(&format!(
+        "INSERT INTO net.device (device, driver, target) VALUES ('lb', 'http', '{}')",
+        service.url()
+    ));
+    let sleeper = Serving::start(&database, &config(&service.url()));
+    want(&database, "lb", "pool", "a", "'{\"weight\": 1}'");
+    wait_until("the device was asked", || asked.load(Ordering::Acquire) == 1);
+    sleeper.signal(STOP);
+    let other = Serving::start(&database, &config(&service.url()));
+    let wanted = BTreeMap::from([("a".to_owned(), Some(json!({"weight": 1})))]);
+    expect_settled(&database, &device, &wanted, "by another proxy");
+    sleeper.signal(CONTINUE);
+    wait_until("the first is told", || sleeper.stderr.text().contains("the lease had run out"));
+    assert_eq!(database.sql("SELECT count(*) FROM prov.event WHERE op = 'stale'"), "1");
+    assert_eq!(database.sql("SELECT state || attempts FROM north.command"), "done2");
+    expect_settled(&database, &device, &wanted, "both awake");
+    sleeper.interrupt();
+    other.interrupt();
+}

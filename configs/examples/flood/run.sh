@@ -111,7 +111,7 @@ awk -v first="$first" -v last="$last" '
   }
   END {
     for (slot = low; slot <= high; slot++) if (n[slot] > 0) {
-      rate = (s[slot] - b[slot]) / n[slot] * 1e9; if (rate > most) most = rate
+      rate = s[slot] / n[slot] * 1e9; if (rate > most) most = rate
     }
     for (slot = low; slot <= high; slot++) if (n[slot] > 0) {
       all = (s[slot] - b[slot]) / n[slot] * 1e9; cut = b[slot] / n[slot] * 1e9
