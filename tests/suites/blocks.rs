@@ -155,6 +155,13 @@ fn a_list_from_a_file_holds_from_the_first_packet_and_ends_in_time() {
 }
 
 #[test]
+fn traces_have_no_block_list() {
+    let capture = wt_tests::capture("eth0.pcap").display().to_string();
+    let refused = wt_tests::program::run(["query", TEXT, "-r", &capture, "--blocklist", "x"]);
+    refused.expect_status(1).expect_said("drops packets of live interfaces");
+}
+
+#[test]
 fn what_cannot_be_blocked_is_refused_with_a_way_out() {
     if !may_make() {
         return;

@@ -35,6 +35,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         interfaces.extend(stores.iter().map(Traces::interface_info));
     }
     live::refuse_until_of_traces(&live, &args.until)?;
+    live::refuse_blocks_of_traces(&live, &args.control)?;
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,

@@ -26,7 +26,7 @@ use self::control::{Control, Socket};
 use self::device::Device;
 use self::queries::LiveQueries;
 use self::store::Past;
-use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
+use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::output::{Results, Route};
@@ -125,6 +125,20 @@ pub fn refuse_until_of_traces(live: &[LiveInterface], until: &UntilArgs) -> Resu
     if live.is_empty() && until.is_given() {
         return Err(Failure::Input(
             "--for and --packets end a live capture; traces end by themselves".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a block list for what has no driver.
+pub fn refuse_blocks_of_traces(
+    live: &[LiveInterface],
+    control: &ControlArgs,
+) -> Result<(), Failure> {
+    if live.is_empty() && control.blocklist.is_some() {
+        return Err(Failure::Input(
+            "--blocklist drops packets of live interfaces; those of traces are there already"
+                .to_owned(),
         ));
     }
     Ok(())
