@@ -13,8 +13,9 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 build: setup
 	$(CARGO) build --release -p wiretable
 
-## demo: run the example batches of configs/ over the carried captures and show their answers
+## demo: run the example batches of configs/ over the carried captures and show their answers, then the examples of the control plane
 demo: build
+	$(CARGO) build --release -p wt-bench
 	WIRETABLE=$(TARGET_DIR)/release/wiretable configs/demo.sh
 
 ## test: formatting, lints, and every suite, on one optimised build; without Postgres the suites of the database fail instead of being left out

@@ -40,3 +40,14 @@ for name in traffic-matrix top-talkers tcp-health; do
   done
 done
 printf '\nThe results are in %s\n' "$PWD"
+
+for example in load-balancing telemetry flood; do
+  printf '\n%s\n%s\n%s\n' "$rule" "configs/examples/$example: $(sed -n '2s/^# //p' "$configs/examples/$example/run.sh")" "$rule"
+  if ! command -v pg_config >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    echo "left out: it needs PostgreSQL (.ci/setup installs it)"
+  elif [ "$example" = flood ] && [ "$(id -u)" != 0 ]; then
+    echo "left out: it needs root, for network namespaces and a program in a driver"
+  else
+    WIRETABLE=$wiretable WT_BENCH=$(dirname "$wiretable")/wt-bench "$configs/examples/$example/run.sh"
+  fi
+done

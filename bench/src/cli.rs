@@ -3,8 +3,8 @@
 mod live;
 
 pub use live::{
-    DiscardArgs, HttpShareArgs, LiveArgs, RecordArgs, ReplayArgs, SenderName, XdpCostArgs,
-    XdpRateArgs,
+    DiscardArgs, FloodArgs, HttpShareArgs, LiveArgs, RecordArgs, ReplayArgs, SenderName,
+    XdpCostArgs, XdpRateArgs,
 };
 
 use std::path::PathBuf;
@@ -64,6 +64,8 @@ pub enum Command {
     Record(RecordArgs),
     /// DBNet's experiments over HTTP, against the paper's figures (PostgreSQL)
     Dbnet(DbnetArgs),
+    /// Send connections into an interface, and in the middle a SYN flood; says when it begins and ends
+    Flood(FloodArgs),
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use cli::{Cli, Command};
 use wt_bench::generate::amplify::{Amplify, amplify};
 use wt_bench::generate::{self, Written};
-use wt_bench::live::discard;
+use wt_bench::live::{discard, flood};
 use wt_bench::{bound, sys};
 
 fn main() -> ExitCode {
@@ -61,8 +62,30 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Record(args) => commands::record(&args)?,
         Command::HttpShare(args) => commands::http_share(&args)?,
         Command::Dbnet(args) => commands::dbnet(&args)?,
+        Command::Flood(args) => flood(&args)?,
         Command::Discard(args) => discard::run(&args.interface)?,
     }
+    Ok(())
+}
+
+/// Sends a flood and prints when: `first NS`, `last NS`, then what was sent.
+fn flood(args: &cli::FloodArgs) -> Result<()> {
+    let phases: Vec<Duration> =
+        args.phases.iter().map(|seconds| Duration::from_secs_f64(*seconds)).collect();
+    let [before, during, after] = phases[..] else {
+        anyhow::bail!("--phases takes three times, such as 2 4 4")
+    };
+    let course = flood::Course {
+        phases: [before, during, after],
+        background: f64::from(args.background),
+        flood: f64::from(args.flood),
+    };
+    let mut output = io::stdout();
+    let sent = flood::run(&args.interface, &course, |what, ns| {
+        writeln!(output, "{what} {ns}")?;
+        output.flush()
+    })?;
+    println!("background {}\nflood {}", sent.background, sent.flood);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! ```toml
 //! title = "Top talkers"
 //! memory = "256MiB"                       # bound on query state; default 1GiB
+//! blocklist = "blocked.txt"               # sources whose packets are dropped in the driver: a prefix a line; relative to this file
 //! cpu = 0                                 # processor of the operators of a live run
 //! capacity = "10Mpps"                     # refuse what this machine cannot carry at this rate
 //! calibration = "edge-costs.toml"         # costs of wt-bench calibrate, instead of those shipped; relative to this file
@@ -76,6 +77,8 @@ pub struct Batch {
     pub interfaces: Vec<LiveInterface>,
     /// The stores by name.
     pub stores: Vec<Traces>,
+    /// File of sources whose packets are dropped in the driver.
+    pub blocklist: Option<PathBuf>,
     /// The processor of the operators of a live run.
     pub cpu: Option<usize>,
     /// All queries as one text.
@@ -130,6 +133,8 @@ struct Config {
     title: Option<String>,
     #[serde(default)]
     memory: Option<String>,
+    #[serde(default)]
+    blocklist: Option<PathBuf>,
     #[serde(default)]
     cpu: Option<usize>,
     #[serde(default)]
@@ -405,6 +410,7 @@ impl Batch {
             traces,
             interfaces,
             stores,
+            blocklist: config.blocklist.map(|path| base.join(path)),
             cpu: config.cpu,
             text: NamedText { name, base_name: String::new(), text: queries },
             params: params.collect(),

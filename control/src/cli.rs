@@ -3,6 +3,7 @@
 pub mod control;
 mod ctl;
 pub mod db;
+pub mod device;
 mod doctor;
 pub mod index;
 mod live;
@@ -11,7 +12,7 @@ pub mod serve;
 pub mod sink;
 mod top;
 
-pub use ctl::{Ask, CtlArgs, NewQueryArgs};
+pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
@@ -54,9 +55,9 @@ Exit status: 0 done, 1 query or input refused, 2 the environment (no such fileâ€
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run one query, or a file of queries, over traces or live interfaces
-    Query(QueryArgs),
+    Query(Box<QueryArgs>),
     /// Run a batch of queries from a configuration file, each to its sink
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Speak with a live run: its queries, parameters and books
     Ctl(CtlArgs),
     /// Show a live run as it goes: rates, groups, rings, losses
@@ -66,7 +67,7 @@ pub enum Command {
     /// Look at a store, pin what is to be kept
     Store(record::StoreArgs),
     /// Show the plan: what runs where, orderings, memory bounds
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// List protocols, or the fields in scope of one
     Schema(SchemaArgs),
     /// List functions and aggregates, or describe one
@@ -77,9 +78,11 @@ pub enum Command {
     Index(index::IndexArgs),
     /// Take packets of a time range and condition out of traces and stores, as pcapng
     Extract(index::ExtractArgs),
+    /// Show and check the devices of the control plane
+    Device(device::DeviceArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
-    /// Serve the control plane over HTTP: calls, telemetry in, events and results out
+    /// Serve the control plane: calls over HTTP, telemetry in, events and results out, and devices driven
     Serve(serve::ServeArgs),
     /// Manage the tokens that requests carry: create, list, revoke
     Token(serve::TokenArgs),

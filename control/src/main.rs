@@ -14,7 +14,9 @@ mod failure;
 mod live;
 mod moment;
 mod output;
+mod proxy;
 mod record;
+mod serve;
 mod server;
 mod session;
 mod sets;
@@ -57,6 +59,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::doctor(args),
         Command::Index(args) => commands::index::index(args),
         Command::Extract(args) => extract::extract(args),
+        Command::Device(args) => commands::device::device(args),
         Command::Db(args) => commands::db::db(args),
         Command::Serve(args) => commands::serve::serve(args),
         Command::Token(args) => commands::serve::token(args),

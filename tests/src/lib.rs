@@ -1,6 +1,7 @@
 //! Test support: the `.slt` query suites and the captures they run over.
 
 pub mod answers;
+pub mod control_plane;
 pub mod corpus;
 pub mod database;
 pub mod fuzz;
@@ -12,6 +13,7 @@ pub mod peers;
 pub mod program;
 pub mod rng;
 pub mod run;
+pub mod service;
 pub mod slt;
 pub mod synthetic;
 

@@ -146,6 +146,11 @@ fn a_store_is_extracted_from_by_its_segments() {
     // A query of the store is as before.
     let count = run(["query", "SELECT count(*) AS n FROM packet", "-r", &store]).expect_status(0);
     assert_eq!(count.stdout, format!("n\n{}\n", packets(&trace).len()));
+    // A recorder can do it as it goes.
+    let other = text(&scratch.path("other"));
+    let arguments = ["record", "-r", &text(&trace), "-w", &other, "--segment-size", "1MiB"];
+    run([&arguments[..], &["--index"]].concat()).expect_status(0);
+    run(["index", "verify", &other]).expect_status(0);
     // Several inputs are merged.
     let both = scratch.path("both.pcapng");
     let range = ["--from", "+5000s", "--to", "+5100s", "-o", &text(&both)];

@@ -319,9 +319,15 @@ fn pins_are_set_shown_and_taken_back() {
 
 /// Starts a recorder of `near`.
 fn start(netns: &Netns, dir: &Path, more: &[&str], queues: usize) -> Running {
-    let dir = text(dir);
-    let arguments = ["record", "-i", "near", "-w", &dir, "--ledger"];
-    Running::start(netns, &[&arguments[..], more].concat(), queues)
+    let store = text(dir);
+    let arguments = ["record", "-i", "near", "-w", &store, "--ledger"];
+    let running = Running::start(netns, &[&arguments[..], more].concat(), queues);
+    let pid = i64::from(running.child.0.id());
+    wait_until("the store says who records", || {
+        let recorder = Store::open(dir).ok().and_then(|store| store.recorder());
+        recorder.is_some_and(|run| run.get("pid").and_then(|pid| pid.as_integer()) == Some(pid))
+    });
+    running
 }
 
 #[test]

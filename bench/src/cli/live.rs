@@ -45,6 +45,23 @@ pub struct SweepArgs {
     pub steps: u32,
 }
 
+/// `wt-bench flood`.
+#[derive(Debug, Args)]
+pub struct FloodArgs {
+    /// The interface that is sent into
+    #[arg(long, value_name = "IF")]
+    pub interface: String,
+    /// How long there is no flood, there is one, and there is none again, seconds
+    #[arg(long, value_name = "S", num_args = 3, default_values = ["2", "4", "4"], value_parser = seconds)]
+    pub phases: Vec<f64>,
+    /// Frames per second beside the flood
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub background: u32,
+    /// SYNs per second of the flood
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub flood: u32,
+}
+
 /// `wt-bench replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {

@@ -6,6 +6,7 @@
 pub mod books;
 pub mod cpu;
 pub mod discard;
+pub mod flood;
 pub mod frames;
 pub mod http_share;
 mod insn;

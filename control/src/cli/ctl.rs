@@ -1,10 +1,11 @@
 //! `wiretable ctl`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::Format;
+use super::{Format, parse_duration};
 
 /// Speaks with a live run.
 #[derive(Debug, Args)]
@@ -13,6 +14,7 @@ Examples:
   wiretable ctl list
   wiretable ctl add --name syns 'SELECT time, srcIP FROM tcp WHERE syn AND NOT ack_flag'
   wiretable ctl set limit=100
+  wiretable ctl block add 198.51.100.0/24 --for 10m
   wiretable ctl ledger
   wiretable ctl -s edge save alarm-7 --from -30s --to +10s
 ")]
@@ -60,11 +62,41 @@ pub enum Ask {
         #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true)]
         to: String,
     },
+    /// Drop packets of these sources in the driver, once they are counted
+    Block {
+        /// What is asked of the block list.
+        #[command(subcommand)]
+        ask: BlockAsk,
+    },
     /// Set parameters; queries that use them go on with what they hold
     Set {
         /// NAME=VALUE
         #[arg(required = true, value_name = "NAME=VALUE")]
         params: Vec<String>,
+    },
+}
+
+/// What the block list of a run can be asked.
+#[derive(Debug, Subcommand)]
+pub enum BlockAsk {
+    /// Block a prefix
+    Add {
+        /// An address or a prefix, e.g. 198.51.100.0/24
+        prefix: String,
+        /// For so long, e.g. 10m [default: until it is removed, or the run ends]
+        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+        lasts: Option<Duration>,
+    },
+    /// Lift the block of a prefix
+    Remove {
+        /// The prefix as it was given
+        prefix: String,
+    },
+    /// Prefixes that are blocked, and what was dropped of each
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -72,6 +72,9 @@ pub struct ControlArgs {
     /// Serve the books to Prometheus on this address, e.g. 127.0.0.1:9100
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// Drop packets of the sources in this file in the driver, once they are counted: a prefix a line, and for how long if not for ever
+    #[arg(long, value_name = "FILE")]
+    pub blocklist: Option<PathBuf>,
 }
 
 impl UntilArgs {

@@ -116,6 +116,9 @@ pub struct StoreOptions {
     /// How often what was written is synced
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub sync_interval: Duration,
+    /// Index segments when they are closed; it takes about as much time again as recording (`wiretable index build DIR` does it later)
+    #[arg(long, conflicts_with = "compress")]
+    pub index: bool,
     /// Compress segments when they are closed
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "zstd")]
     pub compress: Option<CompressArg>,

@@ -17,17 +17,64 @@ The database is the private cluster, which is started if need be, or the one of 
 Examples:
   wiretable serve
   wiretable token create --role operator --label ada
-  curl -s localhost:8080/v1/query -H \"Authorization: Bearer $TOKEN\" -d '{\"sql\": \"SELECT * FROM net.drift\"}'")]
+  curl -s localhost:8080/v1/query -H \"Authorization: Bearer $TOKEN\" -d '{\"sql\": \"SELECT * FROM net.drift\"}'
+  wiretable serve --listen none --database-url postgres://wt_proxy@db.example/net    only drives devices
+
+What the configuration (TOML) may say, all of it with a default:
+  [proxy]
+  worker = \"edge\"          # what leases are in the name of; default: the host and the process
+  lease = \"30s\"            # how long a command is the proxy's, unless it says again that it is
+  poll = \"1s\"              # how often commands are looked for when nothing hints at one
+  check = \"60s\"            # how often every device is asked what it is
+  timeout = \"10s\"          # longest call of a device
+  calls = 64               # calls at a time
+  calls_per_device = 4
+  state = \"/var/lib/wiretable/devices\"  # generations of devices that keep none themselves
+
+  [appliance]
+  folder = \"/run/wiretable\"  # where the sockets lie that appliances are named after
+
+  [http]
+  allow = [\"http://127.0.0.1:8080/api\"]      # what targets must begin with; none by default
+  paths = { weight = \"nodes/{name}/weight\" }  # of objects, by kind; default: {kind}/{name}
+
+  [kubernetes]
+  allow = [\"http://127.0.0.1:8001\"]           # e.g. that of kubectl proxy; none by default
+  namespace = \"default\"                       # of nodes
+  image = \"registry.k8s.io/pause:3.10\"        # what nodes run")]
 pub struct ServeArgs {
-    /// Where requests are taken; port 0 is any free one
+    /// Where requests are taken; port 0 is any free one, `none` takes none and drives devices only
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Write the address into this file once requests are taken
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
+    /// How devices are driven (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Which database.
     #[command(flatten)]
     pub place: DatabaseArgs,
+}
+
+/// Where requests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    None,
+    /// There.
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for Listen {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            text => text.parse().map(Self::At),
+        }
+    }
 }
 
 /// `wiretable token`.

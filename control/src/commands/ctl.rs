@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Ask, CtlArgs, NewQueryArgs};
+use crate::cli::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
 use crate::failure::Failure;
 use crate::live::control::{self, Query, Request};
 use crate::moment;
@@ -21,6 +21,14 @@ pub fn ctl(args: &CtlArgs) -> Result<(), Failure> {
         Ask::Replace(query) => Request::Replace(read(query)?),
         Ask::Remove { name } => Request::Remove { name: name.clone() },
         Ask::Save { name, from, to } => save(name, from, to)?,
+        Ask::Block { ask: BlockAsk::Add { prefix, lasts } } => Request::Block {
+            prefix: prefix.clone(),
+            lasts_ms: lasts.map(|lasts| lasts.as_millis().max(1) as u64),
+        },
+        Ask::Block { ask: BlockAsk::Remove { prefix } } => {
+            Request::Unblock { prefix: prefix.clone() }
+        }
+        Ask::Block { ask: BlockAsk::List { json } } => Request::Blocks { json: *json },
         Ask::Set { params } => Request::Set { params: params.clone() },
     };
     let said = control::ask(&socket(args.socket.as_deref())?, &request)?;

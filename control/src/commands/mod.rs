@@ -2,6 +2,7 @@
 
 pub mod ctl;
 pub mod db;
+pub mod device;
 pub mod explain;
 pub mod functions;
 pub mod index;

@@ -35,6 +35,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         interfaces.extend(stores.iter().map(Traces::interface_info));
     }
     live::refuse_until_of_traces(&live, &args.until)?;
+    live::refuse_blocks_of_traces(&live, &args.control)?;
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,
@@ -86,6 +87,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         title: text.name.clone(),
         control: args.control.control.clone().filter(|path| !no_socket(path)),
         metrics: args.control.metrics,
+        blocklist: args.control.blocklist.clone(),
         setting,
         admit: Box::new(admit),
     };

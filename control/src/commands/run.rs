@@ -49,6 +49,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         interfaces.extend(stores.iter().map(Traces::interface_info));
     }
     live::refuse_until_of_traces(&live, &args.until)?;
+    live::refuse_blocks_of_traces(&live, &args.control)?;
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {
         params: &params,
@@ -94,6 +95,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         title: batch.text.name.clone(),
         control: control_socket(args),
         metrics: args.control.metrics,
+        blocklist: args.control.blocklist.clone().or(batch.blocklist.clone()),
         setting,
         admit: Box::new(admit),
     };

@@ -1,47 +1,88 @@
 //! `wiretable serve` and `wiretable token`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::cli::serve::{ServeArgs, TokenArgs, TokenCommand};
+use crate::cli::serve::{Listen, ServeArgs, TokenArgs, TokenCommand};
 use crate::commands::db::{ready_database, url};
 use crate::db::DbError;
-use crate::db::connect::reason;
+use crate::db::connect::{DatabaseUrl, reason};
+use crate::execute::cancelled_by_signal;
 use crate::failure::Failure;
+use crate::proxy::{Config, Proxy};
+use crate::serve::{self, Stop, Task};
 use crate::server;
 
-/// Serves until Ctrl-C or SIGTERM.
+/// Serves until Ctrl-C or SIGTERM: requests over HTTP, and devices.
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    if !args.listen.ip().is_loopback() {
+    let config = Config::load(args.config.as_deref())?;
+    if let Listen::At(address) = args.listen
+        && !address.ip().is_loopback()
+    {
         return Err(Failure::Input(format!(
-            "{} is not of this host alone, and requests carry tokens\n  help: listen on 127.0.0.1 or [::1], and have a proxy that speaks TLS in front",
-            args.listen
+            "{address} is not of this host alone, and requests carry tokens\n  help: listen on 127.0.0.1 or [::1], and have a proxy that speaks TLS in front"
         )));
     }
-    let database = ready_database(&args.place)?;
-    let environment = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::Environment(format!("cannot {what}: {error}"))
+    let database = match (&args.place.database_url, args.listen) {
+        // Whoever only drives devices has no right to change the schema.
+        (Some(text), Listen::None) => DatabaseUrl::parse(text)?,
+        _ => ready_database(&args.place)?,
     };
-    let (end, ending) = watch::channel(false);
-    ctrlc::set_handler(move || {
-        // Nobody listens any more when it is ending already.
-        let _ = end.send(true);
-    })
-    .map_err(|error| environment("take signals", &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| environment("start threads", &error))?;
-    let ready = |address: SocketAddr| {
-        eprintln!("wiretable: serving http://{address}; Ctrl-C ends it");
-        if let Some(path) = &args.address_file
-            && let Err(error) = std::fs::write(path, format!("{address}\n"))
-        {
-            eprintln!("wiretable: cannot write {}: {error}", path.display());
+    let proxy = Proxy::new(config.settings(database.clone())?, config.drivers());
+    let mut tasks: Vec<Box<dyn Task>> = vec![Box::new(proxy)];
+    match args.listen {
+        Listen::At(address) => {
+            let address_file = args.address_file.clone();
+            tasks.push(Box::new(Http { address, address_file, database }));
         }
-    };
-    let served = runtime.block_on(server::serve(args.listen, &database, ending, ready));
-    served.map_err(|error| Failure::Environment(error.to_string()))
+        Listen::None => {
+            eprintln!("wiretable: serving devices of {}; Ctrl-C ends it", database.shown);
+        }
+    }
+    serve::run(tasks, &Stop::when(cancelled_by_signal()))
+}
+
+/// The server for requests as a task.
+struct Http {
+    address: SocketAddr,
+    address_file: Option<PathBuf>,
+    database: DatabaseUrl,
+}
+
+impl Task for Http {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn run(self: Box<Self>, stop: &Stop) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::Environment(format!("cannot start threads: {error}")))?;
+        let (end, ending) = watch::channel(false);
+        let stop = stop.clone();
+        let told = std::thread::spawn(move || {
+            while !stop.is_set() {
+                stop.wait(Duration::from_secs(60));
+            }
+            // Nobody listens any more when it has ended by itself.
+            let _ = end.send(true);
+        });
+        let ready = |address: SocketAddr| {
+            eprintln!("wiretable: serving http://{address}; Ctrl-C ends it");
+            if let Some(path) = &self.address_file
+                && let Err(error) = std::fs::write(path, format!("{address}\n"))
+            {
+                eprintln!("wiretable: cannot write {}: {error}", path.display());
+            }
+        };
+        let served = runtime.block_on(server::serve(self.address, &self.database, ending, ready));
+        // It waits for the end of all, which the end of this one brings about.
+        drop(told);
+        served.map_err(|error| Failure::Environment(error.to_string()))
+    }
 }
 
 /// Makes, lists and revokes tokens.

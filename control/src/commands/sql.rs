@@ -24,10 +24,14 @@ pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
         (None, Some(text)) => text.clone(),
         (None, None) => return Err(Failure::Input("no statement is given".to_owned())),
     };
+    print(&mut connect(&args.place)?, &text, args.format)
+}
+
+/// Runs statements and prints their rows; on a terminal as a table unless a format is given.
+pub fn print(client: &mut Client, text: &str, format: Option<Format>) -> Result<(), Failure> {
     let default = if io::stdout().is_terminal() { Format::Table } else { Format::Csv };
-    let format = args.format.unwrap_or(default);
-    let mut client = connect(&args.place)?;
-    let messages = client.simple_query(&text).map_err(|e| refused("the statement", &e))?;
+    let format = format.unwrap_or(default);
+    let messages = client.simple_query(text).map_err(|e| refused("the statement", &e))?;
     let mut rows: Vec<SimpleQueryRow> = Vec::new();
     let mut columns: Option<Vec<String>> = None;
     for message in messages {
@@ -80,7 +84,7 @@ pub fn call(args: &CallArgs) -> Result<(), Failure> {
 }
 
 /// Connects, and says who acts: provenance names the person besides the login.
-fn connect(place: &DatabaseArgs) -> Result<Client, Failure> {
+pub fn connect(place: &DatabaseArgs) -> Result<Client, Failure> {
     let mut client = url(place)?.connect()?;
     let person = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|v| std::env::var(v).ok());
     if let Some(person) = person.filter(|p| !p.is_empty()) {
@@ -91,7 +95,8 @@ fn connect(place: &DatabaseArgs) -> Result<Client, Failure> {
     Ok(client)
 }
 
-fn refused(what: &str, error: &postgres::Error) -> Failure {
+/// A statement that the server refuses.
+pub fn refused(what: &str, error: &postgres::Error) -> Failure {
     let failure = DbError::Statement { what: format!("{what} is refused"), said: reason(error) };
     match error.as_db_error() {
         Some(_) => Failure::Input(failure.to_string()),

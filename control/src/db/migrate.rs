@@ -30,6 +30,7 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V09__calls",
     "V10__blocklist",
     "V11__server",
+    "V12__proxy",
 ];
 
 /// Where the history is kept.

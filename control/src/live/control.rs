@@ -5,12 +5,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wt_engine::live::Handle;
 
+use super::device::{Device, ObjectName, Wanted};
 use super::queries::{LiveQueries, NewQuery};
 use super::show;
 use crate::cli::Format;
@@ -59,6 +61,30 @@ pub enum Request {
         /// Up to this time, which may be still to come.
         to_ns: u64,
     },
+    /// Block a prefix.
+    Block {
+        /// It.
+        prefix: String,
+        /// For so long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasts_ms: Option<u64>,
+    },
+    /// Lift the block of a prefix.
+    Unblock {
+        /// It.
+        prefix: String,
+    },
+    /// Prefixes that are blocked.
+    Blocks {
+        /// As JSON.
+        json: bool,
+    },
+    /// Bring an object to a state, unless a newer one was asked for already.
+    Apply(Wanted),
+    /// What an object is.
+    Observe(ObjectName),
+    /// All objects that were brought to a state.
+    Objects,
 }
 
 /// A query as a client gives it.
@@ -93,8 +119,13 @@ pub enum Answer {
     },
 }
 
+/// How many clients are answered at a time; others wait.
+const CLIENTS_MAX: usize = 16;
+
 /// The run as clients reach it.
 pub struct Control {
+    /// What is driven from outside, object by object.
+    pub device: Device,
     pub handle: Arc<Handle>,
     pub queries: Mutex<LiveQueries>,
     /// What it is called.
@@ -126,9 +157,19 @@ impl Answers for Control {
 
 impl Control {
     fn done(&self, request: &Request) -> Result<String, Failure> {
-        let (handle, queries) = (&self.handle, &self.queries);
-        let mut queries = queries.lock().unwrap_or_else(PoisonError::into_inner);
         let done = Instant::now();
+        let handle = &self.handle;
+        // Blocks do not wait for a change of queries.
+        match request {
+            Request::Block { prefix, lasts_ms } => return self.device.block(prefix, *lasts_ms),
+            Request::Unblock { prefix } => return self.device.unblock(prefix),
+            Request::Blocks { json } => return self.device.blocks(*json),
+            Request::Apply(wanted) => return self.device.apply(wanted, handle, &self.queries),
+            Request::Observe(name) => return self.device.observe(name, &self.queries),
+            Request::Objects => return self.device.objects(&self.queries),
+            _ => {}
+        }
+        let mut queries = self.queries.lock().unwrap_or_else(PoisonError::into_inner);
         let took = |what: String| Ok(format!("{what} ({} ms)\n", done.elapsed().as_millis()));
         match request {
             Request::List => Ok(show::list(queries.list())),
@@ -161,12 +202,19 @@ impl Control {
                 "this run records nothing\n  help: `wiretable record -i IF -w DIR --pre-trigger 60s` keeps packets that can be saved"
                     .to_owned(),
             )),
+            // Answered above.
+            Request::Block { .. }
+            | Request::Unblock { .. }
+            | Request::Blocks { .. }
+            | Request::Apply(_)
+            | Request::Observe(_)
+            | Request::Objects => Ok(String::new()),
         }
     }
 }
 
 impl Query {
-    fn parsed(&self) -> Result<NewQuery, Failure> {
+    pub(super) fn parsed(&self) -> Result<NewQuery, Failure> {
         let format = self.format.as_deref().map(|name| {
             <Format as clap::ValueEnum>::from_str(name, true)
                 .map_err(|_| Failure::Input(format!("there is no format `{name}`")))
@@ -225,7 +273,7 @@ impl Socket {
         Ok(Self { path: path.to_owned(), listener })
     }
 
-    /// Answers clients on a thread of its own, one by one.
+    /// Answers clients, each on a thread of its own: one that is slow to speak keeps nobody else waiting.
     ///
     /// # Errors
     /// There is no thread to be had.
@@ -233,9 +281,21 @@ impl Socket {
         let failed = |e: io::Error| Failure::path("listen on", &self.path, &e);
         let listener = self.listener.try_clone().map_err(failed)?;
         let serve = move || {
+            let clients = Arc::new(AtomicUsize::new(0));
             for stream in listener.incoming().flatten() {
-                // A client that goes away has no use for an answer.
-                let _ = answer(&stream, &*control);
+                while clients.load(Ordering::Acquire) >= CLIENTS_MAX {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                clients.fetch_add(1, Ordering::AcqRel);
+                let (control, left) = (Arc::clone(&control), Arc::clone(&clients));
+                let client = move || {
+                    // A client that goes away has no use for an answer.
+                    let _ = answer(&stream, &*control);
+                    left.fetch_sub(1, Ordering::AcqRel);
+                };
+                if std::thread::Builder::new().name("client".to_owned()).spawn(client).is_err() {
+                    clients.fetch_sub(1, Ordering::AcqRel);
+                }
             }
         };
         std::thread::Builder::new().name("control".to_owned()).spawn(serve).map_err(failed)?;
@@ -269,8 +329,25 @@ fn answer(stream: &UnixStream, control: &dyn Answers) -> io::Result<()> {
 /// # Errors
 /// It is not there, or refuses.
 pub fn ask(path: &Path, request: &Request) -> Result<String, Failure> {
-    let failed = |e: io::Error| Failure::path("reach the run at", path, &e);
+    ask_on(path, request, None)
+}
+
+/// Asks a run that must answer in time.
+///
+/// # Errors
+/// As [`ask`]; it does not.
+pub fn ask_within(path: &Path, request: &Request, timeout: Duration) -> Result<String, Failure> {
+    ask_on(path, request, Some(timeout))
+}
+
+fn ask_on(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<String, Failure> {
+    let failed = |e: io::Error| match e.kind() {
+        io::ErrorKind::WouldBlock => Failure::path("reach the run at", path, &"no answer in time"),
+        _ => Failure::path("reach the run at", path, &e),
+    };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
+    stream.set_read_timeout(timeout).map_err(failed)?;
+    stream.set_write_timeout(timeout).map_err(failed)?;
     let mut text = serde_json::to_string(request).map_err(|e| failed(e.into()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(failed)?;

@@ -1,6 +1,7 @@
 //! Runs a plan over live interfaces: opening them, what is said on the way, the end.
 
 pub mod control;
+pub mod device;
 mod metrics;
 mod open;
 pub mod privileges;
@@ -22,9 +23,10 @@ use wt_plan::{Compiled, InterfaceInfo};
 use wt_xdp::packet_socket::RING_BYTES_DEFAULT;
 
 use self::control::{Control, Socket};
+use self::device::Device;
 use self::queries::LiveQueries;
 use self::store::Past;
-use crate::cli::{CaptureArgs, CaptureWay, PacketFate, UntilArgs};
+use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::output::{Results, Route};
@@ -128,6 +130,20 @@ pub fn refuse_until_of_traces(live: &[LiveInterface], until: &UntilArgs) -> Resu
     Ok(())
 }
 
+/// Refuses a block list for what has no driver.
+pub fn refuse_blocks_of_traces(
+    live: &[LiveInterface],
+    control: &ControlArgs,
+) -> Result<(), Failure> {
+    if live.is_empty() && control.blocklist.is_some() {
+        return Err(Failure::Input(
+            "--blocklist drops packets of live interfaces; those of traces are there already"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// How a live run is to be done.
 pub struct LiveSettings {
     /// When it ends.
@@ -142,6 +158,8 @@ pub struct LiveSettings {
     pub control: Option<PathBuf>,
     /// The address that its books are served on.
     pub metrics: Option<SocketAddr>,
+    /// File of sources whose packets are dropped.
+    pub blocklist: Option<PathBuf>,
     /// What its texts are compiled with.
     pub setting: Setting,
     /// Whether other queries may run.
@@ -160,7 +178,13 @@ pub fn execute(
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
     let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
-    let mut inputs = open::all(plan, interfaces, &broker)?;
+    let blocks = device::block_list(live.blocklist.as_deref(), interfaces, &broker)?;
+    let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref())?;
+    let in_driver = inputs.iter().any(|opened| opened.in_driver);
+    if live.blocklist.is_some() && !in_driver {
+        return Err(Failure::Environment(device::NO_DRIVER.to_owned()));
+    }
+    let device = Device::new(blocks.filter(|_| in_driver));
     let mut findings = Vec::new();
     for past in pasts(compiled, &live.stores, interfaces) {
         let (input, found) = store::open(&past)?;
@@ -169,7 +193,7 @@ pub fn execute(
     }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
-    privileges::keep_none(inputs.iter().any(|opened| opened.in_driver))?;
+    privileges::keep_none(in_driver)?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     results.watch(&cancel);
@@ -184,7 +208,7 @@ pub fn execute(
         let queries = LiveQueries::new(live.setting, text, compiled, results.more(), live.admit);
         let handle = Arc::clone(&handle);
         let (title, began, queries) = (live.title, Instant::now(), Mutex::new(queries));
-        socket.serve(Arc::new(Control { handle, queries, title, began }))?;
+        socket.serve(Arc::new(Control { device, handle, queries, title, began }))?;
     }
     let options = LiveOptions {
         memory_bytes_max: Some(settings.memory_bytes_max),

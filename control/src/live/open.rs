@@ -1,5 +1,7 @@
 //! Opens the interfaces of a live run: a program in the driver, or a packet socket.
 
+use std::sync::Arc;
+
 use wt_catalog::Value;
 use wt_engine::LftaSetup;
 use wt_engine::live::{self, LiveInput};
@@ -7,7 +9,7 @@ use wt_plan::physical::{InterfacePlan, PhysicalPlan};
 use wt_xdp::broker::Broker;
 use wt_xdp::codegen::Disposition;
 use wt_xdp::live::{XdpError, XdpOptions, XdpSource};
-use wt_xdp::loader::{AttachError, Attachment};
+use wt_xdp::loader::{AttachError, Attachment, BlockList};
 use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource};
 
 use super::LiveInterface;
@@ -29,6 +31,7 @@ pub(super) fn all(
     plan: &PhysicalPlan,
     interfaces: &[LiveInterface],
     broker: &Broker,
+    blocks: Option<&Arc<BlockList>>,
 ) -> Result<Vec<Opened>, Failure> {
     let mut opened = Vec::new();
     for wanted in interfaces {
@@ -37,7 +40,7 @@ pub(super) fn all(
         let planned = &plan.interfaces[index];
         let source = match wanted.way {
             CaptureWay::Socket => None,
-            way => in_driver(plan, index, wanted, broker, way == CaptureWay::Xdp)?,
+            way => in_driver(plan, index, wanted, (broker, blocks), way == CaptureWay::Xdp)?,
         };
         opened.push(match source {
             // Its stamps are in order already.
@@ -62,7 +65,7 @@ fn in_driver(
     plan: &PhysicalPlan,
     index: usize,
     wanted: &LiveInterface,
-    broker: &Broker,
+    (broker, blocks): (&Broker, Option<&Arc<BlockList>>),
     has_to: bool,
 ) -> Result<Option<XdpSource>, Failure> {
     let device = &wanted.device;
@@ -87,6 +90,7 @@ fn in_driver(
         },
         ring_bytes: u32::try_from(wanted.ring_bytes).unwrap_or(1 << 31),
         is_promiscuous: wanted.is_promiscuous,
+        blocks: blocks.cloned(),
     };
     match XdpSource::open(device, &setup, &options) {
         Ok(Some(source)) => {

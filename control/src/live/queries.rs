@@ -107,6 +107,18 @@ impl LiveQueries {
         &self.queries
     }
 
+    /// The text of a query.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.queries.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The value of a parameter that a query declares, as it was set last; nothing while it has the one of its declaration.
+    pub fn param(&self, name: &str) -> Option<String> {
+        self.params.iter().find(|(known, _)| known == name)?;
+        let settings = self.setting.params.iter().filter_map(|setting| setting.split_once('='));
+        settings.rev().find(|(known, _)| known.trim() == name).map(|(_, value)| value.to_owned())
+    }
+
     /// Adds a query.
     ///
     /// # Errors
@@ -365,7 +377,7 @@ fn named(new: &NewQuery) -> Result<(String, String), Failure> {
 }
 
 /// The text with its name in it.
-fn with_name(text: &str, name: &str) -> String {
+pub(super) fn with_name(text: &str, name: &str) -> String {
     let text = text.trim().trim_end_matches(';');
     let parsed = wt_lang::parse_gsql(text);
     let Some(query) = parsed.tree.as_ref().and_then(|file| file.queries.first()) else {

@@ -45,6 +45,7 @@ fn accounts(ledger: &Ledger) -> Vec<Account> {
                 ("ring_full", live.ring_full),
                 ("gaps", live.gaps),
                 ("gap_nanoseconds", live.gap_ns),
+                ("blocked", live.blocked),
             ]);
         }
         let labels = vec![("interface", interface.name.clone())];

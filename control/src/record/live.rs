@@ -123,10 +123,11 @@ pub(super) fn record(
     condition: Option<&Condition>,
 ) -> Result<(), Failure> {
     let devices: Vec<String> = queues.iter().map(|queue| queue.interface.device.clone()).collect();
-    announce(store, &queues).map_err(super::failure)?;
     // Segments are made as time goes by, in a directory that may be another user's.
     privileges::keep_files()?;
     let stop = Stop::new(&args.until);
+    // From now on a signal ends it in order.
+    announce(store, &queues).map_err(super::failure)?;
     let mut keepers = Vec::new();
     let mut feeds = Vec::new();
     for (number, queue) in (0..).zip(queues) {

@@ -104,6 +104,7 @@ fn options(args: &RecordArgs, is_live: bool) -> Result<RecordOptions, Failure> {
             free_min: store.keep_free,
         },
         on_full,
+        index: store.index,
         compress: store.compress.map(|_| COMPRESS_LEVEL),
         waits: !is_live,
         notice: Notice::new(|what| eprintln!("wiretable: {what}")),

@@ -43,6 +43,11 @@ impl Netns {
         netns
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Makes the pair of interfaces, up.
     pub fn add_pair(&self) {
         self.ip(&["link", "add", "near", "type", "veth", "peer", "name", "far"]);

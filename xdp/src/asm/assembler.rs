@@ -421,6 +421,7 @@ mod tests {
                 slot(0x6a, 10, 0, -2, 7),
             ),
             (Insn::Call(Helper::Loop), slot(0x85, 0, 0, 0, 181)),
+            (Insn::AtomicAdd { base: Reg::R9, off: 8, src: Reg::R1 }, slot(0xdb, 9, 1, 8, 0)),
             (Insn::Neg { dst: Reg::R2 }, slot(0x87, 2, 0, 0, 0)),
         ];
         for (insn, expected) in cases {

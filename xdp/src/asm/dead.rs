@@ -11,6 +11,9 @@ const CELL_BYTES: usize = 2;
 /// Bytes of a stack.
 const STACK_BYTES: usize = 512;
 
+/// Most bytes that helpers read behind an address of the stack: a prefix of IPv6 and its length, rounded up.
+const GIVEN_BYTES: usize = 24;
+
 /// What is read later: registers, a bit each, and cells of memory.
 #[derive(Clone, PartialEq, Eq)]
 struct Live {
@@ -144,6 +147,14 @@ impl Live {
                 self.read(base);
                 self.read_operand(src);
             }
+            Insn::AtomicAdd { base, off, src } => {
+                // What is added to is read, and by others too.
+                if let Some(added) = cells.of(base, off, Size::Dw) {
+                    self.mark(added, true);
+                }
+                self.read(base);
+                self.read(src);
+            }
             Insn::Jump { .. } => {}
             Insn::Branch { dst, src, .. } => {
                 self.read(dst);
@@ -187,7 +198,7 @@ struct Called {
     behind: Live,
 }
 
-/// Cells of the stack whose address code computes, eight bytes each; all of them where it is passed on as it is, but to functions that are
+/// Cells of the stack whose address code computes, with those behind them that a helper may read; all of them where it is passed on as it is, but to functions that are
 /// called back, which are taken to read everything anyway.
 fn given(asm: &Assembler) -> Vec<usize> {
     let mut given = Vec::new();
@@ -208,7 +219,7 @@ fn given(asm: &Assembler) -> Vec<usize> {
         let call = behind.iter().find(|insn| matches!(insn, Insn::Call(_)));
         match first {
             Some(first) => {
-                let end = (first + Size::Dw.bytes() as usize).min(STACK_BYTES);
+                let end = (first + GIVEN_BYTES).min(STACK_BYTES);
                 given.extend(first / CELL_BYTES..end.div_ceil(CELL_BYTES));
             }
             None if call == Some(&Insn::Call(Helper::Loop)) => {}

@@ -193,6 +193,8 @@ impl State {
             Insn::Store { size, base, off, src } => {
                 return self.store(numbers, Slot { base, off, size }, src);
             }
+            // Nothing of it is kept: another CPU may add at the same time.
+            Insn::AtomicAdd { .. } => self.slots.clear(),
             Insn::Branch { cond, dst, src, to } => {
                 return self.branch(numbers, (cond, dst, src), to);
             }

@@ -350,6 +350,15 @@ pub enum Insn {
         /// What.
         src: Operand,
     },
+    /// `*(base + off) += src`, 64 bits, as one step for all CPUs.
+    AtomicAdd {
+        /// Address.
+        base: Reg,
+        /// Added to the address; a multiple of 8.
+        off: i16,
+        /// How much.
+        src: Reg,
+    },
     /// Goes on elsewhere.
     Jump {
         /// Where.
@@ -434,6 +443,10 @@ impl Insn {
                     Operand::Imm(imm) => (0x62, 0, imm),
                 };
                 out.push(slot(class | size.code(), base.number(), reg, off, imm));
+            }
+            // The immediate says which operation: addition is 0.
+            Insn::AtomicAdd { base, off, src } => {
+                out.push(slot(0xdb, base.number(), src.number(), off, 0));
             }
             Insn::Jump { .. } => out.push(slot(0x05, 0, 0, near()?, 0)),
             Insn::Branch { cond, dst, src, .. } => {

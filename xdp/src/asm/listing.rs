@@ -57,6 +57,10 @@ fn show(insn: &Insn, target: usize) -> String {
             let (size, base) = (bytes(size), register(base, true));
             format!("*({size} *)({base} {off:+}) = {}", operand(src, true))
         }
+        Insn::AtomicAdd { base, off, src } => {
+            let (base, src) = (register(base, true), register(src, true));
+            format!("lock *(u64 *)({base} {off:+}) += {src}")
+        }
         Insn::Jump { .. } => format!("goto {target}"),
         Insn::Branch { cond, dst, src, .. } => {
             let (dst, src) = (register(dst, true), operand(src, true));

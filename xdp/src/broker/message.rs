@@ -35,6 +35,8 @@ pub(super) enum Request<'a> {
     Detach { number: u64 },
     /// Forget a program.
     Unload { number: u64 },
+    /// Make a block list, or give the one that was made.
+    BlockMaps,
     /// Open a packet socket.
     PacketSocket { is_cooked: bool },
 }

@@ -105,6 +105,15 @@ impl Broker {
         let _ = self.ask(&Request::Unload { number });
     }
 
+    /// The maps of the block list that the programs of this broker consult, which makes them when it is first asked.
+    pub(crate) fn block_maps(&self) -> io::Result<Vec<OwnedFd>> {
+        match self.ask(&Request::BlockMaps)? {
+            (Reply::Done, fds) => Ok(fds),
+            (Reply::Failed(Fault::System(code)), _) => Err(io::Error::from_raw_os_error(code)),
+            _ => Err(out_of_turn()),
+        }
+    }
+
     /// A packet socket that no packet reaches yet. `is_cooked`: packets come without their link headers.
     pub(crate) fn packet_socket(&self, is_cooked: bool) -> io::Result<OwnedFd> {
         match self.ask(&Request::PacketSocket { is_cooked })? {

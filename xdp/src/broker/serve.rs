@@ -8,13 +8,14 @@ use std::os::unix::net::UnixStream;
 use super::message::{self, AttachFault, Fault, LoadFault, Reply, Request, Specification};
 use super::vet::vet;
 use crate::codegen::spec::{Layout, ProgramSpec};
-use crate::loader::{AttachError, Held};
+use crate::loader::{AttachError, BlockMaps, Held};
 use crate::packet_socket;
 
 /// Programs that are held for a run, and the interfaces that it may attach them to.
 struct Holding<'a> {
     interfaces: &'a [String],
     programs: HashMap<u64, Held>,
+    blocks: Option<BlockMaps>,
     next: u64,
 }
 
@@ -23,7 +24,7 @@ struct Holding<'a> {
 /// # Errors
 /// The stream fails, or carries something else than requests.
 pub fn serve(stream: &UnixStream, interfaces: &[String]) -> io::Result<()> {
-    let mut holding = Holding { interfaces, programs: HashMap::new(), next: 1 };
+    let mut holding = Holding { interfaces, programs: HashMap::new(), blocks: None, next: 1 };
     loop {
         let request = match message::receive::<Request<'static>>(stream) {
             Ok((request, _)) => request,
@@ -65,10 +66,16 @@ impl Holding<'_> {
                 self.programs.remove(&number);
                 Reply::Done
             }
+            Request::BlockMaps => {
+                let blocks = match self.blocks.take() {
+                    Some(blocks) => blocks,
+                    None => BlockMaps::create().map_err(system)?,
+                };
+                let fds = self.blocks.insert(blocks).descriptors().map_err(system)?;
+                return Ok((Reply::Done, fds));
+            }
             Request::PacketSocket { is_cooked } => {
                 let socket = packet_socket::raw(is_cooked);
-                let system =
-                    |error: io::Error| Fault::System(error.raw_os_error().unwrap_or(libc::EIO));
                 return Ok((Reply::Done, vec![socket.map_err(system)?]));
             }
         };
@@ -85,7 +92,8 @@ impl Holding<'_> {
             maps: maps.into_owned(),
             layout: Layout::default(),
         };
-        let (held, maps) = Held::load(&spec).map_err(|e| Fault::Load(LoadFault::from(e)))?;
+        let (held, maps) =
+            Held::load(&spec, self.blocks.as_ref()).map_err(|e| Fault::Load(LoadFault::from(e)))?;
         let number = self.next;
         self.next += 1;
         self.programs.insert(number, held);
@@ -95,6 +103,10 @@ impl Holding<'_> {
     fn program(&mut self, number: u64) -> Result<&mut Held, Fault> {
         self.programs.get_mut(&number).ok_or_else(unknown)
     }
+}
+
+fn system(error: io::Error) -> Fault {
+    Fault::System(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 fn unknown() -> Fault {

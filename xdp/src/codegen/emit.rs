@@ -243,8 +243,13 @@ impl Emitter {
         }
     }
 
-    /// The beginning of a program: packet, frame, time. `out` is where it ends.
-    pub(super) fn prologue(&mut self, wants_time: bool, out: Label) -> Result<(), Unportable> {
+    /// The beginning of a program: packet, frame, time. `out` is where a packet goes that needs no more looks, `end` where there is no frame.
+    pub(super) fn prologue(
+        &mut self,
+        wants_time: bool,
+        out: Label,
+        end: Label,
+    ) -> Result<(), Unportable> {
         self.asm.comment("the packet, and the frame of this CPU");
         self.asm.store(Size::Dw, Reg::R10, stack::CONTEXT, Reg::R1);
         self.asm.load(Size::W, DATA, Reg::R1, 0);
@@ -254,7 +259,7 @@ impl Emitter {
         self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));
         self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.frame_map });
         self.asm.call(Helper::MapLookup);
-        self.asm.branch(Cond::Eq, Reg::R0, 0, out);
+        self.asm.branch(Cond::Eq, Reg::R0, 0, end);
         self.asm.mov(FRAME, Reg::R0);
         self.add_to_frame(FRAME, packet_counters::PACKETS, 1, Reg::R1);
         let fits = self.asm.label();

@@ -10,6 +10,7 @@
 
 mod address;
 mod arith;
+mod block;
 mod clock;
 mod columns;
 mod compare;
@@ -34,6 +35,7 @@ use wt_plan::ir::{
     AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
 };
 
+pub(crate) use self::block::PREFIXES_MAX;
 use self::emit::{Emitter, Unportable, unportable};
 use self::paths::Paths;
 use self::query::Queries;
@@ -88,6 +90,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Packets that queries on the host may want are sent to them, cut to so many bytes.
     pub feed_bytes: Option<u32>,
+    /// Packets from the prefixes of a block list are dropped once they are counted, whatever the disposition.
+    pub has_block_list: bool,
 }
 
 impl Default for Options {
@@ -97,6 +101,7 @@ impl Default for Options {
             disposition: Disposition::default(),
             ring_bytes: RING_BYTES_DEFAULT,
             feed_bytes: None,
+            has_block_list: false,
         }
     }
 }
@@ -240,6 +245,7 @@ fn generate(
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
     }
+    let blocks = options.has_block_list.then(|| block::layout(&mut frame, &mut maps));
     let mut control = control_words::COUNT;
     let mut param_words = Vec::with_capacity(params.len());
     for param in params {
@@ -255,7 +261,7 @@ fn generate(
     let mut e =
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
     e.windows = windows;
-    let (out, ready) = (e.asm.label(), e.asm.label());
+    let (out, ready, end) = (e.asm.label(), e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
     let host = host_queries(program, options, wanted);
@@ -264,7 +270,7 @@ fn generate(
     let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op))
         || !host.is_empty()
         || options.clock == Clock::Kernel && has_records;
-    e.prologue(wants_time, out)?;
+    e.prologue(wants_time, out, end)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
     let functions = match walk::emit(&mut e, &paths, &mut cells, ready)? {
@@ -291,6 +297,10 @@ fn generate(
         queries.feed(&mut e, &host, bytes, out)?;
     }
     e.asm.place(out);
+    if let Some(blocks) = &blocks {
+        block::emit(&mut e, blocks, end);
+    }
+    e.asm.place(end);
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
     e.asm.push(Insn::Exit);
     if let Some(functions) = &functions {
@@ -318,6 +328,7 @@ fn generate(
             control_words: control,
             queries: layouts,
             host,
+            blocks,
         },
     })
 }

@@ -42,6 +42,17 @@ pub enum MapKind {
     PerCpuArray,
     /// A ring buffer of all CPUs.
     Ring,
+    /// Prefixes of addresses, made before the program and shared by several.
+    SharedPrefixes,
+    /// One entry for all CPUs, made before the program and shared by several; instructions name its address.
+    SharedData,
+}
+
+impl MapKind {
+    /// Whether the loader is given the map instead of making it.
+    pub const fn is_shared(self) -> bool {
+        matches!(self, MapKind::SharedPrefixes | MapKind::SharedData)
+    }
 }
 
 /// Where a program keeps what. Offsets are in words of 8 bytes.
@@ -65,6 +76,35 @@ pub struct Layout {
     pub queries: Vec<QueryLayout>,
     /// The others, when the packets that they may want are sent to the host: indices among the queries of the LFTA program.
     pub host: Vec<u32>,
+    /// The block list, when the program consults one.
+    pub blocks: Option<BlockLayout>,
+}
+
+/// A block list: prefixes of source addresses whose packets are dropped, after they were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLayout {
+    /// The prefixes: see [`block_words`].
+    pub prefixes: MapId,
+    /// One word: how many prefixes there are. At 0 they are not looked for.
+    pub active: MapId,
+    /// Word of the frame with the packets dropped.
+    pub counter: u32,
+}
+
+/// Words of a prefix of the block list. Its key is a length in bits, of 32 bits, and an IPv6 address; IPv4 addresses lie in ::ffff:0:0/96.
+pub mod block_words {
+    /// When it ends, by the kernel's monotonic clock, ns; 0: never.
+    pub const EXPIRES_NS: u32 = 0;
+    /// Packets dropped.
+    pub const PACKETS: u32 = 1;
+    /// Their bytes.
+    pub const BYTES: u32 = 2;
+    /// When the first was dropped, by the kernel's monotonic clock, ns; 0: none yet.
+    pub const FIRST_NS: u32 = 3;
+    /// How many there are.
+    pub const COUNT: u32 = 4;
+    /// Bytes of a key.
+    pub const KEY_BYTES: u32 = 20;
 }
 
 /// Words of the frame with counts of packets.

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::codegen::CodegenError;
-use crate::loader::{AttachError, LoadError, MapAccess};
+use crate::loader::{AttachError, BlockError, LoadError, MapAccess};
 
 /// An interface that cannot be captured from this way.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum XdpError {
     /// A map cannot be read or written.
     #[error(transparent)]
     Map(#[from] MapAccess),
+    /// The block list cannot be written.
+    #[error(transparent)]
+    Blocks(#[from] BlockError),
     /// The interpreter cannot be set up.
     #[error(transparent)]
     Setup(#[from] wt_engine::SetupError),
@@ -48,7 +51,11 @@ impl XdpError {
             Self::NoCode { .. } => Some("`wiretable explain` says why."),
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
-            Self::Codegen(_) | Self::Map(_) | Self::Setup(_) | Self::System(_) => None,
+            Self::Codegen(_)
+            | Self::Map(_)
+            | Self::Blocks(_)
+            | Self::Setup(_)
+            | Self::System(_) => None,
         }
     }
 }

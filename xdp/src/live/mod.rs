@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wt_catalog::Value;
@@ -32,7 +33,7 @@ use crate::codegen::spec::{
 };
 use crate::codegen::{self, Disposition, HostQuery, Options, value_words};
 use crate::decode::{self, Record, total};
-use crate::loader::{Attachment, Entry, Loaded, MapAccess};
+use crate::loader::{Attachment, BlockList, Entry, Loaded, MapAccess};
 use crate::packet_socket::{interface_index, interface_link, promiscuous, snap_bytes};
 
 /// How often the halves of the tables change places, and what has been seen is passed on.
@@ -64,6 +65,8 @@ pub struct XdpOptions {
     pub ring_bytes: u32,
     /// Receive what is for other stations too.
     pub is_promiscuous: bool,
+    /// Whose packets are dropped once they are counted.
+    pub blocks: Option<Arc<BlockList>>,
 }
 
 /// What group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's generator.
@@ -117,13 +120,15 @@ impl Program {
             disposition: options.disposition,
             ring_bytes: options.ring_bytes.next_power_of_two(),
             feed_bytes: Some(snap_bytes(program)),
+            has_block_list: options.blocks.is_some(),
             ..Options::default()
         };
         let made = codegen::compile_except(program, &kept, params, &code)?;
         let Some(spec) = made.spec else { return Ok(None) };
+        let blocks = options.blocks.as_deref();
         let loaded = match &options.broker {
             Some(broker) => Loaded::load_by(broker, &spec)?,
-            None => Loaded::load(&spec)?,
+            None => Loaded::load_blocking(&spec, blocks)?,
         };
         let mut control = vec![0; spec.layout.control_words as usize];
         for (value, at) in params.iter().zip(&spec.layout.params) {
@@ -320,6 +325,9 @@ impl XdpSource {
     /// Lets the halves change places, and takes what is in the one that was filled.
     fn turn(&mut self) -> Result<(), XdpError> {
         self.options.broker.as_ref().map_or(Ok(()), Broker::check).map_err(XdpError::System)?;
+        if let Some(blocks) = &self.options.blocks {
+            blocks.sweep()?;
+        }
         let now_ns = self.now_ns();
         let program = &mut self.program;
         let frames = program.loaded.frames()?;
@@ -523,6 +531,7 @@ impl LiveDriver for XdpSource {
             bytes: total(packet_counters::BYTES),
             given: self.program.given,
             lost: total(packet_counters::UNSENT) + total(packet_counters::OVERSIZE),
+            blocked: self.program.loaded.spec().layout.blocks.map_or(0, |b| total(b.counter)),
         }
     }
 

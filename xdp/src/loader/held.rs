@@ -7,7 +7,7 @@ use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
-use super::{AttachError, Attachment, LoadError, Tried};
+use super::{AttachError, Attachment, BlockMaps, LoadError, Tried};
 use crate::codegen::spec::ProgramSpec;
 use crate::object;
 
@@ -20,8 +20,13 @@ pub(crate) struct Held {
 
 impl Held {
     /// Loads a program; its maps, by number.
-    pub(crate) fn load(spec: &ProgramSpec) -> Result<(Self, Vec<OwnedFd>), LoadError> {
-        let bytes = object::write(spec)?;
+    /// Those that it has in common with others are given and do not come back.
+    pub(crate) fn load(
+        spec: &ProgramSpec,
+        blocks: Option<&BlockMaps>,
+    ) -> Result<(Self, Vec<OwnedFd>), LoadError> {
+        let shared = blocks.map_or_else(Vec::new, |blocks| blocks.of(&spec.maps));
+        let bytes = object::write_sharing(spec, &shared)?;
         let load = |level: VerifierLogLevel| {
             let mut ebpf = EbpfLoader::new()
                 .btf(None)
@@ -39,7 +44,7 @@ impl Held {
             other => other?,
         };
         let mut maps = Vec::with_capacity(spec.maps.len());
-        for map in &spec.maps {
+        for map in spec.maps.iter().filter(|map| !map.kind.is_shared()) {
             let missing = || LoadError::Incomplete { what: map.name.clone() };
             let found = ebpf.take_map(&map.name).ok_or_else(missing)?;
             let (Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = &found else {

@@ -3,6 +3,7 @@
 //! Attachment is by a link that this process holds, or the broker that it has started (`crate::broker`): when they end, however they end, the
 //! program is gone from the interface. Nothing is pinned.
 
+mod blocks;
 mod error;
 mod held;
 mod memory;
@@ -14,6 +15,8 @@ use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::ProgramError;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::blocks::BlockMaps;
+pub use self::blocks::{BlockError, BlockList, Blocked, Prefix, PrefixError};
 pub use self::error::{AttachError, LoadError, MapAccess};
 pub(crate) use self::held::Held;
 pub use self::memory::Entry;
@@ -74,11 +77,22 @@ impl Loaded {
     /// # Errors
     /// No privilege, or the verifier refuses the program.
     pub fn load(spec: &ProgramSpec) -> Result<Self, LoadError> {
-        let (held, maps) = Held::load(spec)?;
+        Self::load_blocking(spec, None)
+    }
+
+    /// Loads a program, with empty maps but for the block list that it has in common with others.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; the program consults a block list, and none is given.
+    pub fn load_blocking(
+        spec: &ProgramSpec,
+        blocks: Option<&BlockList>,
+    ) -> Result<Self, LoadError> {
+        let (held, maps) = Held::load(spec, blocks.map(BlockList::maps))?;
         Self::of(Holder::Here(held), maps, spec)
     }
 
-    /// Has a program loaded by a process that has the privileges, with empty maps.
+    /// Has a program loaded by a process that has the privileges, with empty maps but for the block list that it has made ([`BlockList::by`]).
     ///
     /// # Errors
     /// As [`Self::load`], and that the broker is gone or refuses what no query is compiled to.

@@ -5,10 +5,12 @@
 //! System calls.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
 
@@ -20,6 +22,19 @@ struct OneEntry {
     key: u64,
     value: u64,
     flags: u64,
+}
+
+/// Argument of the command that makes a map.
+#[repr(C)]
+struct NewMap {
+    kind: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; 16],
 }
 
 /// Argument of the commands for many.
@@ -35,13 +50,86 @@ struct ManyEntries {
     flags: u64,
 }
 
-fn bpf<T>(command: libc::c_long, argument: &mut T) -> io::Result<()> {
+fn bpf<T>(command: libc::c_long, argument: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads and writes `size_of::<T>()` bytes of the argument, which is borrowed for the call. The addresses in it are
     // of slices that the callers borrow for the call and whose lengths they have matched with the map's sizes.
     let code = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(argument), size_of::<T>())
     };
-    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code) }
+}
+
+/// Kinds of maps that are made without a program.
+pub(super) mod kind {
+    /// One entry.
+    pub(crate) const ARRAY: u32 = 2;
+    /// Prefixes: a lookup finds the longest that holds its key.
+    pub(crate) const LPM_TRIE: u32 = 11;
+}
+
+/// A trie takes memory as it grows; the kernel knows no other.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// Makes a map; it is gone with its last descriptor and the last program that uses it. The name has at most 15 bytes.
+pub(super) fn create(
+    kind: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    name: &str,
+) -> io::Result<OwnedFd> {
+    let flags = if kind == kind::LPM_TRIE { BPF_F_NO_PREALLOC } else { 0 };
+    let mut bytes = [0; 16];
+    let taken = name.len().min(15);
+    bytes[..taken].copy_from_slice(&name.as_bytes()[..taken]);
+    let mut argument = NewMap {
+        kind,
+        key_bytes,
+        value_bytes,
+        entries,
+        flags,
+        inner_map_fd: 0,
+        numa_node: 0,
+        name: bytes,
+    };
+    let fd = bpf(BPF_MAP_CREATE, &mut argument)?;
+    // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Reads an entry of a map whose keys are bytes; nothing when there is none.
+pub(super) fn lookup_bytes<const WORDS: usize>(
+    map: BorrowedFd<'_>,
+    key: &[u8],
+) -> io::Result<Option<[u64; WORDS]>> {
+    let mut value = [0; WORDS];
+    let map_fd = map.as_raw_fd() as u32;
+    let mut argument =
+        OneEntry { map_fd, pad: 0, key: key.as_ptr() as u64, value: address(&mut value), flags: 0 };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut argument) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes an entry of a map whose keys are bytes.
+pub(super) fn update_bytes(map: BorrowedFd<'_>, key: &[u8], value: &[u64]) -> io::Result<()> {
+    let map_fd = map.as_raw_fd() as u32;
+    let (key, value) = (key.as_ptr() as u64, value.as_ptr() as u64);
+    let mut argument = OneEntry { map_fd, pad: 0, key, value, flags: 0 };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut argument).map(drop)
+}
+
+/// Removes an entry of a map whose keys are bytes; whether there was one.
+pub(super) fn delete_bytes(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    let map_fd = map.as_raw_fd() as u32;
+    let mut argument = OneEntry { map_fd, pad: 0, key: key.as_ptr() as u64, value: 0, flags: 0 };
+    match bpf(BPF_MAP_DELETE_ELEM, &mut argument) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn address<T>(slice: &mut [T]) -> u64 {
@@ -54,7 +142,7 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: u32, out: &mut [u64]) -> io::Resu
     let map_fd = map.as_raw_fd() as u32;
     let mut argument =
         OneEntry { map_fd, pad: 0, key: address(&mut key), value: address(out), flags: 0 };
-    bpf(BPF_MAP_LOOKUP_ELEM, &mut argument)
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut argument).map(drop)
 }
 
 /// Writes an entry.
@@ -63,7 +151,7 @@ pub(super) fn update(map: BorrowedFd<'_>, key: u32, value: &[u64]) -> io::Result
     let map_fd = map.as_raw_fd() as u32;
     let mut argument =
         OneEntry { map_fd, pad: 0, key: address(&mut key), value: value.as_ptr() as u64, flags: 0 };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut argument)
+    bpf(BPF_MAP_UPDATE_ELEM, &mut argument).map(drop)
 }
 
 /// Reads as many entries as `keys` has room for, from the one behind `after` on (from the first when there is none); how many.

@@ -6,13 +6,15 @@
 
 mod btf;
 
+use std::os::fd::RawFd;
+
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
     SymbolScope,
 };
 
-use crate::asm::{MapId, Target};
+use crate::asm::{Code, MapId, Target};
 use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec};
 
 /// Relocation of a load of 64 bits.
@@ -21,27 +23,54 @@ const R_BPF_64_64: u32 = 1;
 const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const MAP_TYPE_RINGBUF: u32 = 27;
 
+/// Source registers of a load of 64 bits that names a map by its descriptor: the map, or the address of its one entry.
+const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+
 /// An object that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the program has no object file: {0}; please report it")]
-pub struct ObjectError(#[from] object::write::Error);
+pub enum ObjectError {
+    /// A fault of the generator: more than the format holds.
+    #[error("the program has no object file: {0}; please report it")]
+    Format(#[from] object::write::Error),
+    /// A map that is made before the program was not given.
+    #[error("the program has no object file: the map `{map}` is not given; please report it")]
+    NoMap {
+        /// Its name.
+        map: String,
+    },
+}
 
 /// The object of a program.
 ///
 /// # Errors
 /// A fault of the generator: more than the format holds.
 pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
+    write_sharing(spec, &[])
+}
+
+/// The object of a program that shares maps with others: `shared` has the descriptors of those maps. Instructions name them by these, so the object can be
+/// loaded by this process only.
+///
+/// # Errors
+/// As [`write`]; a map is not there.
+pub fn write_sharing(
+    spec: &ProgramSpec,
+    shared: &[(MapId, RawFd)],
+) -> Result<Vec<u8>, ObjectError> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
     // The helpers used are open to programs under this license only.
     object.append_section_data(license, b"GPL\0", 1);
     let maps = object.add_section(Vec::new(), b"maps".to_vec(), SectionKind::Data);
     let data = object.add_section(Vec::new(), b".data".to_vec(), SectionKind::Data);
-    let symbols: Vec<SymbolId> =
+    let symbols: Vec<Option<SymbolId>> =
         spec.maps.iter().map(|map| add_map(&mut object, map, maps, data)).collect();
 
     // The main program has a section of its own; what is called back stands in another.
-    let code = &spec.code;
+    let mut code = spec.code.clone();
+    name_shared(&mut code, spec, shared)?;
+    let code = &code;
     let slots = |range: std::ops::Range<usize>| code.slots[range].concat();
     let end = code.slots.len();
     let main_end = code.functions.first().map_or(end, |function| function.slot);
@@ -64,7 +93,10 @@ pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
     }
     for relocation in &code.relocations {
         let symbol = match relocation.target {
-            Target::Map(MapId(map)) => symbols[map as usize],
+            Target::Map(MapId(map)) => match symbols[map as usize] {
+                Some(symbol) => symbol,
+                None => continue,
+            },
             Target::Function(function) => functions[function],
         };
         let (section, first) =
@@ -88,7 +120,40 @@ pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
     Ok(object.write()?)
 }
 
-fn add_map(object: &mut Object<'_>, map: &MapSpec, maps: SectionId, data: SectionId) -> SymbolId {
+/// Writes the descriptors of shared maps into the instructions that name them.
+fn name_shared(
+    code: &mut Code,
+    spec: &ProgramSpec,
+    shared: &[(MapId, RawFd)],
+) -> Result<(), ObjectError> {
+    for relocation in &code.relocations {
+        let Target::Map(id) = relocation.target else { continue };
+        let map = &spec.maps[id.0 as usize];
+        let pseudo = match map.kind {
+            MapKind::SharedPrefixes => PSEUDO_MAP_FD,
+            MapKind::SharedData => PSEUDO_MAP_VALUE,
+            MapKind::Data | MapKind::PerCpuArray | MapKind::Ring => continue,
+        };
+        let given = shared.iter().find(|(known, _)| *known == id);
+        let (_, fd) = given.ok_or_else(|| ObjectError::NoMap { map: map.name.clone() })?;
+        let pair = code.slots.get_mut(relocation.slot..relocation.slot + 2);
+        let [first, second] = pair.unwrap_or_default() else {
+            return Err(ObjectError::NoMap { map: map.name.clone() });
+        };
+        first[1] |= pseudo << 4;
+        // An address has its offset in the second slot.
+        second[4..].copy_from_slice(&first[4..]);
+        first[4..].copy_from_slice(&fd.to_le_bytes());
+    }
+    Ok(())
+}
+
+fn add_map(
+    object: &mut Object<'_>,
+    map: &MapSpec,
+    maps: SectionId,
+    data: SectionId,
+) -> Option<SymbolId> {
     let definition = |kind: u32, key: u32, value: u32, entries: u32| {
         [kind, key, value, entries, 0, 0, 0].map(u32::to_le_bytes).concat()
     };
@@ -98,9 +163,10 @@ fn add_map(object: &mut Object<'_>, map: &MapSpec, maps: SectionId, data: Sectio
             (maps, definition(MAP_TYPE_PERCPU_ARRAY, 4, map.bytes, map.entries))
         }
         MapKind::Ring => (maps, definition(MAP_TYPE_RINGBUF, 0, 0, map.bytes)),
+        MapKind::SharedPrefixes | MapKind::SharedData => return None,
     };
     let at = object.append_section_data(section, &bytes, 8);
-    object.add_symbol(symbol(&map.name, at, bytes.len() as u64, SymbolKind::Data, section))
+    Some(object.add_symbol(symbol(&map.name, at, bytes.len() as u64, SymbolKind::Data, section)))
 }
 
 fn symbol(name: &str, value: u64, size: u64, kind: SymbolKind, section: SectionId) -> Symbol {

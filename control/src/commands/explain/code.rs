@@ -87,6 +87,10 @@ fn maps(spec: &ProgramSpec) -> String {
         match map.kind {
             MapKind::Data => format!("{number} {name}, {bytes} bytes"),
             MapKind::Ring => format!("{number} {name}, {bytes} bytes in a ring"),
+            MapKind::SharedPrefixes => {
+                format!("{number} {name}, shared, {} prefixes of {bytes} bytes", map.entries)
+            }
+            MapKind::SharedData => format!("{number} {name}, shared, {bytes} bytes"),
             MapKind::PerCpuArray if map.entries == 1 => {
                 format!("{number} {name}, {bytes} bytes per CPU")
             }

@@ -37,7 +37,10 @@ impl Ledger {
     pub fn check(&self) -> Result<(), Imbalance> {
         for interface in &self.interfaces {
             require(&interface.name, packets(&interface.packets, interface))?;
-            require(&interface.name, interface.live.iter().map(|live| seen(live, interface)))?;
+            require(
+                &interface.name,
+                interface.live.iter().flat_map(|live| of_live(live, interface)),
+            )?;
         }
         for query in &self.queries {
             let of_interface = |i: &&InterfaceLedger| i.name == query.interface;
@@ -87,13 +90,22 @@ fn packets(counters: &PacketCounters, interface: &InterfaceLedger) -> [Equation;
     ]
 }
 
-fn seen(live: &LiveLedger, interface: &InterfaceLedger) -> Equation {
-    Equation {
-        left_text: "seen",
-        left: live.seen,
-        right_text: "records + unread + kernel dropped",
-        right: interface.records + live.unread + live.kernel_dropped,
-    }
+fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 2] {
+    [
+        Equation {
+            left_text: "seen",
+            left: live.seen,
+            right_text: "records + unread + kernel dropped",
+            right: interface.records + live.unread + live.kernel_dropped,
+        },
+        // Packets are dropped behind the queries, so each of them has been processed.
+        Equation {
+            left_text: "blocked",
+            left: live.blocked,
+            right_text: "blocked among processed",
+            right: live.blocked.min(interface.processed),
+        },
+    ]
 }
 
 fn arrived(query: &QueryLedger) -> Equation {

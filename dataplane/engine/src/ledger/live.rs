@@ -18,6 +18,8 @@ pub struct LiveLedger {
     pub gap_ns: u64,
     /// The first gaps, at most [`LiveLedger::GAPS_LISTED_MAX`].
     pub gaps_listed: Vec<Gap>,
+    /// Packets that were counted like all others and then dropped by the block list; the rest went on to the host, or ended at a dedicated port.
+    pub blocked: u64,
     /// Times that the way to the operators was full.
     pub ring_full: u64,
 }

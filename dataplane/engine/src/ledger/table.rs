@@ -73,6 +73,7 @@ impl Ledger {
             "ring full",
             "gaps",
             "gap ms",
+            "blocked",
         ]);
         for interface in &self.interfaces {
             let Some(live) = &interface.live else { continue };
@@ -87,6 +88,7 @@ impl Ledger {
                     live.ring_full,
                     live.gaps,
                     live.gap_ns / 1_000_000,
+                    live.blocked,
                 ],
             );
         }

@@ -82,6 +82,7 @@ pub(super) struct CapturedQuery {
 pub(super) struct Past {
     packets: PacketCounters,
     bytes: u64,
+    blocked: u64,
     queries: Vec<(String, CapturedQuery)>,
 }
 
@@ -359,6 +360,7 @@ impl Capture<'_> {
             kernel_dropped: of_source.dropped,
             restamped: of_source.restamped,
             ring_full: self.outbox.ring_full(),
+            blocked: counted.blocked,
             ..self.live.clone()
         });
         Captured { ledger, queries: counted.queries, ahead: self.program.ahead() }
@@ -368,7 +370,7 @@ impl Capture<'_> {
 /// Adds what a program has counted.
 fn count(past: &mut Past, source: &mut dyn LiveSource, program: &Program, outbox: &Outbox) {
     let driver = source.driver();
-    let DriverCounters { packets, bytes, given, lost } = match &driver {
+    let DriverCounters { packets, bytes, given, lost, blocked } = match &driver {
         Some(driver) => driver.counters(),
         None => DriverCounters { packets: program.packets(), ..Default::default() },
     };
@@ -392,4 +394,5 @@ fn count(past: &mut Past, source: &mut dyn LiveSource, program: &Program, outbox
     }
     past.packets += packets;
     past.bytes += bytes;
+    past.blocked += blocked;
 }

@@ -110,6 +110,8 @@ pub struct DriverCounters {
     pub given: u64,
     /// Packets that the host's queries may have wanted, and did not get: there was no room, or no way to look at them.
     pub lost: u64,
+    /// Packets that were dropped by the block list, behind all queries.
+    pub blocked: u64,
 }
 
 /// What came of a look for packets.

@@ -403,6 +403,7 @@ pub(super) fn tend(store: &OwnStore, closed: &Receiver<SegmentName>, options: &R
         let path = &segment.path;
         let (what, done) = match options.compress {
             Some(level) => ("compress", crate::store::compress(store, segment, level).map(drop)),
+            None if !options.index => continue,
             None => {
                 let ratio = store.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
                 let built = index::build(path, ratio, &mut |_| {});

@@ -86,6 +86,8 @@ pub struct RecordOptions {
     pub keep: Keep,
     /// What happens when the disk is full.
     pub on_full: OnFull,
+    /// Index closed segments, unless they are compressed.
+    pub index: bool,
     /// Level of zstd by which closed segments are compressed.
     pub compress: Option<i32>,
     /// The source can wait for the disk, so that nothing is lost for want of room: a file.
@@ -104,6 +106,7 @@ impl Default for RecordOptions {
             snap_len: wt_wire::CAPLEN_MAX,
             keep: Keep::default(),
             on_full: OnFull::Pause,
+            index: false,
             compress: None,
             waits: false,
             notice: Notice::new(|_| {}),
