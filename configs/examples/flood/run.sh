@@ -91,6 +91,7 @@ echo "A SYN flood of $flood packets/s from 198.51.100.0/24 beside $background pa
 ip netns exec "$far" "$bench" flood --interface far --phases $phases --flood "$flood" --background "$background" >"$work/sent"
 until_true "the block is lifted" none "SELECT prefix FROM net.block"
 until_true "the device has lifted it" none "SELECT name FROM net.drift WHERE device = 'nic'"
+sleep 1                                 # the books follow the driver's counters, which are read 20 times a second
 ctl ledger --json >"$work/books"
 
 # seconds NS NS: from the one to the other, in ms.
