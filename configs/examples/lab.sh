@@ -8,7 +8,7 @@ here=$PWD/configs/examples/$name
 wiretable=$(realpath -m "${WIRETABLE:-${CARGO_TARGET_DIR:-target}/release/wiretable}")
 [ -x "$wiretable" ] || { echo "$name: $wiretable is not built: cargo build --release -p wiretable" >&2; exit 2; }
 
-work=$(mktemp -d "/tmp/wt-$name.XXXXXX")
+work=$(mktemp -d -t "wt-$name.XXXXXX")
 chmod 755 "$work"                       # Postgres, which is somebody else when root runs this, comes through
 started=()
 cleanup() {

@@ -21,7 +21,7 @@ for program in "$wiretable" "$bench"; do
 done
 command -v ip >/dev/null || why_not "needs iproute2"
 
-work=$(mktemp -d /tmp/wt-flood.XXXXXX)
+work=$(mktemp -d -t wt-flood.XXXXXX)
 chmod 755 "$work"                       # Postgres, which is somebody else, comes through
 near=wt-flood-near-$$ far=wt-flood-far-$$
 started=()

@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_path_too_long_for_a_socket_is_refused() {
-        let long = format!("/tmp/{}", "x".repeat(120));
+        let long = format!("/var/{}", "x".repeat(120));
         let error = Cluster::new(Path::new(&long), None).unwrap_err().to_string();
         assert!(error.contains("shorter --data-dir"), "{error}");
     }

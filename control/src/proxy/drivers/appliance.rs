@@ -124,7 +124,7 @@ mod tests {
         let appliance = Appliance::new(Some(PathBuf::from("/run/wiretable")));
         let socket = |target: &str| appliance.socket(target).ok().map(|p| p.display().to_string());
         assert_eq!(socket("edge-1").as_deref(), Some("/run/wiretable/edge-1.sock"));
-        assert_eq!(socket("/tmp/x.sock").as_deref(), Some("/tmp/x.sock"));
+        assert_eq!(socket("/run/x.sock").as_deref(), Some("/run/x.sock"));
         for target in ["", "../x", "a/b", ".hidden"] {
             assert_eq!(socket(target), None, "{target}");
         }
