@@ -182,10 +182,12 @@ pub fn may_pass(error: &postgres::Error) -> bool {
     match error.code() {
         Some(code) => {
             let class = &code.code()[..2];
-            // 08 connection, 40 rollback, 53 resources, 57P operator intervention, 58 system; 55P03 lock timeout.
+            // 08 connection, 40 rollback, 53 resources, 57P operator intervention, 58 system; 55P03 lock timeout; 25P03 asleep in a
+            // transaction.
             matches!(class, "08" | "40" | "53" | "58")
                 || code.code().starts_with("57P")
                 || *code == SqlState::LOCK_NOT_AVAILABLE
+                || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
         }
         // No answer of the server: the connection broke, or was never made.
         None => true,

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::driver::{Command, DeviceError, Done, Seen};
 use crate::db::connect::DatabaseUrl;
 
-/// The role that may do all this and nothing else; a login of more rights lets go of them.
-const ROLE: &str = "SET ROLE wt_proxy";
+/// The role that may do all this and nothing else; a login of more rights lets go of them. A proxy that is stopped within a transaction loses its session, so
+/// that its locks hold up nobody else.
+const SESSION: &str = "SET ROLE wt_proxy; SET idle_in_transaction_session_timeout = '2s'";
 
 /// A command that is this proxy's for a while.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ impl Outbox {
     /// Connects.
     pub fn open(url: &DatabaseUrl) -> Answer<Self> {
         let mut client = url.open()?;
-        client.batch_execute(ROLE)?;
+        client.batch_execute(SESSION)?;
         let statements = Statements {
             claim: client.prepare(
                 "SELECT id, lease, driver, device, target, kind, name, gen, body::text FROM north.claim($1, $2, $3, $4, $5) ORDER BY id",

@@ -23,6 +23,8 @@ use crate::db::connect::{DatabaseUrl, reason};
 const CONNECTIONS_MAX: usize = 16;
 /// How long a request waits for one.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// A server that is stopped within a transaction loses its session, so that its locks hold up nobody else.
+const SESSION: &str = "-c idle_in_transaction_session_timeout=10s";
 /// The advisory lock of the server of a database.
 const ADVISORY_KEY: i64 = 0x7774_7365_7276;
 
@@ -97,7 +99,7 @@ impl Logins {
         own.batch_execute(&format!("ALTER ROLE \"{login}\" PASSWORD '{verifier}'")).await?;
         drop(own);
         let mut config = self.config.clone();
-        config.user(login).password(password).application_name("wiretable serve");
+        config.user(login).password(password).application_name("wiretable serve").options(SESSION);
         // What another's statement left behind in a session is cleared away; only our own statements run as these two.
         let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
         let recycling_method = if is_ours { RecyclingMethod::Fast } else { RecyclingMethod::Clean };
