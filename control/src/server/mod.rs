@@ -104,22 +104,27 @@ pub async fn serve(
     });
     ready(address);
     let keeping = tokio::spawn(keep_house(Arc::clone(&app)));
-    let asked = async move {
-        // An error is a sender that is gone, which asks for the end too.
-        let _ = ending.wait_for(|ending| *ending).await;
+    let mut asked = ending.clone();
+    let asked = async move { end_of(&mut asked).await };
+    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(asked);
+    let served = tokio::select! {
+        served = serving => served,
         // Requests that do not end by themselves are cut off.
-        tokio::spawn(async {
-            tokio::time::sleep(GRACE).await;
+        () = async { end_of(&mut ending).await; tokio::time::sleep(GRACE).await } => {
             eprintln!(
                 "wiretable: requests were under way for {} s after the end was asked for, and are cut off",
                 GRACE.as_secs()
             );
-            std::process::exit(0);
-        });
+            Ok(())
+        }
     };
-    let served = axum::serve(listener, router(app)).with_graceful_shutdown(asked).await;
     keeping.abort();
     served.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Waits until the end is asked for. A sender that is gone asks for it too.
+async fn end_of(ending: &mut watch::Receiver<bool>) {
+    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 /// Forgets what is old, every now and then.
