@@ -50,17 +50,7 @@ impl Http {
         name: &str,
         more: [&str; 2],
     ) -> Result<String, DeviceError> {
-        let base = web::base(target)?;
-        // `http://host` allows neither `http://host.evil` nor `http://host:81`.
-        let is_allowed = self.config.allow.iter().any(|allowed| {
-            let rest = base.strip_prefix(allowed.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        if !is_allowed {
-            return Err(DeviceError::never(format!(
-                "target `{target}` begins with none of [http] allow of the proxy's configuration"
-            )));
-        }
+        let base = web::allowed(target, &self.config.allow, "http")?;
         let path = self.config.paths.get(kind).map_or("{kind}/{name}", String::as_str);
         let [device, generation] = more;
         let path = path

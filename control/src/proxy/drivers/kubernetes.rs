@@ -81,16 +81,7 @@ impl Kubernetes {
     }
 
     fn place(&self, target: &str, kind: &str, name: &str) -> Result<Place, DeviceError> {
-        let base = web::base(target)?;
-        let is_allowed = self.config.allow.iter().any(|allowed| {
-            let rest = base.strip_prefix(allowed.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        if !is_allowed {
-            return Err(DeviceError::never(format!(
-                "target `{target}` begins with none of [kubernetes] allow of the proxy's configuration"
-            )));
-        }
+        let base = web::allowed(target, &self.config.allow, "kubernetes")?;
         match kind {
             "workload" => {
                 let (namespace, name) = name.split_once('/').ok_or_else(|| {

@@ -62,6 +62,22 @@ pub fn base(url: &str) -> Result<&str, DeviceError> {
     }
 }
 
+/// As [`base`], of a URL that begins with one of a list, which `section` of the configuration has.
+pub fn allowed<'u>(url: &'u str, list: &[String], section: &str) -> Result<&'u str, DeviceError> {
+    let base = base(url)?;
+    // `http://host` allows neither `http://host.evil` nor `http://host:81`.
+    let is_allowed = list.iter().any(|allowed| {
+        let rest = base.strip_prefix(allowed.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    match is_allowed {
+        true => Ok(base),
+        false => Err(DeviceError::never(format!(
+            "target `{url}` begins with none of [{section}] allow of the proxy's configuration"
+        ))),
+    }
+}
+
 /// Text as a part of a path: everything but unreserved characters is escaped (RFC 3986 §2.3).
 pub fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
