@@ -43,7 +43,7 @@ pub(super) struct Disk {
     orders: Receiver<Order>,
     written: Sender<Chunk>,
     /// Takes segments that were closed, to be indexed or compressed.
-    closed: Sender<SegmentName>,
+    closed: Option<Sender<SegmentName>>,
     segment: Option<Open>,
     mark_file: MarkFile,
     mark: Mark,
@@ -65,7 +65,7 @@ impl Disk {
         options: &RecordOptions,
         shared: Arc<Shared>,
         (orders, written): (Receiver<Order>, Sender<Chunk>),
-        closed: Sender<SegmentName>,
+        closed: Option<Sender<SegmentName>>,
     ) -> Result<Self, StoreError> {
         let next = store.next_sequence(number)?;
         let path = store.dir().join(name::mark(number));
@@ -313,8 +313,10 @@ impl Disk {
             Ok(()) => {
                 self.mark.synced = self.mark.next;
                 self.write_mark();
-                // A thread that is gone has failed, and the segment is whole without it.
-                let _ = self.closed.send(name);
+                if let Some(closed) = &self.closed {
+                    // A thread that is gone has failed, and the segment is whole without it.
+                    let _ = closed.send(name);
+                }
             }
             Err(error) if self.failure.is_none() => {
                 self.failure = Some(StoreError::io("close", &path)(error));
@@ -403,7 +405,6 @@ pub(super) fn tend(store: &OwnStore, closed: &Receiver<SegmentName>, options: &R
         let path = &segment.path;
         let (what, done) = match options.compress {
             Some(level) => ("compress", crate::store::compress(store, segment, level).map(drop)),
-            None if !options.index => continue,
             None => {
                 let ratio = store.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
                 let built = index::build(path, ratio, &mut |_| {});

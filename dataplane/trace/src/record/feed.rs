@@ -84,6 +84,28 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// A feed of a thread that takes orders and gives chunks back, of which so many bytes may be on their way.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (orders, written): (Sender<Order>, Receiver<Chunk>),
+        buffer_bytes: u64,
+        snap_len: u32,
+        waits: bool,
+    ) -> Self {
+        let chunks = (buffer_bytes / CHUNK_LEN as u64).max(2);
+        Self {
+            shared,
+            orders,
+            written,
+            chunk: None,
+            chunks_left: usize::try_from(chunks).unwrap_or(usize::MAX),
+            chunk_since: None,
+            interfaces: Vec::new(),
+            snap_len,
+            waits,
+        }
+    }
+
     /// The number of an interface, which is described if it is new.
     pub fn interface(&mut self, interface: &Interface) -> u32 {
         let known = self.interfaces.iter().position(|known| known == interface);

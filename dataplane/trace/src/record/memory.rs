@@ -91,18 +91,13 @@ pub fn start(number: u16, options: &MemoryOptions) -> io::Result<(Feed, Memory)>
     };
     let thread = thread::Builder::new().name(format!("memory {number}"));
     let thread = thread.spawn(move || keeper.run(&ordered, &asked, &give_back))?;
-    let chunks = (options.buffer_bytes / CHUNK_LEN as u64).max(2);
-    let feed = Feed {
-        shared: Arc::clone(&shared),
-        orders,
-        written,
-        chunk: None,
-        chunks_left: usize::try_from(chunks).unwrap_or(usize::MAX),
-        chunk_since: None,
-        interfaces: Vec::new(),
-        snap_len: options.snap_len,
-        waits: false,
-    };
+    let feed = Feed::new(
+        Arc::clone(&shared),
+        (orders, written),
+        options.buffer_bytes,
+        options.snap_len,
+        false,
+    );
     Ok((feed, Memory { thread, asks, shared }))
 }
 

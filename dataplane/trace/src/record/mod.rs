@@ -29,7 +29,7 @@ pub use encode::Interface;
 pub use feed::Feed;
 
 use self::disk::Disk;
-use self::feed::{CHUNK_LEN, Shared};
+use self::feed::Shared;
 use crate::store::{Keep, OwnStore, StoreError, WRITERS_MAX};
 
 /// Least and most bytes of a segment.
@@ -119,7 +119,7 @@ impl Default for RecordOptions {
 pub struct Writer {
     disk: JoinHandle<disk::Outcome>,
     /// Indexes or compresses closed segments.
-    tending: JoinHandle<()>,
+    tending: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
@@ -149,12 +149,14 @@ pub fn start(
     let (orders, ordered) = mpsc::channel();
     let (give_back, written) = mpsc::channel();
     let no_thread = || StoreError::io("start a thread for", store.dir());
-    let (closed, to_tend) = mpsc::channel();
-    let tending = {
+    let (mut closed, mut tending) = (None, None);
+    if options.index || options.compress.is_some() {
+        let (sender, to_tend) = mpsc::channel();
         let (store, options) = (Arc::clone(store), options.clone());
         let work = move || disk::tend(&store, &to_tend, &options);
-        thread::Builder::new().name(format!("closed {number}")).spawn(work).map_err(no_thread())?
-    };
+        let thread = thread::Builder::new().name(format!("closed {number}")).spawn(work);
+        (closed, tending) = (Some(sender), Some(thread.map_err(no_thread())?));
+    }
     let disk = Disk::new(
         Arc::clone(store),
         number,
@@ -165,18 +167,13 @@ pub fn start(
     )?;
     let thread = thread::Builder::new().name(format!("writer {number}"));
     let thread = thread.spawn(move || disk.run()).map_err(no_thread())?;
-    let chunks = (options.buffer_bytes / CHUNK_LEN as u64).max(2);
-    let feed = Feed {
-        shared: Arc::clone(&shared),
-        orders,
-        written,
-        chunk: None,
-        chunks_left: usize::try_from(chunks).unwrap_or(usize::MAX),
-        chunk_since: None,
-        interfaces: Vec::new(),
-        snap_len: options.snap_len,
-        waits: options.waits,
-    };
+    let feed = Feed::new(
+        Arc::clone(&shared),
+        (orders, written),
+        options.buffer_bytes,
+        options.snap_len,
+        options.waits,
+    );
     Ok((feed, Writer { disk: thread, tending, shared }))
 }
 
@@ -200,7 +197,9 @@ impl Writer {
     /// Waits for the end, which [`Feed::finish`] brings about.
     pub fn join(self) -> Ended {
         let failure = self.disk.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        self.tending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if let Some(tending) = self.tending {
+            tending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
         Ended { books: self.shared.account.books(), failure }
     }
 }
