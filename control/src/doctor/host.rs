@@ -158,7 +158,6 @@ mod tests {
             may_attach: true,
             may_capture: true,
             has_bpf_jit: Some(true),
-            has_btf: true,
             has_packet_sockets: true,
             has_af_xdp: true,
             cores: 8,

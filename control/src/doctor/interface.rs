@@ -190,8 +190,7 @@ mod tests {
     use super::super::State;
     use super::*;
 
-    const NATIVE: XdpFeatures =
-        XdpFeatures { native: true, redirect: true, zero_copy: true, many_buffers: true };
+    const NATIVE: XdpFeatures = XdpFeatures { native: true, zero_copy: true };
 
     fn host() -> Host {
         Host { release: "6.18.5".to_owned(), cores: 4, ..Host::default() }
@@ -266,7 +265,6 @@ mod tests {
     fn what_a_driver_does_not_tell_is_not_held_against_it() {
         let bare = Interface {
             name: "lo".to_owned(),
-            is_loopback: true,
             is_up: true,
             has_carrier: true,
             ..Interface::default()

@@ -19,8 +19,6 @@ pub struct Host {
     pub may_capture: bool,
     /// BPF programs are translated to machine code.
     pub has_bpf_jit: Option<bool>,
-    /// The kernel describes its types (BTF).
-    pub has_btf: bool,
     /// The kernel has packet sockets.
     pub has_packet_sockets: bool,
     /// The kernel has AF_XDP sockets.
@@ -87,7 +85,6 @@ pub fn read() -> Host {
         may_attach: may_bpf && have.contains(CapabilitySet::NET_ADMIN),
         may_capture: have.contains(CapabilitySet::NET_RAW),
         has_bpf_jit: line("/proc/sys/net/core/bpf_jit_enable").map(|v| v != "0"),
-        has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         has_packet_sockets: is_there(libc::AF_PACKET),
         has_af_xdp: is_there(libc::AF_XDP),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),

@@ -8,6 +8,8 @@ mod sys;
 
 use std::io;
 
+use crate::packet_socket::interface_index;
+
 pub use kernel::{Host, HugePages, read as host, version};
 
 /// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
@@ -17,8 +19,6 @@ pub struct Interface {
     pub name: String,
     /// It is Ethernet (`ARPHRD_ETHER`).
     pub is_ethernet: bool,
-    /// It is the loopback.
-    pub is_loopback: bool,
     /// Somebody has set it up.
     pub is_up: bool,
     /// It has a carrier.
@@ -63,12 +63,8 @@ pub struct Attached {
 pub struct XdpFeatures {
     /// Programs run in the driver.
     pub native: bool,
-    /// They can redirect packets, to AF_XDP too.
-    pub redirect: bool,
     /// AF_XDP without copies.
     pub zero_copy: bool,
-    /// Packets larger than a page reach programs (`xdp.frags`).
-    pub many_buffers: bool,
 }
 
 /// Receive queues.
@@ -113,7 +109,7 @@ pub struct Interrupt {
 /// No such interface (`ENODEV`), or no netlink.
 pub fn interface(name: &str) -> io::Result<Interface> {
     let no_device = || io::Error::from_raw_os_error(libc::ENODEV);
-    let index = sys::index_of(name).ok_or_else(no_device)?;
+    let index = interface_index(name).ok_or_else(no_device)?;
     let link = netlink::link(index)?;
     let socket = sys::driver_socket()?;
     let driver = ethtool::Driver { socket: &socket, interface: name };
@@ -123,7 +119,6 @@ pub fn interface(name: &str) -> io::Result<Interface> {
     Ok(Interface {
         name: name.to_owned(),
         is_ethernet: link.hardware == libc::ARPHRD_ETHER,
-        is_loopback: link.hardware == libc::ARPHRD_LOOPBACK,
         is_up: has(libc::IFF_UP),
         has_carrier: has(libc::IFF_RUNNING),
         driver: driver.name(),

@@ -166,12 +166,7 @@ pub(super) fn xdp_features(ifindex: u32) -> Option<XdpFeatures> {
         request.attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()).ask(&socket).ok()?;
     let features = find(device.get(GENERIC_HEADER_BYTES..)?, NETDEV_A_DEV_XDP_FEATURES)?;
     let features = u64::from_ne_bytes(features.get(..8)?.try_into().ok()?);
-    Some(XdpFeatures {
-        native: features & 1 != 0,
-        redirect: features & 1 << 1 != 0,
-        zero_copy: features & 1 << 3 != 0,
-        many_buffers: features & 1 << 5 != 0,
-    })
+    Some(XdpFeatures { native: features & 1 != 0, zero_copy: features & 1 << 3 != 0 })
 }
 
 #[cfg(test)]
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_loopback_is_a_link_without_a_program() {
-        let index = sys::index_of("lo").expect("lo");
+        let index = crate::packet_socket::interface_index("lo").expect("lo");
         let facts = link(index).expect("a link");
         assert_eq!(facts.hardware, libc::ARPHRD_LOOPBACK);
         assert_eq!(facts.attached, None);

@@ -4,7 +4,6 @@
 )]
 //! System calls.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -74,12 +73,4 @@ pub(super) fn ethtool(fd: &OwnedFd, interface: &str, words: &mut [u32]) -> io::R
     // SAFETY: the kernel reads the name, and reads and writes as many bytes of `words` as the command's structure has; callers give it room
     // for the whole of it (see `ethtool.rs`). Both are borrowed for the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &mut request) }).map(drop)
-}
-
-/// The index of an interface.
-pub(super) fn index_of(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: a string that ends in a zero, borrowed for the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
 }
