@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::parse_bytes;
+use super::record::ConditionArgs;
 
 /// `wiretable index`.
 #[derive(Debug, Args)]
@@ -83,18 +84,9 @@ pub struct ExtractArgs {
     /// The time before which packets are wanted [default: the end]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<String>,
-    /// Packets that this tcpdump expression matches
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<String>,
-    /// Packets that meet this condition, as in WHERE of a query
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub condition: Option<String>,
-    /// Protocol whose fields the condition names; packets without it do not meet it
-    #[arg(long, value_name = "PROTOCOL", default_value = "packet")]
-    pub protocol: String,
-    /// Add the protocols of a DDL file
-    #[arg(long, value_name = "FILE")]
-    pub protocols: Vec<PathBuf>,
+    /// Which packets are taken.
+    #[command(flatten)]
+    pub condition: ConditionArgs,
     /// Where they go, as pcapng with nanoseconds; `-` is standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub output: PathBuf,

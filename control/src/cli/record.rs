@@ -35,18 +35,9 @@ pub struct RecordArgs {
     /// The store: a directory that is made, empty, or a store already
     #[arg(short = 'w', long = "write", value_name = "DIR")]
     pub write: PathBuf,
-    /// Record what this tcpdump expression matches; the kernel copies nothing else
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<String>,
-    /// Record what meets this condition, as in WHERE of a query: len > 1000 AND time % 2 = 0
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub condition: Option<String>,
-    /// Protocol whose fields the condition names; packets without it do not meet it
-    #[arg(long, value_name = "PROTOCOL", default_value = "packet")]
-    pub protocol: String,
-    /// Add the protocols of a DDL file
-    #[arg(long, value_name = "FILE")]
-    pub protocols: Vec<PathBuf>,
+    /// Which packets are recorded.
+    #[command(flatten)]
+    pub condition: ConditionArgs,
     /// Bytes kept of each packet [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=262_144))]
     pub snaplen: Option<u32>,
@@ -83,6 +74,23 @@ pub struct RecordArgs {
     /// Show no progress bar
     #[arg(long)]
     pub no_progress: bool,
+}
+
+/// Which packets are wanted.
+#[derive(Debug, Args)]
+pub struct ConditionArgs {
+    /// Take what this tcpdump expression matches; of interfaces the kernel copies nothing else
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// Take what meets this condition, as in WHERE of a query: len > 1000 AND time % 2 = 0
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Protocol whose fields the condition names; packets without it do not meet it
+    #[arg(long, value_name = "PROTOCOL", default_value = "packet")]
+    pub protocol: String,
+    /// Add the protocols of a DDL file
+    #[arg(long, value_name = "FILE")]
+    pub protocols: Vec<PathBuf>,
 }
 
 /// How a store is written.

@@ -22,21 +22,16 @@ use crate::cli::index::ExtractArgs;
 use crate::execute::{cancelled_by_signal, progress_bar, said_of_inputs};
 use crate::failure::Failure;
 use crate::moment;
-use crate::record::filter::{self, Condition, ConditionArgs, Judge};
+use crate::record::filter::{self, Condition, Judge};
 
 /// Packets taken at a time.
 const BATCH_PACKETS: usize = 512;
 
 /// Extracts.
 pub fn extract(args: &ExtractArgs) -> Result<(), Failure> {
-    let condition = Condition::of(&ConditionArgs {
-        filter: args.filter.as_deref(),
-        condition: args.condition.as_deref(),
-        protocol: &args.protocol,
-        protocols: &args.protocols,
-    })?;
+    let condition = Condition::of(&args.condition)?;
     let times = times(args)?;
-    let keys = args.filter.as_deref().map(keys::of_expression).unwrap_or_default();
+    let keys = args.condition.filter.as_deref().map(keys::of_expression).unwrap_or_default();
     let inputs = open::inputs(args, &times, &keys)?;
     let sink = create(&args.output)?;
     let written = Extraction::new(sink, condition.as_ref(), &times)

@@ -1,7 +1,5 @@
 //! What of the packets is recorded: `--filter` and `--where`, judged by the code that is made of a query.
 
-use std::path::PathBuf;
-
 use wt_catalog::Value;
 use wt_engine::{EngineError, PacketBatch, PacketFilter};
 use wt_plan::Compiled;
@@ -9,20 +7,9 @@ use wt_trace::record::Feed;
 use wt_wire::RecordRef;
 use wt_xdp::packet_socket;
 
+use crate::cli::record::ConditionArgs;
 use crate::failure::Failure;
 use crate::session::{self, CompileOptions, DEFAULT_INTERFACE, NamedText, Traces};
-
-/// How a condition is given.
-pub struct ConditionArgs<'a> {
-    /// A tcpdump expression.
-    pub filter: Option<&'a str>,
-    /// As in WHERE.
-    pub condition: Option<&'a str>,
-    /// Whose fields the condition names.
-    pub protocol: &'a str,
-    /// Files of further protocols.
-    pub protocols: &'a [PathBuf],
-}
 
 /// A condition on packets.
 pub struct Condition {
@@ -33,9 +20,9 @@ pub struct Condition {
 
 impl Condition {
     /// The condition that the arguments give, if there is one: a tcpdump expression, a condition on the fields of a protocol.
-    pub fn of(args: &ConditionArgs<'_>) -> Result<Option<Self>, Failure> {
+    pub fn of(args: &ConditionArgs) -> Result<Option<Self>, Failure> {
         let mut parts = Vec::new();
-        if let Some(expression) = args.filter {
+        if let Some(expression) = &args.filter {
             parts.push(format!("pcap_filter('{}')", expression.replace('\'', "''")));
         }
         parts.extend(args.condition.as_ref().map(|condition| format!("({condition})")));
@@ -43,7 +30,7 @@ impl Condition {
             return Ok(None);
         }
         let text = format!("SELECT len FROM {} WHERE {}", args.protocol, parts.join(" AND "));
-        let catalog = session::catalog(args.protocols)?;
+        let catalog = session::catalog(&args.protocols)?;
         let interface = Traces {
             interface: DEFAULT_INTERFACE.to_owned(),
             files: Vec::new(),
@@ -53,7 +40,7 @@ impl Condition {
         let interfaces = [interface.interface_info()];
         let compiled =
             session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;
-        Ok(Some(Self { compiled, expression: args.filter.map(str::to_owned) }))
+        Ok(Some(Self { compiled, expression: args.filter.clone() }))
     }
 
     /// Bytes of a packet that it can look at.

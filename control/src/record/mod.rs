@@ -11,7 +11,7 @@ use std::sync::Arc;
 use wt_trace::record::{Ended, Notice, OnFull, RecordOptions};
 use wt_trace::store::{Keep, OwnStore, Recovered, StoreError};
 
-use self::filter::{Condition, ConditionArgs};
+use self::filter::Condition;
 use crate::cli::CaptureWay;
 use crate::cli::record::{FullArg, RecordArgs};
 use crate::failure::Failure;
@@ -31,12 +31,7 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     };
     let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Socket)?;
     let options = options(args, is_live)?;
-    let condition = Condition::of(&ConditionArgs {
-        filter: args.filter.as_deref(),
-        condition: args.condition.as_deref(),
-        protocol: &args.protocol,
-        protocols: &args.protocols,
-    })?;
+    let condition = Condition::of(&args.condition)?;
     // What cannot be read or captured from leaves no store behind.
     let run = match is_live {
         true => Run::Live(live::open(args, &interfaces, &options, condition.as_ref())?),
