@@ -109,7 +109,9 @@ impl Frames {
         let before = self.state.get(words::COUNT);
         let cpu = sys::thread_time();
         // One call for all: each takes tens of milliseconds to begin and to end.
-        let took = sys::run_live(self.program.as_fd(), &self.frame, BATCH, duration)?;
+        let has_begun = || self.state.get(words::COUNT) != before;
+        let program = self.program.as_fd();
+        let took = sys::run_live(program, &self.frame, BATCH, duration, &has_begun)?;
         let frames = self.state.get(words::COUNT) - before;
         Ok(Sent { frames, took, cpu: sys::thread_time().saturating_sub(cpu) })
     }

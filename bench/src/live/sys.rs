@@ -310,12 +310,18 @@ fn test_run(program: BorrowedFd<'_>, data: &[u8], mut run: TestRun) -> io::Resul
     Ok(run)
 }
 
+/// Longest wait for the first frame of [`run_live`].
+const BEGIN_MAX: Duration = Duration::from_secs(20);
+
 /// Runs a program on live frames for a while: what it redirects is sent. The calling thread's namespace is that of the interfaces. How long it took.
+///
+/// The time begins with the first frame, as `has_begun` tells: on a busy machine the kernel takes seconds to prepare its buffers.
 pub(super) fn run_live(
     program: BorrowedFd<'_>,
     frame: &[u8],
     batch: u32,
     duration: Duration,
+    has_begun: &(dyn Fn() -> bool + Sync),
 ) -> io::Result<Duration> {
     extern "C" fn nothing(_: libc::c_int) {}
     let interruption = libc::SIGRTMIN() + 3;
@@ -333,9 +339,14 @@ pub(super) fn run_live(
         ..TestRun::default()
     };
     let has_ended = AtomicBool::new(false);
-    let begin = Instant::now();
-    let ran = std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let called = Instant::now();
+    let (ran, took) = std::thread::scope(|scope| {
+        let timer = scope.spawn(|| {
+            let is_early = || !has_ended.load(Ordering::Acquire) && called.elapsed() < BEGIN_MAX;
+            while is_early() && !has_begun() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let begun = Instant::now();
             std::thread::sleep(duration);
             // Again and again: the first may come before the call does.
             while !has_ended.load(Ordering::Acquire) {
@@ -343,14 +354,17 @@ pub(super) fn run_live(
                 unsafe { libc::syscall(libc::SYS_tgkill, process, thread, interruption) };
                 std::thread::sleep(Duration::from_millis(10));
             }
+            begun
         });
         let ran = test_run(program, frame, run);
+        let ended = Instant::now();
         has_ended.store(true, Ordering::Release);
-        ran
+        let begun = timer.join().unwrap_or(called);
+        (ran, ended.saturating_duration_since(begun))
     });
     match ran {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(begin.elapsed()),
+        _ => Ok(took),
     }
 }
 
