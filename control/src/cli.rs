@@ -300,6 +300,9 @@ pub struct ReportArgs {
     /// Threads that read one large pcap file together; rows do not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CORES_MAX))]
     pub cores: Option<u16>,
+    /// Read everything, also where an index tells what no query needs; rows do not depend on it
+    #[arg(long)]
+    pub no_index: bool,
 }
 
 /// Most threads of `--cores`.
@@ -415,9 +418,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, help_heading = "Capacity")]
     pub capacity: Option<Option<Rate>>,
     /// Run the text over traces, print no rows, and show what was predicted beside what was counted and measured
-    #[arg(long, requires = "read", help_heading = "Capacity")]
+    #[arg(long, help_heading = "Capacity")]
     pub analyze: bool,
-    /// The traces of --analyze. With --capacity: take sizes and tuples from them instead of assumptions
+    /// Say how much of this trace is read, by its index. The traces of --analyze. With --capacity: take sizes and tuples from them instead of
+    /// assumptions
     #[arg(
         short = 'r',
         long = "read",
@@ -426,6 +430,9 @@ pub struct ExplainArgs {
         help_heading = "Capacity"
     )]
     pub read: Vec<String>,
+    /// Ask no index what need not be read
+    #[arg(long)]
+    pub no_index: bool,
     /// Show how many cores a rate needs, e.g. 10Mpps or 40Gbit/s
     #[arg(long, value_name = "RATE", help_heading = "Capacity")]
     pub rate: Option<Rate>,

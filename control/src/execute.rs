@@ -11,6 +11,7 @@ use wt_trace::store::Findings;
 
 use crate::blame;
 use crate::failure::Failure;
+use crate::indexed::Need;
 use crate::output::{Results, Route};
 use crate::session::{self, NamedText, Traces};
 
@@ -29,6 +30,8 @@ pub struct RunSettings {
     pub backend: Backend,
     /// Threads that scan one large file.
     pub cores: usize,
+    /// Indices say what need not be read.
+    pub index: bool,
 }
 
 /// Runs the plan and writes its results. Damage in a trace is reported on standard error and fails the command, unless lenient,
@@ -41,7 +44,8 @@ pub fn execute(
     settings: &RunSettings,
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
-    let opened = session::open_sources(traces, settings.lenient)?;
+    let need = settings.index.then(|| Need::of(plan, traces));
+    let opened = session::open_sources(traces, settings.lenient, need.as_ref())?;
     let mut results = Results::open(plan.outputs.len(), routes, false)?;
 
     let cancel = cancelled_by_signal();

@@ -11,6 +11,7 @@ mod doctor;
 mod execute;
 mod extract;
 mod failure;
+mod indexed;
 mod live;
 mod moment;
 mod output;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wt_catalog::Catalog;
-use wt_engine::{Captures, Source};
+use wt_engine::{Captures, IndexedPart, Source};
 use wt_lang::Diagnostic;
 use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 use wt_trace::store::{Findings, Store};
@@ -12,6 +12,7 @@ use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
 use crate::cli::TextArgs;
 use crate::failure::Failure;
+use crate::indexed::{self, Need, Within};
 use crate::sets;
 
 /// Interface name of traces that are given without one.
@@ -127,18 +128,41 @@ pub struct OpenedReaders {
     pub unreadable: Vec<String>,
     /// As in [`Opened`].
     pub findings: Vec<Findings>,
+    /// What is counted of those of which an index leaves something out.
+    pub parts: Vec<IndexedPart>,
 }
 
-/// Opens traces, each as a capture; a directory is a store.
-pub fn open_readers(files: &[PathBuf], lenient: bool) -> Result<OpenedReaders, Failure> {
-    let mut opened =
-        OpenedReaders { readers: Vec::new(), unreadable: Vec::new(), findings: Vec::new() };
+/// Opens traces, each as a capture; a directory is a store. Of those with indices, only what may be wanted, where something is said of that.
+pub fn open_readers(
+    files: &[PathBuf],
+    lenient: bool,
+    within: Option<&Within>,
+) -> Result<OpenedReaders, Failure> {
+    let mut opened = OpenedReaders {
+        readers: Vec::new(),
+        unreadable: Vec::new(),
+        findings: Vec::new(),
+        parts: Vec::new(),
+    };
     for file in files {
         if file.is_dir() {
+            if let Some(within) = within {
+                let (readers, findings, part) = indexed::store(file, within)?;
+                opened.readers.extend(readers);
+                opened.findings.push(findings);
+                opened.parts.push(part);
+                continue;
+            }
             let store = Store::open(file).map_err(crate::record::failure)?;
             let (readers, findings) = store.captures().map_err(crate::record::failure)?;
             opened.readers.extend(readers);
             opened.findings.push(findings);
+            continue;
+        }
+        let chosen = within.and_then(|within| indexed::chosen(file, within));
+        if let Some((reader, part)) = chosen.and_then(|chosen| indexed::capture(file, chosen)) {
+            opened.readers.push(reader);
+            opened.parts.push(part);
             continue;
         }
         let reader = match file.as_os_str() == "-" {
@@ -146,7 +170,12 @@ pub fn open_readers(files: &[PathBuf], lenient: bool) -> Result<OpenedReaders, F
             false => CaptureReader::open(file),
         };
         match reader {
-            Ok(reader) => opened.readers.push(reader),
+            Ok(reader) => {
+                if within.is_some() {
+                    opened.parts.push(indexed::whole_part(file));
+                }
+                opened.readers.push(reader);
+            }
             Err(error) => opened.unreadable.extend(refused(&error, lenient)?),
         }
     }
@@ -163,8 +192,8 @@ fn refused(error: &CaptureError, lenient: bool) -> Result<Option<String>, Failur
 }
 
 /// Opens the traces as sources, one per interface. A file that is no capture is refused before anything runs, or left
-/// out and reported when lenient.
-pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
+/// out and reported when lenient. What a plan does not need is left out where indices tell, if its need is said.
+pub fn open_sources(all: &[Traces], lenient: bool, need: Option<&Need>) -> Result<Opened, Failure> {
     let stdin = all.iter().flat_map(|t| &t.files).filter(|f| f.as_os_str() == "-").count();
     if stdin > 1 {
         return Err(Failure::Input(format!(
@@ -173,30 +202,53 @@ pub fn open_sources(all: &[Traces], lenient: bool) -> Result<Opened, Failure> {
     }
     let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new(), findings: Vec::new() };
     for traces in all {
-        // One plain file alone is read as fast as the machine allows.
-        let alone = match &traces.files[..] {
-            [file] if file.as_os_str() != "-" && !file.is_dir() => match TraceFile::open(file) {
-                Ok(OpenedTrace::Plain(trace)) => Some(Captures::Plain(trace)),
-                Ok(OpenedTrace::Other(reader)) => Some(MergedCaptures::new(vec![*reader]).into()),
-                Err(error) => {
-                    opened.unreadable.extend(refused(&error, lenient)?);
-                    Some(MergedCaptures::new(Vec::new()).into())
-                }
-            },
-            _ => None,
-        };
-        let captures = match alone {
-            Some(captures) => captures,
-            None => {
-                let several = open_readers(&traces.files, lenient)?;
+        let within = need.and_then(|need| need.within(&traces.interface));
+        let captures = match &traces.files[..] {
+            [file] if file.as_os_str() != "-" && !file.is_dir() => {
+                open_alone(file, lenient, within.as_ref(), &mut opened)?
+            }
+            files => {
+                let several = open_readers(files, lenient, within.as_ref())?;
                 opened.unreadable.extend(several.unreadable);
                 opened.findings.extend(several.findings);
-                MergedCaptures::new(several.readers).into()
+                let captures = MergedCaptures::new(several.readers);
+                match several.parts.is_empty() {
+                    true => Captures::Merged(captures),
+                    false => Captures::Indexed(captures, several.parts),
+                }
             }
         };
         opened.sources.push(Source { interface: traces.interface.clone(), captures });
     }
     Ok(opened)
+}
+
+/// Opens one file alone: a plain one is read as fast as the machine allows.
+fn open_alone(
+    file: &Path,
+    lenient: bool,
+    within: Option<&Within>,
+    opened: &mut Opened,
+) -> Result<Captures, Failure> {
+    let trace = match TraceFile::open(file) {
+        Ok(trace) => trace,
+        Err(error) => {
+            opened.unreadable.extend(refused(&error, lenient)?);
+            return Ok(MergedCaptures::new(Vec::new()).into());
+        }
+    };
+    let chosen = within.and_then(|within| indexed::chosen(file, within));
+    Ok(match (trace, chosen) {
+        (OpenedTrace::Plain(trace), None) => Captures::Plain(trace),
+        (OpenedTrace::Plain(trace), Some(chosen)) => Captures::PlainIndexed(trace, chosen),
+        (OpenedTrace::Other(reader), None) => MergedCaptures::new(vec![*reader]).into(),
+        (OpenedTrace::Other(reader), Some(chosen)) => match indexed::capture(file, chosen) {
+            Some((reader, part)) => {
+                Captures::Indexed(MergedCaptures::new(vec![reader]), vec![part])
+            }
+            None => MergedCaptures::new(vec![*reader]).into(),
+        },
+    })
 }
 
 /// The built-in catalog with the protocols of DDL files added.

@@ -40,13 +40,14 @@ fn text(path: &Path) -> String {
 
 /// (blocks read, of), (bytes read, of) as the command says.
 fn said(extract: &Outcome) -> ((u64, u64), (u64, u64)) {
-    let line = extract.stderr.lines().find(|line| line.contains("indexed blocks"));
+    let line = extract.stderr.lines().find(|line| line.contains(" bytes ("));
     let line = line.unwrap_or_else(|| panic!("{}", extract.stderr));
-    let words: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    match words[..] {
-        [_, read, of, bytes, of_bytes] => ((read, of), (bytes, of_bytes)),
-        _ => panic!("{line}"),
-    }
+    let pair = |what: &str| -> Option<(u64, u64)> {
+        let before: Vec<&str> = line[..line.find(what)?].split_whitespace().collect();
+        let [.., read, "of", of] = before[..] else { panic!("{line}") };
+        Some((read.parse().unwrap(), of.parse().unwrap()))
+    };
+    (pair("indexed blocks").unwrap_or_default(), pair("bytes (").expect("bytes"))
 }
 
 /// Packets as tshark tells them: time and length.

@@ -63,6 +63,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         progress: !args.limits.report.no_progress,
         backend: args.limits.report.backend.into(),
         cores: args.limits.report.cores(),
+        index: !args.limits.report.no_index,
     };
     if live.is_empty() {
         return execute(&compiled, &text, &traces, routes, &settings);

@@ -72,6 +72,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         progress: !args.report.no_progress,
         backend: args.report.backend.into(),
         cores: args.report.cores(),
+        index: !args.report.no_index,
     };
     if live.is_empty() {
         return execute(&compiled, &batch.text, &traces, routes, &settings);

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use wt_catalog::Value;
-use wt_engine::PacketBatch;
-use wt_trace::index::Places;
+use wt_engine::{IndexedPart, PacketBatch};
+use wt_trace::index::Wanted;
 use wt_wire::{
     ByteOrder, CaptureError, CaptureReader, PcapNgWriter, RecordRef, TimeResolution, WriteError,
 };
@@ -21,6 +21,7 @@ use self::open::Inputs;
 use crate::cli::index::ExtractArgs;
 use crate::execute::{cancelled_by_signal, progress_bar, said_of_inputs};
 use crate::failure::Failure;
+use crate::indexed::{Within, amounts};
 use crate::moment;
 use crate::record::filter::{self, Condition, Judge};
 
@@ -31,8 +32,7 @@ const BATCH_PACKETS: usize = 512;
 pub fn extract(args: &ExtractArgs) -> Result<(), Failure> {
     let condition = Condition::of(&args.condition)?;
     let times = times(args)?;
-    let keys = args.condition.filter.as_deref().map(keys::of_expression).unwrap_or_default();
-    let inputs = open::inputs(args, &times, &keys)?;
+    let inputs = open::inputs(args, &within(args, &times, condition.as_ref()))?;
     let sink = create(&args.output)?;
     let written = Extraction::new(sink, condition.as_ref(), &times)
         .and_then(|mut extraction| extraction.run(args, inputs).map(|told| (extraction, told)));
@@ -45,6 +45,18 @@ pub fn extract(args: &ExtractArgs) -> Result<(), Failure> {
     }
     told.iter().for_each(|line| eprintln!("wiretable: {line}"));
     Ok(())
+}
+
+/// What is wanted of the inputs.
+fn within(args: &ExtractArgs, times: &Range<u64>, condition: Option<&Condition>) -> Within {
+    let mut all = match times.end.checked_sub(1) {
+        Some(last_ns) => vec![Wanted::Between(times.start, last_ns)],
+        None => vec![Wanted::Never],
+    };
+    all.extend(args.condition.filter.as_deref().map(keys::of_expression).unwrap_or_default());
+    all.extend(condition.map(Condition::wanted));
+    let keeps_order = args.read.len() + args.store.len() > 1;
+    Within { wanted: Wanted::All(all), keeps_order }
 }
 
 fn shown(path: &Path) -> String {
@@ -115,15 +127,16 @@ impl<'a> Extraction<'a> {
 
     /// Writes what is wanted; what there is to say.
     fn run(&mut self, args: &ExtractArgs, inputs: Inputs) -> Result<Vec<String>, Failure> {
-        let Inputs { mut captures, unreadable, findings, taken, places } = inputs;
+        let mut inputs = inputs;
+        let mut damage = std::mem::take(&mut inputs.unreadable);
+        let captures = &mut inputs.captures;
         let cancel = cancelled_by_signal();
         let bar = progress_bar(!args.no_progress);
-        let mut damage = unreadable;
         let mut records = Vec::new();
         let mut batches = 0_u64;
         while !cancel.load(Ordering::Relaxed) {
             while let Err(error) = captures.prime() {
-                damage.push(placed(error, &places).to_string());
+                damage.push(placed(error, &inputs.parts).to_string());
             }
             // Damage was met above, so that what follows cannot meet any.
             let Ok(Some(sourced)) = captures.next_batch(&mut records, BATCH_PACKETS) else { break };
@@ -165,13 +178,8 @@ impl<'a> Extraction<'a> {
         if cancel.load(Ordering::Relaxed) {
             told.push("interrupted; what was read so far is extracted".to_owned());
         }
-        let taken = taken.total();
-        let share = 100.0 * taken.bytes.0 as f64 / taken.bytes.1.max(1) as f64;
-        told.push(format!(
-            "{} packets; read {} of {} indexed blocks, {} of {} bytes ({share:.1}%)",
-            self.packets, taken.blocks.0, taken.blocks.1, taken.bytes.0, taken.bytes.1
-        ));
-        let damage = said_of_inputs(damage, &findings);
+        told.push(format!("{} packets; read {}", self.packets, amounts(&inputs.taken())));
+        let damage = said_of_inputs(damage, &inputs.findings);
         if damage.is_empty() || args.lenient {
             told.extend(damage);
             return Ok(told);
@@ -206,10 +214,11 @@ impl<'a> Extraction<'a> {
 }
 
 /// Damage where it stands in the trace, of which a part was read.
-fn placed(error: CaptureError, places: &HashMap<String, Places>) -> CaptureError {
+fn placed(error: CaptureError, parts: &[IndexedPart]) -> CaptureError {
     match error {
         CaptureError::Damaged { name, mut damage } => {
-            if let Some(places) = places.get(&*name) {
+            let part = parts.iter().find(|part| part.name == *name);
+            if let Some(places) = part.and_then(|part| part.places.as_ref()) {
                 damage.offset = places.of(damage.offset);
             }
             CaptureError::Damaged { name, damage }

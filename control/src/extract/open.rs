@@ -1,37 +1,17 @@
 //! Opens what is extracted from, as far as it may have what is wanted.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
-use std::sync::PoisonError;
 
-use wt_trace::index::{Index, Key, Places, Taken};
-use wt_trace::store::{Findings, Reading, Store};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_engine::IndexedPart;
+use wt_trace::index::{Index, Taken};
+use wt_trace::store::{Findings, Store};
+use wt_wire::MergedCaptures;
 
 use crate::cli::index::ExtractArgs;
 use crate::failure::Failure;
+use crate::indexed::{self, Within};
 use crate::record::failure;
 use crate::session;
-
-/// How much is read, of all inputs.
-#[derive(Default)]
-pub(super) struct AllTaken {
-    traces: Taken,
-    /// Of stores: while they are read.
-    stores: Vec<Reading>,
-}
-
-impl AllTaken {
-    /// So far.
-    pub(super) fn total(&self) -> Taken {
-        let mut total = self.traces;
-        for store in &self.stores {
-            total.add(&store.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        total
-    }
-}
 
 /// What is open.
 pub(super) struct Inputs {
@@ -39,76 +19,34 @@ pub(super) struct Inputs {
     /// What is said of files that are no captures at all (lenient only).
     pub(super) unreadable: Vec<String>,
     pub(super) findings: Vec<Findings>,
-    pub(super) taken: AllTaken,
-    /// By name: where the bytes of a trace stand of which a part is read.
-    pub(super) places: HashMap<String, Places>,
+    /// By name: how much is read, and where the bytes of a trace stand of which a part is.
+    pub(super) parts: Vec<IndexedPart>,
+}
+
+impl Inputs {
+    /// How much is read, so far.
+    pub(super) fn taken(&self) -> Taken {
+        let mut total = Taken::default();
+        self.parts.iter().for_each(|part| total.add(&part.reading.taken()));
+        total
+    }
 }
 
 /// Opens all inputs.
-pub(super) fn inputs(
-    args: &ExtractArgs,
-    times: &Range<u64>,
-    keys: &[Vec<Key>],
-) -> Result<Inputs, Failure> {
-    let mut readers = Vec::new();
-    let (mut unreadable, mut findings) = (Vec::new(), Vec::new());
-    let mut taken = AllTaken::default();
-    let mut places = HashMap::new();
-    for path in args.read.iter().chain(&args.store) {
-        if args.no_index || !path.is_dir() {
-            if let Some(reader) = selected(args, path, times, keys, &mut taken.traces)? {
-                let (reader, of_part) = reader;
-                places.insert(reader.name().to_owned(), of_part);
-                readers.push(reader);
-                continue;
-            }
-            let opened = session::open_readers(std::slice::from_ref(path), args.lenient)?;
-            let len = len_of(path);
-            taken.traces.add(&Taken { bytes: (len, len), ..Taken::default() });
-            readers.extend(opened.readers);
-            unreadable.extend(opened.unreadable);
-            findings.extend(opened.findings);
-            continue;
-        }
-        let store = Store::open(path).map_err(failure)?;
-        let (of_store, found, counted) =
-            store.captures_within(times.clone(), keys).map_err(failure)?;
-        readers.extend(of_store);
-        findings.push(found);
-        taken.stores.push(counted);
+pub(super) fn inputs(args: &ExtractArgs, within: &Within) -> Result<Inputs, Failure> {
+    let files: Vec<_> = args.read.iter().chain(&args.store).cloned().collect();
+    let within = (!args.no_index).then_some(within);
+    let opened = session::open_readers(&files, args.lenient, within)?;
+    let mut parts = opened.parts;
+    if args.no_index {
+        parts.extend(files.iter().map(|file| indexed::whole_part(file)));
     }
-    let captures = MergedCaptures::new(readers);
-    Ok(Inputs { captures, unreadable, findings, taken, places })
-}
-
-/// Bytes of a trace, or of a store's segments.
-fn len_of(path: &Path) -> u64 {
-    match Store::open(path).and_then(|store| store.segments()) {
-        Ok(segments) => segments.iter().map(|segment| segment.bytes).sum(),
-        Err(_) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-    }
-}
-
-/// The wanted part of a trace, where there is a good index that tells which it is.
-fn selected(
-    args: &ExtractArgs,
-    path: &Path,
-    times: &Range<u64>,
-    keys: &[Vec<Key>],
-    taken: &mut Taken,
-) -> Result<Option<(CaptureReader, Places)>, Failure> {
-    if args.no_index || path == Path::new("-") {
-        return Ok(None);
-    }
-    // Without a good index the trace is read as a whole.
-    let Ok(index) = Index::open(path) else { return Ok(None) };
-    let selected = index.select(times, keys).map_err(|e| Failure::path("read", path, &e))?;
-    let Some(selected) = selected else { return Ok(None) };
-    taken.add(&selected.taken);
-    let name = path.to_string_lossy();
-    let places = selected.places.clone();
-    // A head that was indexed is one of a capture.
-    Ok(CaptureReader::from_reader(&name, selected).ok().map(|reader| (reader, places)))
+    Ok(Inputs {
+        captures: MergedCaptures::new(opened.readers),
+        unreadable: opened.unreadable,
+        findings: opened.findings,
+        parts,
+    })
 }
 
 /// The first and the last time in the data, ns: by indices and ends of segments where there are, else by reading.
@@ -140,7 +78,9 @@ pub(super) fn range_of_data(args: &ExtractArgs) -> Result<Option<(u64, u64)>, Fa
             widen(from_ns, to_ns);
             continue;
         }
-        for mut reader in session::open_readers(std::slice::from_ref(path), args.lenient)?.readers {
+        for mut reader in
+            session::open_readers(std::slice::from_ref(path), args.lenient, None)?.readers
+        {
             // Damage ends it, and is told when it is extracted from.
             while let Ok(Some(record)) = reader.next() {
                 widen(record.timestamp_ns, record.timestamp_ns);

@@ -1,8 +1,9 @@
 //! What of the packets is recorded: `--filter` and `--where`, judged by the code that is made of a query.
 
 use wt_catalog::Value;
-use wt_engine::{EngineError, PacketBatch, PacketFilter};
+use wt_engine::{EngineError, PacketBatch, PacketFilter, index_wanted};
 use wt_plan::Compiled;
+use wt_trace::index::Wanted;
 use wt_trace::record::Feed;
 use wt_wire::RecordRef;
 use wt_xdp::packet_socket;
@@ -41,6 +42,12 @@ impl Condition {
         let compiled =
             session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;
         Ok(Some(Self { compiled, expression: args.filter.clone() }))
+    }
+
+    /// What an index can be asked of it.
+    pub fn wanted(&self) -> Wanted {
+        let needs = wt_plan::wanted::wanted(&self.compiled.physical, true);
+        needs.first().map_or(Wanted::Any, |need| index_wanted(&need.condition))
     }
 
     /// Bytes of a packet that it can look at.

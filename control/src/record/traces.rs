@@ -39,7 +39,7 @@ pub(super) fn open(args: &RecordArgs) -> Result<Opened, Failure> {
     for traces in session::parse_traces(&args.read) {
         let name =
             (traces.interface != DEFAULT_INTERFACE).then(|| traces.interface.as_str().into());
-        let opened = session::open_readers(&traces.files, args.lenient)?;
+        let opened = session::open_readers(&traces.files, args.lenient, None)?;
         names.resize(names.len() + opened.readers.len(), name);
         readers.extend(opened.readers);
         unreadable.extend(opened.unreadable);

@@ -2,6 +2,7 @@
 //!
 //! **Packets**, per interface, are a partition: each packet read has one disposition. Beside it stand findings that do not
 //! exclude each other: `malformed`, `too_deep`, … Of a live interface the kernel says what it saw: `seen = records + unread + kernel_dropped`.
+//! Of captures with an index the index says what was left out: `records + skipped = packets`.
 //!
 //! **Tuples.** A query is offered every packet of its interface:
 //! `offered = matched + filtered + absent + failed + late + lost`, `matched = output + held + merged`, and
@@ -159,6 +160,23 @@ pub struct InterfaceLedger {
     pub damage: Vec<CaptureDamage>,
     /// What is counted of a live interface beside its records.
     pub live: Option<LiveLedger>,
+    /// What indices have left out of its captures, where they have.
+    pub index: Option<IndexLedger>,
+}
+
+/// What indices have left out of captures, as no query needs it: `records + skipped = packets`. Queries are not offered it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexLedger {
+    /// Segments that were read, and all that there are; of traces none.
+    pub segments: (u64, u64),
+    /// Blocks that were read, and all of the indices that were looked at.
+    pub blocks: (u64, u64),
+    /// Bytes that were read, and all that there are.
+    pub bytes: (u64, u64),
+    /// Packets in what was left out, as indices and the ends of segments say.
+    pub skipped: u64,
+    /// Packets in all of it, as these say. Nothing where they cannot: not all is indexed, something is damaged, or the run ended early.
+    pub packets: Option<u64>,
 }
 
 /// Where a capture broke off. What precedes it was used.

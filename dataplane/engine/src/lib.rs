@@ -27,6 +27,7 @@ mod setup;
 mod sink;
 mod source;
 mod tuple;
+mod wanted;
 mod window;
 
 #[cfg(test)]
@@ -44,5 +45,6 @@ pub use packet::{Packet, PacketBatch};
 pub use run::{Backend, LftaSetup, MakeLfta, Progress, RunEnd, RunOptions, RunReport, run};
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
-pub use source::{Captures, Source};
+pub use source::{Captures, IndexedPart, Source};
 pub use tuple::{Message, Tuple};
+pub use wanted::index_wanted;

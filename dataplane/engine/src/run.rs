@@ -202,7 +202,7 @@ pub fn run(
             run.graph.judged_ahead(interface, query, lfta.backend.ahead(query));
         }
     }
-    let ledger = run.ledger(plan, &feeds);
+    let ledger = run.ledger(plan, &feeds, end == RunEnd::Complete);
     debug_assert_eq!(ledger.check(), Ok(()));
     Ok(RunReport { ledger, end, memory_peak_bytes: run.memory.peak_bytes(), not_compiled })
 }
@@ -348,10 +348,16 @@ impl Run<'_> {
             false => 1,
         };
         let mut packets_to_look = BATCH_PACKETS_MAX as u64;
+        // The latest stamp so far.
+        let mut clock_ns = 0;
         while let Some(current) = self.current(feeds, &heads)?.filter(|_| !cancelled) {
             let Self { lftas, graph, memory, sink } = self;
             let backend = &mut lftas[current].backend;
             let taken = feeds[current].next(&mut indices, max, |batch| {
+                if may_ask {
+                    let stamps = batch.records.iter().map(|record| record.timestamp_ns);
+                    clock_ns = stamps.fold(clock_ns, u64::max);
+                }
                 let mut send = |query, message| graph.push(current, query, message);
                 backend.batch(batch, ordinal, memory, &mut send)?;
                 graph.run(memory, &mut **sink)
@@ -370,7 +376,7 @@ impl Run<'_> {
                 }
             }
             if may_ask {
-                self.give_bounds(feeds)?;
+                self.give_bounds(clock_ns)?;
             }
             if let Some(output) = self.graph.closed() {
                 return Ok(RunEnd::SinkClosed { output });
@@ -440,19 +446,19 @@ impl Run<'_> {
         self.graph.run(&mut self.memory, self.sink)
     }
 
-    /// Gives operators whose queues are full the lower bounds they ask for: no packet of a source is stamped before the one
-    /// that comes next.
-    fn give_bounds(&mut self, feeds: &mut [Feed]) -> Result<(), EngineError> {
+    /// Gives operators whose queues are full the lower bounds they ask for: as packets come in the order of their stamps, no packet is
+    /// stamped before the latest that has come. What comes next would say more, but nothing that makes more room, and it may be a packet
+    /// that no query needs: rows do not depend on whether that is read.
+    fn give_bounds(&mut self, clock_ns: u64) -> Result<(), EngineError> {
         for (node, origins) in self.graph.asking() {
             for (interface, query) in origins {
                 let Lfta { backend, ended } = &mut self.lftas[interface];
                 if *ended {
                     continue;
                 }
-                let Some(time_ns) = feeds[interface].head_timestamp_ns() else { continue };
                 let graph = &mut self.graph;
                 let mut send = |query, message| graph.push(interface, query, message);
-                backend.bound(query, time_ns, &mut send);
+                backend.bound(query, clock_ns, &mut send);
                 self.graph.run(&mut self.memory, self.sink)?;
             }
             self.graph.bounds_given(node, &mut self.memory)?;
@@ -480,14 +486,14 @@ impl Run<'_> {
         }
     }
 
-    fn ledger(&self, plan: &PhysicalPlan, feeds: &[Feed]) -> Ledger {
+    fn ledger(&self, plan: &PhysicalPlan, feeds: &[Feed], is_complete: bool) -> Ledger {
         let mut ledger = Ledger {
             operators: self.graph.operator_ledgers(&|_, _| Default::default()),
             outputs: self.graph.output_ledgers(),
             ..Default::default()
         };
         for ((interface, lfta), feed) in plan.interfaces.iter().zip(&self.lftas).zip(feeds) {
-            let mut packets = feed.ledger();
+            let mut packets = feed.ledger(is_complete);
             packets.packets = lfta.backend.packets();
             ledger.interfaces.push(packets);
             for (index, query) in interface.program.queries.iter().enumerate() {

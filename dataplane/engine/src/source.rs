@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use wt_catalog::Value;
+use wt_trace::index::{Chosen, Places, Reading, Run, Taken};
 use wt_trace::{MapFile, Meanwhile, TraceFile, TraceReader, Tuning};
 use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
 
 use crate::error::EngineError;
-use crate::ledger::{CaptureDamage, InterfaceLedger};
+use crate::ledger::{CaptureDamage, IndexLedger, InterfaceLedger};
 use crate::packet::PacketBatch;
 
 /// The captures of one interface, read in time order.
@@ -27,6 +28,22 @@ pub enum Captures {
     Merged(MergedCaptures),
     /// One plain pcap file, read as fast as the machine allows when it is the only source.
     Plain(TraceFile),
+    /// Any captures, merged by time, of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), and what is counted of
+    /// each.
+    Indexed(MergedCaptures, Vec<IndexedPart>),
+    /// What an index has chosen of a plain pcap file, read as such a file is.
+    PlainIndexed(TraceFile, Chosen),
+}
+
+/// A trace or a store of which an index has left something out.
+#[derive(Clone, Debug)]
+pub struct IndexedPart {
+    /// How much is read.
+    pub reading: Reading,
+    /// Name of the capture.
+    pub name: String,
+    /// Where the bytes that are read stand in the trace.
+    pub places: Option<Places>,
 }
 
 impl From<MergedCaptures> for Captures {
@@ -36,14 +53,27 @@ impl From<MergedCaptures> for Captures {
 }
 
 impl Captures {
-    /// The same captures, one record at a time. A file that cannot be read again is left out, and why is said.
-    fn merged(self) -> (MergedCaptures, Option<CaptureError>) {
-        match self {
-            Self::Merged(captures) => (captures, None),
-            Self::Plain(trace) => match trace.capture() {
-                Ok(reader) => (MergedCaptures::new(vec![reader]), None),
-                Err(error) => (MergedCaptures::new(Vec::new()), Some(error)),
-            },
+    /// The same captures, one record at a time, and what is counted of those with indices. A file that cannot be read again is left out, and why
+    /// is said.
+    fn merged(self) -> (MergedCaptures, Vec<IndexedPart>, Option<CaptureError>) {
+        let (opened, parts) = match self {
+            Self::Merged(captures) => return (captures, Vec::new(), None),
+            Self::Indexed(captures, parts) => return (captures, parts, None),
+            Self::Plain(trace) => (trace.capture(), Vec::new()),
+            Self::PlainIndexed(trace, chosen) => {
+                let reading = Reading::new(chosen.taken());
+                match trace.capture_of_chosen(chosen, reading.clone()) {
+                    Ok((reader, places)) => {
+                        let (name, places) = (trace.name().to_owned(), Some(places));
+                        (Ok(reader), vec![IndexedPart { reading, name, places }])
+                    }
+                    Err(error) => (Err(error), Vec::new()),
+                }
+            }
+        };
+        match opened {
+            Ok(reader) => (MergedCaptures::new(vec![reader]), parts, None),
+            Err(error) => (MergedCaptures::new(Vec::new()), parts, Some(error)),
         }
     }
 }
@@ -62,6 +92,7 @@ enum Input {
     Ranges {
         trace: TraceFile,
         position: u64,
+        chosen: Option<Chosen>,
     },
 }
 
@@ -70,6 +101,8 @@ pub(crate) struct Ranges {
     trace: TraceFile,
     /// In file order. Where one begins is a guess, until the one before ended there.
     pub(crate) ranges: Vec<Range<u64>>,
+    /// Where an index has chosen, nothing is a guess: what is read of each range, but for the last one, which is not indexed.
+    runs: Option<Vec<Vec<Run>>>,
     label: Label,
 }
 
@@ -79,11 +112,18 @@ pub(crate) struct RangeRead {
     pub(crate) start: u64,
     /// Behind the last one.
     pub(crate) end: u64,
+    /// It is not what was indexed, and was not read.
+    pub(crate) has_changed: bool,
     ledger: InterfaceLedger,
     error: Option<CaptureError>,
 }
 
 impl RangeRead {
+    fn new(start: u64) -> Self {
+        let ledger = InterfaceLedger::default();
+        Self { start, end: start, has_changed: false, ledger, error: None }
+    }
+
     /// Records in it.
     pub(crate) fn records(&self) -> u64 {
         self.ledger.records
@@ -101,6 +141,30 @@ impl Ranges {
         self.trace.reader()
     }
 
+    /// Whether it is known where ranges begin, and that something may lie between them.
+    pub(crate) fn are_chosen(&self) -> bool {
+        self.runs.is_some()
+    }
+
+    /// Length of the file, bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.trace.len()
+    }
+
+    /// Reads a range by its number, if it is what was indexed.
+    pub(crate) fn read_numbered<E>(
+        &self,
+        reader: &mut TraceReader,
+        number: usize,
+        take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let range = self.ranges[number].clone();
+        let Some(runs) = self.runs.as_ref().and_then(|runs| runs.get(number)) else {
+            return self.read(reader, range, take);
+        };
+        self.read_runs(reader, range.start, runs, take)
+    }
+
     /// Reads a range, and gives its packets batch by batch.
     pub(crate) fn read<E>(
         &self,
@@ -108,21 +172,54 @@ impl Ranges {
         range: Range<u64>,
         mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
     ) -> Result<RangeRead, E> {
-        let mut ledger = InterfaceLedger::default();
-        let start = range.start;
+        let mut read = RangeRead::new(range.start);
+        self.read_on(reader, range, &mut read, &mut take)?;
+        Ok(read)
+    }
+
+    /// Reads runs one after the other, each checked first.
+    fn read_runs<E>(
+        &self,
+        reader: &mut TraceReader,
+        start: u64,
+        runs: &[Run],
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let mut read = RangeRead::new(start);
+        for run in runs {
+            if self.trace.changed_at(run).is_some() {
+                read.has_changed = true;
+                break;
+            }
+            self.read_on(reader, run.range.clone(), &mut read, &mut take)?;
+            if read.is_damaged() {
+                break;
+            }
+        }
+        Ok(read)
+    }
+
+    fn read_on<E>(
+        &self,
+        reader: &mut TraceReader,
+        range: Range<u64>,
+        read: &mut RangeRead,
+        take: &mut impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         reader.turn_to(range);
-        let error = loop {
+        read.error = loop {
             match reader.next_with_more() {
                 Ok(Some((batch, more))) => {
-                    let ordinal = ledger.records;
-                    ledger.add(batch.records);
+                    let ordinal = read.ledger.records;
+                    read.ledger.add(batch.records);
                     take(&packets(&batch, more, &self.label), ordinal)?;
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             }
         };
-        Ok(RangeRead { start, end: reader.position(), ledger, error })
+        read.end = reader.position();
+        Ok(())
     }
 }
 
@@ -154,6 +251,8 @@ pub(crate) struct Feed {
     name: Value,
     /// By capture, then interface within it.
     labels: Vec<Vec<Option<Label>>>,
+    /// Captures of which indices have left something out.
+    parts: Vec<IndexedPart>,
     ledger: InterfaceLedger,
 }
 
@@ -161,15 +260,24 @@ impl Feed {
     /// `alone` tells that no other source is read, and that nobody asks for the time of what comes next.
     pub(crate) fn new(number: usize, source: Source, alone: bool) -> Result<Self, EngineError> {
         let Source { interface, captures } = source;
-        let (input, count) = match captures {
-            Captures::Plain(trace) if alone => (Input::Plain(Box::new(trace.reader())), 1),
+        let (input, count, parts) = match captures {
+            Captures::Plain(trace) if alone => {
+                (Input::Plain(Box::new(trace.reader())), 1, Vec::new())
+            }
+            Captures::PlainIndexed(trace, chosen) if alone => {
+                let reading = Reading::new(chosen.taken());
+                let reader = trace.reader_of_chosen(chosen, reading.clone());
+                let name = trace.name().to_owned();
+                let part = IndexedPart { reading, name, places: None };
+                (Input::Plain(Box::new(reader)), 1, vec![part])
+            }
             captures => {
-                let (captures, error) = captures.merged();
+                let (captures, parts, error) = captures.merged();
                 if let Some(source) = error {
                     return Err(EngineError::Source { interface, source });
                 }
                 let count = captures.len();
-                (Input::Merged { captures, records: Vec::new() }, count)
+                (Input::Merged { captures, records: Vec::new() }, count, parts)
             }
         };
         Ok(Self {
@@ -177,6 +285,7 @@ impl Feed {
             name: Value::bytes(&interface),
             labels: vec![Vec::new(); count],
             input,
+            parts,
             ledger: InterfaceLedger { name: interface, ..Default::default() },
         })
     }
@@ -185,7 +294,7 @@ impl Feed {
     pub(crate) fn head_timestamp_ns(&mut self) -> Option<u64> {
         let Input::Merged { captures, .. } = &mut self.input else { return None };
         while let Err(error) = captures.prime() {
-            note(&mut self.ledger, &error);
+            note(&mut self.ledger, &self.parts, &error);
         }
         (0..captures.len()).filter_map(|i| captures.head_timestamp_ns(i)).min()
     }
@@ -201,7 +310,7 @@ impl Feed {
             Input::Merged { captures, records } => {
                 // Damage is noted here, so that what follows cannot meet any.
                 while let Err(error) = captures.prime() {
-                    note(&mut self.ledger, &error);
+                    note(&mut self.ledger, &self.parts, &error);
                 }
                 let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
                 (sourced.source, sourced.batch, None)
@@ -211,7 +320,7 @@ impl Feed {
                 Ok(Some((batch, more))) => (0, batch, more),
                 Ok(None) => return Ok(0),
                 Err(error) => {
-                    note(&mut self.ledger, &error);
+                    note(&mut self.ledger, &self.parts, &error);
                     return Ok(0);
                 }
             },
@@ -247,11 +356,34 @@ impl Feed {
     ) -> Option<Ranges> {
         let Input::Plain(reader) = &self.input else { return None };
         let trace = reader.file().clone();
-        let count = trace.len().div_ceil(range_bytes.max(1));
-        let ranges = trace.split(usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX));
+        let (ranges, runs) = match reader.chosen() {
+            Some(chosen) => {
+                let (_, runs, rest) = chosen.parts();
+                let groups = grouped(runs, range_bytes);
+                let ends = |runs: &Vec<Run>| {
+                    let (first, last) = (runs.first(), runs.last());
+                    first.map_or(0, |run| run.range.start)..last.map_or(0, |run| run.range.end)
+                };
+                (groups.iter().map(ends).chain([rest..u64::MAX]).collect(), Some(groups))
+            }
+            None => {
+                let count = trace.len().div_ceil(range_bytes.max(1));
+                let count = usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX);
+                (trace.split(count), None)
+            }
+        };
+        let chosen = reader.chosen().cloned();
         let label = self.label(indices, 0, 0);
-        self.input = Input::Ranges { trace: trace.clone(), position: 0 };
-        Some(Ranges { trace, ranges, label })
+        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen };
+        Some(Ranges { trace, ranges, runs, label })
+    }
+
+    /// Says that everything from an offset on is read, whatever an index says.
+    pub(crate) fn fall_back(&self, offset: u64) {
+        if let (Input::Ranges { chosen: Some(chosen), .. }, [part]) = (&self.input, &self.parts[..])
+        {
+            chosen.fall_back(offset, &part.reading);
+        }
     }
 
     /// Enters what was read of the next range.
@@ -266,7 +398,7 @@ impl Feed {
         self.ledger.captured_bytes += ledger.captured_bytes;
         self.ledger.truncated += ledger.truncated;
         if let Some(error) = error {
-            note(&mut self.ledger, error);
+            note(&mut self.ledger, &self.parts, error);
         }
     }
 
@@ -322,7 +454,7 @@ impl Feed {
                 (read, captures.readers().map(|reader| reader.size_hint()).sum())
             }
             Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
-            Input::Ranges { trace, position } => (*position, Some(trace.len())),
+            Input::Ranges { trace, position, .. } => (*position, Some(trace.len())),
         }
     }
 
@@ -344,8 +476,21 @@ impl Feed {
         };
         match &self.input {
             Input::Merged { captures, .. } => captures.readers().map(of).sum(),
-            Input::Plain(_) | Input::Ranges { .. } => self.bytes().1,
+            Input::Plain(_) | Input::Ranges { .. } => match self.taken() {
+                Some(taken) => Some(taken.bytes.0),
+                None => self.bytes().1,
+            },
         }
+    }
+
+    /// How much is read, where indices say what is not.
+    fn taken(&self) -> Option<Taken> {
+        let mut parts = self.parts.iter().map(|part| part.reading.taken());
+        let first = parts.next()?;
+        Some(parts.fold(first, |mut sum, taken| {
+            sum.add(&taken);
+            sum
+        }))
     }
 
     /// Records read so far.
@@ -353,10 +498,37 @@ impl Feed {
         self.ledger.records
     }
 
-    /// The books, without what the backend counts.
-    pub(crate) fn ledger(&self) -> InterfaceLedger {
-        self.ledger.clone()
+    /// The books, without what the backend counts; `is_complete` tells that all captures were read to their ends.
+    pub(crate) fn ledger(&self, is_complete: bool) -> InterfaceLedger {
+        let index = self.taken().map(|taken| {
+            let is_counted = is_complete && taken.uncounted == 0 && self.ledger.damage.is_empty();
+            IndexLedger {
+                segments: taken.segments,
+                blocks: taken.blocks,
+                bytes: taken.bytes,
+                skipped: taken.packets_skipped,
+                packets: is_counted.then_some(taken.packets),
+            }
+        });
+        InterfaceLedger { index, ..self.ledger.clone() }
     }
+}
+
+/// Runs that have about so many bytes together.
+fn grouped(runs: &[Run], range_bytes: u64) -> Vec<Vec<Run>> {
+    let mut groups: Vec<Vec<Run>> = Vec::new();
+    let mut bytes = range_bytes;
+    for run in runs {
+        match groups.last_mut().filter(|_| bytes < range_bytes) {
+            Some(group) => group.push(run.clone()),
+            None => {
+                groups.push(vec![run.clone()]);
+                bytes = 0;
+            }
+        }
+        bytes += run.range.end - run.range.start;
+    }
+    groups
 }
 
 fn packets<'a>(
@@ -374,10 +546,16 @@ fn packets<'a>(
     }
 }
 
-fn note(ledger: &mut InterfaceLedger, error: &CaptureError) {
+/// Enters damage, where it stands in the trace.
+fn note(ledger: &mut InterfaceLedger, parts: &[IndexedPart], error: &CaptureError) {
     if let Some(damage) = error.damage() {
         let capture = error.name().to_owned();
-        ledger.damage.push(CaptureDamage { capture, damage: damage.clone() });
+        let mut damage = damage.clone();
+        let part = parts.iter().find(|part| part.name == capture);
+        if let Some(places) = part.and_then(|part| part.places.as_ref()) {
+            damage.offset = places.of(damage.offset);
+        }
+        ledger.damage.push(CaptureDamage { capture, damage });
     }
 }
 

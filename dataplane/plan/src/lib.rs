@@ -16,6 +16,7 @@
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
 //! | what it costs, and whether a machine carries it | [`capacity`] |
+//! | which packets it can need, for readers that have an index | [`wanted`](mod@wanted) |
 
 pub mod bind;
 pub mod bpf;
@@ -32,6 +33,7 @@ pub mod shape;
 pub mod split;
 pub mod text;
 pub mod walk;
+pub mod wanted;
 
 pub use bind::{INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 pub use bpf::check_pcap_filter;

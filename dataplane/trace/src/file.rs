@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use wt_wire::{CAPLEN_MAX, CaptureError, CaptureReader, InterfaceInfo, PcapLayout};
 
+use crate::index::{Chosen, Places, Reading, Run, Selected};
 use crate::mapped::Tuning;
 use crate::reader::TraceReader;
 use crate::resync;
@@ -112,6 +113,35 @@ impl TraceFile {
         TraceReader::new(self.clone(), range, self.tuning)
     }
 
+    /// A reader of what an index of this file has chosen, each run checked before it is read: from the first block on that is not what was
+    /// indexed, everything is read.
+    pub fn reader_of_chosen(&self, chosen: Chosen, reading: Reading) -> TraceReader {
+        TraceReader::of_chosen(self.clone(), chosen, reading, self.tuning)
+    }
+
+    /// What an index of this file has chosen, as a capture among others, and where its bytes stand in the file.
+    ///
+    /// # Errors
+    /// As [`CaptureReader::open`].
+    pub fn capture_of_chosen(
+        &self,
+        chosen: Chosen,
+        reading: Reading,
+    ) -> Result<(CaptureReader, Places), CaptureError> {
+        let Shared { name, file, .. } = &*self.shared;
+        let refused = |source| CaptureError::Open { name: name.clone(), source };
+        let file = file.try_clone().map_err(refused)?;
+        let len = chosen.taken().bytes.0;
+        let selected = Selected::new(file, chosen, reading);
+        let places = selected.places();
+        Ok((CaptureReader::from_sized_reader(name, selected, len)?, places))
+    }
+
+    /// Where the first block of a run begins that is not what was indexed.
+    pub fn changed_at(&self, run: &Run) -> Option<u64> {
+        run.changed_at(&self.shared.file)
+    }
+
     /// Cuts the file into at most `count` ranges of about the same length that together hold all
     /// records. The first one begins with the first record; the starts of the others are *guesses*
     /// from the bytes. A range counts when all before it do and the reader of the one before ended,
@@ -176,6 +206,11 @@ impl TraceFile {
     pub(crate) fn mapping(&self) -> Option<&Mapping> {
         let map = || Mapping::new(&self.shared.file, usize::try_from(self.shared.len).ok()?).ok();
         self.shared.mapping.get_or_init(map).as_ref()
+    }
+
+    /// The open file, for reading at offsets.
+    pub(crate) fn file(&self) -> &File {
+        &self.shared.file
     }
 
     /// Whether mapped bytes were asked for that the file had lost.

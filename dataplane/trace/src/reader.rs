@@ -7,6 +7,7 @@ use std::ops::Range;
 use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout, RecordRef};
 
 use crate::file::TraceFile;
+use crate::index::{self, Chosen, Reading};
 use crate::mapped::{CHAINS, Mapped, Tuning};
 use crate::walk::{Chains, walk};
 use crate::window::Window;
@@ -32,6 +33,8 @@ pub struct TraceReader {
     /// Where the batch begins that was handed out last, if it is mapped.
     lent_from: Option<u64>,
     ended: bool,
+    /// The ranges that follow, where an index has chosen them.
+    ranges: Option<index::Ranges>,
 }
 
 /// The walk over the records that come after a batch: it waits for memory, so that it is well done in pieces while the batch is
@@ -80,7 +83,33 @@ impl TraceReader {
             tail: None,
             lent_from: None,
             ended: false,
+            ranges: None,
         }
+    }
+
+    /// A reader of what an index has chosen.
+    pub(crate) fn of_chosen(
+        file: TraceFile,
+        chosen: Chosen,
+        reading: Reading,
+        tuning: Tuning,
+    ) -> Self {
+        let ranges = index::Ranges::new(chosen, reading);
+        let head = ranges.head();
+        Self { ranges: Some(ranges), ..Self::new(file, head..head, tuning) }
+    }
+
+    /// What is read of the file, where an index has chosen.
+    pub fn chosen(&self) -> Option<&Chosen> {
+        self.ranges.as_ref().map(index::Ranges::chosen)
+    }
+
+    /// Goes on with the next range, if there is one.
+    fn go_on(&mut self) -> bool {
+        let Some(ranges) = &mut self.ranges else { return false };
+        let Some(range) = ranges.next(self.file.file()) else { return false };
+        self.turn_to(range);
+        true
     }
 
     /// Goes on with another range of the same file, as [`TraceFile::reader_of`] reads it; what this reader has found out about
@@ -119,9 +148,14 @@ impl TraceReader {
         if self.tail.is_some() {
             return Ok(self.next_of_tail()?.map(|batch| (batch, None)));
         }
-        let begun = self.position;
         let lent_from = self.lent_from.take();
-        let filled = self.fill();
+        let (begun, filled) = loop {
+            let begun = self.position;
+            match self.fill() {
+                Filled::End if self.go_on() => {}
+                filled => break (begun, filled),
+            }
+        };
         let at = self.mapped.offset();
         if let Filled::Mapped = filled {
             self.lent_from = Some(begun);
@@ -242,6 +276,11 @@ impl TraceReader {
     }
 
     fn next_of_tail(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
+        if let Some(ranges) = &mut self.ranges {
+            // Something is odd: all that follows is looked at.
+            ranges.end_at(self.position);
+            self.range.end = u64::MAX;
+        }
         let tail = match &mut self.tail {
             Some(tail) => tail,
             none => none.insert(Box::new(self.file.sequential(self.position)?)),

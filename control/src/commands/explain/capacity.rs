@@ -13,6 +13,7 @@ use crate::capacity::{Costs, count};
 use crate::cli::{ExplainArgs, Format, cores_or_all};
 use crate::execute::engine_failure;
 use crate::failure::Failure;
+use crate::indexed::{self, Need};
 use crate::output::{Results, Route, Target};
 use crate::session::{self, NamedText, Traces};
 
@@ -23,13 +24,15 @@ pub fn capacity(
     catalog: &Catalog,
     text: &NamedText,
     traces: &[Traces],
+    need: Option<&Need>,
 ) -> Result<(String, Result<(), Failure>), Failure> {
     let costs = Costs::new(args.model.calibration.as_deref())?;
     let traffic = args.model.traffic.traffic();
     let estimated = capacity::estimate(&compiled.physical, catalog, &traffic);
     let run = match traces {
         [] => None,
-        traces => Some(run(args, compiled, text, traces)?),
+        // What a rate costs follows from all packets, not from those that an index leaves.
+        traces => Some(run(args, compiled, text, traces, need.filter(|_| args.analyze))?),
     };
     let count =
         |run: &Measured| count::flows(compiled, &run.report.ledger, &run.windows, &estimated);
@@ -55,6 +58,7 @@ pub fn capacity(
             let packets = run.report.ledger.records();
             out += &show::comparison(&before, &prediction, packets as f64);
             out.push('\n');
+            out += &read(run);
             out += &measured(run, &before, &prediction);
             out += &show::memory(&prediction);
             let _ = writeln!(
@@ -101,8 +105,9 @@ fn run(
     compiled: &Compiled,
     text: &NamedText,
     traces: &[Traces],
+    need: Option<&Need>,
 ) -> Result<Measured, Failure> {
-    let opened = session::open_sources(traces, false)?;
+    let opened = session::open_sources(traces, false, need)?;
     let outputs = &compiled.physical.outputs;
     let route = |(index, output): (usize, &Output)| Route {
         output: index,
@@ -118,12 +123,29 @@ fn run(
     for (_, damage) in run.report.ledger.damage() {
         eprintln!("wiretable: capture `{}`: {}", damage.capture, damage.damage);
     }
-    if run.report.ledger.records() == 0 {
+    let skipped = run.report.ledger.interfaces.iter().filter_map(|i| i.index.as_ref());
+    if run.report.ledger.records() == 0 && skipped.map(|index| index.skipped).sum::<u64>() == 0 {
         return Err(Failure::Input(
             "the traces have no packets, so there is nothing to measure".to_owned(),
         ));
     }
     Ok(run)
+}
+
+/// What indices left of the traces.
+fn read(run: &Measured) -> String {
+    let mut text = String::new();
+    for interface in &run.report.ledger.interfaces {
+        let Some(index) = &interface.index else { continue };
+        let _ = writeln!(
+            text,
+            "read        {}: {}; {} packets left out",
+            interface.name,
+            indexed::amounts_booked(index),
+            index.skipped
+        );
+    }
+    text
 }
 
 fn measured(run: &Measured, before: &Prediction, counted: &Prediction) -> String {
@@ -160,6 +182,17 @@ fn as_json(
         "predicted": predicted(prediction),
     });
     if let Some(run) = run {
+        let index = run.report.ledger.interfaces.iter().filter_map(|interface| {
+            let index = interface.index.as_ref()?;
+            Some(json!({
+                "interface": interface.name,
+                "segments": index.segments,
+                "blocks": index.blocks,
+                "bytes": index.bytes,
+                "packets_skipped": index.skipped,
+            }))
+        });
+        all["index"] = index.collect::<Vec<_>>().into();
         all["estimated"] = predicted(before);
         all["measured"] = json!({
             "packets": run.report.ledger.records(),

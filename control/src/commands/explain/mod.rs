@@ -10,6 +10,7 @@ use crate::blame;
 use crate::cli::{CodeArg, ExplainArgs};
 use crate::commands::shell::print;
 use crate::failure::Failure;
+use crate::indexed::Need;
 use crate::session::{self, CompileOptions, NamedText, Traces};
 
 /// Prints the plan of a text.
@@ -22,9 +23,9 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         args.interfaces.clone()
     };
     let wants_capacity = args.wants_capacity();
-    if !args.read.is_empty() && !wants_capacity {
+    if args.analyze && args.read.is_empty() && args.text.stores.is_empty() {
         return Err(Failure::Input(
-            "a plan needs no trace; --analyze runs the text over it, --capacity counts what is in it"
+            "--analyze runs the text over traces, and none is given; name one with -r, or a store with --store"
                 .to_owned(),
         ));
     }
@@ -41,6 +42,7 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     };
     session::refuse_same_names(&stores, interfaces.iter().map(|i| i.name.as_str()))?;
     interfaces.extend(stores.iter().map(Traces::interface_info));
+    let read: Vec<Traces> = traces.into_iter().chain(stores).collect();
     let options = CompileOptions {
         params: &args.text.params,
         sets: &args.text.sets,
@@ -56,8 +58,9 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     if let Some(file) = &args.emit {
         code::emit(&compiled, &programs, file)?;
     }
+    let need = (!args.no_index).then(|| Need::of(&compiled.physical, &read));
     let (capacity, admitted) = match wants_capacity {
-        true => capacity::capacity(args, &compiled, &catalog, &text, &traces)?,
+        true => capacity::capacity(args, &compiled, &catalog, &text, &read, need.as_ref())?,
         false => (String::new(), Ok(())),
     };
     if args.json {
@@ -71,6 +74,11 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     }
     if args.code.contains(&CodeArg::Machine) {
         text += &code::machine(&compiled)?;
+    }
+    match &need {
+        // What was read is told by the run.
+        Some(need) if !read.is_empty() && !args.analyze => text += &need.explain(&read)?,
+        _ => {}
     }
     text += &capacity;
     print(text.as_bytes())?;

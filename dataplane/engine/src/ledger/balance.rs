@@ -1,8 +1,8 @@
 //! Checks that the books balance.
 
 use super::{
-    InterfaceLedger, Ledger, LiveLedger, OperatorCounters, PacketCounters, QueryLedger,
-    TupleCounters,
+    IndexLedger, InterfaceLedger, Ledger, LiveLedger, OperatorCounters, PacketCounters,
+    QueryLedger, TupleCounters,
 };
 
 /// Books that do not balance: a fault of the engine.
@@ -40,6 +40,10 @@ impl Ledger {
             require(
                 &interface.name,
                 interface.live.iter().flat_map(|live| of_live(live, interface)),
+            )?;
+            require(
+                &interface.name,
+                interface.index.iter().filter_map(|i| of_index(i, interface)),
             )?;
         }
         for query in &self.queries {
@@ -106,6 +110,15 @@ fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 2] {
             right: live.blocked.min(interface.processed),
         },
     ]
+}
+
+fn of_index(index: &IndexLedger, interface: &InterfaceLedger) -> Option<Equation> {
+    Some(Equation {
+        left_text: "records + skipped",
+        left: interface.records + index.skipped,
+        right_text: "packets by the index",
+        right: index.packets?,
+    })
 }
 
 fn arrived(query: &QueryLedger) -> Equation {
@@ -221,6 +234,10 @@ mod tests {
         let live = LiveLedger { seen: 13, kernel_dropped: 2, ..Default::default() };
         ledger.interfaces[0].live = Some(live);
         assert_eq!(ledger.check().unwrap_err().left_text, "seen");
+        let mut ledger = balanced();
+        let index = IndexLedger { skipped: 5, packets: Some(16), ..Default::default() };
+        ledger.interfaces[0].index = Some(index);
+        assert_eq!(ledger.check().unwrap_err().left_text, "records + skipped");
         let mut ledger = balanced();
         ledger.operators[0].tuples.filtered = 0;
         let error = ledger.check().unwrap_err();

@@ -11,6 +11,7 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_packets(f)?;
         self.write_live(f)?;
+        self.write_index(f)?;
         self.write_queries(f)?;
         self.write_operators(f)?;
         self.write_outputs(f)?;
@@ -89,6 +90,38 @@ impl Ledger {
                     live.gaps,
                     live.gap_ns / 1_000_000,
                     live.blocked,
+                ],
+            );
+        }
+        grid.write(f)
+    }
+
+    fn write_index(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut grid = Grid::new(&[
+            "index",
+            "records",
+            "skipped",
+            "segments read",
+            "of",
+            "blocks read",
+            "of",
+            "bytes read",
+            "of",
+        ]);
+        for interface in &self.interfaces {
+            let Some(index) = &interface.index else { continue };
+            let (segments, blocks, bytes) = (index.segments, index.blocks, index.bytes);
+            grid.row(
+                interface.name.clone(),
+                &[
+                    interface.records,
+                    index.skipped,
+                    segments.0,
+                    segments.1,
+                    blocks.0,
+                    blocks.1,
+                    bytes.0,
+                    bytes.1,
                 ],
             );
         }

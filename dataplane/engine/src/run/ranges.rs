@@ -15,6 +15,7 @@ use crate::compiled::{CompiledLfta, PathsWanted, Scanned, WordHasher};
 use crate::error::EngineError;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
+use crate::packet::PacketBatch;
 use crate::source::{Feed, InterfaceIndices, RangeRead, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
@@ -140,7 +141,7 @@ impl<'a> Cores<'a> {
         setup: BackendSetup<'a>,
         options: &RunOptions<'_>,
     ) -> Option<Self> {
-        let (_, len) = feed.bytes();
+        let len = feed.unpacked_bytes();
         let is_small = len? < RANGES_MIN * RANGE_BYTES && options.range_bytes.is_none();
         if options.cores < 2 || is_small {
             return None;
@@ -200,8 +201,7 @@ impl<'a> Cores<'a> {
         backend.scans_ranges(self.hasher);
         let mut reader = self.ranges.reader();
         while let Some(number) = board.claim(true) {
-            let range = self.ranges.ranges[number].clone();
-            board.put(number, self.scan(&mut backend, &mut reader, range, &mut memory));
+            board.put(number, self.scan_numbered(&mut backend, &mut reader, number, &mut memory));
         }
         board.lock().memory_peak_bytes += memory.peak_bytes();
     }
@@ -220,6 +220,22 @@ impl<'a> Cores<'a> {
         Ok(Scan { read, scanned })
     }
 
+    /// As [`Self::scan`], of a range that the file was cut into, if it is what was indexed.
+    fn scan_numbered(
+        &self,
+        backend: &mut CompiledLfta,
+        reader: &mut TraceReader,
+        number: usize,
+        memory: &mut Memory,
+    ) -> Result<Scan, EngineError> {
+        let (scanned, read) = backend.scan(memory, |backend, memory, out| {
+            let take =
+                |batch: &PacketBatch<'_>, ordinal| backend.batch(batch, ordinal, memory, out);
+            self.ranges.read_numbered(reader, number, take)
+        })?;
+        Ok(Scan { read, scanned })
+    }
+
     /// Folds ranges in file order; scans some while the next one is not there.
     fn lead(
         &self,
@@ -228,58 +244,127 @@ impl<'a> Cores<'a> {
         feed: &mut Feed,
         options: &RunOptions<'_>,
     ) -> Result<Option<RunEnd>, EngineError> {
-        let mut reader = self.ranges.reader();
-        let mut memory = Memory::new(self.memory_bytes_max);
-        let mut position = self.ranges.ranges[0].start;
-        let mut ordinal = 0;
-        let mut number = 0;
-        while number < board.count {
-            let scan = match board.next_done(false) {
-                Some(scan) => scan,
-                None => match board.claim(false) {
+        let mut own =
+            Own { reader: self.ranges.reader(), memory: Memory::new(self.memory_bytes_max) };
+        let mut place = Place { position: self.ranges.ranges[0].start, ordinal: 0 };
+        for number in 0..board.count {
+            if self.ranges.are_chosen() {
+                place.position = self.ranges.ranges[number].start;
+            }
+            let scan = loop {
+                if let Some(scan) = board.next_done(false) {
+                    break scan;
+                }
+                match board.claim(false) {
                     Some(mine) => {
-                        let range = self.ranges.ranges[mine].clone();
                         let Some(lead) = run.lead() else { return Ok(None) };
-                        board.put(mine, self.scan(lead, &mut reader, range, &mut memory));
-                        continue;
+                        let Own { reader, memory } = &mut own;
+                        board.put(mine, self.scan_numbered(lead, reader, mine, memory));
                     }
                     // A thread that gave up has panicked, which ends the scope.
                     None => match board.next_done(true) {
-                        Some(scan) => scan,
+                        Some(scan) => break scan,
                         None => return Ok(None),
                     },
-                },
-            };
-            let Some(lead) = run.lead() else { return Ok(None) };
-            let scan = match scan {
-                Ok(scan) if scan.read.start == position => scan,
-                // The guess where it begins was wrong: whatever came of it does not count.
-                _ => {
-                    let range = position..self.ranges.ranges[number].end;
-                    self.scan(lead, &mut reader, range, &mut memory)?
                 }
             };
-            position = scan.read.end;
-            feed.enter(&scan.read);
-            let (records, is_damaged) = (scan.read.records(), scan.read.is_damaged());
-            run.fold(scan.scanned, ordinal)?;
-            ordinal += records;
-            number += 1;
+            let scan = match scan {
+                Ok(scan) if scan.read.has_changed => {
+                    // What the others are at does not count any more.
+                    drop(StopOnDrop(board));
+                    let ended = self.rest(&mut own, run, feed, place, options)?;
+                    board.lock().memory_peak_bytes += own.memory.peak_bytes();
+                    return Ok(ended);
+                }
+                Ok(scan) if scan.read.start == place.position => scan,
+                // The guess where it begins was wrong: whatever came of it does not count.
+                _ => {
+                    let range = place.position..self.ranges.ranges[number].end;
+                    let Some(lead) = run.lead() else { return Ok(None) };
+                    self.scan(lead, &mut own.reader, range, &mut own.memory)?
+                }
+            };
+            let folded = fold(scan, run, feed, &mut place, options)?;
             board.folded();
-            if let Some(output) = run.graph.closed() {
-                return Ok(Some(RunEnd::SinkClosed { output }));
-            }
-            if is_damaged {
-                break;
-            }
-            if let Some(progress) = options.progress {
-                progress(&run.progress(std::slice::from_ref(feed)));
-            }
-            if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-                return Ok(Some(RunEnd::Cancelled));
+            match folded {
+                Folded::More => {}
+                Folded::Damaged => break,
+                Folded::Ended(end) => return Ok(Some(end)),
             }
         }
-        board.lock().memory_peak_bytes += memory.peak_bytes();
+        board.lock().memory_peak_bytes += own.memory.peak_bytes();
         Ok(None)
     }
+
+    /// Scans and folds all from where an index is no longer followed, as what is there is not what was indexed.
+    fn rest(
+        &self,
+        own: &mut Own,
+        run: &mut Run<'_>,
+        feed: &mut Feed,
+        mut place: Place,
+        options: &RunOptions<'_>,
+    ) -> Result<Option<RunEnd>, EngineError> {
+        feed.fall_back(place.position);
+        while place.position < self.ranges.len() {
+            let begin = place.position;
+            let Some(lead) = run.lead() else { return Ok(None) };
+            let range = begin..begin.saturating_add(RANGE_BYTES);
+            let scan = self.scan(lead, &mut own.reader, range, &mut own.memory)?;
+            match fold(scan, run, feed, &mut place, options)? {
+                Folded::More if place.position > begin => {}
+                Folded::More | Folded::Damaged => break,
+                Folded::Ended(end) => return Ok(Some(end)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What the folding thread scans with.
+struct Own {
+    reader: TraceReader,
+    memory: Memory,
+}
+
+/// How far the folding has come.
+struct Place {
+    position: u64,
+    ordinal: u64,
+}
+
+/// What follows a range.
+enum Folded {
+    More,
+    /// Nothing can be read behind it.
+    Damaged,
+    Ended(RunEnd),
+}
+
+/// Takes in a range that begins where the folding has come to.
+fn fold(
+    scan: Scan,
+    run: &mut Run<'_>,
+    feed: &mut Feed,
+    place: &mut Place,
+    options: &RunOptions<'_>,
+) -> Result<Folded, EngineError> {
+    place.position = scan.read.end;
+    feed.enter(&scan.read);
+    let (records, is_damaged) = (scan.read.records(), scan.read.is_damaged());
+    run.fold(scan.scanned, place.ordinal)?;
+    place.ordinal += records;
+    if let Some(output) = run.graph.closed() {
+        return Ok(Folded::Ended(RunEnd::SinkClosed { output }));
+    }
+    if is_damaged {
+        return Ok(Folded::Damaged);
+    }
+    if let Some(progress) = options.progress {
+        progress(&run.progress(std::slice::from_ref(feed)));
+    }
+    if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+        return Ok(Folded::Ended(RunEnd::Cancelled));
+    }
+    Ok(Folded::More)
 }

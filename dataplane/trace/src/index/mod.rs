@@ -10,9 +10,11 @@
 //! answer is that of a full scan. The bytes of both files are described in `dataplane/README.md`.
 
 mod build;
+mod choose;
 mod format;
 mod select;
 mod summary;
+mod wanted;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,9 +22,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 pub use build::{BuildError, build, scan};
+pub use choose::{Chosen, Reading, Run, Taken};
+pub(crate) use choose::{Unit, keep_order};
 pub use format::Entry;
-pub use select::{Places, Selected, Taken};
+pub(crate) use select::Ranges;
+pub use select::{Places, Selected};
 pub use summary::{Key, Summary};
+pub use wanted::Wanted;
 
 use format::{HEADER_LEN, Header};
 
@@ -177,6 +183,19 @@ impl Index {
     pub fn covered(&self) -> (u64, u64) {
         let covered = self.entries.last().map_or(self.header.first_at, |e| e.offset + e.len);
         (self.trace_len, covered)
+    }
+
+    /// What was chosen of the trace, to be read.
+    ///
+    /// # Errors
+    /// The trace cannot be opened.
+    pub fn selected(&self, chosen: Chosen, reading: Reading) -> io::Result<Selected> {
+        Ok(Selected::new(File::open(&self.trace)?, chosen, reading))
+    }
+
+    /// Whether it has entries for all of the trace that it was made of. If not, it is damaged, or the trace is, from there on.
+    pub fn is_whole(&self) -> bool {
+        self.covered().1 >= self.header.trace_len
     }
 
     /// Earliest and latest stamp of what the entries cover, ns; nothing when that is no packet.

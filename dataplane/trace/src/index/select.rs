@@ -1,54 +1,28 @@
-//! Reads what is wanted of a trace, by its index.
+//! Reads what was chosen of a trace, checked by its index first.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Index;
+use super::choose::{Chosen, Reading, Run};
 use super::format::Entry;
-use super::summary::Key;
 
 /// Bytes that are read at a time.
 const PIECE_LEN: usize = 256 << 10;
 
-/// How much of a trace is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Blocks that are read, and all that there are.
-    pub blocks: (u64, u64),
-    /// Bytes that are read, and all that there are.
-    pub bytes: (u64, u64),
-}
-
-impl Taken {
-    /// Adds what is read of another trace.
-    pub fn add(&mut self, other: &Taken) {
-        self.blocks = (self.blocks.0 + other.blocks.0, self.blocks.1 + other.blocks.1);
-        self.bytes = (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1);
-    }
-}
-
-/// The wanted part of a trace, as a trace of its own.
-#[derive(Debug)]
-pub struct Selected {
-    file: File,
-    /// Where its bytes stand in the trace.
-    pub places: Places,
-    /// What is left, in order; the last one goes on to the end of the file, also when that grows.
-    ranges: std::vec::IntoIter<Range<u64>>,
-    at: Range<u64>,
-    /// What it takes.
-    pub taken: Taken,
-}
-
 /// The checksum of a part of a file.
 pub(super) fn crc_of(file: &File, range: Range<u64>) -> io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
     let mut piece = vec![0; PIECE_LEN];
+    checksum(file, range, &mut piece)
+}
+
+fn checksum(file: &File, range: Range<u64>, piece: &mut [u8]) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
     let mut at = range.start;
     while at < range.end {
-        let len = (range.end - at).min(PIECE_LEN as u64) as usize;
+        let len = (range.end - at).min(piece.len() as u64) as usize;
         file.read_exact_at(&mut piece[..len], at)?;
         hasher.update(&piece[..len]);
         at += len as u64;
@@ -61,14 +35,92 @@ pub(super) fn is_as_indexed(file: &File, entry: &Entry) -> bool {
     crc_of(file, entry.offset..entry.offset + entry.len).is_ok_and(|crc| crc == entry.crc)
 }
 
+impl Run {
+    /// Where the first of its blocks begins that is not what was indexed.
+    pub(crate) fn changed_at(&self, file: &File) -> Option<u64> {
+        let mut piece = vec![0; PIECE_LEN];
+        let mut at = self.range.start;
+        for &(end, crc) in &self.blocks {
+            if checksum(file, at..end, &mut piece).ok() != Some(crc) {
+                return Some(at);
+            }
+            at = end;
+        }
+        None
+    }
+}
+
+/// The ranges of a trace that are read, one after the other.
+#[derive(Debug)]
+pub(crate) struct Ranges {
+    chosen: Chosen,
+    reading: Reading,
+    next: usize,
+}
+
+impl Ranges {
+    pub(crate) fn new(chosen: Chosen, reading: Reading) -> Self {
+        Self { chosen, reading, next: 0 }
+    }
+
+    /// Bytes before the first block.
+    pub(crate) fn head(&self) -> u64 {
+        self.chosen.head
+    }
+
+    /// What was chosen.
+    pub(crate) fn chosen(&self) -> &Chosen {
+        &self.chosen
+    }
+
+    /// The next range: a run of blocks that are what was indexed, everything from the first block on that is not, or at last what is not indexed.
+    pub(crate) fn next(&mut self, file: &File) -> Option<Range<u64>> {
+        let runs = &self.chosen.runs;
+        let number = self.next;
+        self.next += 1;
+        match runs.get(number) {
+            Some(run) => match run.changed_at(file) {
+                None => Some(run.range.clone()),
+                Some(offset) => {
+                    self.chosen.fall_back(offset, &self.reading);
+                    self.next = usize::MAX;
+                    Some(run.range.start..u64::MAX)
+                }
+            },
+            None if number == runs.len() => Some(self.chosen.rest..u64::MAX),
+            None => {
+                self.next = number;
+                None
+            }
+        }
+    }
+
+    /// Has nothing follow, as all from an offset on is read already.
+    pub(crate) fn end_at(&mut self, offset: u64) {
+        if self.next <= self.chosen.runs.len() {
+            self.chosen.fall_back(offset, &self.reading);
+        }
+        self.next = usize::MAX;
+    }
+}
+
+/// What was chosen of a trace, as a trace of its own.
+#[derive(Debug)]
+pub struct Selected {
+    file: File,
+    ranges: Ranges,
+    at: Range<u64>,
+    places: Places,
+}
+
 /// Where the bytes of a selected part stand in the trace.
-#[derive(Clone, Debug)]
-pub struct Places(Vec<Range<u64>>);
+#[derive(Clone, Debug, Default)]
+pub struct Places(Arc<Mutex<Vec<Range<u64>>>>);
 
 impl Places {
-    /// The offset in the trace of a byte of the part.
+    /// The offset in the trace of a byte of the part, of what has been read so far.
     pub fn of(&self, mut offset: u64) -> u64 {
-        for range in &self.0 {
+        for range in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let len = range.end - range.start;
             if offset < len {
                 return range.start + offset;
@@ -77,50 +129,29 @@ impl Places {
         }
         offset
     }
+
+    fn add(&self, range: Range<u64>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(range);
+    }
 }
 
-impl Index {
-    /// Whether a block is to be read: packets of these times that have one key of each group may be in it.
-    fn is_wanted(entry: &Entry, times: &Range<u64>, keys: &[Vec<Key>]) -> bool {
-        let is_in_time =
-            entry.packets > 0 && entry.min_ns < times.end && entry.max_ns >= times.start;
-        let has = |group: &Vec<Key>| group.iter().any(|key| entry.summary.may_have(*key));
-        entry.has_metadata || is_in_time && keys.iter().all(has)
+impl Selected {
+    /// The chosen part of an open trace.
+    pub fn new(file: File, chosen: Chosen, reading: Reading) -> Self {
+        let head = 0..chosen.head;
+        let places = Places::default();
+        places.add(head.clone());
+        Self { file, ranges: Ranges::new(chosen, reading), at: head, places }
     }
 
-    /// What a reader needs of the trace to find all packets of these times (ns, end excluded) that have at least one key of each group: its head, the
-    /// blocks that may have such packets, and what is not indexed. `None` when the index does not help, or a block is not what was indexed: then all
-    /// is to be read.
-    ///
-    /// # Errors
-    /// The trace cannot be opened.
-    pub fn select(&self, times: &Range<u64>, keys: &[Vec<Key>]) -> io::Result<Option<Selected>> {
-        let wanted: Vec<&Entry> =
-            self.entries.iter().filter(|entry| Self::is_wanted(entry, times, keys)).collect();
-        if wanted.len() == self.entries.len() {
-            return Ok(None);
-        }
-        let file = File::open(&self.trace)?;
-        if !wanted.iter().all(|entry| is_as_indexed(&file, entry)) {
-            return Ok(None);
-        }
-        let (trace_len, covered) = self.covered();
-        let head = 0..self.header.first_at;
-        let mut ranges: Vec<Range<u64>> = Vec::from([head]);
-        for entry in &wanted {
-            match ranges.last_mut() {
-                Some(last) if last.end == entry.offset => last.end += entry.len,
-                _ => ranges.push(entry.offset..entry.offset + entry.len),
-            }
-        }
-        ranges.push(covered..u64::MAX);
-        let bytes: u64 = wanted.iter().map(|entry| entry.len).sum();
-        let taken = Taken {
-            blocks: (wanted.len() as u64, self.entries.len() as u64),
-            bytes: (self.header.first_at + bytes + (trace_len - covered), trace_len),
-        };
-        let places = Places(ranges.clone());
-        Ok(Some(Selected { file, places, ranges: ranges.into_iter(), at: 0..0, taken }))
+    /// Whether all that was chosen is what was indexed; reads it once.
+    pub fn is_as_indexed(&self) -> bool {
+        self.ranges.chosen.runs.iter().all(|run| run.changed_at(&self.file).is_none())
+    }
+
+    /// Where its bytes stand in the trace.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 }
 
@@ -128,8 +159,11 @@ impl Read for Selected {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.at.is_empty() {
-                match self.ranges.next() {
-                    Some(range) => self.at = range,
+                match self.ranges.next(&self.file) {
+                    Some(range) => {
+                        self.places.add(range.clone());
+                        self.at = range;
+                    }
                     None => return Ok(0),
                 }
                 continue;
@@ -138,7 +172,7 @@ impl Read for Selected {
             let len = left.min(out.len());
             let count = self.file.read_at(&mut out[..len], self.at.start)?;
             self.at.start += count as u64;
-            if count == 0 {
+            if count == 0 && !out.is_empty() {
                 // The end of the file; or it has become shorter, which the reader sees.
                 self.at = 0..0;
             }

@@ -19,7 +19,8 @@ const ETHERTYPES_VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 /// Below it is a length: 802.3 frames.
 const ETHERTYPE_MIN: u16 = 0x0600;
 /// MPLS, PPPoE, provider backbone bridges, MACsec and so on: other packets within.
-const ETHERTYPES_NESTING: [u16; 7] = [0x8847, 0x8848, 0x8864, 0x88e7, 0x88e5, 0x6558, 0x880b];
+const ETHERTYPES_NESTING: [u16; 8] =
+    [0x8847, 0x8848, 0x8863, 0x8864, 0x88e7, 0x88e5, 0x6558, 0x880b];
 
 const PROTO_TCP: u8 = 6;
 const PROTO_UDP: u8 = 17;
@@ -31,8 +32,8 @@ const PROTOS_NESTING: [u8; 9] = [4, 47, 41, 97, 108, 115, 137, 143, 94];
 /// VXLAN, GENEVE, GTP, Teredo, L2TP, VXLAN-GPE, GUE, MPLS over UDP, LISP, old VXLAN ports.
 const PORTS_NESTING: [u16; 13] =
     [4789, 6081, 2152, 3386, 3544, 1701, 4790, 6080, 6635, 4341, 8472, 2123, 6636];
-/// Extension headers of IPv6 that are stepped over: hop by hop, routing, destination, mobility.
-const EXTENSIONS: [u8; 4] = [0, 43, 60, 135];
+/// Extension headers of IPv6 that are stepped over: hop by hop, routing, destination, mobility, HIP, shim6.
+const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 const EXTENSION_FRAGMENT: u8 = 44;
 const EXTENSION_AUTHENTICATION: u8 = 51;
 /// Headers that are walked in a packet.
@@ -239,6 +240,8 @@ fn ipv4(data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
         return None;
     }
     match data.get(header_len..) {
+        // An authentication header has another one behind it, which filters for IPv4 do not look for, and queries do.
+        _ if protocol == EXTENSION_AUTHENTICATION => None,
         Some(rest) if !is_later_fragment => transport(protocol, rest, give),
         _ if PROTOS_NESTING.contains(&protocol) => None,
         _ => Some(()),

@@ -24,6 +24,7 @@ mod read;
 mod recover;
 pub(crate) mod retain;
 pub(crate) mod scan;
+mod within;
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -40,7 +41,7 @@ pub use follow::{Follow, Followed, Run};
 pub use mark::Mark;
 pub use name::{SegmentName, WRITERS_MAX};
 pub use pins::Pin;
-pub use read::{Finding, Findings, Reading};
+pub use read::{Finding, Findings};
 pub use recover::Recovered;
 pub(crate) use recover::compress;
 pub use retain::Keep;
@@ -203,6 +204,18 @@ impl Store {
         let end = self.end_of(&segment.path, segment.name.first)?;
         let range = (end.packets > 0).then_some((end.min_ns, end.max_ns));
         Some(Summary { packets: end.packets, range_ns: range, bytes: end.bytes })
+    }
+
+    /// Earliest and latest stamp of all packets, where all segments were closed and there are packets, ns since the epoch.
+    pub fn range_ns(&self) -> Option<(u64, u64)> {
+        let mut range: Option<(u64, u64)> = None;
+        for segment in self.segments().ok()? {
+            if let Some((min_ns, max_ns)) = self.summary(&segment)?.range_ns {
+                let (a, b) = range.unwrap_or((min_ns, max_ns));
+                range = Some((a.min(min_ns), b.max(max_ns)));
+            }
+        }
+        range
     }
 
     /// The frame at the end of a segment that was closed.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,8 +11,8 @@ use wt_wire::{CaptureError, CaptureReader};
 use super::frame::Kind;
 use super::name::SegmentName;
 use super::scan::{Scan, Skipped};
-use super::{Store, StoreError};
-use crate::index::{Index, Key, Selected, Taken};
+use super::{Segment, Store, StoreError, within};
+use crate::index::{Chosen, Reading, Selected, Wanted};
 
 /// Bytes of an indexed segment that are read at a time.
 const PIECE_LEN: usize = 256 << 10;
@@ -53,6 +52,13 @@ pub enum Finding {
         /// What the operating system says.
         message: String,
     },
+    /// A segment has an index that is not of it, or damaged, and was read as if there were none.
+    NotIndexed {
+        /// Name of the segment.
+        segment: String,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl std::fmt::Display for Finding {
@@ -72,6 +78,9 @@ impl std::fmt::Display for Finding {
             Self::Unreadable { segment, message } => {
                 write!(f, "segment {segment} cannot be read: {message}")
             }
+            Self::NotIndexed { segment, message } => {
+                write!(f, "the index of segment {segment} is not used: {message}")
+            }
         }
     }
 }
@@ -79,7 +88,7 @@ impl std::fmt::Display for Finding {
 impl Finding {
     /// Whether something is missing that was there.
     pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Unfinished { .. })
+        !matches!(self, Self::Unfinished { .. } | Self::NotIndexed { .. })
     }
 }
 
@@ -100,37 +109,23 @@ impl Findings {
 
 /// A segment to be read, as far as it is complete.
 #[derive(Clone, Debug)]
-struct Part {
-    name: SegmentName,
-    path: PathBuf,
+pub(super) struct Part {
+    pub(super) name: SegmentName,
+    pub(super) path: PathBuf,
     /// Bytes that may be read of one that is being written.
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
+    /// What its index has chosen, where it leaves something out.
+    pub(super) chosen: Option<Chosen>,
+    /// No other segment of the writer was there behind it.
+    is_last: bool,
 }
-
-/// How much of a store is read, as it is.
-pub type Reading = Arc<Mutex<Taken>>;
 
 /// What is wanted of a store.
 #[derive(Clone, Debug)]
-struct Wanted {
-    times: Range<u64>,
-    keys: Arc<[Vec<Key>]>,
-    taken: Reading,
-}
-
-impl Wanted {
-    /// The wanted part of a closed segment, where an index tells which it is.
-    fn select(&self, part: &Part) -> Option<Selected> {
-        if part.name.is_compressed || part.limit.is_some() {
-            return None;
-        }
-        let index = Index::open(&part.path).ok()?;
-        index.select(&self.times, &self.keys).ok()?
-    }
-
-    fn count(&self, more: &Taken) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).add(more);
-    }
+struct Within<'a> {
+    wanted: &'a Wanted,
+    keeps_order: bool,
+    reading: Reading,
 }
 
 /// Where the bytes of a segment come from.
@@ -141,12 +136,19 @@ enum Source {
     Selected(Selected),
 }
 
+/// The segment at hand.
+struct At {
+    segment: String,
+    source: Source,
+    is_last: bool,
+}
+
 /// Reads the segments of one writer.
 struct Chain {
     store: u64,
     parts: VecDeque<Part>,
-    wanted: Option<Wanted>,
-    at: Option<(String, Source)>,
+    reading: Reading,
+    at: Option<At>,
     /// Checked bytes that were not asked for yet.
     out: Vec<u8>,
     out_at: usize,
@@ -163,31 +165,44 @@ impl Store {
         self.captures_of(None)
     }
 
-    /// As [`Self::captures`], and only what may have packets of these times (ns, end excluded) with at least one key of each group: segments and blocks
-    /// without are left out, where their ends and indices tell. Others may come too. The last of the three says how much is read, as it is.
+    /// As [`Self::captures`], and only what may have wanted packets: segments and blocks without are left out, where their ends and indices
+    /// tell. Others may come too. With `keeps_order`, what is left out changes neither the order of wanted packets among those of other captures nor when
+    /// a capture ends; among the writers of the store it never does. The last of the three says how much is read.
     ///
     /// # Errors
     /// As [`Self::captures`].
     pub fn captures_within(
         &self,
-        times: Range<u64>,
-        keys: &[Vec<Key>],
+        wanted: &Wanted,
+        keeps_order: bool,
     ) -> Result<(Vec<CaptureReader>, Findings, Reading), StoreError> {
-        let taken = Reading::default();
-        let wanted = Wanted { times, keys: keys.into(), taken: Arc::clone(&taken) };
-        let (readers, findings) = self.captures_of(Some(&wanted))?;
-        Ok((readers, findings, taken))
+        let reading = Reading::default();
+        let within = Within { wanted, keeps_order, reading: reading.clone() };
+        let (readers, findings) = self.captures_of(Some(&within))?;
+        Ok((readers, findings, reading))
     }
 
-    fn captures_of(
+    /// How much of it [`Self::captures_within`] would read, without reading it, and what is found odd about its indices.
+    ///
+    /// # Errors
+    /// As [`Self::captures`].
+    pub fn reading_within(
         &self,
-        wanted: Option<&Wanted>,
-    ) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
-        let findings = Findings::default();
+        wanted: &Wanted,
+        keeps_order: bool,
+    ) -> Result<(Reading, Findings), StoreError> {
+        let (reading, findings) = (Reading::default(), Findings::default());
+        let within = Within { wanted, keeps_order, reading: reading.clone() };
+        self.chosen_parts(&within, &findings)?;
+        Ok((reading, findings))
+    }
+
+    /// The segments of each writer, as far as they are complete now.
+    fn parts(&self) -> Result<Vec<(u16, Vec<(Part, Segment)>)>, StoreError> {
         // First how far writers have come, then what there is: what is closed meanwhile is whole.
         let marks: Vec<_> = (0..super::name::WRITERS_MAX).map(|writer| self.mark(writer)).collect();
         let is_recorded = self.is_recorded();
-        let mut chains: Vec<(u16, VecDeque<Part>)> = Vec::new();
+        let mut chains: Vec<(u16, Vec<(Part, Segment)>)> = Vec::new();
         for segment in self.segments()? {
             let mark = marks.get(usize::from(segment.name.writer)).copied().flatten();
             let limit = match mark {
@@ -200,27 +215,57 @@ impl Store {
                 }
                 _ => None,
             };
-            if let (Some(wanted), Some(summary)) = (wanted, self.summary(&segment)) {
-                let is_wanted = summary.range_ns.is_some_and(|(min_ns, max_ns)| {
-                    min_ns < wanted.times.end && max_ns >= wanted.times.start
-                });
-                if !is_wanted {
-                    wanted.count(&Taken { bytes: (0, segment.bytes), ..Taken::default() });
-                    continue;
-                }
-            }
-            let part = Part { name: segment.name, path: segment.path, limit };
+            let (name, path) = (segment.name, segment.path.clone());
+            let part = Part { name, path, limit, chosen: None, is_last: true };
             match chains.last_mut() {
-                Some((writer, parts)) if *writer == part.name.writer => parts.push_back(part),
-                _ => chains.push((part.name.writer, VecDeque::from([part]))),
+                Some((writer, parts)) if *writer == name.writer => {
+                    if let Some((before, _)) = parts.last_mut() {
+                        before.is_last = false;
+                    }
+                    parts.push((part, segment));
+                }
+                _ => chains.push((name.writer, vec![(part, segment)])),
             }
         }
+        Ok(chains)
+    }
+
+    /// Those with wanted packets.
+    fn chosen_parts(
+        &self,
+        within: &Within<'_>,
+        findings: &Findings,
+    ) -> Result<Vec<(u16, VecDeque<Part>)>, StoreError> {
+        let chains = self.parts()?;
+        let keeps_order = within.keeps_order || chains.len() > 1;
+        let choose = |(writer, segments): (u16, Vec<(Part, Segment)>)| {
+            let Within { wanted, reading, .. } = within;
+            let parts = within::choose(self, segments, wanted, keeps_order, reading, findings);
+            (writer, parts)
+        };
+        Ok(chains.into_iter().map(choose).collect())
+    }
+
+    fn captures_of(
+        &self,
+        within: Option<&Within<'_>>,
+    ) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
+        let findings = Findings::default();
+        let chains = match within {
+            Some(within) => self.chosen_parts(within, &findings)?,
+            None => {
+                let whole = |(writer, parts): (u16, Vec<(Part, Segment)>)| {
+                    (writer, parts.into_iter().map(|(part, _)| part).collect())
+                };
+                self.parts()?.into_iter().map(whole).collect()
+            }
+        };
         let mut readers = Vec::new();
         for (writer, parts) in chains {
             let chain = Chain {
                 store: self.id(),
                 parts,
-                wanted: wanted.cloned(),
+                reading: within.map(|within| within.reading.clone()).unwrap_or_default(),
                 at: None,
                 out: SECTION.to_vec(),
                 out_at: 0,
@@ -240,24 +285,34 @@ fn unreadable(store: &Store) -> impl Fn(CaptureError) -> StoreError {
 }
 
 impl Chain {
+    /// Something is missing, so that packets cannot be counted by what indices and ends of segments say.
+    fn found(&self, finding: Finding) {
+        self.reading.change(|taken| taken.uncounted += 1);
+        self.findings.add(finding);
+    }
+
     /// Opens the next segment; nothing when there is none.
     fn open(&mut self) -> io::Result<bool> {
         while let Some(part) = self.parts.pop_front() {
             let segment = part.name.to_string();
-            if let Some(wanted) = &self.wanted {
-                if let Some(selected) = wanted.select(&part) {
-                    wanted.count(&selected.taken);
+            if let Some(chosen) = &part.chosen
+                && let Ok(file) = File::open(&part.path)
+            {
+                let selected = Selected::new(file, chosen.clone(), self.reading.clone());
+                if selected.is_as_indexed() {
                     // It begins with the segment's own section header.
-                    self.at = Some((segment, Source::Selected(selected)));
+                    let source = Source::Selected(selected);
+                    self.at = Some(At { segment, source, is_last: part.is_last });
                     return Ok(true);
                 }
-                let len = std::fs::metadata(&part.path).map_or(0, |metadata| metadata.len());
-                wanted.count(&Taken { bytes: (len, len), ..Taken::default() });
+                // Frame by frame from the beginning: a frame is taken as a whole or not.
+                chosen.fall_back(0, &self.reading);
             }
             match open(&part.path, part.name, part.limit) {
                 Ok(source) => {
                     let scan = Scan::new(source, self.store, part.name.first);
-                    self.at = Some((segment, Source::Scan(scan)));
+                    self.at =
+                        Some(At { segment, source: Source::Scan(scan), is_last: part.is_last });
                     self.out.extend_from_slice(&SECTION);
                     return Ok(true);
                 }
@@ -266,13 +321,15 @@ impl Chain {
                     let compressed = part.name.compressed();
                     let path = part.path.with_file_name(compressed.to_string());
                     if !part.name.is_compressed && path.exists() {
-                        self.parts.push_front(Part { name: compressed, path, limit: None });
+                        let part =
+                            Part { name: compressed, path, limit: None, chosen: None, ..part };
+                        self.parts.push_front(part);
                     } else {
-                        self.findings.add(Finding::Deleted { segment });
+                        self.found(Finding::Deleted { segment });
                     }
                 }
                 Err(error) => {
-                    self.findings.add(Finding::Unreadable { segment, message: error.to_string() });
+                    self.found(Finding::Unreadable { segment, message: error.to_string() });
                 }
             }
         }
@@ -287,8 +344,7 @@ impl Chain {
             if self.at.is_none() && !self.open()? {
                 return Ok(false);
             }
-            let Some((segment, source)) = &mut self.at else { return Ok(false) };
-            let findings = &self.findings;
+            let Some(At { segment, source, is_last }) = &mut self.at else { return Ok(false) };
             let scan = match source {
                 Source::Scan(scan) => scan,
                 Source::Selected(selected) => {
@@ -302,34 +358,38 @@ impl Chain {
                     continue;
                 }
             };
-            let mut damaged = |skipped: Skipped| {
-                findings.add(Finding::Damaged { segment: segment.clone(), skipped });
+            let (segment, is_last) = (segment.clone(), *is_last);
+            let mut damaged = Vec::new();
+            let next = scan.next(&mut |skipped| damaged.push(skipped));
+            if let Ok(Some((frame, body))) = &next
+                && matches!(frame.kind, Kind::Packets | Kind::Interfaces)
+            {
+                self.out.extend_from_slice(body);
+            }
+            let ended = match next {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Ok(scan.tail())),
+                Err(error) => Some(Err(error)),
             };
-            let next = scan.next(&mut damaged);
-            match next {
-                Ok(Some((frame, body))) => {
-                    if matches!(frame.kind, Kind::Packets | Kind::Interfaces) {
-                        self.out.extend_from_slice(body);
-                    }
-                    if !self.out.is_empty() {
-                        return Ok(true);
-                    }
-                }
-                Ok(None) => {
-                    let is_followed = self.parts.front().is_some();
-                    if let Some(skipped) = scan.tail() {
-                        let segment = segment.clone();
-                        findings.add(match is_followed {
-                            true => Finding::Damaged { segment, skipped },
-                            false => Finding::Unfinished { segment, skipped },
-                        });
-                    }
+            for skipped in damaged {
+                self.found(Finding::Damaged { segment: segment.clone(), skipped });
+            }
+            match ended {
+                None if self.out.is_empty() => {}
+                None => return Ok(true),
+                Some(end) => {
                     self.at = None;
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    findings.add(Finding::Unreadable { segment: segment.clone(), message });
-                    self.at = None;
+                    match end {
+                        Ok(None) => {}
+                        Ok(Some(skipped)) if is_last => {
+                            self.found(Finding::Unfinished { segment, skipped });
+                        }
+                        Ok(Some(skipped)) => self.found(Finding::Damaged { segment, skipped }),
+                        Err(error) => {
+                            let message = error.to_string();
+                            self.found(Finding::Unreadable { segment, message });
+                        }
+                    }
                 }
             }
         }

@@ -166,6 +166,18 @@ impl CaptureReader {
         Self::from_source(name, source, None)
     }
 
+    /// As [`Self::from_reader`], of a source that is expected to have so many bytes ([`Self::size_hint`]).
+    ///
+    /// # Errors
+    /// As [`Self::from_reader`].
+    pub fn from_sized_reader(
+        name: &str,
+        source: impl Read + Send + 'static,
+        len: u64,
+    ) -> Result<Self, CaptureError> {
+        Self::from_source(name, source, Some(len))
+    }
+
     fn from_source(
         name: &str,
         source: impl Read + Send + 'static,
