@@ -180,12 +180,12 @@ fn of_interface(interface: &InterfacePlan, params: &[ParamSpec], params_stay: bo
     let mut predicates: Vec<String> = Vec::new();
     for query in &program.queries {
         if matches!(query.action, LftaAction::Aggregate { real_time: true, .. }) {
-            let why = format!("every packet moves the windows of {}", query.name);
+            let why = format!("every packet moves the windows of {}", name_of(query));
             return Wanted::all(interface, why);
         }
         let (condition, texts) = of_query(query, program, params, params_stay);
         if condition == Condition::Any {
-            let why = format!("no predicate of {} is one that an index answers", query.name);
+            let why = format!("no predicate of {} is one that an index answers", name_of(query));
             return Wanted::all(interface, why);
         }
         conditions.push(condition);
@@ -200,6 +200,11 @@ fn of_interface(interface: &InterfacePlan, params: &[ParamSpec], params_stay: bo
     }
     let condition = Condition::one_of(conditions);
     Wanted { interface: interface.name.clone(), condition, predicates, why_all: None }
+}
+
+/// The name of the query that an LFTA is of.
+fn name_of(lfta: &LftaQuery) -> &str {
+    lfta.name.strip_prefix("_fta_").unwrap_or(&lfta.name)
 }
 
 /// What a query needs, and the texts of the predicates that say so.
