@@ -29,6 +29,7 @@ use self::store::Past;
 use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
+use crate::indexed::Need;
 use crate::output::{Results, Route};
 use crate::session::{self, NamedText, Traces};
 use crate::{blame, broker};
@@ -186,7 +187,10 @@ pub fn execute(
     }
     let device = Device::new(blocks.filter(|_| in_driver));
     let mut findings = Vec::new();
-    for past in pasts(compiled, &live.stores, interfaces) {
+    // So many packets are those that come, needed or not.
+    let need =
+        (settings.index && live.until.packets.is_none()).then(|| Need::of(plan, &live.stores));
+    for past in pasts(compiled, &live.stores, interfaces, need.as_ref()) {
         let (input, found) = store::open(&past)?;
         inputs.push(open::Opened { input, in_driver: false });
         findings.push(found);
@@ -233,7 +237,12 @@ pub fn execute(
 }
 
 /// The stores that a plan reads.
-fn pasts(compiled: &Compiled, stores: &[Traces], interfaces: &[LiveInterface]) -> Vec<Past> {
+fn pasts(
+    compiled: &Compiled,
+    stores: &[Traces],
+    interfaces: &[LiveInterface],
+    need: Option<&Need>,
+) -> Vec<Past> {
     let plan = &compiled.physical;
     let names = &compiled.logical.interfaces;
     let followed = |store: &Traces| {
@@ -242,7 +251,11 @@ fn pasts(compiled: &Compiled, stores: &[Traces], interfaces: &[LiveInterface]) -
         interfaces.iter().find(|interface| interface.interface == *name).cloned()
     };
     let is_read = |store: &&Traces| plan.interfaces.iter().any(|i| i.name == store.interface);
-    let past = |store: &Traces| Past { traces: store.clone(), followed: followed(store) };
+    let past = |store: &Traces| Past {
+        traces: store.clone(),
+        followed: followed(store),
+        within: need.and_then(|need| need.within(&store.interface)),
+    };
     stores.iter().filter(is_read).map(past).collect()
 }
 

@@ -5,15 +5,18 @@ use std::io;
 use std::time::Duration;
 
 use wt_catalog::Value;
+use wt_engine::ledger::IndexLedger;
 use wt_engine::live::{
     Link, LiveInput, LiveSource, Polled, SKEW_NS_DEFAULT, SourceCounters, TakePackets,
     WAITING_PACKETS_MAX,
 };
-use wt_engine::{EngineError, PacketBatch};
+use wt_engine::{EngineError, LftaSetup, PacketBatch};
+use wt_trace::index::Wanted;
 use wt_trace::store::{Findings, Follow, Followed, Store, StoreError};
 
 use super::LiveInterface;
 use crate::failure::Failure;
+use crate::indexed::Within;
 use crate::record::failure;
 use crate::session::Traces;
 
@@ -26,6 +29,8 @@ pub struct Past {
     pub traces: Traces,
     /// The interface that its recorder records, if it is followed.
     pub followed: Option<LiveInterface>,
+    /// What the plan needs of its packets, where it does not need all of them.
+    pub within: Option<Within>,
 }
 
 /// Opens a store; what is found in it while it is read comes beside it.
@@ -53,6 +58,9 @@ pub fn open(past: &Past) -> Result<(LiveInput, Findings), Failure> {
         }
     }
     let mut follow = Follow::new(store).map_err(failure)?;
+    if let Some(within) = &past.within {
+        follow.leave_out(within.wanted.clone());
+    }
     let link_type = follow.first_link_type().map_err(failure)?;
     let findings = follow.findings();
     let source = StoreSource {
@@ -152,6 +160,20 @@ impl LiveSource for StoreSource {
     }
 
     fn counters(&mut self) -> SourceCounters {
-        SourceCounters { seen: self.given, ..SourceCounters::default() }
+        let taken = self.follow.taken();
+        let index = (taken.packets_skipped > 0).then_some(IndexLedger {
+            segments: taken.segments,
+            blocks: taken.blocks,
+            bytes: taken.bytes,
+            skipped: taken.packets_skipped,
+            packets: None,
+        });
+        SourceCounters { seen: self.given, index, ..SourceCounters::default() }
+    }
+
+    fn prepare(&mut self, _setup: &LftaSetup<'_>) -> Result<(), EngineError> {
+        // Another plan may need what this one does not.
+        self.follow.leave_out(Wanted::Any);
+        Ok(())
     }
 }

@@ -165,7 +165,7 @@ pub struct InterfaceLedger {
 }
 
 /// What indices have left out of captures, as no query needs it: `records + skipped = packets`. Queries are not offered it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexLedger {
     /// Segments that were read, and all that there are; of traces none.
     pub segments: (u64, u64),

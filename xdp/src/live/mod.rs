@@ -472,7 +472,7 @@ impl LiveSource for XdpSource {
 
     fn counters(&mut self) -> SourceCounters {
         let seen = self.seen_before + self.program.total(packet_counters::PACKETS);
-        SourceCounters { seen, dropped: 0, restamped: 0 }
+        SourceCounters { seen, ..SourceCounters::default() }
     }
 
     fn prepare(&mut self, setup: &LftaSetup<'_>) -> Result<(), EngineError> {

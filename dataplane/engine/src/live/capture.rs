@@ -355,6 +355,7 @@ impl Capture<'_> {
             (ledger.wire_bytes, ledger.captured_bytes) = (counted.bytes, counted.bytes);
             ledger.truncated = 0;
         }
+        ledger.index = of_source.index;
         ledger.live = Some(LiveLedger {
             seen: of_source.seen,
             kernel_dropped: of_source.dropped,

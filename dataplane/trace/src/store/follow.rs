@@ -17,6 +17,7 @@ use super::mark::{Mark, MarkFile};
 use super::read::{Finding, Findings};
 use super::scan::Scan;
 use super::{Segment, Store, StoreError, WRITERS_MAX, blocks, name, read};
+use crate::index::{Taken, Wanted};
 use crate::record::Interface;
 
 /// How often it is looked whether the recorder is still there.
@@ -58,6 +59,9 @@ pub struct Follow {
     findings: Findings,
     looked: Instant,
     is_recorded: bool,
+    /// Which packets are wanted; others may be left out.
+    wanted: Wanted,
+    taken: Taken,
 }
 
 impl Follow {
@@ -73,9 +77,22 @@ impl Follow {
             findings: Findings::default(),
             looked: Instant::now(),
             is_recorded,
+            wanted: Wanted::Any,
+            taken: Taken::default(),
         };
         follow.find_writers()?;
         Ok(follow)
+    }
+
+    /// Leaves out, from here on, segments and frames whose times say that they have no wanted packet: closed segments of that kind are not
+    /// opened. The packets that are given come in the same order.
+    pub fn leave_out(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// How much was read, and left out, so far.
+    pub fn taken(&self) -> Taken {
+        self.taken
     }
 
     /// What is found on the way.
@@ -89,7 +106,7 @@ impl Follow {
     /// As [`Self::next`].
     pub fn first_link_type(&mut self) -> Result<Option<u16>, StoreError> {
         for lane in &mut self.lanes {
-            lane.fill(&self.store, &self.findings)?;
+            lane.fill(&self.store, &self.findings, &self.wanted, &mut self.taken)?;
             if let Some((interface, _)) = lane.records.get(lane.at) {
                 let interface = lane.interfaces.get(*interface as usize);
                 return Ok(interface.map(|interface| interface.link_type.0));
@@ -124,7 +141,7 @@ impl Follow {
         // Whether there is a recorder is looked at before what it has written: its last packets are not missed.
         let is_recorded = self.is_recorded;
         for lane in &mut self.lanes {
-            lane.fill(&self.store, &self.findings)?;
+            lane.fill(&self.store, &self.findings, &self.wanted, &mut self.taken)?;
         }
         let head = |lane: &Lane| Some((lane.head_ns()?, lane.writer));
         let first = self.lanes.iter().filter_map(head).min();
@@ -170,6 +187,8 @@ struct Lane {
     sequence: u64,
     as_of_ns: u64,
     is_ended: bool,
+    /// The latest stamp of what was left out: nothing behind it comes before.
+    floor_ns: u64,
 }
 
 /// A segment that is read.
@@ -212,11 +231,13 @@ impl Lane {
             sequence: 0,
             as_of_ns: 0,
             is_ended: false,
+            floor_ns: 0,
         }
     }
 
+    /// When the next packet comes among those of other writers.
     fn head_ns(&self) -> Option<u64> {
-        self.records.get(self.at).map(|(_, record)| record.timestamp_ns)
+        self.records.get(self.at).map(|(_, record)| record.timestamp_ns.max(self.floor_ns))
     }
 
     /// The next packets of one interface, up to a time unless the first is behind it.
@@ -226,7 +247,10 @@ impl Lane {
         let count = rest
             .iter()
             .take(max.max(1))
-            .take_while(|(other, record)| *other == interface && record.timestamp_ns <= until_ns)
+            .take_while(|(other, record)| {
+                let at_ns = record.timestamp_ns.max(self.floor_ns);
+                *other == interface && at_ns <= until_ns
+            })
             .count()
             .max(1);
         self.given.clear();
@@ -244,14 +268,22 @@ impl Lane {
     }
 
     /// Has packets at hand, if there are any by now.
-    fn fill(&mut self, store: &Store, findings: &Findings) -> Result<(), StoreError> {
+    fn fill(
+        &mut self,
+        store: &Store,
+        findings: &Findings,
+        wanted: &Wanted,
+        taken: &mut Taken,
+    ) -> Result<(), StoreError> {
         while self.at >= self.records.len() {
             if self.at_segment.is_some() {
-                if self.frame(findings) {
+                if self.frame(findings, wanted, taken) {
                     continue;
                 }
             } else if let Some(segment) = self.next_segment(store)? {
-                self.open(store, segment, findings);
+                if !self.leaves_out(store, &segment, wanted, taken) {
+                    self.open(store, segment, findings, taken);
+                }
                 continue;
             }
             // How far the writer has come, and whether more may be read by now.
@@ -276,7 +308,33 @@ impl Lane {
             .find(|segment| segment.name.writer == self.writer && segment.name.first >= self.next))
     }
 
-    fn open(&mut self, store: &Store, segment: Segment, findings: &Findings) {
+    /// Steps over a closed segment that has no wanted packet.
+    fn leaves_out(
+        &mut self,
+        store: &Store,
+        segment: &Segment,
+        wanted: &Wanted,
+        taken: &mut Taken,
+    ) -> bool {
+        if *wanted == Wanted::Any {
+            return false;
+        }
+        let Some(summary) = store.summary(segment) else { return false };
+        if summary.range_ns.is_some_and(|range| wanted.may_be_in(range, None)) {
+            return false;
+        }
+        taken.add(&Taken {
+            segments: (0, 1),
+            bytes: (0, segment.bytes),
+            packets_skipped: summary.packets,
+            ..Taken::default()
+        });
+        self.floor_ns = self.floor_ns.max(summary.range_ns.map_or(0, |(_, max_ns)| max_ns));
+        self.next = segment.name.first + summary.packets.max(1);
+        true
+    }
+
+    fn open(&mut self, store: &Store, segment: Segment, findings: &Findings, taken: &mut Taken) {
         let name = segment.name;
         let limit = Arc::new(AtomicU64::new(0));
         let source: io::Result<Box<dyn Read + Send>> = match name.is_compressed {
@@ -289,6 +347,8 @@ impl Lane {
                 if store.summary(&segment).is_some() {
                     limit.store(u64::MAX, Ordering::Relaxed);
                 }
+                let bytes = (segment.bytes, segment.bytes);
+                taken.add(&Taken { segments: (1, 1), bytes, ..Taken::default() });
                 let scan = Scan::new(source, store.id(), name.first);
                 self.interfaces.clear();
                 self.next = name.first;
@@ -305,7 +365,7 @@ impl Lane {
     }
 
     /// Reads a frame; whether there was one, or the segment has ended.
-    fn frame(&mut self, findings: &Findings) -> bool {
+    fn frame(&mut self, findings: &Findings, wanted: &Wanted, taken: &mut Taken) -> bool {
         let Some(AtSegment { segment, scan, limit }) = &mut self.at_segment else { return false };
         let name = segment.name.to_string();
         let mut damaged = |skipped| {
@@ -317,6 +377,11 @@ impl Lane {
             Ok(Some((frame, body))) => {
                 match frame.kind {
                     Kind::Interfaces => self.interfaces.extend(blocks::interfaces(body)),
+                    Kind::Packets if !wanted.may_be_in((frame.min_ns, frame.max_ns), None) => {
+                        taken.packets_skipped += frame.packets;
+                        self.floor_ns = self.floor_ns.max(frame.max_ns);
+                        self.next = scan.next.max(before);
+                    }
                     Kind::Packets => {
                         blocks::packets(body, &mut self.records);
                         let described = self.interfaces.len() as u32;
