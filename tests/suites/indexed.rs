@@ -302,7 +302,7 @@ struct Values {
 fn values(setup: &Setup, catalog: &Catalog) -> Values {
     let name = &setup.traces[0].0;
     let text = batch_text([
-        ("addresses", format!("SELECT DISTINCT str(srcIP) AS a FROM {name}.ip").as_str()),
+        ("addresses", format!("SELECT DISTINCT srcIP AS a FROM {name}.ip").as_str()),
         ("ports", format!("SELECT DISTINCT destPort AS p FROM {name}.udp").as_str()),
         ("last", format!("SELECT max(time) AS t FROM {name}.packet").as_str()),
     ]);
@@ -310,9 +310,9 @@ fn values(setup: &Setup, catalog: &Catalog) -> Values {
     let (answers, _) = answers(&compiled, setup, &RunOptions::default(), false);
     let shown = |query: &str| -> Vec<String> {
         let rows = answers.rows(query).iter();
-        rows.map(|row| match &row[0] {
-            wt_catalog::Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            value => value.as_u64().unwrap_or(0).to_string(),
+        rows.map(|row| match row[0].as_addr() {
+            Some(address) => address.to_string(),
+            None => row[0].as_u64().unwrap_or(0).to_string(),
         })
         .collect()
     };
@@ -330,7 +330,7 @@ fn condition(rng: &mut Rng, values: &Values) -> (&'static str, String) {
         1 => format!("time BETWEEN {from} AND {to}"),
         2 => format!("time/10 = {}", from / 10),
         3 => format!("(time < {from} OR time > {})", to + 40),
-        _ => format!("timestamp >= TIME '{}' AND {to} > time", stamp(from)),
+        _ => format!("timestamp >= '{}' AND {to} > time", stamp(from)),
     };
     let address = match values.addresses.is_empty() || rng.one_in(10) {
         true => "10.77.0.1".to_owned(),
@@ -377,7 +377,7 @@ fn query(rng: &mut Rng, values: &Values, interface: &str) -> String {
             "SELECT tb, count(*) AS n, sum(len) AS bytes FROM {of} WHERE {quals} GROUP BY time/5 AS tb"
         ),
         2 => format!(
-            "SELECT tb, len/100 AS size, count(*) AS n FROM {of} WHERE {quals} GROUP BY time/20 AS tb, len/100"
+            "SELECT tb, size, count(*) AS n FROM {of} WHERE {quals} GROUP BY time/20 AS tb, len/100 AS size"
         ),
         _ => format!("SELECT count(*) AS n, max(timestamp) AS last FROM {of} WHERE {quals}"),
     }
@@ -533,7 +533,7 @@ fn a_query_reads_what_it_needs_and_the_books_say_so() {
     // A batch needs what one of its queries does, and a configuration reads by index as well.
     let port = "DEFINE { query_name rare; } SELECT time, srcPort FROM udp WHERE srcPort = 1050";
     let batch = format!("DEFINE {{ query_name counts; }} {count}; {port}");
-    let (both, _) = by_index_and_not(&["query", &batch, "-r", &trace]);
+    let (both, _) = by_index_and_not(&["query", &batch, "-r", &trace, "--format", "ndjson"]);
     let wide = booked(&both, "index", "default");
     assert!(wide[4] > blocks && wide[4] < of_blocks / 2, "{wide:?}");
     let config = scratch.path("batch.toml");
@@ -624,7 +624,7 @@ fn what_is_wrong_with_an_index_is_said_and_changes_no_row() {
     run(["query", "SELECT time FROM s.packet WHERE time < 5", "--store", &store]).expect_status(2);
     let tests = format!("s={}", text(&wt_tests::tests_dir()));
     run(["query", "SELECT time FROM s.packet WHERE time < 5", "--store", &tests])
-        .expect_status(1)
+        .expect_status(2)
         .expect_said("is no store");
 }
 
@@ -649,9 +649,15 @@ fn damage_of_a_trace_is_met_where_it_is_read() {
     let (intact, _) = answers(&compiled, &setup, &options(Backend::Compiled), false);
     let mut rng = Rng::new(3);
     let (mut whole, mut differ) = (0, 0);
+    let mut records = vec![24];
+    while let Some(len) = good.get(records[records.len() - 1] + 8..).and_then(|b| b.first_chunk()) {
+        records.push(records[records.len() - 1] + 16 + u32::from_le_bytes(*len) as usize);
+    }
+    records.pop();
     for round in 0..120 {
         let mut bad = good.clone();
-        let at = 24 + rng.below(bad.len() - 24);
+        // In the header of a record, so that it shows.
+        let at = *rng.pick(&records) + rng.below(16);
         bad[at] ^= 1 << rng.below(8);
         fs::write(&path, &bad).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
@@ -665,7 +671,7 @@ fn damage_of_a_trace_is_met_where_it_is_read() {
         whole += usize::from(is_as_scanned);
         differ += usize::from(!is_as_scanned);
     }
-    assert!(whole > 50 && differ > 0, "{whole} as scanned, {differ} as if nothing were damaged");
+    assert!(whole > 20 && differ > 5, "{whole} as scanned, {differ} as if nothing were damaged");
 }
 
 /// A segment that another process writes is read as far as it has come.
