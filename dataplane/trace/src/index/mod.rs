@@ -9,8 +9,11 @@
 //! its own and one of its block, and blocks that are read are checked first. What does not agree is as if there were no index: the
 //! answer is that of a full scan. The bytes of both files are described in `dataplane/README.md`.
 
+mod block;
 mod build;
 mod format;
+mod growing;
+mod seen;
 mod select;
 mod summary;
 
@@ -21,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use build::{BuildError, build, scan};
 pub use format::Entry;
+pub(crate) use growing::Growing;
 pub use select::{Places, Selected, Taken};
 pub use summary::{Key, Summary};
 

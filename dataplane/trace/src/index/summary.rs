@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use super::seen::Seen;
+
 /// Probes of a key.
 const PROBES: u64 = 3;
 /// Share of a block's bytes that its summary takes.
@@ -53,6 +55,7 @@ pub enum Key {
 
 impl Key {
     /// 64 bits, of which all depend on all of the key.
+    #[inline]
     fn hash(self) -> u64 {
         let (tag, high, low) = match self {
             Key::Address(IpAddr::V4(v4)) => (1, 0, u64::from(u32::from(v4))),
@@ -68,6 +71,7 @@ impl Key {
 }
 
 /// The finalizer of SplitMix64.
+#[inline]
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -76,6 +80,7 @@ fn mix(value: u64) -> u64 {
 }
 
 /// Places of a key's bits in so many bytes: the byte, and the bit there.
+#[inline]
 fn probes(key: Key, len: usize) -> impl Iterator<Item = (usize, u8)> {
     let hash = key.hash();
     // Odd, so that the probes differ.
@@ -130,6 +135,7 @@ impl Summary {
     }
 
     /// Enters a key.
+    #[inline]
     pub(super) fn add(&mut self, key: Key) {
         for (byte, bit) in probes(key, self.bits.len()) {
             self.bits[byte] |= bit;
@@ -141,64 +147,114 @@ impl Summary {
         self.is_opaque || probes(key, self.bits.len()).all(|(byte, bit)| self.bits[byte] & bit != 0)
     }
 
-    /// Enters what a packet has.
-    pub(super) fn add_packet(&mut self, link_type: u16, data: &[u8]) {
-        if walk(link_type, data, &mut |key| self.add(key)).is_none() {
+    /// Enters what a packet has. `seen` is what has been entered of packets since this summary was new.
+    #[inline]
+    pub(super) fn add_packet(&mut self, link_type: u16, data: &[u8], seen: &mut Seen) {
+        // Of a block that may hold anything nothing more need be known.
+        if !self.is_opaque && walk(link_type, data, &mut Entering { summary: self, seen }).is_none()
+        {
             self.is_opaque = true;
         }
     }
 }
 
+/// Takes the keys of packets.
+trait Keys {
+    fn key(&mut self, key: Key);
+
+    /// Whether all keys of IPv4 packets with these addresses, ports and protocol have been taken; if not, they follow.
+    fn has_v4(&mut self, _addresses: &[u8; 8], _ports: &[u8; 4], _protocol: u8) -> bool {
+        false
+    }
+
+    /// As [`Self::has_v4`], of IPv6 packets without extension headers.
+    fn has_v6(&mut self, _addresses: &[u8; 32], _ports: &[u8; 4], _protocol: u8) -> bool {
+        false
+    }
+}
+
+/// Enters keys that are not there yet.
+struct Entering<'a> {
+    summary: &'a mut Summary,
+    seen: &'a mut Seen,
+}
+
+impl Keys for Entering<'_> {
+    #[inline]
+    fn key(&mut self, key: Key) {
+        let is_there = match key {
+            Key::Address(_) => false,
+            Key::Port(port) => self.seen.port(port),
+            Key::Protocol(protocol) => self.seen.protocol(protocol),
+            Key::Vlan(vlan) => self.seen.vlan(vlan),
+        };
+        if !is_there {
+            self.summary.add(key);
+        }
+    }
+
+    #[inline]
+    fn has_v4(&mut self, addresses: &[u8; 8], ports: &[u8; 4], protocol: u8) -> bool {
+        self.seen.flow_v4(addresses, ports, protocol)
+    }
+
+    #[inline]
+    fn has_v6(&mut self, addresses: &[u8; 32], ports: &[u8; 4], protocol: u8) -> bool {
+        self.seen.flow_v6(addresses, ports, protocol)
+    }
+}
+
+#[inline]
 fn pair(data: &[u8], at: usize) -> Option<u16> {
     data.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
 /// Gives every key of a packet; nothing when it may have others. A header that is cut off has none: no field of it can be compared.
-fn walk(link_type: u16, data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn walk(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
     match link_type {
         // Ethernet.
-        1 => ethernet(data, 12, give),
+        1 => ethernet(data, 12, keys),
         // Raw IP, of several systems; IPv4 and IPv6 alone.
         12 | 14 | 101 | 228 | 229 => match data.first() {
-            Some(byte) if byte >> 4 == 6 => ipv6(data, give),
-            Some(_) => ipv4(data, give),
+            Some(byte) if byte >> 4 == 6 => ipv6(data, keys),
+            Some(_) => ipv4(data, keys),
             None => Some(()),
         },
         // Linux cooked captures: protocol behind 14 bytes, or at once.
-        113 => ethernet(data, 14, give),
-        276 => network(pair(data, 0).unwrap_or(0), data.get(20..).unwrap_or(&[]), give),
+        113 => ethernet(data, 14, keys),
+        276 => network(pair(data, 0).unwrap_or(0), data.get(20..).unwrap_or(&[]), keys),
         _ => None,
     }
 }
 
 /// A frame whose type stands at `at`.
-fn ethernet(data: &[u8], at: usize, give: &mut impl FnMut(Key)) -> Option<()> {
+fn ethernet(data: &[u8], at: usize, keys: &mut impl Keys) -> Option<()> {
     let Some(ethertype) = pair(data, at) else { return Some(()) };
-    network(ethertype, &data[at + 2..], give)
+    network(ethertype, &data[at + 2..], keys)
 }
 
-fn network(mut ethertype: u16, mut data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn network(mut ethertype: u16, mut data: &[u8], keys: &mut impl Keys) -> Option<()> {
     for _ in 0..DEPTH_MAX {
         if ETHERTYPES_VLAN.contains(&ethertype) {
             let Some(tag) = pair(data, 0) else { return Some(()) };
-            give(Key::Vlan(tag & 0xfff));
+            keys.key(Key::Vlan(tag & 0xfff));
             let Some(next) = pair(data, 2) else { return Some(()) };
             (ethertype, data) = (next, &data[4..]);
             continue;
         }
         return match ethertype {
-            ETHERTYPE_IPV4 => ipv4(data, give),
-            ETHERTYPE_IPV6 => ipv6(data, give),
+            ETHERTYPE_IPV4 => ipv4(data, keys),
+            ETHERTYPE_IPV6 => ipv6(data, keys),
             ETHERTYPE_ARP | ETHERTYPE_RARP => {
                 // Of Ethernet and IPv4: the addresses of both sides.
                 for at in [14, 24] {
                     if let Some(&[a, b, c, d]) = data.get(at..at + 4) {
-                        give(Key::Address(IpAddr::from([a, b, c, d])));
+                        keys.key(Key::Address(IpAddr::from([a, b, c, d])));
                     }
                 }
                 Some(())
             }
-            length if length < ETHERTYPE_MIN => llc(data, give),
+            length if length < ETHERTYPE_MIN => llc(data, keys),
             nesting if ETHERTYPES_NESTING.contains(&nesting) => None,
             _ => Some(()),
         };
@@ -207,59 +263,81 @@ fn network(mut ethertype: u16, mut data: &[u8], give: &mut impl FnMut(Key)) -> O
 }
 
 /// An 802.3 frame behind its length: IP behind 802.2 headers, or something that has no keys, such as spanning tree.
-fn llc(data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn llc(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     match data {
         // SNAP, with Ethernet types or others.
         [0xaa, 0xaa, 3, 0, 0, 0, high, low, rest @ ..] => {
             let ethertype = u16::from_be_bytes([*high, *low]);
-            if ethertype < ETHERTYPE_MIN { None } else { network(ethertype, rest, give) }
+            if ethertype < ETHERTYPE_MIN { None } else { network(ethertype, rest, keys) }
         }
         [0xaa, ..] => None,
-        [0x06, _, _, rest @ ..] => ipv4(rest, give),
+        [0x06, _, _, rest @ ..] => ipv4(rest, keys),
         _ => Some(()),
     }
 }
 
-fn ipv4(data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn ipv4(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     let Some(&first) = data.first() else { return Some(()) };
     // What calls itself IPv4 and is not is read differently by different readers.
     if first >> 4 != 4 {
         return None;
     }
+    // Addresses, and what are ports where the header has no options and this is no later fragment.
+    if let Some(&[0x45, _, _, _, _, _, high, low, _, protocol, _, _, ref rest @ ..]) =
+        data.first_chunk::<24>()
+        && (u16::from_be_bytes([high, low]) & 0x1fff == 0)
+    {
+        let (addresses, ports) = rest.split_at(8);
+        if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
+            && keys.has_v4(addresses, ports, protocol)
+        {
+            return Some(());
+        }
+    }
     let header_len = usize::from(first & 15) * 4;
     for at in [12, 16] {
         if let Some(&[a, b, c, d]) = data.get(at..at + 4) {
-            give(Key::Address(IpAddr::from([a, b, c, d])));
+            keys.key(Key::Address(IpAddr::from([a, b, c, d])));
         }
     }
     let Some(&protocol) = data.get(9) else { return Some(()) };
-    give(Key::Protocol(protocol));
+    keys.key(Key::Protocol(protocol));
     let is_later_fragment = pair(data, 6).is_some_and(|word| word & 0x1fff != 0);
     if header_len < 20 {
         return None;
     }
     match data.get(header_len..) {
-        Some(rest) if !is_later_fragment => transport(protocol, rest, give),
+        Some(rest) if !is_later_fragment => transport(protocol, rest, keys),
         _ if PROTOS_NESTING.contains(&protocol) => None,
         _ => Some(()),
     }
 }
 
-fn ipv6(data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn ipv6(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     let Some(&first) = data.first() else { return Some(()) };
     if first >> 4 != 6 {
         return None;
     }
+    if let Some([_, _, _, _, _, _, next, _, rest @ ..]) = data.first_chunk::<44>()
+        && !is_extension(*next)
+    {
+        let (addresses, ports) = rest.split_at(32);
+        if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
+            && keys.has_v6(addresses, ports, *next)
+        {
+            return Some(());
+        }
+    }
     for at in [8, 24] {
         if let Some(bytes) = data.get(at..at + 16) {
             let address: [u8; 16] = bytes.try_into().ok()?;
-            give(Key::Address(IpAddr::from(address)));
+            keys.key(Key::Address(IpAddr::from(address)));
         }
     }
     let Some(&next) = data.get(6) else { return Some(()) };
     let (mut next, mut at) = (next, 40);
     for _ in 0..DEPTH_MAX {
-        give(Key::Protocol(next));
+        keys.key(Key::Protocol(next));
         let Some(rest) = data.get(at..) else { return Some(()) };
         let (following, len) = match next {
             extension if EXTENSIONS.contains(&extension) => match rest {
@@ -274,21 +352,25 @@ fn ipv6(data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
                 [following, _, high, low, ..] => {
                     if u16::from_be_bytes([*high, *low]) & 0xfff8 != 0 {
                         // A later fragment: what it carries begins elsewhere.
-                        give(Key::Protocol(*following));
+                        keys.key(Key::Protocol(*following));
                         return Some(());
                     }
                     (*following, 8)
                 }
                 _ => return Some(()),
             },
-            _ => return transport(next, rest, give),
+            _ => return transport(next, rest, keys),
         };
         (next, at) = (following, at + len);
     }
     None
 }
 
-fn transport(protocol: u8, data: &[u8], give: &mut impl FnMut(Key)) -> Option<()> {
+fn is_extension(next: u8) -> bool {
+    EXTENSIONS.contains(&next) || [EXTENSION_FRAGMENT, EXTENSION_AUTHENTICATION].contains(&next)
+}
+
+fn transport(protocol: u8, data: &[u8], keys: &mut impl Keys) -> Option<()> {
     if PROTOS_NESTING.contains(&protocol) {
         return None;
     }
@@ -297,7 +379,7 @@ fn transport(protocol: u8, data: &[u8], give: &mut impl FnMut(Key)) -> Option<()
     }
     for at in [0, 2] {
         let Some(port) = pair(data, at) else { return Some(()) };
-        give(Key::Port(port));
+        keys.key(Key::Port(port));
         if protocol == PROTO_UDP && PORTS_NESTING.contains(&port) {
             return None;
         }
@@ -309,9 +391,15 @@ fn transport(protocol: u8, data: &[u8], give: &mut impl FnMut(Key)) -> Option<()
 mod tests {
     use super::*;
 
+    impl Keys for Vec<Key> {
+        fn key(&mut self, key: Key) {
+            self.push(key);
+        }
+    }
+
     fn keys(link_type: u16, data: &[u8]) -> Option<Vec<Key>> {
         let mut all = Vec::new();
-        walk(link_type, data, &mut |key| all.push(key)).map(|()| all)
+        walk(link_type, data, &mut all).map(|()| all)
     }
 
     fn ipv4_packet(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
@@ -363,8 +451,52 @@ mod tests {
         assert_eq!(keys(147, &[0; 40]), None);
         let mut summary = Summary::new(64);
         assert!(!summary.may_have(Key::Port(1)));
-        summary.add_packet(147, &[]);
+        summary.add_packet(147, &[], &mut Seen::new());
         assert!(summary.may_have(Key::Port(1)));
+    }
+
+    /// What has been seen before is left out, and the summary is that of all keys.
+    #[test]
+    fn nothing_is_missing_that_was_thought_to_be_there() {
+        let mut state = 3;
+        let mut number = |below: u64| {
+            state = mix(state);
+            state % below
+        };
+        for block in 0..40 {
+            let (mut summary, mut plain) = (Summary::new(4096), Summary::new(4096));
+            let mut seen = Seen::new();
+            for _ in 0..block {
+                seen.forget();
+            }
+            for _ in 0..2000 {
+                let mut address = || number(if block % 2 == 0 { 9 } else { 2000 }).to_be_bytes();
+                let (from, to) = (address(), address());
+                let (protocol, options) = ([6, 17, 1, 58][number(4) as usize], number(20) == 0);
+                let ports = [0, number(3) as u8, number(200) as u8, number(20) as u8];
+                let data = if number(2) == 0 {
+                    let fragment = if number(20) == 0 { 5 } else { 0x4000 };
+                    let mut packet = ipv4_packet(protocol, fragment, &ports);
+                    packet[12..16].copy_from_slice(&from[4..]);
+                    packet[16..20].copy_from_slice(&to[4..]);
+                    if options {
+                        packet[0] = 0x46;
+                    }
+                    frame(&[8, 0], &packet)
+                } else {
+                    let next = if options { 0 } else { protocol };
+                    let ends = [[0; 8], from, [0; 8], to].concat();
+                    let packet = [&[0x60, 0, 0, 0, 0, 4, next, 9], &ends[..], &ports, &[0; 8]];
+                    frame(&[0x81, 0, 0, number(9) as u8, 0x86, 0xdd], &packet.concat())
+                };
+                let data = &data[..data.len() - number(3) as usize];
+                summary.add_packet(1, data, &mut seen);
+                for key in keys(1, data).unwrap() {
+                    plain.add(key);
+                }
+            }
+            assert!(summary == plain, "block {block}");
+        }
     }
 
     #[test]
