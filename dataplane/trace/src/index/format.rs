@@ -128,7 +128,7 @@ impl Entry {
         for (at, value) in [(32, self.packets), (36, flags), (48, self.crc)] {
             out[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
-        out.extend_from_slice(self.summary.bytes());
+        self.summary.encode(&mut out);
         let crc = entry_crc(&out);
         out[ENTRY_CRC_AT..ENTRY_HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
         out

@@ -24,7 +24,6 @@ pub(super) struct Seen {
     /// Addresses; ports, protocol and block.
     v4: Box<[[u64; 2]]>,
     v6: Box<[[u64; 5]]>,
-    ports: Box<[u64]>,
     vlans: Box<[u64]>,
     protocols: [u64; 4],
 }
@@ -35,7 +34,6 @@ impl Seen {
             block: 1,
             v4: vec![[0; 2]; FLOWS_V4].into(),
             v6: vec![[0; 5]; FLOWS_V6].into(),
-            ports: vec![0; (1 << 16) / 64].into(),
             vlans: vec![0; (1 << 12) / 64].into(),
             protocols: [0; 4],
         }
@@ -49,7 +47,6 @@ impl Seen {
             self.v4.fill([0; 2]);
             self.v6.fill([0; 5]);
         }
-        self.ports.fill(0);
         self.vlans.fill(0);
         self.protocols = [0; 4];
     }
@@ -84,19 +81,13 @@ impl Seen {
         ports | u64::from(protocol) << 32 | self.block << BLOCK_SHIFT
     }
 
-    /// Whether the block has had this port; now it has.
-    #[inline]
-    pub(super) fn port(&mut self, port: u16) -> bool {
-        enter(&mut self.ports, port)
-    }
-
-    /// As [`Self::port`], of a VLAN.
+    /// Whether the block has had this VLAN; now it has.
     #[inline]
     pub(super) fn vlan(&mut self, vlan: u16) -> bool {
         enter(&mut self.vlans, vlan & 0xfff)
     }
 
-    /// As [`Self::port`], of a protocol number.
+    /// As [`Self::vlan`], of a protocol number.
     #[inline]
     pub(super) fn protocol(&mut self, protocol: u8) -> bool {
         enter(&mut self.protocols, u16::from(protocol))
@@ -127,7 +118,6 @@ mod tests {
             let mut other = v6;
             other[31] = 8;
             assert!(!seen.flow_v6(&other, &[0, 80, 1, 2], 6));
-            assert!(!seen.port(65_535) && seen.port(65_535) && !seen.port(65_534));
             assert!(!seen.vlan(4095) && seen.vlan(4095));
             assert!(!seen.protocol(255) && seen.protocol(255));
             seen.forget();

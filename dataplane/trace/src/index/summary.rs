@@ -37,6 +37,53 @@ const PORTS_NESTING: [u16; 13] =
 const EXTENSIONS: [u8; 4] = [0, 43, 60, 135];
 const EXTENSION_FRAGMENT: u8 = 44;
 const EXTENSION_AUTHENTICATION: u8 = 51;
+
+/// What stands behind an IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    /// Nothing that has keys.
+    Data,
+    /// A header that begins with ports.
+    Ports,
+    /// Such a header, and perhaps another packet, as its ports tell.
+    Udp,
+    /// Another packet.
+    Packet,
+}
+
+/// By protocol number.
+static CARRIED: [Carried; 256] = {
+    let mut carried = [Carried::Data; 256];
+    let ports = [PROTO_TCP, PROTO_SCTP, PROTO_DCCP, PROTO_UDPLITE];
+    let mut at = 0;
+    while at < ports.len() {
+        carried[ports[at] as usize] = Carried::Ports;
+        at += 1;
+    }
+    carried[PROTO_UDP as usize] = Carried::Udp;
+    at = 0;
+    while at < PROTOS_NESTING.len() {
+        carried[PROTOS_NESTING[at] as usize] = Carried::Packet;
+        at += 1;
+    }
+    carried
+};
+
+/// One bit for each of [`PORTS_NESTING`].
+static NESTING: [u64; 1 << 10] = {
+    let mut set = [0; 1 << 10];
+    let mut at = 0;
+    while at < PORTS_NESTING.len() {
+        set[PORTS_NESTING[at] as usize / 64] |= 1 << (PORTS_NESTING[at] % 64);
+        at += 1;
+    }
+    set
+};
+
+#[inline]
+fn is_nesting(port: u16) -> bool {
+    NESTING[usize::from(port) / 64] >> (port % 64) & 1 != 0
+}
 /// Headers that are walked in a packet.
 const DEPTH_MAX: u32 = 16;
 
@@ -79,23 +126,23 @@ fn mix(value: u64) -> u64 {
     value ^ value >> 31
 }
 
-/// Places of a key's bits in so many bytes: the byte, and the bit there.
+/// Places of a key's bits in so many words: the word, and the bit there.
 #[inline]
-fn probes(key: Key, len: usize) -> impl Iterator<Item = (usize, u8)> {
+fn probes(key: Key, words: usize) -> impl Iterator<Item = (usize, u64)> {
     let hash = key.hash();
     // Odd, so that the probes differ.
     let (first, step) = (hash, hash.rotate_left(32) | 1);
-    let mask = 8 * len as u64 - 1;
     (0..PROBES).map(move |probe| {
-        let bit = first.wrapping_add(probe.wrapping_mul(step)) & mask;
-        ((bit / 8) as usize, 1 << (bit % 8))
+        let bit = first.wrapping_add(probe.wrapping_mul(step));
+        ((bit / 64) as usize & (words - 1), 1 << (bit % 64))
     })
 }
 
 /// What the packets of a block have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    bits: Box<[u8]>,
+    /// A power of two of words; bit n is bit n % 64 of word n / 64.
+    words: Box<[u64]>,
     is_opaque: bool,
 }
 
@@ -112,15 +159,18 @@ impl Summary {
 
     /// One of no packet.
     pub(super) fn new(len: usize) -> Self {
-        Self { bits: vec![0; len].into(), is_opaque: false }
+        Self { words: vec![0; len / 8].into(), is_opaque: false }
     }
 
     pub(super) fn of_bytes(bytes: &[u8], is_opaque: bool) -> Self {
-        Self { bits: bytes.into(), is_opaque }
+        let (words, _) = bytes.as_chunks::<8>();
+        Self { words: words.iter().map(|word| u64::from_le_bytes(*word)).collect(), is_opaque }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bits
+    /// Appends its bytes.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(8 * self.words.len());
+        self.words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
 
     /// The block may hold anything.
@@ -130,21 +180,22 @@ impl Summary {
 
     /// Share of its bits that are set.
     pub fn fill(&self) -> f64 {
-        let set: u64 = self.bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        set as f64 / (8 * self.bits.len()) as f64
+        let set: u64 = self.words.iter().map(|word| u64::from(word.count_ones())).sum();
+        set as f64 / (64 * self.words.len()) as f64
     }
 
     /// Enters a key.
     #[inline]
     pub(super) fn add(&mut self, key: Key) {
-        for (byte, bit) in probes(key, self.bits.len()) {
-            self.bits[byte] |= bit;
+        for (word, bit) in probes(key, self.words.len()) {
+            self.words[word] |= bit;
         }
     }
 
     /// Whether a packet of the block may have this; a no is certain.
     pub fn may_have(&self, key: Key) -> bool {
-        self.is_opaque || probes(key, self.bits.len()).all(|(byte, bit)| self.bits[byte] & bit != 0)
+        self.is_opaque
+            || probes(key, self.words.len()).all(|(word, bit)| self.words[word] & bit != 0)
     }
 
     /// Enters what a packet has. `seen` is what has been entered of packets since this summary was new.
@@ -162,13 +213,13 @@ impl Summary {
 trait Keys {
     fn key(&mut self, key: Key);
 
-    /// Whether all keys of IPv4 packets with these addresses, ports and protocol have been taken; if not, they follow.
-    fn has_v4(&mut self, _addresses: &[u8; 8], _ports: &[u8; 4], _protocol: u8) -> bool {
+    /// Takes all keys of an IPv4 packet with these addresses, ports and protocol at once, if it can; else they follow.
+    fn flow_v4(&mut self, _addresses: &[u8; 8], _ports: &[u8; 4], _protocol: u8) -> bool {
         false
     }
 
-    /// As [`Self::has_v4`], of IPv6 packets without extension headers.
-    fn has_v6(&mut self, _addresses: &[u8; 32], _ports: &[u8; 4], _protocol: u8) -> bool {
+    /// As [`Self::flow_v4`], of an IPv6 packet without extension headers.
+    fn flow_v6(&mut self, _addresses: &[u8; 32], _ports: &[u8; 4], _protocol: u8) -> bool {
         false
     }
 }
@@ -179,12 +230,30 @@ struct Entering<'a> {
     seen: &'a mut Seen,
 }
 
+impl Entering<'_> {
+    /// Enters ports and protocol, if there are any and no packet follows.
+    #[inline]
+    fn transport(&mut self, ports: &[u8; 4], protocol: u8) -> bool {
+        let carried = CARRIED[usize::from(protocol)];
+        let [from, to] =
+            [[ports[0], ports[1]], [ports[2], ports[3]]].map(|pair| u16::from_be_bytes(pair));
+        let is_nested = carried == Carried::Udp && (is_nesting(from) || is_nesting(to));
+        if is_nested || !matches!(carried, Carried::Ports | Carried::Udp) {
+            return false;
+        }
+        self.key(Key::Protocol(protocol));
+        // To look whether they are there would take as long.
+        self.summary.add(Key::Port(from));
+        self.summary.add(Key::Port(to));
+        true
+    }
+}
+
 impl Keys for Entering<'_> {
     #[inline]
     fn key(&mut self, key: Key) {
         let is_there = match key {
-            Key::Address(_) => false,
-            Key::Port(port) => self.seen.port(port),
+            Key::Address(_) | Key::Port(_) => false,
             Key::Protocol(protocol) => self.seen.protocol(protocol),
             Key::Vlan(vlan) => self.seen.vlan(vlan),
         };
@@ -194,13 +263,32 @@ impl Keys for Entering<'_> {
     }
 
     #[inline]
-    fn has_v4(&mut self, addresses: &[u8; 8], ports: &[u8; 4], protocol: u8) -> bool {
-        self.seen.flow_v4(addresses, ports, protocol)
+    fn flow_v4(&mut self, addresses: &[u8; 8], ports: &[u8; 4], protocol: u8) -> bool {
+        if self.seen.flow_v4(addresses, ports, protocol) {
+            return true;
+        }
+        if !self.transport(ports, protocol) {
+            return false;
+        }
+        let [a, b, c, d, e, f, g, h] = *addresses;
+        self.summary.add(Key::Address(IpAddr::from([a, b, c, d])));
+        self.summary.add(Key::Address(IpAddr::from([e, f, g, h])));
+        true
     }
 
     #[inline]
-    fn has_v6(&mut self, addresses: &[u8; 32], ports: &[u8; 4], protocol: u8) -> bool {
-        self.seen.flow_v6(addresses, ports, protocol)
+    fn flow_v6(&mut self, addresses: &[u8; 32], ports: &[u8; 4], protocol: u8) -> bool {
+        if self.seen.flow_v6(addresses, ports, protocol) {
+            return true;
+        }
+        if !self.transport(ports, protocol) {
+            return false;
+        }
+        let (from, to) = addresses.split_at(16);
+        for address in [from, to].into_iter().filter_map(|bytes| bytes.first_chunk::<16>()) {
+            self.summary.add(Key::Address(IpAddr::from(*address)));
+        }
+        true
     }
 }
 
@@ -289,7 +377,7 @@ fn ipv4(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     {
         let (addresses, ports) = rest.split_at(8);
         if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
-            && keys.has_v4(addresses, ports, protocol)
+            && keys.flow_v4(addresses, ports, protocol)
         {
             return Some(());
         }
@@ -308,7 +396,7 @@ fn ipv4(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     }
     match data.get(header_len..) {
         Some(rest) if !is_later_fragment => transport(protocol, rest, keys),
-        _ if PROTOS_NESTING.contains(&protocol) => None,
+        _ if CARRIED[usize::from(protocol)] == Carried::Packet => None,
         _ => Some(()),
     }
 }
@@ -323,7 +411,7 @@ fn ipv6(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     {
         let (addresses, ports) = rest.split_at(32);
         if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
-            && keys.has_v6(addresses, ports, *next)
+            && keys.flow_v6(addresses, ports, *next)
         {
             return Some(());
         }
@@ -371,16 +459,16 @@ fn is_extension(next: u8) -> bool {
 }
 
 fn transport(protocol: u8, data: &[u8], keys: &mut impl Keys) -> Option<()> {
-    if PROTOS_NESTING.contains(&protocol) {
-        return None;
-    }
-    if ![PROTO_TCP, PROTO_UDP, PROTO_SCTP, PROTO_DCCP, PROTO_UDPLITE].contains(&protocol) {
-        return Some(());
+    let carried = CARRIED[usize::from(protocol)];
+    match carried {
+        Carried::Data => return Some(()),
+        Carried::Packet => return None,
+        Carried::Ports | Carried::Udp => {}
     }
     for at in [0, 2] {
         let Some(port) = pair(data, at) else { return Some(()) };
         keys.key(Key::Port(port));
-        if protocol == PROTO_UDP && PORTS_NESTING.contains(&port) {
+        if carried == Carried::Udp && is_nesting(port) {
             return None;
         }
     }
