@@ -21,7 +21,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     segments.into_iter().map(|segment| segment.path).collect()
 }
 
-/// Every index is whole, and that of its segment.
+/// Every index is whole, and that which is made later.
 fn expect_indexed(segments: &[PathBuf], ratio: u64) {
     for path in segments {
         let index = Index::open(path).unwrap();
@@ -29,6 +29,10 @@ fn expect_indexed(segments: &[PathBuf], ratio: u64) {
         assert_eq!((index.covered(), index.ratio()), ((len, len), ratio));
         let scanned = index::scan(path, ratio, &mut |_| {}).unwrap();
         assert!(index.entries() == scanned, "{}", path.display());
+        let sidecar = index::path_of(path);
+        let made = fs::read(&sidecar).unwrap();
+        index::build(path, ratio, &mut |_| {}).unwrap();
+        assert!(made == fs::read(&sidecar).unwrap(), "{}", path.display());
     }
 }
 

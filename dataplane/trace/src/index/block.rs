@@ -53,7 +53,18 @@ impl Block {
         self.summary.add_packet(link_type, data, seen);
     }
 
-    /// Ends it before `end`; `crc` is that of its bytes.
+    /// Enters all that `seen` has put down.
+    pub(super) fn settle(&mut self, seen: &mut Seen) {
+        self.summary.settle(seen);
+    }
+
+    /// Completes it: no packet follows, and `seen` is for the next block.
+    pub(super) fn complete(&mut self, seen: &mut Seen) {
+        self.settle(seen);
+        seen.forget();
+    }
+
+    /// Ends it before `end`, completed; `crc` is that of its bytes.
     pub(super) fn end(self, end: u64, crc: u32) -> Entry {
         Entry {
             offset: self.offset,

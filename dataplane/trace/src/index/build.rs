@@ -107,10 +107,10 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
                 first_at = offset;
                 Block::new(offset, summary_len)
             }
-            Some(full) if offset - full.offset >= ratio => {
+            Some(mut full) if offset - full.offset >= ratio => {
+                full.complete(&mut seen);
                 entries.push(end_of(full, offset).map_err(&io)?);
                 progress(offset);
-                seen.forget();
                 Block::new(offset, summary_len)
             }
             Some(open) => open,
@@ -129,6 +129,7 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
         Some(mut open) if is_whole => {
             // What stands behind the last record may be needed for what is appended.
             open.has_metadata = true;
+            open.complete(&mut seen);
             entries.push(end_of(open, before.len()).map_err(&io)?);
         }
         // A block with damage is no block.
@@ -173,8 +174,11 @@ fn write(path: &Path, header: &Header, entries: &[Entry]) -> io::Result<u64> {
     let part = PathBuf::from(part);
     let mut out = BufWriter::new(File::create(&part)?);
     out.write_all(&header.encode())?;
+    let mut bytes = Vec::new();
     for entry in entries {
-        out.write_all(&entry.encode())?;
+        bytes.clear();
+        entry.encode(&mut bytes);
+        out.write_all(&bytes)?;
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_data()?;

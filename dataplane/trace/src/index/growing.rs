@@ -1,7 +1,7 @@
 //! The index of a segment, made while the segment is written: of what the writing thread has at hand, and with the checksum that the frame has anyway.
 //!
-//! Packets are looked at before they are written, as their frame needs the checksum of its bytes, and entered when they have been. Entries are appended as
-//! blocks are complete; then the header says how far they go. So the index is one of a trace that grows at any time: a recorder that is killed
+//! Packets are looked at before they are written, as their frame needs the checksum of its bytes, and entered when they have been. Entries are appended some
+//! at a time; then the header says how far they go. So the index is one of a trace that grows at any time: a recorder that is killed
 //! leaves the beginning of one, and what no entry covers is read.
 
 use std::fs::{File, Metadata};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crc32fast::Hasher;
 
 use super::block::Block;
-use super::format::{Entry, HEADER_LEN, Header};
+use super::format::{HEADER_LEN, Header};
 use super::seen::Seen;
 use super::summary::Summary;
 use super::{HEAD_LEN_MAX, changed_ns, path_of};
@@ -23,14 +23,19 @@ const PACKET_HEAD_LEN: usize = 28;
 /// Bytes that are looked at twice, for the checksum and for the headers, while they are in the nearest cache.
 const PIECE_LEN: usize = 8 << 10;
 
+/// Bytes of entries that are appended at once.
+const PENDING_LEN: usize = 256 << 10;
+
 /// An index on its way.
 #[derive(Debug)]
 pub(crate) struct Growing {
     file: File,
     path: PathBuf,
     header: Header,
-    /// Bytes of the index that are complete.
+    /// Bytes of the index that are written, and what is complete behind them: up to where in the trace.
     len: u64,
+    pending: Vec<u8>,
+    pending_end: u64,
     /// Bytes of the trace so far, and its beginning.
     trace_len: u64,
     head: Vec<u8>,
@@ -83,6 +88,8 @@ impl Growing {
             path,
             header,
             len: HEADER_LEN as u64,
+            pending: Vec::new(),
+            pending_end: 0,
             trace_len: 0,
             head: Vec::new(),
             link_types: Vec::new(),
@@ -117,6 +124,9 @@ impl Growing {
         self.link_types.extend(link_types.into_iter().skip(known));
         self.looked.described = known;
         let start = self.trace_len + before;
+        if let Some(open) = &mut self.open {
+            open.block.settle(&mut self.seen);
+        }
         self.looked.before.clone_from(&self.open);
         self.looked.ended.clear();
         // What describes interfaces stands before these packets, in the block of the last ones.
@@ -148,8 +158,8 @@ impl Growing {
                         from = at;
                         rest = Hasher::new();
                         rest.update(&packets[at..piece_end]);
+                        open.block.complete(&mut self.seen);
                         self.looked.ended.push((std::mem::replace(&mut open.block, next), part));
-                        self.seen.forget();
                     }
                     Some(_) => {}
                 }
@@ -182,7 +192,6 @@ impl Growing {
     pub(crate) fn written(&mut self, before: &[&[u8]], packets: &[u8]) -> io::Result<()> {
         let is_first = self.looked.before.take().is_none();
         let ended = std::mem::take(&mut self.looked.ended);
-        let mut offset = self.trace_len;
         before.iter().for_each(|part| self.advance(part));
         self.advance(packets);
         let Some(open) = &mut self.open else { return Ok(()) };
@@ -194,18 +203,17 @@ impl Growing {
         }
         let nexts: Vec<u64> = ended.iter().skip(1).map(|(block, _)| block.offset).collect();
         let ends = nexts.into_iter().chain([open.block.offset]);
-        let mut bytes = Vec::new();
         for ((block, part), end) in ended.into_iter().zip(ends) {
             let mut crc = std::mem::replace(&mut open.crc, Hasher::new());
             crc.combine(&part);
-            bytes.extend_from_slice(&block.end(end, crc.finalize()).encode());
-            offset = end;
+            block.end(end, crc.finalize()).encode(&mut self.pending);
+            self.pending_end = end;
         }
         open.crc.combine(&self.looked.rest);
-        match bytes.is_empty() {
-            true => Ok(()),
-            false => self.put(&bytes, offset),
+        if self.pending.len() < PENDING_LEN {
+            return Ok(());
         }
+        self.flush()
     }
 
     /// Enters what was written and is no packet.
@@ -224,12 +232,23 @@ impl Growing {
         self.trace_len += part.len() as u64;
     }
 
-    /// Appends entries, and says that they cover the trace up to `offset`.
-    fn put(&mut self, entries: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(entries, self.len)?;
-        self.len += entries.len() as u64;
-        let head = &self.head[..self.head.len().min(offset as usize)];
-        self.header.trace_len = offset;
+    /// Writes entries that are complete, and how far they go.
+    ///
+    /// # Errors
+    /// As of [`Self::written`].
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.pending, self.len)?;
+        self.len += self.pending.len() as u64;
+        self.pending.clear();
+        self.put_header(self.pending_end)
+    }
+
+    fn put_header(&mut self, covered: u64) -> io::Result<()> {
+        let head = &self.head[..self.head.len().min(covered as usize)];
+        self.header.trace_len = covered;
         self.header.head_len = head.len() as u32;
         self.header.head_crc = crc32fast::hash(head);
         self.file.write_all_at(&self.header.encode(), 0)
@@ -243,13 +262,16 @@ impl Growing {
         if trace.len() != self.trace_len {
             return Err(io::Error::other("the segment has not the bytes that were written"));
         }
-        let entry = self.open.take().map(|Open { mut block, crc }| {
+        if let Some(Open { mut block, crc }) = self.open.take() {
             // What stands behind the last packet may be needed for what is appended.
             block.has_metadata = true;
-            block.end(trace.len(), crc.finalize())
-        });
+            block.complete(&mut self.seen);
+            block.end(trace.len(), crc.finalize()).encode(&mut self.pending);
+            self.pending_end = trace.len();
+        }
+        self.flush()?;
         self.header.changed_ns = changed_ns(trace);
-        self.put(&entry.as_ref().map(Entry::encode).unwrap_or_default(), trace.len())?;
+        self.put_header(trace.len())?;
         self.file.sync_data()
     }
 }
@@ -328,6 +350,7 @@ mod tests {
                 bytes.extend([&describing[..], &head, &blocks].concat());
                 if seed % 9 == 0 {
                     // A recorder that is killed here leaves the index of what was written.
+                    growing.flush().unwrap();
                     std::fs::write(&trace, &bytes).unwrap();
                     let index = Index::open(&trace).unwrap();
                     let whole = scan(&trace, ratio, &mut |_| {}).unwrap();

@@ -51,6 +51,25 @@ enum Carried {
     Packet,
 }
 
+impl Carried {
+    #[inline]
+    fn has_ports(self) -> bool {
+        matches!(self, Self::Ports | Self::Udp)
+    }
+
+    /// The ports of a header that begins with these bytes, zeroes where it has none; nothing when it holds a packet, or may.
+    #[inline]
+    fn ports(self, bytes: [u8; 4]) -> Option<[u8; 4]> {
+        let [a, b, c, d] = bytes;
+        let [from, to] = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        // Without branches: what a packet carries is hardly foreseen.
+        let is_nested = (self == Self::Udp) & (is_nesting(from) | is_nesting(to));
+        let mask = u32::from(self.has_ports()).wrapping_neg();
+        let ports = (u32::from_ne_bytes(bytes) & mask).to_ne_bytes();
+        (!is_nested & (self != Self::Packet)).then_some(ports)
+    }
+}
+
 /// By protocol number.
 static CARRIED: [Carried; 256] = {
     let mut carried = [Carried::Data; 256];
@@ -66,6 +85,8 @@ static CARRIED: [Carried; 256] = {
         carried[PROTOS_NESTING[at] as usize] = Carried::Packet;
         at += 1;
     }
+    // In IPv4. It has another header behind it, which some readers look for.
+    carried[EXTENSION_AUTHENTICATION as usize] = Carried::Packet;
     carried
 };
 
@@ -198,7 +219,24 @@ impl Summary {
             || probes(key, self.words.len()).all(|(word, bit)| self.words[word] & bit != 0)
     }
 
-    /// Enters what a packet has. `seen` is what has been entered of packets since this summary was new.
+    /// Enters the new flows that were put down.
+    #[inline(never)]
+    pub(super) fn settle(&mut self, seen: &mut Seen) {
+        let mut protocols = [0_u64; 4];
+        for (addresses, ports, protocol) in seen.take_new() {
+            protocols[usize::from(protocol) / 64] |= 1 << (protocol % 64);
+            addresses.into_iter().for_each(|v4| self.add(Key::Address(IpAddr::V4(v4.into()))));
+            ports_of(ports, protocol).for_each(|key| self.add(key));
+        }
+        for (word, mut bits) in protocols.into_iter().enumerate() {
+            while bits != 0 {
+                self.add(Key::Protocol((64 * word) as u8 + bits.trailing_zeros() as u8));
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// Enters what a packet has. `seen` is what has been put down of packets since this summary was new; [`Self::settle`] completes it.
     #[inline]
     pub(super) fn add_packet(&mut self, link_type: u16, data: &[u8], seen: &mut Seen) {
         // Of a block that may hold anything nothing more need be known.
@@ -213,40 +251,35 @@ impl Summary {
 trait Keys {
     fn key(&mut self, key: Key);
 
-    /// Takes all keys of an IPv4 packet with these addresses, ports and protocol at once, if it can; else they follow.
-    fn flow_v4(&mut self, _addresses: &[u8; 8], _ports: &[u8; 4], _protocol: u8) -> bool {
-        false
-    }
+    /// Takes the keys of an IPv4 packet; ports are 0 where the protocol has none.
+    fn flow_v4(&mut self, addresses: &[u8; 8], ports: [u8; 4], protocol: u8);
 
     /// As [`Self::flow_v4`], of an IPv6 packet without extension headers.
-    fn flow_v6(&mut self, _addresses: &[u8; 32], _ports: &[u8; 4], _protocol: u8) -> bool {
-        false
+    fn flow_v6(&mut self, addresses: &[u8; 32], ports: [u8; 4], protocol: u8);
+}
+
+/// The ports of a flow, where its protocol has some.
+#[inline]
+fn ports_of(ports: [u16; 2], protocol: u8) -> impl Iterator<Item = Key> {
+    let has_ports = CARRIED[usize::from(protocol)].has_ports();
+    ports.into_iter().filter(move |_| has_ports).map(Key::Port)
+}
+
+#[inline]
+fn give_v6(keys: &mut impl Keys, addresses: &[u8; 32], ports: [u8; 4], protocol: u8) {
+    for address in addresses.as_chunks::<16>().0 {
+        keys.key(Key::Address(IpAddr::from(*address)));
     }
+    keys.key(Key::Protocol(protocol));
+    let [a, b, c, d] = ports;
+    let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+    ports_of(ports, protocol).for_each(|key| keys.key(key));
 }
 
 /// Enters keys that are not there yet.
 struct Entering<'a> {
     summary: &'a mut Summary,
     seen: &'a mut Seen,
-}
-
-impl Entering<'_> {
-    /// Enters ports and protocol, if there are any and no packet follows.
-    #[inline]
-    fn transport(&mut self, ports: &[u8; 4], protocol: u8) -> bool {
-        let carried = CARRIED[usize::from(protocol)];
-        let [from, to] =
-            [[ports[0], ports[1]], [ports[2], ports[3]]].map(|pair| u16::from_be_bytes(pair));
-        let is_nested = carried == Carried::Udp && (is_nesting(from) || is_nesting(to));
-        if is_nested || !matches!(carried, Carried::Ports | Carried::Udp) {
-            return false;
-        }
-        self.key(Key::Protocol(protocol));
-        // To look whether they are there would take as long.
-        self.summary.add(Key::Port(from));
-        self.summary.add(Key::Port(to));
-        true
-    }
 }
 
 impl Keys for Entering<'_> {
@@ -263,32 +296,17 @@ impl Keys for Entering<'_> {
     }
 
     #[inline]
-    fn flow_v4(&mut self, addresses: &[u8; 8], ports: &[u8; 4], protocol: u8) -> bool {
+    fn flow_v4(&mut self, addresses: &[u8; 8], ports: [u8; 4], protocol: u8) {
         if self.seen.flow_v4(addresses, ports, protocol) {
-            return true;
+            self.summary.settle(self.seen);
         }
-        if !self.transport(ports, protocol) {
-            return false;
-        }
-        let [a, b, c, d, e, f, g, h] = *addresses;
-        self.summary.add(Key::Address(IpAddr::from([a, b, c, d])));
-        self.summary.add(Key::Address(IpAddr::from([e, f, g, h])));
-        true
     }
 
     #[inline]
-    fn flow_v6(&mut self, addresses: &[u8; 32], ports: &[u8; 4], protocol: u8) -> bool {
-        if self.seen.flow_v6(addresses, ports, protocol) {
-            return true;
+    fn flow_v6(&mut self, addresses: &[u8; 32], ports: [u8; 4], protocol: u8) {
+        if !self.seen.flow_v6(addresses, ports, protocol) {
+            give_v6(self, addresses, ports, protocol);
         }
-        if !self.transport(ports, protocol) {
-            return false;
-        }
-        let (from, to) = addresses.split_at(16);
-        for address in [from, to].into_iter().filter_map(|bytes| bytes.first_chunk::<16>()) {
-            self.summary.add(Key::Address(IpAddr::from(*address)));
-        }
-        true
     }
 }
 
@@ -298,6 +316,7 @@ fn pair(data: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Gives every key of a packet; nothing when it may have others. A header that is cut off has none: no field of it can be compared.
+#[inline]
 fn walk(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
     match link_type {
         // Ethernet.
@@ -316,23 +335,25 @@ fn walk(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
 }
 
 /// A frame whose type stands at `at`.
+#[inline]
 fn ethernet(data: &[u8], at: usize, keys: &mut impl Keys) -> Option<()> {
     let Some(ethertype) = pair(data, at) else { return Some(()) };
     network(ethertype, &data[at + 2..], keys)
 }
 
+#[inline]
 fn network(mut ethertype: u16, mut data: &[u8], keys: &mut impl Keys) -> Option<()> {
     for _ in 0..DEPTH_MAX {
-        if ETHERTYPES_VLAN.contains(&ethertype) {
-            let Some(tag) = pair(data, 0) else { return Some(()) };
-            keys.key(Key::Vlan(tag & 0xfff));
-            let Some(next) = pair(data, 2) else { return Some(()) };
-            (ethertype, data) = (next, &data[4..]);
-            continue;
-        }
         return match ethertype {
             ETHERTYPE_IPV4 => ipv4(data, keys),
             ETHERTYPE_IPV6 => ipv6(data, keys),
+            tag if ETHERTYPES_VLAN.contains(&tag) => {
+                let Some(tag) = pair(data, 0) else { return Some(()) };
+                keys.key(Key::Vlan(tag & 0xfff));
+                let Some(next) = pair(data, 2) else { return Some(()) };
+                (ethertype, data) = (next, &data[4..]);
+                continue;
+            }
             ETHERTYPE_ARP | ETHERTYPE_RARP => {
                 // Of Ethernet and IPv4: the addresses of both sides.
                 for at in [14, 24] {
@@ -364,23 +385,22 @@ fn llc(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     }
 }
 
+#[inline]
 fn ipv4(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     let Some(&first) = data.first() else { return Some(()) };
     // What calls itself IPv4 and is not is read differently by different readers.
     if first >> 4 != 4 {
         return None;
     }
-    // Addresses, and what are ports where the header has no options and this is no later fragment.
+    // A plain header, and what stands where ports do; no later fragment.
     if let Some(&[0x45, _, _, _, _, _, high, low, _, protocol, _, _, ref rest @ ..]) =
         data.first_chunk::<24>()
-        && (u16::from_be_bytes([high, low]) & 0x1fff == 0)
+        && u16::from_be_bytes([high, low]) & 0x1fff == 0
+        && let (Some(addresses), Some(ports)) = (rest.first_chunk(), rest.last_chunk())
     {
-        let (addresses, ports) = rest.split_at(8);
-        if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
-            && keys.flow_v4(addresses, ports, protocol)
-        {
-            return Some(());
-        }
+        let ports = CARRIED[usize::from(protocol)].ports(*ports)?;
+        keys.flow_v4(addresses, ports, protocol);
+        return Some(());
     }
     let header_len = usize::from(first & 15) * 4;
     for at in [12, 16] {
@@ -406,15 +426,13 @@ fn ipv6(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     if first >> 4 != 6 {
         return None;
     }
-    if let Some([_, _, _, _, _, _, next, _, rest @ ..]) = data.first_chunk::<44>()
-        && !is_extension(*next)
+    if let Some(&[_, _, _, _, _, _, next, _, ref rest @ ..]) = data.first_chunk::<44>()
+        && !is_extension(next)
+        && let (Some(addresses), Some(ports)) = (rest.first_chunk(), rest.last_chunk())
     {
-        let (addresses, ports) = rest.split_at(32);
-        if let (Some(addresses), Some(ports)) = (addresses.first_chunk(), ports.first_chunk())
-            && keys.flow_v6(addresses, ports, *next)
-        {
-            return Some(());
-        }
+        let ports = CARRIED[usize::from(next)].ports(*ports)?;
+        keys.flow_v6(addresses, ports, next);
+        return Some(());
     }
     for at in [8, 24] {
         if let Some(bytes) = data.get(at..at + 16) {
@@ -482,6 +500,18 @@ mod tests {
     impl Keys for Vec<Key> {
         fn key(&mut self, key: Key) {
             self.push(key);
+        }
+
+        fn flow_v4(&mut self, addresses: &[u8; 8], ports: [u8; 4], protocol: u8) {
+            let addresses = addresses.as_chunks::<4>().0.iter();
+            self.extend(addresses.map(|address| Key::Address(IpAddr::from(*address))));
+            self.push(Key::Protocol(protocol));
+            let ports = [0, 2].map(|at| u16::from_be_bytes([ports[at], ports[at + 1]]));
+            self.extend(ports_of(ports, protocol));
+        }
+
+        fn flow_v6(&mut self, addresses: &[u8; 32], ports: [u8; 4], protocol: u8) {
+            give_v6(self, addresses, ports, protocol);
         }
     }
 
@@ -583,6 +613,7 @@ mod tests {
                     plain.add(key);
                 }
             }
+            summary.settle(&mut seen);
             assert!(summary == plain, "block {block}");
         }
     }

@@ -434,8 +434,13 @@ impl Disk {
 
     fn sync(&mut self) {
         self.synced = Instant::now();
-        let Some(open) = &mut self.segment else { return };
-        match open.file.sync() {
+        let Some(mut open) = self.segment.take() else { return };
+        if let Some(Err(error)) = open.index.as_mut().map(Growing::flush) {
+            self.end_index(&mut open, &error);
+        }
+        let synced = open.file.sync();
+        self.segment = Some(open);
+        match synced {
             Ok(()) if self.mark.synced != self.mark.next => {
                 self.mark.synced = self.mark.next;
                 self.write_mark();
