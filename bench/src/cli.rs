@@ -62,6 +62,8 @@ pub enum Command {
     XdpRate(XdpRateArgs),
     /// Recording to disk, against tcpdump and netsniff-ng (root)
     Record(RecordArgs),
+    /// One second and one rare host out of stores and traces, by index, against scans, tcpslice, editcap and a bisecting program
+    Index(IndexArgs),
     /// DBNet's experiments over HTTP, against the paper's figures (PostgreSQL)
     Dbnet(DbnetArgs),
     /// Send connections into an interface, and in the middle a SYN flood; says when it begins and ends
@@ -69,6 +71,9 @@ pub enum Command {
     /// Capture with libpcap, throw packets away and count them: one of the four ways
     #[command(hide = true)]
     Discard(DiscardArgs),
+    /// Cut a time out of a trace by bisection: the hand-written program of `index`
+    #[command(hide = true)]
+    Slice(SliceArgs),
 }
 
 /// `wt-bench dbnet`.
@@ -310,6 +315,39 @@ pub struct StartupArgs {
     /// Runs of each program
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub runs: u32,
+}
+
+/// `wt-bench index`.
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    /// What all measurements have in common.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Bytes of the traces and stores; twice the largest has to be free
+    #[arg(long, value_delimiter = ',', default_value = "1GB,3GB,10GB", value_parser = amount::parse)]
+    pub sizes: Vec<u64>,
+    /// Bytes per entry of the indices
+    #[arg(long, value_delimiter = ',', default_value = "64KiB,256KiB,1MiB,4MiB,16MiB,64MiB", value_parser = amount::parse)]
+    pub ratios: Vec<u64>,
+    /// Packets of a second, IMIX
+    #[arg(long, default_value = "10k", value_parser = rate)]
+    pub rate: u64,
+    /// Measurements of each program that reads all
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub scans: u32,
+}
+
+/// `wt-bench slice`.
+#[derive(Debug, Args)]
+pub struct SliceArgs {
+    /// A pcap file of Ethernet frames in the order of time
+    pub trace: PathBuf,
+    /// From then on, ns since the epoch
+    pub from_ns: u64,
+    /// Before then, ns since the epoch
+    pub to_ns: u64,
+    /// Where they are written
+    pub output: PathBuf,
 }
 
 /// `wt-bench calibrate`.

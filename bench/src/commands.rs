@@ -3,6 +3,7 @@
 mod calibrate;
 mod dbnet;
 mod http_share;
+mod index;
 mod live;
 mod record;
 mod replay;
@@ -12,6 +13,7 @@ mod xdp_rate;
 pub use calibrate::calibrate;
 pub use dbnet::dbnet;
 pub use http_share::http_share;
+pub use index::index;
 pub use record::record;
 pub use replay::replay;
 pub use xdp_cost::xdp_cost;

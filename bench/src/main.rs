@@ -60,6 +60,10 @@ fn dispatch(command: Command) -> Result<()> {
         Command::XdpCost(args) => commands::xdp_cost(&args)?,
         Command::XdpRate(args) => commands::xdp_rate(&args)?,
         Command::Record(args) => commands::record(&args)?,
+        Command::Index(args) => commands::index(&args)?,
+        Command::Slice(args) => {
+            bound::slice::slice(&args.trace, args.from_ns, args.to_ns, &args.output)?;
+        }
         Command::HttpShare(args) => commands::http_share(&args)?,
         Command::Dbnet(args) => commands::dbnet(&args)?,
         Command::Flood(args) => flood(&args)?,

@@ -129,7 +129,9 @@ fn a_store_is_extracted_from_by_its_segments() {
     let scratch = Scratch::new().unwrap();
     let trace = long(&scratch, "long.pcap");
     let store = text(&scratch.path("store"));
-    run(["record", "-r", &text(&trace), "-w", &store, "--segment-size", "1MiB"]).expect_status(0);
+    let arguments = ["record", "-r", &text(&trace), "-w", &store, "--segment-size", "1MiB"];
+    run([&arguments[..], &["--no-index"]].concat()).expect_status(0);
+    run(["index", "verify", &store]).expect_status(1).expect_said("there is no index");
     let (bare, indexed) = (scratch.path("bare.pcapng"), scratch.path("indexed.pcapng"));
     let extract = |output: &Path| {
         let range = ["--from", "+5000s", "--to", "+5100s"];
@@ -147,16 +149,61 @@ fn a_store_is_extracted_from_by_its_segments() {
     // A query of the store is as before.
     let count = run(["query", "SELECT count(*) AS n FROM packet", "-r", &store]).expect_status(0);
     assert_eq!(count.stdout, format!("n\n{}\n", packets(&trace).len()));
-    // A recorder can do it as it goes.
+    // A recorder does it as it goes, as coarsely as it is told.
     let other = text(&scratch.path("other"));
     let arguments = ["record", "-r", &text(&trace), "-w", &other, "--segment-size", "1MiB"];
-    run([&arguments[..], &["--index"]].concat()).expect_status(0);
+    run([&arguments[..], &["--index-ratio", "64KiB"]].concat()).expect_status(0);
     run(["index", "verify", &other]).expect_status(0);
+    let range = ["--from", "+5000s", "--to", "+5100s", "-o", &text(&bare)];
+    let of_other = run([&["extract", "-w", &other][..], &range].concat()).expect_status(0);
+    assert_eq!(said(&of_other), said(&extract(&indexed)), "as if it had been made later");
+    assert_eq!(packets(&bare), found);
     // Several inputs are merged.
     let both = scratch.path("both.pcapng");
     let range = ["--from", "+5000s", "--to", "+5100s", "-o", &text(&both)];
     run([&["extract", "-w", &store, "-r", &text(&trace)][..], &range].concat()).expect_status(0);
     assert_eq!(packets(&both).len(), 200);
+}
+
+/// What other programs write is indexed and queried as what this one writes.
+#[test]
+fn traces_of_other_programs_are_indexed_and_queried() {
+    let scratch = Scratch::new().unwrap();
+    let trace = long(&scratch, "long.pcap");
+    let written = |name: &str, program: &str, arguments: &[&str]| {
+        let path = scratch.path(name);
+        let done = Command::new(program).args(arguments).arg(&path).output();
+        let done = done.unwrap_or_else(|_| panic!("{program}: .ci/setup installs it"));
+        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+        path
+    };
+    let from = text(&trace);
+    let query = "SELECT tb, count(*) AS n FROM udp GROUP BY time/500 AS tb";
+    let expected = run(["query", query, "-r", &from]).expect_status(0).stdout;
+    assert!(expected.lines().count() > 2, "{expected}");
+    for path in [
+        written("tshark.pcapng", "tshark", &["-r", &from, "-w"]),
+        written("editcap.pcap", "editcap", &["-F", "nsecpcap", &from]),
+        written("tcpdump.pcap", "tcpdump", &["-Z", "root", "-r", &from, "-w"]),
+    ] {
+        let argument = text(&path);
+        run(["index", "build", "--index-ratio", "64KiB", &argument]).expect_status(0);
+        run(["index", "verify", &argument]).expect_status(0);
+        let answer = run(["query", query, "-r", &argument]).expect_status(0).stdout;
+        assert_eq!(answer, expected, "{argument}");
+        let (by_index, by_scan) = (scratch.path("index.pcapng"), scratch.path("scan.pcapng"));
+        let range = ["--from", "+19500s", "--filter", "udp and port 53"];
+        for (output, more) in [(&by_index, &[][..]), (&by_scan, &["--no-index"][..])] {
+            let fixed = ["extract", "-r", &argument, "-o", &text(output)];
+            let extract = run([&fixed[..], &range, more].concat()).expect_status(0);
+            if more.is_empty() {
+                let ((blocks, of), _) = said(&extract);
+                assert!(blocks < of / 4, "{}", extract.stderr);
+            }
+        }
+        let found = packets(&by_index);
+        assert!(!found.is_empty() && found == packets(&by_scan), "{argument}");
+    }
 }
 
 #[test]

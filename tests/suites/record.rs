@@ -12,6 +12,7 @@ use wt_tests::live::{Running, expect_booked, send, wait_until};
 use wt_tests::netns::{Netns, may_make, signal};
 use wt_tests::program::{Outcome, run};
 use wt_tests::rng::Rng;
+use wt_trace::index::{self, Index};
 use wt_trace::store::{Finding, Segment, Store};
 use wt_wire::{CaptureReader, MergedCaptures};
 
@@ -483,6 +484,16 @@ fn what_came_before_is_saved_when_someone_asks() {
     assert!(list.ends_with(",pinned\n"), "{list}");
 }
 
+/// Indices, also those that were left half written, say of their segments what a scan says.
+fn expect_true_indices(dir: &Path) {
+    for segment in segments(dir) {
+        // The last one may have been killed before there was anything in it.
+        let Ok(index) = Index::open(&segment.path) else { continue };
+        let scanned = index::scan(&segment.path, index.ratio(), &mut |_| {}).unwrap();
+        assert!(scanned.starts_with(index.entries()), "{}", segment.path.display());
+    }
+}
+
 #[test]
 fn a_killed_recorder_loses_nothing_that_it_had_written() {
     if !may_make() {
@@ -497,7 +508,7 @@ fn a_killed_recorder_loses_nothing_that_it_had_written() {
     let mut kept: Vec<u64> = Vec::new();
     let sender = netns.sender("far").unwrap();
     for _ in 0..runs {
-        let more = ["--segment-size", "1MiB", "--sync-interval", "20ms"];
+        let more = ["--segment-size", "1MiB", "--sync-interval", "20ms", "--index-ratio", "64KiB"];
         let mut running = start(&netns, &dir, &more, 1);
         let first = sent;
         let stop_after = first + 200 + rng.below(6000) as u64;
@@ -523,13 +534,15 @@ fn a_killed_recorder_loses_nothing_that_it_had_written() {
         assert!(of_run.iter().copied().eq(first..first + of_run.len() as u64));
         assert!(mark.next <= numbers.len() as u64 && mark.synced <= mark.next, "{mark:?}");
         assert!(found.iter().all(|packet| packet.data == numbered(number_of(packet), 200)));
+        expect_true_indices(&dir);
         kept = numbers;
     }
     assert!(kept.len() > 200 * runs / 2, "{} of {sent}", kept.len());
     // The next recorder closes what was left, and all of it stays.
     let running = start(&netns, &dir, &[], 1);
     let ended = running.interrupt();
-    ended.expect_said("had not been closed");
+    ended.expect_said("had not been closed: closed and indexed");
+    run(["index", "verify", &text(&dir)]).expect_status(0);
     let (found, findings) = stored(&dir);
     assert!(findings.is_empty(), "{findings:?}");
     assert!(found.iter().map(number_of).eq(kept));

@@ -84,7 +84,7 @@ pub struct FileHeader {
     pub snap_len: u32,
 }
 
-fn header(bytes: &[u8], path: &Path) -> Result<FileHeader, BoundError> {
+pub(super) fn header(bytes: &[u8], path: &Path) -> Result<FileHeader, BoundError> {
     let wrong = || BoundError::Format { path: path.to_owned() };
     let word = |at: usize| {
         let word = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).ok_or_else(wrong)?;

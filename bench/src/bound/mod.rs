@@ -6,8 +6,9 @@ mod flows;
 mod libpcap;
 mod many;
 pub mod packet;
-mod resync;
+pub mod resync;
 mod seconds;
+pub mod slice;
 mod table;
 
 use std::io::Write;

@@ -124,10 +124,10 @@ pub struct StoreOptions {
     /// How often what was written is synced
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub sync_interval: Duration,
-    /// Index segments when they are closed; it takes about as much time again as recording (`wiretable index build DIR` does it later)
-    #[arg(long, conflicts_with = "compress")]
-    pub index: bool,
-    /// Compress segments when they are closed
+    /// Make no index of segments while they are written (`wiretable index build DIR` makes them later)
+    #[arg(long)]
+    pub no_index: bool,
+    /// Compress segments when they are closed; nothing in them can be skipped then, and they have no index
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "zstd")]
     pub compress: Option<CompressArg>,
 }

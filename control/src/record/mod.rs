@@ -99,7 +99,7 @@ fn options(args: &RecordArgs, is_live: bool) -> Result<RecordOptions, Failure> {
             free_min: store.keep_free,
         },
         on_full,
-        index: store.index,
+        index: !store.no_index && store.compress.is_none(),
         compress: store.compress.map(|_| COMPRESS_LEVEL),
         waits: !is_live,
         notice: Notice::new(|what| eprintln!("wiretable: {what}")),
@@ -119,8 +119,12 @@ pub fn failure(error: StoreError) -> Failure {
 }
 
 fn say_recovered(recovered: &Recovered) {
-    let Recovered { segment, packets, cut_bytes, lost_packets, is_deleted } = recovered;
-    let outcome = if *is_deleted { "deleted" } else { "closed" };
+    let Recovered { segment, packets, cut_bytes, lost_packets, is_deleted, is_indexed } = recovered;
+    let outcome = match (is_deleted, is_indexed) {
+        (true, _) => "deleted",
+        (false, true) => "closed and indexed",
+        (false, false) => "closed",
+    };
     eprintln!(
         "wiretable: segment {segment} had not been closed: {outcome} with {packets} packets; {cut_bytes} bytes at its end were not complete, and {lost_packets} packets are lost that were written and not synced"
     );

@@ -7,11 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store_support::{Made, TempDir, made, read, read_whole, record};
+use store_support::{Made, TempDir, all_of, made, read, read_whole, record};
 use wt_trace::record::memory::{self, MemoryOptions};
 use wt_trace::record::{Interface, RecordOptions};
 use wt_trace::store::{Finding, Keep, OwnStore, Pin, Store, StoreError};
-use wt_wire::LinkType;
+use wt_wire::{CaptureReader, LinkType};
 
 /// Small segments, of a source that waits.
 fn small() -> RecordOptions {
@@ -330,12 +330,12 @@ fn memory_keeps_the_newest_and_no_more_than_it_may() {
     let books = memory.join();
     assert_eq!((books.written, books.captured), (30_000, 30_000));
     let saved = all.recv().unwrap().unwrap();
-    let found = store_support::read_file(&path);
+    let found = all_of(CaptureReader::open(&path).unwrap());
     assert_eq!(found.len() as u64, saved.packets);
     assert!(packets.ends_with(&found), "the newest, in order");
     assert!((5_000..=30_000).contains(&found.len()), "{}", found.len());
     late.recv().unwrap().unwrap();
-    let late = store_support::read_file(&dir.path().join("late.pcapng"));
+    let late = all_of(CaptureReader::open(&dir.path().join("late.pcapng")).unwrap());
     assert!(late == packets[29_000..], "{}", late.len());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing half written");
     assert!(handle.save(&path, 0, 1).recv().is_err(), "it has ended");

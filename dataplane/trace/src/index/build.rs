@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wt_wire::{CaptureError, CaptureReader, Record};
+use wt_wire::{CaptureError, CaptureReader};
 
+use super::block::Block;
 use super::format::{Entry, Header};
+use super::seen::Seen;
 use super::select::crc_of;
 use super::summary::Summary;
 use super::{HEAD_LEN_MAX, Index, changed_ns, head_crc, path_of};
@@ -42,63 +44,6 @@ pub enum BuildError {
         /// Which.
         path: PathBuf,
     },
-}
-
-/// A block that is being gathered.
-struct Block {
-    offset: u64,
-    min_ns: u64,
-    max_ns: u64,
-    last_ns: u64,
-    packets: u32,
-    wire_bytes: u64,
-    is_in_order: bool,
-    has_metadata: bool,
-    summary: Summary,
-}
-
-impl Block {
-    fn new(offset: u64, summary_len: usize) -> Self {
-        Self {
-            offset,
-            min_ns: u64::MAX,
-            max_ns: 0,
-            last_ns: 0,
-            packets: 0,
-            wire_bytes: 0,
-            is_in_order: true,
-            has_metadata: false,
-            summary: Summary::new(summary_len),
-        }
-    }
-
-    fn add(&mut self, record: &Record<'_>) {
-        let at = record.timestamp_ns;
-        self.min_ns = self.min_ns.min(at);
-        self.max_ns = self.max_ns.max(at);
-        self.is_in_order &= at >= self.last_ns;
-        self.last_ns = at;
-        self.packets += 1;
-        self.wire_bytes += u64::from(record.len);
-        self.summary.add_packet(record.link_type.0, record.data);
-    }
-
-    /// Ends it before `end`.
-    fn end(self, file: &File, end: u64) -> io::Result<Entry> {
-        let crc = crc_of(file, self.offset..end)?;
-        Ok(Entry {
-            offset: self.offset,
-            len: end - self.offset,
-            min_ns: if self.packets == 0 { 0 } else { self.min_ns },
-            max_ns: self.max_ns,
-            packets: self.packets,
-            wire_bytes: self.wire_bytes,
-            is_in_order: self.is_in_order,
-            has_metadata: self.has_metadata,
-            crc,
-            summary: self.summary,
-        })
-    }
 }
 
 /// A trace as it was scanned.
@@ -142,6 +87,11 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
     let summary_len = Summary::len_at(ratio);
     let mut entries: Vec<Entry> = Vec::new();
     let mut block: Option<Block> = None;
+    let mut seen = Seen::new();
+    let end_of = |block: Block, end: u64| -> io::Result<Entry> {
+        let crc = crc_of(&file, block.offset..end)?;
+        Ok(block.end(end, crc))
+    };
     let mut first_at = before.len();
     let is_whole = loop {
         let known = reader.interfaces().len();
@@ -157,14 +107,15 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
                 first_at = offset;
                 Block::new(offset, summary_len)
             }
-            Some(full) if offset - full.offset >= ratio => {
-                entries.push(full.end(&file, offset).map_err(&io)?);
+            Some(mut full) if offset - full.offset >= ratio => {
+                full.complete(&mut seen);
+                entries.push(end_of(full, offset).map_err(&io)?);
                 progress(offset);
                 Block::new(offset, summary_len)
             }
             Some(open) => open,
         };
-        open.add(&record);
+        open.add(record.timestamp_ns, record.len, record.link_type.0, record.data, &mut seen);
         // What describes interfaces stands behind the record before this one.
         if reader.interfaces().len() > known {
             match entries.last_mut().filter(|_| open.packets == 1) {
@@ -178,7 +129,8 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
         Some(mut open) if is_whole => {
             // What stands behind the last record may be needed for what is appended.
             open.has_metadata = true;
-            entries.push(open.end(&file, before.len()).map_err(&io)?);
+            open.complete(&mut seen);
+            entries.push(end_of(open, before.len()).map_err(&io)?);
         }
         // A block with damage is no block.
         Some(open) => first_at = first_at.min(open.offset),
@@ -222,8 +174,11 @@ fn write(path: &Path, header: &Header, entries: &[Entry]) -> io::Result<u64> {
     let part = PathBuf::from(part);
     let mut out = BufWriter::new(File::create(&part)?);
     out.write_all(&header.encode())?;
+    let mut bytes = Vec::new();
     for entry in entries {
-        out.write_all(&entry.encode())?;
+        bytes.clear();
+        entry.encode(&mut bytes);
+        out.write_all(&bytes)?;
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_data()?;

@@ -109,8 +109,11 @@ impl Header {
 }
 
 impl Entry {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![0; ENTRY_HEAD_LEN];
+    /// Appends its bytes.
+    pub(super) fn encode(&self, to: &mut Vec<u8>) {
+        let start = to.len();
+        to.resize(start + ENTRY_HEAD_LEN, 0);
+        let out = &mut to[start..];
         let octets = [
             (0, self.offset),
             (8, self.len),
@@ -128,10 +131,10 @@ impl Entry {
         for (at, value) in [(32, self.packets), (36, flags), (48, self.crc)] {
             out[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
-        out.extend_from_slice(self.summary.bytes());
-        let crc = entry_crc(&out);
+        self.summary.encode(to);
+        let out = &mut to[start..];
+        let crc = entry_crc(out);
         out[ENTRY_CRC_AT..ENTRY_HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
-        out
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -194,7 +197,8 @@ mod tests {
             crc: 9,
             summary,
         };
-        let encoded = entry.encode();
+        let mut encoded = Vec::new();
+        entry.encode(&mut encoded);
         assert_eq!(Entry::decode(&encoded), Some(entry));
         for bit in 0..8 * HEADER_LEN {
             let mut flipped = bytes;

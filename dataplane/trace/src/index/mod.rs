@@ -9,9 +9,12 @@
 //! its own and one of its block, and blocks that are read are checked first. What does not agree is as if there were no index: the
 //! answer is that of a full scan. The bytes of both files are described in `dataplane/README.md`.
 
+mod block;
 mod build;
 mod choose;
 mod format;
+mod growing;
+mod seen;
 mod select;
 mod summary;
 mod wanted;
@@ -25,6 +28,7 @@ pub use build::{BuildError, build, scan};
 pub use choose::{Chosen, Reading, Run, Taken};
 pub(crate) use choose::{Unit, keep_order};
 pub use format::Entry;
+pub(crate) use growing::Growing;
 pub(crate) use select::Ranges;
 pub use select::{Places, Selected};
 pub use summary::{Key, Summary};

@@ -10,8 +10,8 @@ use super::encode::{self, Interface, Statistics};
 use super::feed::{Chunk, Order, Shared};
 use super::segment::SegmentFile;
 use super::{OnFull, RecordOptions};
-use crate::index::{self, RATIOS};
-use crate::store::frame::{Frame, Kind};
+use crate::index::{Growing, RATIOS};
+use crate::store::frame::{FRAME_LEN, Frame, Kind};
 use crate::store::mark::MarkFile;
 use crate::store::name::{self, SegmentName};
 use crate::store::{Mark, OwnStore, StoreError, sync_dir};
@@ -25,6 +25,7 @@ const RETAIN_EVERY: Duration = Duration::from_secs(2);
 /// The segment at hand.
 struct Open {
     file: SegmentFile,
+    index: Option<Growing>,
     name: SegmentName,
     packets: u64,
     min_ns: u64,
@@ -32,6 +33,17 @@ struct Open {
     /// Interfaces described so far.
     described: u32,
     since: Instant,
+}
+
+impl Open {
+    /// Appends what is no packet.
+    fn append_besides(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        self.file.append(parts)?;
+        if let Some(index) = &mut self.index {
+            index.written_besides(parts);
+        }
+        Ok(())
+    }
 }
 
 /// The thread's state.
@@ -42,7 +54,7 @@ pub(super) struct Disk {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
     written: Sender<Chunk>,
-    /// Takes segments that were closed, to be indexed or compressed.
+    /// Takes segments that were closed, to be compressed.
     closed: Option<Sender<SegmentName>>,
     segment: Option<Open>,
     mark_file: MarkFile,
@@ -206,61 +218,90 @@ impl Disk {
         if over {
             self.close();
         }
-        let store_id = self.store.id();
-        let sequence = self.mark.next;
         let mut open = match self.segment.take() {
             Some(open) => open,
             None => self.open()?,
         };
-        let described = open.described;
-        let mut interfaces = Vec::new();
-        if chunk.interfaces > described {
-            let known = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-            let new: &[Interface] = &known[described as usize..chunk.interfaces as usize];
-            new.iter().for_each(|interface| encode::interface(&mut interfaces, interface));
-        }
-        let frame = |kind, blocks: &[u8], packets, interfaces| {
-            Frame {
-                kind,
-                store: store_id,
-                sequence,
-                bytes: blocks.len() as u64,
-                min_ns: chunk.min_ns,
-                max_ns: chunk.max_ns,
-                packets,
-                interfaces,
-                crc: crc32fast::hash(blocks),
-            }
-            .encode()
-        };
-        let all = chunk.interfaces.max(described);
-        let head = frame(Kind::Packets, &chunk.blocks, chunk.packets, all);
-        let before = open.file.len();
-        let appended = if interfaces.is_empty() {
-            open.file.append(&[&head, &chunk.blocks])
-        } else {
-            let new = u64::from(all - described);
-            let describing = frame(Kind::Interfaces, &interfaces, new, described);
-            open.file.append(&[&describing, &interfaces, &head, &chunk.blocks])
-        };
-        if appended.is_ok() {
-            open.described = all;
-            open.packets += chunk.packets;
-            open.min_ns = open.min_ns.min(chunk.min_ns);
-            open.max_ns = open.max_ns.max(chunk.max_ns);
-            let account = &self.shared.account;
-            add(&account.segment_bytes, open.file.len() - before);
-            add(&account.written, chunk.packets);
-            add(&account.packet_bytes, chunk.packet_bytes);
-            self.mark.segment = open.name.first;
-            self.mark.bytes = open.file.len();
-            self.mark.next += chunk.packets;
-            self.mark.as_of_ns = self.mark.as_of_ns.max(chunk.as_of_ns);
-        }
+        let written = self.append(&mut open, chunk);
         self.segment = Some(open);
-        appended?;
+        written?;
         self.write_mark();
         Ok(())
+    }
+
+    /// Appends a chunk to a segment, and to its index.
+    fn append(&mut self, open: &mut Open, chunk: &Chunk) -> io::Result<()> {
+        let described = open.described;
+        let all = chunk.interfaces.max(described);
+        let mut interfaces = Vec::new();
+        let mut link_types = Vec::new();
+        if all > described {
+            let known = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+            let new: &[Interface] = &known[described as usize..all as usize];
+            new.iter().for_each(|interface| encode::interface(&mut interfaces, interface));
+            link_types.extend(known[..all as usize].iter().map(|known| known.link_type.0));
+        }
+        let (store, sequence) = (self.store.id(), self.mark.next);
+        let frame = |kind, bytes: u64, packets, interfaces, crc| {
+            let (min_ns, max_ns) = (chunk.min_ns, chunk.max_ns);
+            Frame { kind, store, sequence, bytes, min_ns, max_ns, packets, interfaces, crc }
+                .encode()
+        };
+        let mut describing = Vec::new();
+        if all > described {
+            let (bytes, new) = (interfaces.len() as u64, u64::from(all - described));
+            let crc = crc32fast::hash(&interfaces);
+            describing.extend(frame(Kind::Interfaces, bytes, new, described, crc));
+            describing.append(&mut interfaces);
+        }
+        let blocks = &chunk.blocks[..];
+        let before_packets = (describing.len() + FRAME_LEN) as u64;
+        let looked =
+            open.index.as_mut().map(|index| index.look(before_packets, blocks, link_types));
+        let crc = match looked {
+            Some(Ok(crc)) => crc,
+            Some(Err(error)) => {
+                self.end_index(open, &error);
+                crc32fast::hash(blocks)
+            }
+            None => crc32fast::hash(blocks),
+        };
+        let head = frame(Kind::Packets, blocks.len() as u64, chunk.packets, all, crc);
+        let before = open.file.len();
+        if let Err(error) = open.file.append(&[&describing, &head, blocks]) {
+            if let Some(index) = &mut open.index {
+                index.unlook();
+            }
+            return Err(error);
+        }
+        let indexed = open.index.as_mut().map(|index| index.written(&[&describing, &head], blocks));
+        if let Some(Err(error)) = indexed {
+            self.end_index(open, &error);
+        }
+        open.described = all;
+        open.packets += chunk.packets;
+        open.min_ns = open.min_ns.min(chunk.min_ns);
+        open.max_ns = open.max_ns.max(chunk.max_ns);
+        let account = &self.shared.account;
+        add(&account.segment_bytes, open.file.len() - before);
+        add(&account.written, chunk.packets);
+        add(&account.packet_bytes, chunk.packet_bytes);
+        self.mark.segment = open.name.first;
+        self.mark.bytes = open.file.len();
+        self.mark.next += chunk.packets;
+        self.mark.as_of_ns = self.mark.as_of_ns.max(chunk.as_of_ns);
+        Ok(())
+    }
+
+    /// Leaves an index as it is, as it cannot be written on: it is that of the segment's beginning.
+    fn end_index(&self, open: &mut Open, error: &io::Error) {
+        if let Some(index) = open.index.take() {
+            self.options.notice.say(&format_args!(
+                "{} cannot be written: {error}; what is behind byte {} of its segment is not indexed",
+                index.path().display(),
+                index.covered()
+            ));
+        }
     }
 
     /// Begins a segment.
@@ -285,14 +326,36 @@ impl Disk {
         }
         add(&self.shared.account.segments, 1);
         add(&self.shared.account.segment_bytes, head.len() as u64);
-        let since = Instant::now();
-        Ok(Open { file, name, packets: 0, min_ns: u64::MAX, max_ns: 0, described: 0, since })
+        let mut open = Open {
+            file,
+            index: None,
+            name,
+            packets: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
+            described: 0,
+            since: Instant::now(),
+        };
+        if self.options.index {
+            let ratio = self.store.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
+            match Growing::create(&path, ratio) {
+                Ok(mut index) => {
+                    index.written_besides(&[&head]);
+                    open.index = Some(index);
+                }
+                Err(error) => self.options.notice.say(&StoreError::io("index", &path)(error)),
+            }
+        }
+        Ok(open)
     }
 
     /// Closes the segment at hand: what the kernel has counted, and a frame that sums it up.
     fn close(&mut self) {
         let Some(mut open) = self.segment.take() else { return };
         if open.packets == 0 {
+            if let Some(index) = &open.index {
+                let _ = std::fs::remove_file(index.path());
+            }
             let _ = std::fs::remove_file(open.file.path());
             return;
         }
@@ -310,9 +373,13 @@ impl Disk {
         add(&self.shared.account.segment_bytes, open.file.len() - before);
         let name = open.name;
         match open.file.close() {
-            Ok(()) => {
+            Ok(metadata) => {
                 self.mark.synced = self.mark.next;
                 self.write_mark();
+                let indexed = open.index.map(|index| index.finish(&metadata));
+                if let Some(Err(error)) = indexed {
+                    self.options.notice.say(&StoreError::io("index", &path)(error));
+                }
                 if let Some(closed) = &self.closed {
                     // A thread that is gone has failed, and the segment is whole without it.
                     let _ = closed.send(name);
@@ -339,7 +406,7 @@ impl Disk {
         };
         let books = self.shared.account.books();
         if books.received == 0 {
-            return open.file.append(&[&end.encode()]);
+            return open.append_besides(&[&end.encode()]);
         }
         // A writer of a live recording has one interface, unless it came back as another kind.
         let mut blocks = Vec::new();
@@ -362,13 +429,18 @@ impl Disk {
         let statistics = statistics.encode();
         let len = statistics.len() + blocks.len();
         let end = Frame { bytes: end.bytes + len as u64, ..end };
-        open.file.append(&[&statistics, &blocks, &end.encode()])
+        open.append_besides(&[&statistics, &blocks, &end.encode()])
     }
 
     fn sync(&mut self) {
         self.synced = Instant::now();
-        let Some(open) = &mut self.segment else { return };
-        match open.file.sync() {
+        let Some(mut open) = self.segment.take() else { return };
+        if let Some(Err(error)) = open.index.as_mut().map(Growing::flush) {
+            self.end_index(&mut open, &error);
+        }
+        let synced = open.file.sync();
+        self.segment = Some(open);
+        match synced {
             Ok(()) if self.mark.synced != self.mark.next => {
                 self.mark.synced = self.mark.next;
                 self.write_mark();
@@ -395,25 +467,21 @@ fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Indexes segments that were closed, or compresses them, until no more come.
-pub(super) fn tend(store: &OwnStore, closed: &Receiver<SegmentName>, options: &RecordOptions) {
+/// Compresses segments that were closed, until no more come.
+pub(super) fn tend(
+    store: &OwnStore,
+    closed: &Receiver<SegmentName>,
+    level: i32,
+    notice: &super::Notice,
+) {
     for name in closed {
         let segments = store.segments().unwrap_or_default();
         // It may have been deleted by now.
         let segment = segments.iter().find(|segment| segment.name == name);
         let Some(segment) = segment else { continue };
-        let path = &segment.path;
-        let (what, done) = match options.compress {
-            Some(level) => ("compress", crate::store::compress(store, segment, level).map(drop)),
-            None => {
-                let ratio = store.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
-                let built = index::build(path, ratio, &mut |_| {});
-                ("index", built.map(drop).map_err(io::Error::other))
-            }
-        };
-        match done {
-            Err(error) if path.exists() => {
-                options.notice.say(&StoreError::io(what, path)(error));
+        match crate::store::compress(store, segment, level) {
+            Err(error) if segment.path.exists() => {
+                notice.say(&StoreError::io("compress", &segment.path)(error));
             }
             _ => {}
         }

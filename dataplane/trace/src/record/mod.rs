@@ -86,7 +86,7 @@ pub struct RecordOptions {
     pub keep: Keep,
     /// What happens when the disk is full.
     pub on_full: OnFull,
-    /// Index closed segments, unless they are compressed.
+    /// Make an index of each segment while it is written. Compressing a segment takes its index away.
     pub index: bool,
     /// Level of zstd by which closed segments are compressed.
     pub compress: Option<i32>,
@@ -106,7 +106,7 @@ impl Default for RecordOptions {
             snap_len: wt_wire::CAPLEN_MAX,
             keep: Keep::default(),
             on_full: OnFull::Pause,
-            index: false,
+            index: true,
             compress: None,
             waits: false,
             notice: Notice::new(|_| {}),
@@ -118,7 +118,7 @@ impl Default for RecordOptions {
 #[derive(Debug)]
 pub struct Writer {
     disk: JoinHandle<disk::Outcome>,
-    /// Indexes or compresses closed segments.
+    /// Compresses closed segments.
     tending: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
@@ -150,10 +150,10 @@ pub fn start(
     let (give_back, written) = mpsc::channel();
     let no_thread = || StoreError::io("start a thread for", store.dir());
     let (mut closed, mut tending) = (None, None);
-    if options.index || options.compress.is_some() {
+    if let Some(level) = options.compress {
         let (sender, to_tend) = mpsc::channel();
-        let (store, options) = (Arc::clone(store), options.clone());
-        let work = move || disk::tend(&store, &to_tend, &options);
+        let (store, notice) = (Arc::clone(store), options.notice.clone());
+        let work = move || disk::tend(&store, &to_tend, level, &notice);
         let thread = thread::Builder::new().name(format!("closed {number}")).spawn(work);
         (closed, tending) = (Some(sender), Some(thread.map_err(no_thread())?));
     }

@@ -1,6 +1,6 @@
 //! The file of a segment while it is written: large writes at the end, past the page cache where the file system allows it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -151,12 +151,13 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Gives back the room that was not needed, and syncs.
-    pub(super) fn close(mut self) -> io::Result<()> {
+    /// Gives back the room that was not needed, and syncs; the file as it stays.
+    pub(super) fn close(mut self) -> io::Result<Metadata> {
         self.file.set_len(self.len)?;
         self.is_dirty = true;
         self.sync()?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        self.file.metadata()
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::frame::{Frame, Kind};
 use super::scan::Scan;
 use super::{OwnStore, PART, Segment, StoreError, sidecar, sync_dir};
+use crate::index::{self, Index, IndexError, RATIOS};
 
 /// A segment that was not closed, and was now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +23,28 @@ pub struct Recovered {
     pub lost_packets: u64,
     /// It held no packet, and was deleted.
     pub is_deleted: bool,
+    /// It was being indexed, and its index was made anew.
+    pub is_indexed: bool,
 }
 
 impl OwnStore {
     /// Closes segments that were not closed, and deletes what was half written beside them.
     pub(super) fn recover(&self) -> Result<Vec<Recovered>, StoreError> {
         let mut recovered = Vec::new();
-        for segment in self.segments()? {
-            if segment.name.is_compressed || self.summary(&segment).is_some() {
+        let segments = self.segments()?;
+        for (segment, later) in segments.iter().zip(segments.iter().skip(1).map(Some).chain([None]))
+        {
+            if segment.name.is_compressed {
                 continue;
             }
-            let closed = self.close(&segment);
+            if self.summary(segment).is_some() {
+                // A writer ends the index of a segment before it begins the next one.
+                if later.is_none_or(|later| later.name.writer != segment.name.writer) {
+                    self.complete_index(&segment.path);
+                }
+                continue;
+            }
+            let closed = self.close(segment);
             recovered.push(closed.map_err(StoreError::io("recover", &segment.path))?);
         }
         // Whoever follows a writer of before waits for nothing more of it.
@@ -67,14 +79,16 @@ impl OwnStore {
         let (end, next) = (scan.offset(), scan.next);
         let packets = next - first;
         let mark = self.mark(segment.name.writer).filter(|mark| mark.segment == first);
-        let recovered = Recovered {
+        let mut recovered = Recovered {
             segment: segment.name.to_string(),
             packets,
             cut_bytes: segment.bytes.saturating_sub(end),
             lost_packets: mark.map_or(0, |mark| mark.next.saturating_sub(next)),
             is_deleted: packets == 0,
+            is_indexed: false,
         };
-        // The index was made for what is cut off now; it can be made anew.
+        let was_indexed = sidecar(&segment.path).exists();
+        // It is of what is cut off now, and not complete.
         remove(&sidecar(&segment.path))?;
         if packets == 0 {
             fs::remove_file(&segment.path)?;
@@ -97,7 +111,26 @@ impl OwnStore {
         file.write_all_at(&frame.encode(), end)?;
         file.set_modified(modified)?;
         file.sync_all()?;
+        recovered.is_indexed = was_indexed && self.index(&segment.path);
         Ok(recovered)
+    }
+
+    /// Makes an index anew that is there and not that of the whole segment.
+    fn complete_index(&self, segment: &Path) {
+        let is_complete = match Index::open(segment) {
+            Err(IndexError::Absent) => true,
+            Ok(index) => matches!(index.covered(), (len, covered) if len == covered),
+            Err(_) => false,
+        };
+        if !is_complete {
+            self.index(segment);
+        }
+    }
+
+    /// Makes the index of a segment anew, if that can be: readers need none.
+    fn index(&self, segment: &Path) -> bool {
+        let ratio = self.index_ratio().clamp(*RATIOS.start(), *RATIOS.end());
+        index::build(segment, ratio, &mut |_| {}).is_ok()
     }
 
     /// The number of the next packet of a writer.

@@ -68,12 +68,8 @@ pub fn read(dir: &Path) -> (Vec<Made>, Vec<Finding>) {
     (found, findings.all())
 }
 
-/// What a capture file holds.
-pub fn read_file(path: &Path) -> Vec<Made> {
-    all_of(CaptureReader::open(path).unwrap())
-}
-
-fn all_of(mut reader: CaptureReader) -> Vec<Made> {
+/// What a capture holds.
+pub fn all_of(mut reader: CaptureReader) -> Vec<Made> {
     let mut found = Vec::new();
     while let Some(record) = reader.next().expect("only good blocks are given") {
         found.push(Made {
