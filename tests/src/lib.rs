@@ -15,7 +15,9 @@ pub mod rng;
 pub mod run;
 pub mod service;
 pub mod slt;
+pub mod standby;
 pub mod synthetic;
+pub mod tls;
 
 use std::path::PathBuf;
 

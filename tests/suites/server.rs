@@ -567,3 +567,30 @@ fn the_description_has_every_path() {
     }
     server.end().expect_status(0);
 }
+
+/// Requests made of the description by a program that looks for what the server cannot take. `make schemathesis` installs it and names it in
+/// WT_SCHEMATHESIS; without that there is nothing to test. Streams do not end, and are left out.
+#[test]
+fn requests_made_of_the_description_meet_no_server_error() {
+    let Some(schemathesis) = std::env::var_os("WT_SCHEMATHESIS") else {
+        eprintln!("SKIPPED: `make schemathesis` runs this");
+        return;
+    };
+    let Some(mut server) = Server::start() else { return };
+    server.database.sql("UPDATE sec.limits SET requests_per_s = 100000 WHERE tenant IS NULL");
+    server.database.sql("SELECT sec.create_tenant('red')");
+    let examples = std::env::var("WT_EXAMPLES").unwrap_or_else(|_| "50".to_owned());
+    for (role, tenant) in [("admin", None), ("operator", Some("red")), ("viewer", None)] {
+        let caller = server.caller(role, tenant);
+        let bearer = format!("Authorization: Bearer {}", caller.token.unwrap());
+        let mut command = std::process::Command::new(&schemathesis);
+        command.args(["run", &format!("http://{}/openapi.json", caller.address)]);
+        command.args(["--header", &bearer, "--seed", "1", "--max-examples", &examples]);
+        command.args(["--exclude-path-regex", "^/v1/(events|results)"]);
+        command.args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"]);
+        let done = command.current_dir(server.database.path("")).output().expect("schemathesis");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{role} of {tenant:?}:\n{said}");
+    }
+    server.end().expect_status(0);
+}

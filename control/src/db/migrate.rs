@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V10__blocklist",
     "V11__server",
     "V12__proxy",
+    "V13__telemetry_rows",
 ];
 
 /// Where the history is kept.

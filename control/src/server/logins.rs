@@ -12,12 +12,13 @@ use deadpool_postgres::{
 use postgres_protocol::password::scram_sha_256;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 use super::ServeError;
 use super::caller::{Caller, Role};
 use super::problem::Problem;
 use crate::db::connect::{DatabaseUrl, reason};
+use crate::db::tls::Tls;
 
 /// Connections of one login.
 const CONNECTIONS_MAX: usize = 16;
@@ -29,8 +30,8 @@ const SESSION: &str = "-c idle_in_transaction_session_timeout=10s";
 const ADVISORY_KEY: i64 = 0x7774_7365_7276;
 
 /// Connects as the user of the URL, and takes the lock of the database's server; nothing when another has it.
-async fn take(config: &Config) -> Result<Option<Client>, tokio_postgres::Error> {
-    let (own, connection) = config.connect(NoTls).await?;
+async fn take(config: &Config, tls: Tls) -> Result<Option<Client>, tokio_postgres::Error> {
+    let (own, connection) = config.connect(tls).await?;
     tokio::spawn(async move {
         // Whoever uses the connection next hears what happened to it.
         let _ = connection.await;
@@ -42,6 +43,7 @@ async fn take(config: &Config) -> Result<Option<Client>, tokio_postgres::Error> 
 /// The logins, and the connection that makes them.
 pub(super) struct Logins {
     config: Config,
+    tls: Tls,
     /// May give passwords.
     own: Mutex<Client>,
     secret: [u8; 32],
@@ -52,7 +54,8 @@ impl Logins {
     /// Connects, and takes the database's logins.
     pub(super) async fn open(database: &DatabaseUrl) -> Result<Self, ServeError> {
         let config = database.to_tokio();
-        let own = take(&config).await.map_err(|e| {
+        let tls = database.tls();
+        let own = take(&config, tls.clone()).await.map_err(|e| {
             ServeError::Database(format!("cannot use {}: {}", database.shown, reason(&e)))
         })?;
         let own = own.ok_or_else(|| ServeError::Taken { database: database.shown.clone() })?;
@@ -60,7 +63,7 @@ impl Logins {
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| ServeError::Database(format!("no random numbers for passwords: {e}")))?;
         let logins =
-            Self { config, own: Mutex::new(own), secret, pools: Mutex::new(HashMap::new()) };
+            Self { config, tls, own: Mutex::new(own), secret, pools: Mutex::new(HashMap::new()) };
         for role in ["admin", "operator", "viewer", "ingest", "auth"] {
             let pool = logins.pool(&format!("wt_s_{role}")).await;
             pool.map_err(|problem| ServeError::Database(problem.detail))?;
@@ -72,7 +75,7 @@ impl Logins {
     async fn own(&self) -> Result<MutexGuard<'_, Client>, Problem> {
         let mut own = self.own.lock().await;
         if own.is_closed() {
-            let taken = take(&self.config).await?;
+            let taken = take(&self.config, self.tls.clone()).await?;
             *own = taken.ok_or_else(|| {
                 Problem::unavailable("another server has taken over the database's logins")
             })?;
@@ -103,7 +106,8 @@ impl Logins {
         // What another's statement left behind in a session is cleared away; only our own statements run as these two.
         let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
         let recycling_method = if is_ours { RecyclingMethod::Fast } else { RecyclingMethod::Clean };
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let tls = self.tls.clone();
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
         let timeouts = Timeouts {
             wait: Some(WAIT_MAX),
             create: Some(crate::db::connect::CONNECT_TIMEOUT),

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +22,8 @@ const COMMIT_BYTES: u64 = 8 << 20;
 /// First and longest wait before another try.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long an interrupted run waits for a database that says nothing.
+const INTERRUPTED: Duration = Duration::from_secs(5);
 
 /// The result table, as the database is told of it.
 #[derive(Clone, Debug)]
@@ -99,25 +102,32 @@ impl Shared {
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn wait_for_room(&self, payload_bytes: usize, patience: Duration) -> Result<(), String> {
-        self.wait_until(patience, |state| {
+    pub fn wait_for_room(
+        &self,
+        payload_bytes: usize,
+        patience: Duration,
+        cancel: Option<&AtomicBool>,
+    ) -> Result<(), String> {
+        self.wait_until(patience, cancel, |state| {
             state.spool.has_room(payload_bytes) || state.spool.is_empty()
         })
     }
 
-    /// Waits until everything is sent; for `patience` without progress at most.
+    /// Waits until everything is sent; for `patience` without progress at most, and not at all for a database that is away when the run
+    /// has been interrupted.
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn drain(&self, patience: Duration) -> Result<(), String> {
+    pub fn drain(&self, patience: Duration, cancel: Option<&AtomicBool>) -> Result<(), String> {
         self.lock().closing = true;
         self.changed.notify_all();
-        self.wait_until(patience, |state| state.spool.is_empty())
+        self.wait_until(patience, cancel, |state| state.spool.is_empty())
     }
 
     fn wait_until(
         &self,
         patience: Duration,
+        cancel: Option<&AtomicBool>,
         reached: impl Fn(&State) -> bool,
     ) -> Result<(), String> {
         let begin = Instant::now();
@@ -129,6 +139,11 @@ impl Shared {
             if reached(&state) {
                 return Ok(());
             }
+            let is_over = cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+            if is_over && let Some(why) = &state.away {
+                return Err(format!("the database is away: {why}"));
+            }
+            let patience = if is_over { patience.min(INTERRUPTED) } else { patience };
             if state.progress.max(begin).elapsed() > patience {
                 let why = state.away.clone().unwrap_or_else(|| "it does not answer".to_owned());
                 return Err(format!(
@@ -285,8 +300,10 @@ fn put_batch(
     payload: &[u8],
 ) -> Result<bool, SendError> {
     let completeness = (!record.completeness.is_nan()).then_some(record.completeness as f32);
+    let (payload, lost) = payload.split_at(payload.len() - usize::from(record.lost_bytes));
+    let lost = (!lost.is_empty()).then(|| String::from_utf8_lossy(lost));
     let row = transaction.query_one(
-        "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8)",
+        "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8, $9::text::jsonb)",
         &[
             &d.appliance,
             &d.relation,
@@ -296,6 +313,7 @@ fn put_batch(
             &seconds(record.at_min),
             &seconds(record.at_max),
             &completeness,
+            &lost,
         ],
     )?;
     if !row.get::<_, bool>(0) {

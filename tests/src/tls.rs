@@ -1,0 +1,147 @@
+//! Certificates for tests, made by openssl, and a client that looks at them.
+
+use std::fs;
+use std::io::{self, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::http::{Answer, head};
+
+/// Somebody who issues certificates.
+pub struct Authority {
+    folder: PathBuf,
+    /// Its own certificate.
+    pub certificate: PathBuf,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// PEM.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// Runs openssl.
+fn openssl(arguments: &[&str]) {
+    let mut command = Command::new("openssl");
+    let done = command.args(arguments).stdin(Stdio::null()).output();
+    let done = done.expect("openssl starts: .ci/setup installs it");
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+impl Authority {
+    /// Makes one, with its files in a folder.
+    ///
+    /// # Panics
+    /// When openssl is not there.
+    pub fn new(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
+        let (key, certificate) = (folder.join("ca.key"), folder.join("ca.pem"));
+        let (key, shown) = (key.display().to_string(), certificate.display().to_string());
+        let curve = "ec_paramgen_curve:prime256v1";
+        openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            curve,
+            "-nodes",
+            "-days",
+            "3",
+            "-subj",
+            "/CN=tests",
+            "-keyout",
+            &key,
+            "-out",
+            &shown,
+        ]);
+        Self { folder: folder.to_owned(), certificate }
+    }
+
+    /// Issues a certificate for names, such as `DNS:localhost,IP:127.0.0.1`; for so many days, of which there may be less than none.
+    ///
+    /// # Panics
+    /// When openssl refuses.
+    pub fn issue(&self, file: &str, names: &str, days: i32) -> Issued {
+        let path = |ending: &str| self.folder.join(format!("{file}.{ending}"));
+        let shown = |path: &Path| path.display().to_string();
+        let issued = Issued { certificate: path("pem"), key: path("key") };
+        let (request, extensions) = (path("csr"), path("ext"));
+        let curve = "ec_paramgen_curve:prime256v1";
+        openssl(&[
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            curve,
+            "-nodes",
+            "-subj",
+            "/CN=leaf",
+            "-keyout",
+            &shown(&issued.key),
+            "-out",
+            &shown(&request),
+        ]);
+        fs::write(&extensions, format!("subjectAltName={names}\n")).expect("a file");
+        openssl(&[
+            "x509",
+            "-req",
+            "-days",
+            &days.to_string(),
+            "-in",
+            &shown(&request),
+            "-CA",
+            &shown(&self.certificate),
+            "-CAkey",
+            &shown(&self.folder.join("ca.key")),
+            "-extfile",
+            &shown(&extensions),
+            "-out",
+            &shown(&issued.certificate),
+        ]);
+        issued
+    }
+}
+
+/// Asks for a page as somebody who trusts one authority and wants to speak with `name`; the answer, and the certificate that was shown.
+///
+/// # Errors
+/// There is no agreement, or no answer.
+///
+/// # Panics
+/// When the authority's certificate cannot be read.
+pub fn get(address: &str, name: &str, trusted: &Path, path: &str) -> io::Result<(Answer, Vec<u8>)> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(trusted).expect("a certificate");
+    roots.add(root).expect("a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut stream = StreamOwned::new(connection, socket);
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
+    let shown = stream.conn.peer_certificates().and_then(<[_]>::first).map(|c| c.to_vec());
+    let mut reader = BufReader::new(stream);
+    let mut answer = head(&mut reader);
+    let length = answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    answer.body = vec![0; length];
+    reader.read_exact(&mut answer.body)?;
+    Ok((answer, shown.unwrap_or_default()))
+}
