@@ -36,7 +36,7 @@ schemathesis: export WT_REQUIRE_POSTGRES = 1
 schemathesis: setup
 	python3 -m venv $(TARGET_DIR)/schemathesis
 	$(TARGET_DIR)/schemathesis/bin/pip install --quiet 'schemathesis>=4.32,<5'
-	WT_SCHEMATHESIS=$(abspath $(TARGET_DIR))/schemathesis/bin/schemathesis $(CARGO) nextest run --release --workspace --test server -E 'test(requests_made_of_the_description)'
+	WT_SCHEMATHESIS=$(abspath $(TARGET_DIR))/schemathesis/bin/schemathesis $(CARGO) nextest run --release --workspace --test access -E 'test(requests_made_of_the_description)'
 
 ## setup: install what is missing (libpcap headers, tcpdump, tshark, PostgreSQL with pgTAP, cargo-nextest)
 setup:

@@ -13,6 +13,7 @@ pub mod peers;
 pub mod program;
 pub mod rng;
 pub mod run;
+pub mod server;
 pub mod service;
 pub mod slt;
 pub mod standby;

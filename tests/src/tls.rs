@@ -49,22 +49,11 @@ impl Authority {
         let (key, certificate) = (folder.join("ca.key"), folder.join("ca.pem"));
         let (key, shown) = (key.display().to_string(), certificate.display().to_string());
         let curve = "ec_paramgen_curve:prime256v1";
+        // Each has a name of its own, by which it is looked for.
+        let name = format!("/CN={}", folder.file_name().unwrap_or_default().to_string_lossy());
         openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            curve,
-            "-nodes",
-            "-days",
-            "3",
-            "-subj",
-            "/CN=tests",
-            "-keyout",
-            &key,
-            "-out",
-            &shown,
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-days", "3", "-subj",
+            &name, "-keyout", &key, "-out", &shown,
         ]);
         Self { folder: folder.to_owned(), certificate }
     }

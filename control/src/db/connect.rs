@@ -43,7 +43,7 @@ impl DatabaseUrl {
         if !is_database_url(url) {
             return Err(refuse("it does not begin with postgres://".to_owned()));
         }
-        let (url, mode, roots) = tls::take(url).map_err(refuse)?;
+        let (url, mode, roots) = tls::take(&hosts_apart(url)).map_err(refuse)?;
         let mut config: Config = url.parse().map_err(|e: postgres::Error| refuse(reason(&e)))?;
         if config.get_hosts().is_empty() {
             return Err(refuse("it names no host".to_owned()));
@@ -127,6 +127,16 @@ impl DatabaseUrl {
     pub fn database(&self) -> String {
         self.config.get_dbname().or(self.config.get_user()).unwrap_or("postgres").to_owned()
     }
+}
+
+/// A URL in which each host of a list (`?host=a,b`), as libpq has it, stands by itself.
+fn hosts_apart(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let apart = |pair: &str| match pair.strip_prefix("host=") {
+        Some(hosts) => hosts.split(',').map(|h| format!("host={h}")).collect::<Vec<_>>().join("&"),
+        None => pair.to_owned(),
+    };
+    format!("{place}?{}", query.split('&').map(apart).collect::<Vec<_>>().join("&"))
 }
 
 fn shown(config: &Config) -> String {
@@ -222,6 +232,8 @@ mod tests {
         assert_eq!(url.shown, "postgres@/run/x:7000/wt");
         let url = DatabaseUrl::parse("postgres://u@a:1,b:2/d?target_session_attrs=read-write");
         assert_eq!(url.unwrap().shown, "u@a:1,b:2/d");
+        let url = DatabaseUrl::parse("postgres://u@/d?host=%2Frun%2Fa,%2Frun%2Fb&port=1,2");
+        assert_eq!(url.unwrap().shown, "u@/run/a:1,/run/b:2/d");
         assert!(DatabaseUrl::parse("postgres://u@h/d?sslmode=require").is_ok());
         for (url, why) in [
             ("mysql://x", "does not begin"),

@@ -32,6 +32,8 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V11__server",
     "V12__proxy",
     "V13__telemetry_rows",
+    "V14__retention",
+    "V15__plans",
 ];
 
 /// Where the history is kept.

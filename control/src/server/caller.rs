@@ -179,19 +179,24 @@ impl Caller {
         })
     }
 
-    /// Begins a transaction as this caller: its time limit, its name for provenance, and whether it may write.
+    /// Begins a transaction as this caller: its time limit, its name for provenance, and whether it may write. It is one message, so that others can be
+    /// sent behind it before it is answered.
     pub(super) async fn begin(
         &self,
         connection: &Object,
         how: &str,
     ) -> Result<(), tokio_postgres::Error> {
-        let milliseconds = self.statement_ms;
-        connection
-            .batch_execute(&format!("BEGIN {how}; SET LOCAL statement_timeout = {milliseconds}"))
-            .await?;
-        let name = connection.prepare_cached("SELECT set_config('wt.actor', $1, true)").await?;
-        connection.query_one(&name, &[&self.label]).await.map(drop)
+        let (milliseconds, name) = (self.statement_ms, literal(&self.label));
+        let statements = format!(
+            "BEGIN {how}; SET LOCAL statement_timeout = {milliseconds}; SELECT pg_catalog.set_config('wt.actor', {name}, true)"
+        );
+        connection.batch_execute(&statements).await
     }
+}
+
+/// A text as a literal, whatever the session has set about backslashes. The database has no texts with a null character.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''").replace('\0', ""))
 }
 
 /// Looks up tokens: those of requests that come at the same time by one statement. Nothing is remembered, so that a token that was revoked is
@@ -295,6 +300,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn names_are_literals() {
+        assert_eq!(literal("ada"), "E'ada'");
+        assert_eq!(literal("o'neil\\'; DROP"), "E'o''neil\\\\''; DROP'");
+    }
 
     #[test]
     fn a_token_may_do_so_much_in_a_second() {

@@ -4,6 +4,7 @@
 //! when it starts, keeps in memory and tells nobody. The connection of its own user, which may do that, serves nothing else.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -38,6 +39,39 @@ async fn take(config: &Config, tls: Tls) -> Result<Option<Client>, tokio_postgre
     });
     let taken = own.query_one("SELECT pg_try_advisory_lock($1)", &[&ADVISORY_KEY]).await?;
     Ok(taken.get::<_, bool>(0).then_some(own))
+}
+
+/// Ends what a caller left open, and takes a session back to what it was at its beginning.
+const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// A connection that goes back clean: whoever has it next finds nothing of this caller. A session that cannot be cleaned is given up.
+pub(super) struct Lent {
+    connection: Option<Object>,
+    is_ours: bool,
+}
+
+impl Deref for Lent {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.connection.as_ref().expect("it is here until it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        match (self.is_ours, tokio::runtime::Handle::try_current()) {
+            (true, _) => {}
+            (false, Ok(runtime)) => drop(runtime.spawn(async move {
+                if connection.batch_execute(CLEAN).await.is_err() {
+                    drop(Object::take(connection));
+                }
+            })),
+            (false, Err(_)) => drop(Object::take(connection)),
+        }
+    }
 }
 
 /// The logins, and the connection that makes them.
@@ -103,9 +137,8 @@ impl Logins {
         drop(own);
         let mut config = self.config.clone();
         config.user(login).password(password).application_name("wiretable serve").options(SESSION);
-        // What another's statement left behind in a session is cleared away; only our own statements run as these two.
-        let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
-        let recycling_method = if is_ours { RecyclingMethod::Fast } else { RecyclingMethod::Clean };
+        // What a statement left behind in a session is cleared away when the connection comes back, which nobody waits for.
+        let recycling_method = RecyclingMethod::Fast;
         let tls = self.tls.clone();
         let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
         let timeouts = Timeouts {
@@ -123,12 +156,15 @@ impl Logins {
     }
 
     /// A connection of a login.
-    pub(super) async fn connection(&self, login: &str) -> Result<Object, Problem> {
-        Ok(self.pool(login).await?.get().await?)
+    pub(super) async fn connection(&self, login: &str) -> Result<Lent, Problem> {
+        let connection = self.pool(login).await?.get().await?;
+        // Only our own statements run as these two.
+        let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
+        Ok(Lent { connection: Some(connection), is_ours })
     }
 
     /// A connection that runs as a caller.
-    pub(super) async fn of(&self, caller: &Caller) -> Result<Object, Problem> {
+    pub(super) async fn of(&self, caller: &Caller) -> Result<Lent, Problem> {
         self.connection(&caller.login()).await
     }
 
@@ -139,11 +175,21 @@ impl Logins {
         Ok(())
     }
 
-    /// Forgets answers and telemetry that are old.
+    /// Forgets what is old: answers, telemetry, results, commands that have ended, then events that nothing leads back to any more.
     pub(super) async fn expire(&self) -> Result<(), Problem> {
         let admin = self.connection(Role::Admin.login()).await?;
-        admin.simple_query("SELECT wt.expire_answers(); SELECT otel.expire()").await?;
-        Ok(())
+        // Each is a transaction of its own, so that none holds its locks for long.
+        for what in ["wt.expire_answers()", "otel.expire()", "res.expire()", "north.expire()"] {
+            admin.simple_query(&format!("SELECT {what}")).await?;
+        }
+        let mut below: Option<i64> = None;
+        loop {
+            let statement = "SELECT lowest FROM prov.expire(NULL, $1)";
+            below = admin.query_one(statement, &[&below]).await?.get(0);
+            if below.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Connections in use and open, by login.

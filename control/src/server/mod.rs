@@ -37,7 +37,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -53,7 +53,7 @@ use crate::tls::TlsError;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often old answers and telemetry are looked for.
+/// How often what is old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// What requests share.
@@ -161,33 +161,43 @@ async fn keep_house(app: Arc<App>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         if let Err(problem) = app.logins.expire().await {
-            eprintln!("wiretable: old answers are not forgotten: {}", problem.detail);
+            eprintln!("wiretable: what is old is not forgotten: {}", problem.detail);
         }
     }
 }
 
 fn router(app: Arc<App>) -> Router {
-    let mut router = Router::new();
-    for call in calls::CALLS {
-        router = router.route(&format!("/v1/{call}"), post(calls::one));
-    }
-    router
-        .route("/v1/wrapTransaction", post(calls::wrap))
-        .route("/v1/readTable", post(read::table))
-        .route("/v1/query", post(read::query))
-        .route("/v1/traces", post(telemetry::traces))
-        .route("/v1/logs", post(telemetry::logs))
-        .route("/v1/metrics", post(telemetry::metrics))
-        .route("/v1/events", get(events::provenance))
-        .route("/v1/results/{relation}", get(events::results))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics::page))
-        .route("/openapi.json", get(openapi::page))
+    // What is not described is not there.
+    let described = openapi::paths().into_iter();
+    described
+        .fold(Router::new(), |router, path| router.route(&path, answerer(&path)))
         .fallback(|| async { Problem::not_found("there is nothing at this path").into_response() })
         .method_not_allowed_fallback(|| async { Problem::wrong_method().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app)
+}
+
+/// What answers at a path of the description.
+fn answerer(path: &str) -> MethodRouter<Arc<App>> {
+    match path {
+        "/v1/wrapTransaction" => post(calls::wrap),
+        "/v1/readTable" => post(read::table),
+        "/v1/query" => post(read::query),
+        "/v1/traces" => post(telemetry::traces),
+        "/v1/logs" => post(telemetry::logs),
+        "/v1/metrics" => post(telemetry::metrics),
+        "/v1/events" => get(events::provenance),
+        "/v1/results/{relation}" => get(events::results),
+        "/healthz" => get(|| async { "alive\n" }),
+        "/readyz" => get(ready),
+        "/metrics" => get(metrics::page),
+        "/openapi.json" => get(openapi::page),
+        call => {
+            let is_call = calls::CALLS.iter().any(|name| call == format!("/v1/{name}"));
+            assert!(is_call, "nothing answers at {call}, which is described");
+            post(calls::one)
+        }
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -212,4 +222,16 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_description_has_an_answerer() {
+        let paths = openapi::paths();
+        assert!(paths.len() > calls::CALLS.len() + 10, "{paths:?}");
+        paths.iter().for_each(|path| drop(answerer(path)));
+    }
 }

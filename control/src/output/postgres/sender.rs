@@ -56,6 +56,10 @@ struct State {
     failed: Option<String>,
     /// Why nothing is sent at present.
     away: Option<String>,
+    /// Tries that have failed.
+    failures: u64,
+    /// The next try is not to be put off.
+    hurry: bool,
     /// When the last batch went, or the sender began.
     progress: Instant,
     /// Batches and rows that were there already.
@@ -71,6 +75,8 @@ impl Shared {
             stopping: false,
             failed: None,
             away: None,
+            failures: 0,
+            hurry: false,
             progress: Instant::now(),
             known: (0, 0),
         };
@@ -131,6 +137,7 @@ impl Shared {
         reached: impl Fn(&State) -> bool,
     ) -> Result<(), String> {
         let begin = Instant::now();
+        let mut tries = None;
         let mut state = self.lock();
         loop {
             if let Some(failed) = &state.failed {
@@ -140,8 +147,14 @@ impl Shared {
                 return Ok(());
             }
             let is_over = cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
-            if is_over && let Some(why) = &state.away {
-                return Err(format!("the database is away: {why}"));
+            if is_over && let Some(why) = state.away.clone() {
+                // It may have come back since: one more try, now.
+                let tried = *tries.get_or_insert(state.failures);
+                if state.failures > tried {
+                    return Err(format!("the database is away: {why}"));
+                }
+                state.hurry = true;
+                self.changed.notify_all();
             }
             let patience = if is_over { patience.min(INTERRUPTED) } else { patience };
             if state.progress.max(begin).elapsed() > patience {
@@ -369,9 +382,12 @@ pub fn run(shared: &Shared, url: &DatabaseUrl, declared: &Declared, mut session:
                     );
                 }
                 state.away = Some(why);
+                state.failures += 1;
+                state.hurry = false;
+                shared.changed.notify_all();
                 let until = Instant::now() + jittered(backoff);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
-                while !state.stopping && Instant::now() < until {
+                while !state.stopping && !state.hurry && Instant::now() < until {
                     let left = until.saturating_duration_since(Instant::now());
                     state = shared.wait(state, left);
                 }
