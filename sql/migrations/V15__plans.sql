@@ -72,8 +72,8 @@ DECLARE
     v_definition text;
     v_version integer;
 BEGIN
-    -- Of what the kernel does, only functions are looked at, for their versions.
-    IF v_is_kernel AND tg_tag NOT LIKE '%FUNCTION' AND tg_tag NOT LIKE '%PROCEDURE' THEN
+    -- Of what the kernel does, only the functions that it makes are looked at, for their versions; what it alters is their owner.
+    IF v_is_kernel AND tg_tag NOT IN ('CREATE FUNCTION', 'CREATE PROCEDURE') THEN
         RETURN;
     END IF;
     FOR c IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
@@ -94,6 +94,17 @@ BEGIN
         IF NOT v_is_kernel THEN
             PERFORM prov.append(c.command_tag, c.object_identity, p_version => v_version);
         END IF;
+    END LOOP;
+END $$;
+
+-- What the kernel makes is an event already, with the arguments of its call: the row that remembers it need not be another.
+DO $$
+DECLARE t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['wt.namespace', 'wt.procedure', 'wt.policy'] LOOP
+        EXECUTE format('DROP TRIGGER a_prov_insert ON %s', t);
+        EXECUTE format('DROP TRIGGER zz_prov ON %s', t);
+        EXECUTE format('CREATE TRIGGER zz_prov AFTER UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION prov.log_end()', t);
     END LOOP;
 END $$;
 

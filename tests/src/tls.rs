@@ -58,11 +58,11 @@ impl Authority {
         Self { folder: folder.to_owned(), certificate }
     }
 
-    /// Issues a certificate for names, such as `DNS:localhost,IP:127.0.0.1`; for so many days, of which there may be less than none.
+    /// Issues a certificate for names, such as `DNS:localhost,IP:127.0.0.1`, whose time may be over already.
     ///
     /// # Panics
     /// When openssl refuses.
-    pub fn issue(&self, file: &str, names: &str, days: i32) -> Issued {
+    pub fn issue(&self, file: &str, names: &str, is_over: bool) -> Issued {
         let path = |ending: &str| self.folder.join(format!("{file}.{ending}"));
         let shown = |path: &Path| path.display().to_string();
         let issued = Issued { certificate: path("pem"), key: path("key") };
@@ -83,22 +83,60 @@ impl Authority {
             &shown(&request),
         ]);
         fs::write(&extensions, format!("subjectAltName={names}\n")).expect("a file");
-        openssl(&[
-            "x509",
-            "-req",
-            "-days",
-            &days.to_string(),
-            "-in",
-            &shown(&request),
-            "-CA",
-            &shown(&self.certificate),
-            "-CAkey",
-            &shown(&self.folder.join("ca.key")),
-            "-extfile",
-            &shown(&extensions),
-            "-out",
-            &shown(&issued.certificate),
-        ]);
+        let authority = shown(&self.certificate);
+        let key = shown(&self.folder.join("ca.key"));
+        let (request, extensions, out) =
+            (shown(&request), shown(&extensions), shown(&issued.certificate));
+        if is_over {
+            // Only `ca` says when a certificate begins and ends.
+            let (config, index) = (path("cnf"), path("index"));
+            let folder = shown(&self.folder);
+            fs::write(&index, "").expect("a file");
+            let text = format!(
+                "[ca]\ndefault_ca=d\n[d]\ndatabase={}\nrand_serial=yes\nnew_certs_dir={folder}\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n",
+                shown(&index)
+            );
+            fs::write(&config, text).expect("a file");
+            let (begin, end) = ("20200101000000Z", "20200102000000Z");
+            openssl(&[
+                "ca",
+                "-batch",
+                "-notext",
+                "-config",
+                &shown(&config),
+                "-cert",
+                &authority,
+                "-keyfile",
+                &key,
+                "-in",
+                &request,
+                "-extfile",
+                &extensions,
+                "-startdate",
+                begin,
+                "-enddate",
+                end,
+                "-out",
+                &out,
+            ]);
+        } else {
+            openssl(&[
+                "x509",
+                "-req",
+                "-days",
+                "2",
+                "-in",
+                &request,
+                "-CA",
+                &authority,
+                "-CAkey",
+                &key,
+                "-extfile",
+                &extensions,
+                "-out",
+                &out,
+            ]);
+        }
         issued
     }
 }

@@ -40,7 +40,7 @@ fn requests_come_in_tls_and_whoever_is_deceived_notices() {
     let Some(database) = Database::start() else { return };
     let authority = Authority::new(&database.path("authority"));
     let other = Authority::new(&database.path("other"));
-    let identity = authority.issue("server", HERE, 2);
+    let identity = authority.issue("server", HERE, false);
     let (mut process, stderr, address) = serve(&database, &database.url, &identity);
     assert!(stderr.text().contains("serving https://"), "{}", stderr.text());
     let trusted = &authority.certificate;
@@ -69,7 +69,7 @@ fn requests_come_in_tls_and_whoever_is_deceived_notices() {
     fs::write(&identity.certificate, "no certificate").unwrap();
     wait_until("the damage is said", || stderr.text().contains("stays in use"));
     assert_eq!(get(&address, "localhost", trusted, "/healthz").unwrap().1, first);
-    let renewed = authority.issue("renewed", HERE, 2);
+    let renewed = authority.issue("renewed", HERE, false);
     fs::rename(&renewed.key, &identity.key).unwrap();
     fs::rename(&renewed.certificate, &identity.certificate).unwrap();
     wait_until("the new one is shown", || {
@@ -82,7 +82,7 @@ fn requests_come_in_tls_and_whoever_is_deceived_notices() {
 fn a_server_without_a_key_that_fits_does_not_begin() {
     let scratch = Scratch::new().unwrap();
     let authority = Authority::new(&scratch.path("authority"));
-    let (one, other) = (authority.issue("one", HERE, 2), authority.issue("other", HERE, 2));
+    let (one, other) = (authority.issue("one", HERE, false), authority.issue("other", HERE, false));
     let nothing = scratch.path("nothing.pem");
     fs::write(&nothing, "nothing of the kind\n").unwrap();
     // No database is there, and none is needed to refuse these.
@@ -164,7 +164,7 @@ fn a_database_is_reached_in_tls_and_known_by_its_certificate() {
     let refused = ask(&url("127.0.0.1", "?sslmode=require"));
     refused.expect_status(2).expect_said("does not support TLS");
 
-    show(&database, &authority.issue("good", HERE, 2));
+    show(&database, &authority.issue("good", HERE, false));
     wait_until("it has TLS", || is_secret(&url("127.0.0.1", "")));
     let full = |authority: &Authority| {
         format!("?sslmode=verify-full&sslrootcert={}", authority.certificate.display())
@@ -181,7 +181,7 @@ fn a_database_is_reached_in_tls_and_known_by_its_certificate() {
     ask(&url("127.0.0.1", &absent)).expect_status(1).expect_said("sslrootcert=system");
 
     // The server's own connections, and those of the roles that it answers as.
-    let identity = authority.issue("server", HERE, 2);
+    let identity = authority.issue("server", HERE, false);
     let (mut process, _, address) =
         serve(&database, &url("localhost", &full(&authority)), &identity);
     let (answer, _) = get(&address, "localhost", &authority.certificate, "/readyz").unwrap();
@@ -193,12 +193,12 @@ fn a_database_is_reached_in_tls_and_known_by_its_certificate() {
     process.0.kill().unwrap();
 
     // Certificates for somebody else, and of yesterday. What rests on neither takes them.
-    show(&database, &authority.issue("elsewhere", "DNS:other.example", 2));
+    show(&database, &authority.issue("elsewhere", "DNS:other.example", false));
     wait_until("the name is refused", || {
         let refused = ask(&url("127.0.0.1", &full(&authority)));
         refused.status == 2 && refused.stderr.contains("not valid for name")
     });
-    show(&database, &authority.issue("expired", HERE, -1));
+    show(&database, &authority.issue("expired", HERE, true));
     wait_until("the time is refused", || {
         let refused = ask(&url("127.0.0.1", &full(&authority)));
         refused.status == 2 && refused.stderr.contains("expired")
