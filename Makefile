@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-columnar setup fmt lint clean
+.PHONY: build demo test test-columnar schemathesis setup fmt lint clean
 
 ## build: the command, optimised
 build: setup
@@ -30,6 +30,13 @@ test: setup
 ## test-columnar: the optional result formats (Arrow, Parquet); apart, as their crates take long to build
 test-columnar: setup
 	$(CARGO) nextest run --release -p wiretable --features columnar
+
+## schemathesis: requests made of the server's OpenAPI description by schemathesis, which is installed under target; none may meet a server error
+schemathesis: export WT_REQUIRE_POSTGRES = 1
+schemathesis: setup
+	python3 -m venv $(TARGET_DIR)/schemathesis
+	$(TARGET_DIR)/schemathesis/bin/pip install --quiet 'schemathesis>=4.32,<5'
+	WT_SCHEMATHESIS=$(abspath $(TARGET_DIR))/schemathesis/bin/schemathesis $(CARGO) nextest run --release --workspace --test access -E 'test(requests_made_of_the_description)'
 
 ## setup: install what is missing (libpcap headers, tcpdump, tshark, PostgreSQL with pgTAP, cargo-nextest)
 setup:

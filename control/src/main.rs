@@ -22,6 +22,7 @@ mod server;
 mod session;
 mod sets;
 mod sink;
+mod tls;
 mod top;
 
 use std::process::ExitCode;

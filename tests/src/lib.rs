@@ -13,9 +13,12 @@ pub mod peers;
 pub mod program;
 pub mod rng;
 pub mod run;
+pub mod server;
 pub mod service;
 pub mod slt;
+pub mod standby;
 pub mod synthetic;
+pub mod tls;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,8 @@
 //! `WT_SOAK=1` makes 200 seeded runs instead of 10. Needs Postgres.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -303,6 +305,57 @@ fn a_proxy_that_slept_through_its_lease_cannot_answer_for_a_command() {
     wait_until("the first is told", || sleeper.stderr.text().contains("the lease had run out"));
     // Whether it says that the device answered, or that it took too long, nothing comes of it.
     assert_eq!(database.sql("SELECT state || attempts FROM north.command"), "done2");
+    expect_settled(&database, &device, &wanted, "both awake");
+    sleeper.interrupt();
+    other.interrupt();
+}
+
+/// A proxy that sleeps between two statements of a transaction holds what it has locked. It is made to sleep just there: its full check waits for a row that the
+/// test has locked, with the rows before that one locked by itself.
+#[test]
+fn a_proxy_that_sleeps_within_a_transaction_holds_up_nobody_for_long() {
+    const STOP: i32 = 19;
+    const CONTINUE: i32 = 18;
+    let Some(database) = Database::start() else { return };
+    let device = Arc::new(Mutex::new(Device::default()));
+    let service = Device::serve(&device, |_| Fault::None);
+    database.sql(&format!(
+        "INSERT INTO net.device (device, driver, target) VALUES ('lb', 'http', '{}')",
+        service.url()
+    ));
+    let sleeper = Serving::start(&database, &config(&service.url()));
+    let mut wanted = BTreeMap::new();
+    for name in ["a", "b"] {
+        want(&database, "lb", "pool", name, "'{\"weight\": 1}'");
+        wanted.insert(name.to_owned(), Some(json!({"weight": 1})));
+    }
+    expect_settled(&database, &device, &wanted, "before");
+    let activity = |state: &str| {
+        database.sql(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%north.report%' AND pid <> pg_backend_pid() AND {state}"
+        )) == "1"
+    };
+    let mut holder = database.psql();
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
+    let mut to_holder = holder.stdin.take().expect("a pipe");
+    let lock = b"BEGIN; SELECT FROM net.object WHERE name = 'b' FOR UPDATE;\n";
+    to_holder.write_all(lock).expect("psql reads");
+    wait_until("the full check waits for the row", || activity("wait_event_type = 'Lock'"));
+    sleeper.signal(STOP);
+    // The statement ends now, and nobody is there to go on behind it.
+    to_holder.write_all(b"COMMIT;\n").expect("psql reads");
+    wait_until("it sleeps in its transaction", || activity("state = 'idle in transaction'"));
+    drop(to_holder);
+    holder.wait().expect("psql ends");
+
+    // Another proxy, and a wish for the row that the sleeper has locked.
+    let other = Serving::start(&database, &config(&service.url()));
+    want(&database, "lb", "pool", "a", "'{\"weight\": 2}'");
+    wanted.insert("a".to_owned(), Some(json!({"weight": 2})));
+    expect_settled(&database, &device, &wanted, "while it sleeps");
+    sleeper.signal(CONTINUE);
+    want(&database, "lb", "pool", "b", "'{\"weight\": 2}'");
+    wanted.insert("b".to_owned(), Some(json!({"weight": 2})));
     expect_settled(&database, &device, &wanted, "both awake");
     sleeper.interrupt();
     other.interrupt();

@@ -1,78 +1,13 @@
 //! The server: DBNet's calls, telemetry in, events out, and who may do what.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wt_tests::database::Database;
 use wt_tests::http::{Http, head};
-use wt_tests::live::{Guarded, Stream, wait_until};
-use wt_tests::netns::signal;
-use wt_tests::program::{Outcome, outcome, run, wiretable};
-
-/// A server on a database of its own.
-struct Server {
-    process: Option<Guarded>,
-    stderr: Option<Stream>,
-    admin: Http,
-    database: Database,
-}
-
-impl Server {
-    fn start() -> Option<Self> {
-        let database = Database::start()?;
-        let (process, stderr, address) = serve(&database);
-        let token = token(&database, "admin", None);
-        let admin = Http { address, token: Some(token) };
-        Some(Self { process: Some(process), stderr: Some(stderr), admin, database })
-    }
-
-    /// A caller with this role.
-    fn caller(&self, role: &str, tenant: Option<&str>) -> Http {
-        self.admin.with(&token(&self.database, role, tenant))
-    }
-
-    fn end(&mut self) -> Outcome {
-        let mut process = self.process.take().unwrap();
-        signal(process.0.id(), 15).unwrap();
-        let mut status = None;
-        wait_until("the server ends", || {
-            status = process.0.try_wait().unwrap();
-            status.is_some()
-        });
-        let stderr = self.stderr.take().unwrap().end().into_bytes();
-        outcome(std::process::Output { status: status.unwrap(), stdout: Vec::new(), stderr })
-    }
-}
-
-/// Starts a server; its process, what it says, and where it listens.
-fn serve(database: &Database) -> (Guarded, Stream, String) {
-    let file = database.path("address");
-    let _ = std::fs::remove_file(&file);
-    let mut command =
-        wiretable(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
-    command.arg("--address-file").arg(&file).stderr(Stdio::piped());
-    let mut child: Child = command.spawn().expect("wiretable starts");
-    let stderr = Stream::of(child.stderr.take().unwrap());
-    let mut process = Guarded(child);
-    let mut address = String::new();
-    wait_until("the server listens", || {
-        let ended = process.0.try_wait().unwrap();
-        assert!(ended.is_none(), "{ended:?}: {}", stderr.text());
-        address = std::fs::read_to_string(&file).unwrap_or_default();
-        address.ends_with('\n')
-    });
-    (process, stderr, address.trim().to_owned())
-}
-
-fn token(database: &Database, role: &str, tenant: Option<&str>) -> String {
-    let label = format!("{role} of {}", tenant.unwrap_or("the house"));
-    let mut arguments = vec!["token", "create", "--role", role, "--label", &label];
-    arguments.extend(tenant.iter().flat_map(|tenant| ["--tenant", tenant]));
-    arguments.extend(["--database-url", &database.url]);
-    run(arguments).expect_status(0).stdout.trim().to_owned()
-}
+use wt_tests::live::wait_until;
+use wt_tests::program::run;
+use wt_tests::server::{Server, serve};
 
 fn lab(http: &Http) {
     http.post("/v1/createSchema", &json!({ "schema": "lab" })).expect(200);
@@ -207,174 +142,6 @@ fn transactions_in_each_others_way_are_tried_again() {
     server.end().expect_status(0);
 }
 
-#[test]
-fn each_route_is_closed_to_whom_it_is_not_for() {
-    let Some(mut server) = Server::start() else { return };
-    server.database.sql("SELECT sec.create_tenant('red'); SELECT sec.create_tenant('blue')");
-    let operator = server.caller("operator", None);
-    lab(&operator);
-    let callers = [
-        ("nobody", server.admin.anonymous()),
-        ("a stranger", server.admin.with("wtk_0000")),
-        ("ingest", server.caller("ingest", None)),
-        ("viewer", server.caller("viewer", None)),
-        ("operator", operator),
-        ("admin", server.admin.clone()),
-        ("ingest of red", server.caller("ingest", Some("red"))),
-        ("viewer of red", server.caller("viewer", Some("red"))),
-        ("operator of red", server.caller("operator", Some("red"))),
-    ];
-    let spans = json!({ "resourceSpans": [] });
-    let query = json!({ "sql": "SELECT 1 AS one" });
-    let read = json!({ "schema": "lab", "table": "rates" });
-    // By route: the statuses of the callers above, in their order.
-    let routes: [(&str, &Value, [u16; 9]); 8] = [
-        (
-            "/v1/createSchema",
-            &json!({ "schema": "lab" }),
-            [401, 401, 403, 403, 409, 409, 403, 403, 409],
-        ),
-        ("/v1/createTable", &json!({}), [401, 401, 403, 403, 400, 400, 403, 403, 400]),
-        (
-            "/v1/callProcedure",
-            &json!({ "procedure": "lab.nix" }),
-            [401, 401, 403, 403, 404, 404, 403, 403, 404],
-        ),
-        (
-            "/v1/wrapTransaction",
-            &json!({ "calls": [] }),
-            [401, 401, 403, 403, 400, 400, 403, 403, 400],
-        ),
-        ("/v1/readTable", &read, [401, 401, 403, 200, 200, 200, 403, 404, 404]),
-        ("/v1/query", &query, [401, 401, 403, 200, 200, 200, 403, 200, 200]),
-        ("/v1/traces", &spans, [401, 401, 200, 403, 200, 200, 200, 403, 200]),
-        ("/v1/nix", &json!({}), [404; 9]),
-    ];
-    for (path, body, expected) in routes {
-        for ((who, http), expected) in callers.iter().zip(expected) {
-            let answer = http.post(path, body);
-            assert_eq!(answer.status, expected, "{path} as {who}: {}", answer.text());
-        }
-    }
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
-        callers[0].1.get(path).expect(200);
-        callers[0].1.post(path, &json!({})).expect(405);
-    }
-    let unauthorized = callers[0].1.post("/v1/query", &query);
-    assert_eq!(unauthorized.header("www-authenticate"), Some("Bearer"));
-
-    // A revoked token is a stranger's.
-    let id = server.database.sql("SELECT id FROM sec.token WHERE label = 'viewer of the house'");
-    run(["token", "revoke", &id, "--database-url", &server.database.url]).expect_status(0);
-    callers[3].1.post("/v1/query", &query).expect(401);
-    run(["token", "revoke", &id, "--database-url", &server.database.url]).expect_status(1);
-    let listed = run(["token", "list", "--database-url", &server.database.url]).expect_status(0);
-    assert!(
-        listed.stdout.contains("revoked") && !listed.stdout.contains("wtk_"),
-        "{}",
-        listed.stdout
-    );
-    server.end().expect_status(0);
-}
-
-#[test]
-fn tenants_have_what_is_theirs_and_no_more() {
-    let Some(mut server) = Server::start() else { return };
-    server.database.sql("SELECT sec.create_tenant('red'); SELECT sec.create_tenant('blue')");
-    let red = server.caller("operator", Some("red"));
-    let blue = server.caller("operator", Some("blue"));
-    red.post("/v1/createSchema", &json!({ "schema": "reds", "tenant": "blue" })).expect(200);
-    let table =
-        json!({ "schema": "reds", "table": "t", "columns": [{ "name": "x", "type": "bigint" }] });
-    red.post("/v1/createTable", &table).expect(200);
-    let read = json!({ "schema": "reds", "table": "t" });
-    red.post("/v1/readTable", &read).expect(200);
-    blue.post("/v1/readTable", &read).expect(404);
-    blue.post("/v1/createTable", &table).expect(404);
-    let events = json!({ "sql": "SELECT * FROM prov.event WHERE object LIKE 'reds%'" });
-    let rows = |http: &Http| http.post("/v1/query", &events).expect(200).json()["rows"].clone();
-    assert!(!rows(&red).as_array().unwrap().is_empty());
-    assert_eq!(rows(&blue), json!([]));
-
-    // What takes a caller out of its login, or to what is not its own.
-    let viewer = server.caller("viewer", None);
-    let escapes = [
-        "SELECT set_config('role', 'postgres', true)",
-        "SELECT set_config('session_authorization', 'postgres', true)",
-        "SELECT set_config('role', 'wt_t_blue', true)",
-        "SELECT pg_read_file('/etc/passwd')",
-        "SELECT * FROM sec.token",
-        "SELECT * FROM wt.answer",
-        "SELECT * FROM pg_authid",
-        "SELECT sec.create_token('wt_admin', NULL, 'x')",
-        "SELECT lo_import('/etc/passwd')",
-        "SELECT pg_terminate_backend(pg_backend_pid() + 1)",
-        "SELECT 1) q; DROP TABLE reds.t; --",
-        "SELECT 1; DROP TABLE reds.t",
-        "DELETE FROM reds.t RETURNING *",
-        "WITH gone AS (DELETE FROM reds.t RETURNING *) SELECT * FROM gone",
-        "SELECT * FROM res.begin_batch('a', 'b', 0, 0, 0)",
-        "SELECT 1 FROM (SELECT 1) q RESET ROLE",
-    ];
-    for sql in escapes {
-        for http in [&red, &viewer] {
-            let answer = http.post("/v1/query", &json!({ "sql": sql }));
-            let refused = [400, 403, 404].contains(&answer.status);
-            // A backend that is not there cannot be ended: false, or a refusal.
-            let is_harmless = sql.contains("terminate") && !answer.text().contains("true");
-            assert!(refused || is_harmless, "{sql}: {} {}", answer.status, answer.text());
-        }
-    }
-    red.post("/v1/readTable", &read).expect(200);
-    // Names are names.
-    for name in ["x\"; DROP SCHEMA reds; --", "pg_catalog", "Übung", "", "a.b"] {
-        let status = red.post("/v1/createSchema", &json!({ "schema": name })).status;
-        assert!([400, 409].contains(&status), "{name}: {status}");
-        blue.post("/v1/readTable", &json!({ "schema": name, "table": name })).expect(404);
-    }
-    server.end().expect_status(0);
-}
-
-#[test]
-fn limits_are_kept() {
-    let Some(mut server) = Server::start() else { return };
-    server.database.sql(
-        "SELECT sec.create_tenant('red'); SELECT sec.create_tenant('blue'); \
-         INSERT INTO sec.limits (tenant, body_bytes_max, requests_per_s, statement_ms, rows_max) VALUES ('red', 1024, 1000, 300, 10), ('blue', 1024, 5, 300, 10)",
-    );
-    let red = server.caller("operator", Some("red"));
-    let long = json!({ "sql": format!("SELECT '{}'", "x".repeat(2000)) });
-    red.post("/v1/query", &long).expect(413).expect_said("1024 bytes");
-    red.post("/v1/query", &json!({ "sql": "SELECT pg_sleep(20)" })).expect(504);
-    let endless =
-        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
-    red.post("/v1/query", &json!({ "sql": endless })).expect(504);
-    let many = json!({ "sql": "SELECT generate_series(1, 100) AS n", "limit": 10 });
-    let found = red.post("/v1/query", &many).expect(200).json();
-    assert_eq!((found["rows"].as_array().unwrap().len(), &found["more"]), (10, &json!(true)));
-    red.post("/v1/query", &json!({ "sql": "SELECT 1", "limit": 11 }))
-        .expect(400)
-        .expect_said("0 to 10");
-    let blue = server.caller("operator", Some("blue"));
-    let statuses: Vec<u16> =
-        (0..20).map(|_| blue.post("/v1/query", &json!({ "sql": "SELECT 1" })).status).collect();
-    assert!(statuses.contains(&429) && statuses[0] == 200, "{statuses:?}");
-    for (body, why) in [
-        (&b"{"[..], "no JSON"),
-        (b"[]", "no JSON object"),
-        (b"{\"sql\": 1}", "no text"),
-        (b"{\"sql\": \"SELECT 1\", \"x\": 2}", "`x` is unknown"),
-        (b"{\"sql\": \"SELECT $1::int\"}", "1 parameters, and 0 are given"),
-        (b"{\"sql\": \"SELECT $1::int\", \"params\": [\"x\"]}", "invalid input syntax"),
-        (b"{\"sql\": \"SELECT '\\u0000'\"}", "\\\\u0000"),
-        (b"\xff", "no JSON"),
-    ] {
-        red.send("POST", "/v1/query", &[], body).expect(400).expect_said(why);
-    }
-    server.end().expect_status(0);
-}
-
-/// A span as OTLP's JSON has it.
 fn span(trace: &str, span: &str, start: u128) -> Value {
     json!({
         "traceId": trace, "spanId": span, "name": "GET /", "kind": 2,
@@ -537,9 +304,7 @@ fn a_database_that_was_away_is_used_again() {
 
 #[test]
 fn a_server_that_cannot_serve_says_why() {
-    run(["serve", "--listen", "0.0.0.0:8080"])
-        .expect_status(1)
-        .expect_said("a proxy that speaks TLS");
+    run(["serve", "--listen", "0.0.0.0:8080"]).expect_status(1).expect_said("--plain-http");
     run(["serve", "--database-url", "postgres://nobody@127.0.0.1:1/x"])
         .expect_status(2)
         .expect_said("cannot");
@@ -552,18 +317,4 @@ fn a_server_that_cannot_serve_says_why() {
     let http = Http { address, ..server.admin.clone() };
     http.post("/v1/query", &json!({ "sql": "SELECT 1" })).expect(200);
     let _ = process.0.kill();
-}
-
-#[test]
-fn the_description_has_every_path() {
-    let Some(mut server) = Server::start() else { return };
-    let description = server.admin.anonymous().get("/openapi.json").expect(200).json();
-    for (path, item) in description["paths"].as_object().unwrap() {
-        let method = if item.get("post").is_some() { "POST" } else { "GET" };
-        let path = path.replace("{relation}", "nix");
-        let headers = [("Content-Type", "application/json")];
-        let status = server.admin.anonymous().send(method, &path, &headers, b"{}").status;
-        assert!([200, 401].contains(&status), "{method} {path}: {status}");
-    }
-    server.end().expect_status(0);
 }

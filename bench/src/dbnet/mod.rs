@@ -5,6 +5,7 @@
 
 mod http;
 mod policy;
+mod sink;
 
 use std::fs::File;
 use std::io;
@@ -92,13 +93,22 @@ impl Server {
         Ok(server)
     }
 
+    /// Runs the command on the server's database.
     fn run(&self, arguments: &[&str]) -> Result<String, DbnetError> {
+        let data = self.data.display().to_string();
+        Ok(self.plain(&[arguments, &["--data-dir", &data]].concat())?)
+    }
+
+    /// Runs the command.
+    fn plain(&self, arguments: &[&str]) -> io::Result<String> {
         let mut command = Command::new(&self.wiretable);
-        command.args(arguments).arg("--data-dir").arg(&self.data);
-        let output = command.env_remove("WIRETABLE_DATABASE_URL").output()?;
+        let output = command.args(arguments).env_remove("WIRETABLE_DATABASE_URL").output()?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(DbnetError::Server(String::from_utf8_lossy(&output.stderr).into_owned())),
+            false => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                Err(io::Error::other(format!("wiretable {}: {said}", arguments.join(" "))))
+            }
         }
     }
 
@@ -138,6 +148,7 @@ pub fn run(wiretable: &Path, dir: &Path, rounds: usize) -> Result<Vec<Outcome>, 
         // 2,000 durable commits a round.
         load(&server, rounds.min(3), 1)?,
         load(&server, rounds, TRACES)?,
+        sink::load(&server, dir, rounds.min(5))?,
     ])
 }
 

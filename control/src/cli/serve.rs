@@ -18,6 +18,7 @@ Examples:
   wiretable serve
   wiretable token create --role operator --label ada
   curl -s localhost:8080/v1/query -H \"Authorization: Bearer $TOKEN\" -d '{\"sql\": \"SELECT * FROM net.drift\"}'
+  wiretable serve --listen 0.0.0.0:8443 --tls-cert /etc/wiretable/chain.pem --tls-key /etc/wiretable/key.pem
   wiretable serve --listen none --database-url postgres://wt_proxy@db.example/net    only drives devices
 
 What the configuration (TOML) may say, all of it with a default:
@@ -49,6 +50,15 @@ pub struct ServeArgs {
     /// Write the address into this file once requests are taken
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
+    /// Take requests in TLS, with this certificate and those that issued it (PEM); one that is replaced is taken over
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Take requests without TLS though others than this host reach the address: whoever is on the way reads tokens and answers
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub plain_http: bool,
     /// How devices are driven (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

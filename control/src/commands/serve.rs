@@ -14,18 +14,12 @@ use crate::execute::cancelled_by_signal;
 use crate::failure::Failure;
 use crate::proxy::{Config, Proxy};
 use crate::serve::{self, Stop, Task};
-use crate::server;
+use crate::server::{self, Identity};
 
 /// Serves until Ctrl-C or SIGTERM: requests over HTTP, and devices.
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::load(args.config.as_deref())?;
-    if let Listen::At(address) = args.listen
-        && !address.ip().is_loopback()
-    {
-        return Err(Failure::Input(format!(
-            "{address} is not of this host alone, and requests carry tokens\n  help: listen on 127.0.0.1 or [::1], and have a proxy that speaks TLS in front"
-        )));
-    }
+    let identity = identity(args)?;
     let database = match (&args.place.database_url, args.listen) {
         // Whoever only drives devices has no right to change the schema.
         (Some(text), Listen::None) => DatabaseUrl::parse(text)?,
@@ -36,7 +30,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     match args.listen {
         Listen::At(address) => {
             let address_file = args.address_file.clone();
-            tasks.push(Box::new(Http { address, address_file, database }));
+            tasks.push(Box::new(Http { address, identity, address_file, database }));
         }
         Listen::None => {
             eprintln!("wiretable: serving devices of {}; Ctrl-C ends it", database.shown);
@@ -45,9 +39,34 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     serve::run(tasks, &Stop::when(cancelled_by_signal()))
 }
 
+/// What the server shows its clients; nothing where it speaks no TLS, which others than this host are not to overhear.
+fn identity(args: &ServeArgs) -> Result<Option<Identity>, Failure> {
+    let Listen::At(address) = args.listen else {
+        return match args.tls_cert {
+            Some(_) => Err(Failure::Input(
+                "--tls-cert is for requests, and --listen none takes none".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let identity = Identity { certificate: certificate.clone(), key: key.clone() };
+            // Before a database is started for nothing.
+            identity.load().map_err(|error| Failure::Environment(error.to_string()))?;
+            Ok(Some(identity))
+        }
+        _ if address.ip().is_loopback() || args.plain_http => Ok(None),
+        _ => Err(Failure::Input(format!(
+            "{address} is not of this host alone, and requests carry tokens\n  help: give --tls-cert and --tls-key; or listen on 127.0.0.1 or [::1]; or say --plain-http, where something else keeps the way secret"
+        ))),
+    }
+}
+
 /// The server for requests as a task.
 struct Http {
     address: SocketAddr,
+    identity: Option<Identity>,
     address_file: Option<PathBuf>,
     database: DatabaseUrl,
 }
@@ -70,15 +89,18 @@ impl Task for Http {
             // Nobody listens any more when it has ended by itself.
             let _ = end.send(true);
         });
+        let scheme = if self.identity.is_some() { "https" } else { "http" };
         let ready = |address: SocketAddr| {
-            eprintln!("wiretable: serving http://{address}; Ctrl-C ends it");
+            eprintln!("wiretable: serving {scheme}://{address}; Ctrl-C ends it");
             if let Some(path) = &self.address_file
                 && let Err(error) = std::fs::write(path, format!("{address}\n"))
             {
                 eprintln!("wiretable: cannot write {}: {error}", path.display());
             }
         };
-        let served = runtime.block_on(server::serve(self.address, &self.database, ending, ready));
+        let identity = self.identity.clone();
+        let serving = server::serve(self.address, identity, &self.database, ending, ready);
+        let served = runtime.block_on(serving);
         // It waits for the end of all, which the end of this one brings about.
         drop(told);
         served.map_err(|error| Failure::Environment(error.to_string()))

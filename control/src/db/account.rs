@@ -1,6 +1,7 @@
 //! Who runs Postgres. It refuses root, so root runs it as another user; everybody else runs it as themselves.
 
-use std::os::unix::fs::chown;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -61,7 +62,25 @@ impl Account {
         command
     }
 
-    /// Gives a file or folder to this account.
+    /// Gives a folder to this account; its caller, where that is another, may go through it. Root comes to the socket that way also when it has let go
+    /// of its privileges, as live runs do.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn own_folder(&self, path: &Path) -> Result<(), DbError> {
+        let failed = path_error("close", path);
+        let mode = match self.other {
+            Some((uid, _)) => {
+                let gid = rustix::process::getegid().as_raw();
+                chown(path, Some(uid), Some(gid)).map_err(path_error("give away", path))?;
+                0o710
+            }
+            None => 0o700,
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
+    }
+
+    /// Gives a file to this account.
     ///
     /// # Errors
     /// When the system refuses.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/pg     the cluster (PGDATA)
-//! DIR/run    its socket; only its account can enter, so the socket asks for no password
+//! DIR/run    its socket; only its account can enter, and root where root has made it, so the socket asks for no password
 //! DIR/log    what the server said
 //! DIR/lock   held while the cluster is made, started or stopped
 //! ```
@@ -12,7 +12,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -230,9 +229,7 @@ impl Cluster {
         }
         for folder in [self.dir.clone(), self.run_dir()] {
             fs::create_dir_all(&folder).map_err(path_error("create", &folder))?;
-            self.account.own(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
-                .map_err(path_error("close", &folder))?;
+            self.account.own_folder(&folder)?;
         }
         self.account.check_reach(&self.dir)
     }
@@ -282,7 +279,8 @@ impl Cluster {
              port = {port}\n\
              listen_addresses = {}\n\
              unix_socket_directories = {}\n\
-             unix_socket_permissions = 0700\n\
+             # Its folder decides who comes to the socket.\n\
+             unix_socket_permissions = 0777\n\
              password_encryption = 'scram-sha-256'\n\
              max_connections = 100\n\
              timezone = 'UTC'\n\

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config};
 
 use super::DbError;
+use super::tls::{self, Mode, Tls};
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +23,7 @@ pub struct DatabaseUrl {
     config: Config,
     /// The same for those who do not wait.
     waitless: tokio_postgres::Config,
+    tls: Tls,
     /// Host and database, without a password: for messages.
     pub shown: String,
 }
@@ -35,19 +37,14 @@ impl DatabaseUrl {
     /// Reads a URL.
     ///
     /// # Errors
-    /// When it is none, or asks for TLS, which this build does not speak.
+    /// When it is none, or asks for what is not to be had.
     pub fn parse(url: &str) -> Result<Self, DbError> {
         let refuse = |why: String| DbError::Url { url: without_password(url), why };
         if !is_database_url(url) {
             return Err(refuse("it does not begin with postgres://".to_owned()));
         }
+        let (url, mode, roots) = tls::take(&hosts_apart(url)).map_err(refuse)?;
         let mut config: Config = url.parse().map_err(|e: postgres::Error| refuse(reason(&e)))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(refuse(
-                "sslmode=require asks for TLS, which is not built in; use a local socket or a tunnel"
-                    .to_owned(),
-            ));
-        }
         if config.get_hosts().is_empty() {
             return Err(refuse("it names no host".to_owned()));
         }
@@ -64,13 +61,30 @@ impl DatabaseUrl {
             url.parse().map_err(|e: postgres::Error| refuse(reason(&e)))?;
         waitless.connect_timeout(CONNECT_TIMEOUT);
         waitless.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(TCP_TIMEOUT);
+        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let (how, tls) = match mode {
+            // Postgres has no TLS on sockets of the host, and libpq asks for none there.
+            _ if is_local => (SslMode::Disable, Tls::new(Mode::Prefer, None)),
+            Mode::Disable => (SslMode::Disable, Tls::new(mode, None)),
+            Mode::Prefer => (SslMode::Prefer, Tls::new(mode, None)),
+            Mode::Require => (SslMode::Require, Tls::new(mode, None)),
+            Mode::VerifyFull => (SslMode::Require, Tls::new(mode, roots.as_deref())),
+        };
+        let tls = tls.map_err(refuse)?;
+        config.ssl_mode(how);
+        waitless.ssl_mode(how);
         let shown = shown(&config);
-        Ok(Self { config, waitless, shown })
+        Ok(Self { config, waitless, tls, shown })
     }
 
     /// What asynchronous connections are made with.
     pub fn to_tokio(&self) -> tokio_postgres::Config {
         self.waitless.clone()
+    }
+
+    /// What makes them secret.
+    pub fn tls(&self) -> Tls {
+        self.tls.clone()
     }
 
     /// Connects.
@@ -106,7 +120,7 @@ impl DatabaseUrl {
     }
 
     fn try_connect(&self, config: &Config) -> Result<Client, postgres::Error> {
-        config.connect(NoTls)
+        config.connect(self.tls.clone())
     }
 
     /// The database's name; the user's when the URL has none.
@@ -115,15 +129,26 @@ impl DatabaseUrl {
     }
 }
 
-fn shown(config: &Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(name)) => name.clone(),
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => String::new(),
+/// A URL in which each host of a list (`?host=a,b`), as libpq has it, stands by itself.
+fn hosts_apart(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let apart = |pair: &str| match pair.strip_prefix("host=") {
+        Some(hosts) => hosts.split(',').map(|h| format!("host={h}")).collect::<Vec<_>>().join("&"),
+        None => pair.to_owned(),
     };
-    let port = config.get_ports().first().copied().unwrap_or(5432);
+    format!("{place}?{}", query.split('&').map(apart).collect::<Vec<_>>().join("&"))
+}
+
+fn shown(config: &Config) -> String {
+    let port =
+        |at: usize| config.get_ports().get(at).or(config.get_ports().first()).unwrap_or(&5432);
+    let place = |(at, host): (usize, &Host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(at)),
+        Host::Unix(path) => format!("{}:{}", path.display(), port(at)),
+    };
+    let places: Vec<String> = config.get_hosts().iter().enumerate().map(place).collect();
     let user = config.get_user().unwrap_or("");
-    format!("{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user))
+    format!("{user}@{}/{}", places.join(","), config.get_dbname().unwrap_or(user))
 }
 
 /// A URL with its password hidden, also when it is not one.
@@ -205,9 +230,15 @@ mod tests {
         assert_eq!(url.database(), "net");
         let url = DatabaseUrl::parse("postgresql://postgres@/wt?host=/run/x&port=7000").unwrap();
         assert_eq!(url.shown, "postgres@/run/x:7000/wt");
+        let url = DatabaseUrl::parse("postgres://u@a:1,b:2/d?target_session_attrs=read-write");
+        assert_eq!(url.unwrap().shown, "u@a:1,b:2/d");
+        let url = DatabaseUrl::parse("postgres://u@/d?host=%2Frun%2Fa,%2Frun%2Fb&port=1,2");
+        assert_eq!(url.unwrap().shown, "u@/run/a:1,/run/b:2/d");
+        assert!(DatabaseUrl::parse("postgres://u@h/d?sslmode=require").is_ok());
         for (url, why) in [
             ("mysql://x", "does not begin"),
-            ("postgres://u@h/d?sslmode=require", "TLS"),
+            ("postgres://u@h/d?sslmode=allow", "sslmode=allow"),
+            ("postgres://u@h/d?sslmode=verify-full&sslrootcert=/nowhere", "/nowhere"),
             ("postgres://u@h:port/d", "port"),
             ("postgres:///d", "no host"),
             ("postgres://h/d", "no user"),

@@ -31,6 +31,9 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V10__blocklist",
     "V11__server",
     "V12__proxy",
+    "V13__telemetry_rows",
+    "V14__retention",
+    "V15__plans",
 ];
 
 /// Where the history is kept.

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod connect;
 pub mod migrate;
 pub mod programs;
+pub mod tls;
 
 use std::path::PathBuf;
 

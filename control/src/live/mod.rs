@@ -30,7 +30,7 @@ use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::indexed::Need;
-use crate::output::{Results, Route};
+use crate::output::{Lost, Results, Route};
 use crate::session::{self, NamedText, Traces};
 use crate::{blame, broker};
 
@@ -205,6 +205,7 @@ pub fn execute(
         eprintln!("wiretable: {skipped}");
     }
     let handle = Arc::new(Handle::new());
+    results.account(&lost_so_far(&handle));
     if let Some(address) = live.metrics {
         metrics::serve(address, Arc::clone(&handle))?;
     }
@@ -288,6 +289,19 @@ fn say(notice: Notice) {
         }
         Notice::LinkBack { interface } => eprintln!("wiretable: interface {interface} is back"),
     }
+}
+
+/// What a run has lost so far, by cause.
+fn lost_so_far(handle: &Arc<Handle>) -> Lost {
+    let handle = Arc::clone(handle);
+    Arc::new(move || {
+        let ledger = handle.ledger();
+        vec![
+            ("kernel", ledger.kernel_dropped()),
+            ("driver", ledger.lost()),
+            ("shed", ledger.shed()),
+        ]
+    })
 }
 
 /// Losses change an answer silently, so they are said even without `--ledger`.

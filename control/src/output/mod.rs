@@ -28,11 +28,20 @@ pub trait Writer: Send {
     fn row(&mut self, values: &[Value]) -> io::Result<()>;
     /// A window is complete: a reader of a stream may want to see it now.
     fn window(&mut self) -> io::Result<()>;
+    /// Nothing comes at present.
+    fn idle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// No more rows.
     fn finish(&mut self) -> io::Result<()>;
     /// Takes the flag that is set when the run is interrupted, for those to whom half a result is not half of one.
     fn watch(&mut self, _cancel: &Arc<AtomicBool>) {}
+    /// Takes what tells how much a live run has lost so far, for those who note it beside their rows.
+    fn account(&mut self, _lost: &Lost) {}
 }
+
+/// Tells what a live run has lost so far: causes, and packets or tuples.
+pub type Lost = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 
 /// The text of a value in every text format.
 pub fn text(value: &Value, ty: Type) -> String {
@@ -157,6 +166,7 @@ pub struct Results {
     more: MoreResults,
     /// Set when the run is interrupted.
     cancel: Option<Arc<AtomicBool>>,
+    lost: Option<Lost>,
 }
 
 /// A result that was added: its number, and its writer.
@@ -250,7 +260,7 @@ impl Results {
             writers[output] = Some(route.open(&stdout, tagged)?);
         }
         let more = MoreResults { stdout, on_stdout: formats, added: Arc::default() };
-        Ok(Self { writers, more, cancel: None })
+        Ok(Self { writers, more, cancel: None, lost: None })
     }
 
     /// The way to add results.
@@ -272,6 +282,9 @@ impl Results {
             if let Some(cancel) = &self.cancel {
                 writer.watch(cancel);
             }
+            if let Some(lost) = &self.lost {
+                writer.account(lost);
+            }
             if number >= self.writers.len() {
                 self.writers.resize_with(number + 1, || None);
             }
@@ -285,6 +298,14 @@ impl Results {
             writer.watch(cancel);
         }
         self.cancel = Some(Arc::clone(cancel));
+    }
+
+    /// Gives every writer what tells how much the run has lost so far.
+    pub fn account(&mut self, lost: &Lost) {
+        for writer in self.writers.iter_mut().flatten() {
+            writer.account(lost);
+        }
+        self.lost = Some(Arc::clone(lost));
     }
 }
 
@@ -317,6 +338,11 @@ impl RowSink for Results {
             Some(writer) => Ok(writer.window()?),
             None => Ok(()),
         }
+    }
+
+    fn idle(&mut self) -> Result<(), SinkError> {
+        self.writers.iter_mut().flatten().try_for_each(|writer| writer.idle())?;
+        Ok(())
     }
 
     fn end(&mut self) -> Result<(), SinkError> {

@@ -1,14 +1,18 @@
 //! Who asks: a token, the role and tenant it stands for, and the limits of both.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use deadpool_postgres::Object;
+use tokio::sync::oneshot;
+use tokio_postgres::Row;
 
 use super::App;
+use super::gather::Gather;
+use super::logins::Logins;
 use super::problem::Problem;
 
 /// Longest token that is looked at, bytes; ours have 68.
@@ -89,26 +93,27 @@ impl Caller {
         let token = token.ok().and_then(|value| value.strip_prefix("Bearer "));
         let token = token.filter(|token| token.len() <= TOKEN_BYTES_MAX && !token.contains('\0'));
         let token = token.ok_or_else(|| unknown("the token is not understood"))?;
-        let auth = app.logins.connection("wt_s_auth").await?;
-        let check = auth.prepare_cached("SELECT * FROM sec.check_token($1)").await?;
-        let row = auth.query_opt(&check, &[&token]).await?;
-        drop(auth);
-        let row = row.ok_or_else(|| unknown("the token is unknown, has expired or was revoked"))?;
+        let caller = app.tokens.check(token).await?;
+        let caller =
+            caller.ok_or_else(|| unknown("the token is unknown, has expired or was revoked"))?;
+        caller.check(purpose)?;
+        app.limiter.admit(caller.token, caller.requests_per_s)?;
+        Ok(caller)
+    }
+
+    /// As the database describes the holder of a token.
+    fn from_row(row: &Row) -> Option<Self> {
         let role: String = row.get("role");
-        let role = Role::parse(&role).ok_or_else(|| unknown("the token has an unknown role"))?;
-        let caller = Self {
+        Some(Self {
             token: row.get("token_id"),
-            role,
+            role: Role::parse(&role)?,
             tenant: row.get("tenant"),
             label: row.get("label"),
             body_bytes_max: usize::try_from(row.get::<_, i64>("body_bytes_max")).unwrap_or(0),
             requests_per_s: row.get::<_, i32>("requests_per_s").unsigned_abs(),
             statement_ms: row.get("statement_ms"),
             rows_max: row.get("rows_max"),
-        };
-        caller.check(purpose)?;
-        app.limiter.admit(caller.token, caller.requests_per_s)?;
-        Ok(caller)
+        })
     }
 
     fn check(&self, purpose: Purpose) -> Result<(), Problem> {
@@ -128,6 +133,16 @@ impl Caller {
             false => Err(Problem::forbidden(format!("a token of {role} may not {what}"))
                 .hint("ask an administrator for another token")),
         }
+    }
+
+    /// Its name for provenance.
+    pub(super) fn name(&self) -> &str {
+        &self.label
+    }
+
+    /// The tenant that what it sends belongs to.
+    pub(super) fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or("system")
     }
 
     /// The LOGIN role that its statements run as.
@@ -164,19 +179,83 @@ impl Caller {
         })
     }
 
-    /// Begins a transaction as this caller: its time limit, its name for provenance, and whether it may write.
+    /// Begins a transaction as this caller: its time limit, its name for provenance, and whether it may write. It is one message, so that others can be
+    /// sent behind it before it is answered.
     pub(super) async fn begin(
         &self,
         connection: &Object,
         how: &str,
     ) -> Result<(), tokio_postgres::Error> {
-        let milliseconds = self.statement_ms;
-        connection
-            .batch_execute(&format!("BEGIN {how}; SET LOCAL statement_timeout = {milliseconds}"))
-            .await?;
-        let name = connection.prepare_cached("SELECT set_config('wt.actor', $1, true)").await?;
-        connection.query_one(&name, &[&self.label]).await.map(drop)
+        let (milliseconds, name) = (self.statement_ms, literal(&self.label));
+        let statements = format!(
+            "BEGIN {how}; SET LOCAL statement_timeout = {milliseconds}; SELECT pg_catalog.set_config('wt.actor', {name}, true)"
+        );
+        connection.batch_execute(&statements).await
     }
+}
+
+/// A text as a literal, whatever the session has set about backslashes. The database has no texts with a null character.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''").replace('\0', ""))
+}
+
+/// Looks up tokens: those of requests that come at the same time by one statement. Nothing is remembered, so that a token that was revoked is
+/// worth nothing from then on.
+pub(super) struct Tokens(Gather<Asked>);
+
+/// A token, and who wants to know.
+struct Asked {
+    token: String,
+    answer: oneshot::Sender<Result<Option<Caller>, Problem>>,
+}
+
+/// Tokens of a statement.
+const TOKENS_MAX: usize = 256;
+
+impl Tokens {
+    pub(super) fn new(logins: &Arc<Logins>) -> Self {
+        let logins = Arc::clone(logins);
+        Self(Gather::new(
+            TOKENS_MAX,
+            |_: &Asked| 1,
+            move |group: Vec<Asked>| {
+                let logins = Arc::clone(&logins);
+                async move {
+                    let tokens: Vec<&str> = group.iter().map(|asked| &*asked.token).collect();
+                    let mut found = look_up(&logins, &tokens).await;
+                    for (number, asked) in group.into_iter().enumerate() {
+                        let caller = match &mut found {
+                            Ok(callers) => Ok(callers[number].take()),
+                            Err(problem) => Err(problem.clone()),
+                        };
+                        // Whoever has gone away needs no answer.
+                        let _ = asked.answer.send(caller);
+                    }
+                }
+            },
+        ))
+    }
+
+    /// Whose token it is, if it is good.
+    async fn check(&self, token: &str) -> Result<Option<Caller>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.0.add(Asked { token: token.to_owned(), answer }).await;
+        let broken = |_| Problem::unavailable("the token was not looked up");
+        answered.await.map_err(broken)?
+    }
+}
+
+async fn look_up(logins: &Logins, tokens: &[&str]) -> Result<Vec<Option<Caller>>, Problem> {
+    let auth = logins.connection("wt_s_auth").await?;
+    let statement = "SELECT t.number, c.* FROM unnest($1::text[]) WITH ORDINALITY AS t (token, number) \
+                     CROSS JOIN LATERAL sec.check_token(t.token) AS c";
+    let statement = auth.prepare_cached(statement).await?;
+    let mut callers = vec![None; tokens.len()];
+    for row in auth.query(&statement, &[&tokens]).await? {
+        let number: i64 = row.get("number");
+        callers[number as usize - 1] = Caller::from_row(&row);
+    }
+    Ok(callers)
 }
 
 /// Rates of requests, by token: as many at once as it may send in a second.
@@ -221,6 +300,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn names_are_literals() {
+        assert_eq!(literal("ada"), "E'ada'");
+        assert_eq!(literal("o'neil\\'; DROP"), "E'o''neil\\\\''; DROP'");
+    }
 
     #[test]
     fn a_token_may_do_so_much_in_a_second() {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use deadpool_postgres::Object;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use tokio_postgres::types::ToSql;
 
 use super::App;
 use super::caller::{Caller, Purpose};
@@ -144,12 +145,7 @@ async fn run(app: &App, caller: &Caller, write: Write) -> Result<Response, Probl
     let mut tries = 1;
     let (answer, is_replayed) = loop {
         let connection = app.logins.of(caller).await?;
-        let done = attempt(&connection, caller, &write).await;
-        if done.is_err() {
-            // The transaction may be open still; a connection that cannot say so is thrown away by the pool.
-            let _ = connection.batch_execute("ROLLBACK").await;
-        }
-        match done {
+        match attempt(&connection, caller, &write).await {
             Err(problem) if problem.is_conflict_of_transactions() && tries < TRIES => {
                 drop(connection);
                 // Further apart each time, and not at the same moment as the other.
@@ -176,7 +172,8 @@ async fn run(app: &App, caller: &Caller, write: Write) -> Result<Response, Probl
     Ok(response)
 }
 
-/// One try; the answer, and whether it was given before.
+/// One try; the answer, and whether it was given before. What does not depend on an answer goes out before it comes; after a failure COMMIT takes back
+/// what was done, and its own answer tells nothing.
 async fn attempt(
     connection: &Object,
     caller: &Caller,
@@ -184,25 +181,31 @@ async fn attempt(
 ) -> Result<(Value, bool), Problem> {
     // A list is a transaction of the caller's making: as if nothing else ran.
     let isolation = if write.is_list { "ISOLATION LEVEL SERIALIZABLE" } else { "" };
-    caller.begin(connection, isolation).await?;
-    if let Some(key) = &write.key {
-        let begin = connection.prepare_cached("SELECT wt.answer_begin($1, $2)::text").await?;
-        let known: Option<String> =
-            connection.query_one(&begin, &[key, &write.digest]).await?.get(0);
-        if let Some(known) = known {
-            connection.batch_execute("ROLLBACK").await?;
-            return Ok((parse(&known)?, true));
-        }
-    }
     let entry = if caller.tenant.is_some() { "wt.tenant_apply" } else { "wt.apply" };
     let apply = format!("SELECT {entry}($1::text::jsonb, $2)::text");
     let apply = connection.prepare_cached(&apply).await?;
-    let row = connection.query_one(&apply, &[&write.calls.to_string(), &write.is_dry]).await?;
-    let answer: String = row.get(0);
-    if let Some(key) = &write.key {
-        let end = connection.prepare_cached("SELECT wt.answer_end($1, $2::text::jsonb)").await?;
-        connection.query_one(&end, &[key, &answer]).await?;
+    let calls = write.calls.to_string();
+    let parameters = [&calls as &(dyn ToSql + Sync), &write.is_dry];
+    let begin = caller.begin(connection, isolation);
+    let apply = connection.query_one(&apply, &parameters);
+    let Some(key) = &write.key else {
+        let (begun, applied, committed) =
+            tokio::join!(begin, apply, connection.batch_execute("COMMIT"));
+        begun?;
+        let answer: String = applied?.get(0);
+        committed?;
+        return Ok((parse(&answer)?, false));
+    };
+    begin.await?;
+    let begin = connection.prepare_cached("SELECT wt.answer_begin($1, $2)::text").await?;
+    let known: Option<String> = connection.query_one(&begin, &[key, &write.digest]).await?.get(0);
+    if let Some(known) = known {
+        connection.batch_execute("ROLLBACK").await?;
+        return Ok((parse(&known)?, true));
     }
+    let answer: String = apply.await?.get(0);
+    let end = connection.prepare_cached("SELECT wt.answer_end($1, $2::text::jsonb)").await?;
+    connection.query_one(&end, &[key, &answer]).await?;
     connection.batch_execute("COMMIT").await?;
     Ok((parse(&answer)?, false))
 }

@@ -44,6 +44,7 @@ pub(super) async fn provenance(
     Query(after): Query<After>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let caller = Caller::of(&app, &headers, Purpose::Read).await?;
     let feed = Feed {
         name: "event",
         // Numbers are given out before transactions end: one that began earlier may appear later, so those still running are waited for.
@@ -51,7 +52,7 @@ pub(super) async fn provenance(
         newest: "SELECT coalesce(max(id), 0) FROM prov.event WHERE $1 = ''",
         relation: String::new(),
     };
-    follow(app, after.after, headers, feed).await
+    follow(app, caller, after.after, headers, feed).await
 }
 
 /// `GET /v1/results/RELATION`: the rows of a result, batch by batch.
@@ -61,7 +62,14 @@ pub(super) async fn results(
     Query(after): Query<After>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    // A name of ours is quoted; one that is none of a result finds no batch, and the rows of no table are read.
+    let caller = Caller::of(&app, &headers, Purpose::Read).await?;
+    let known = "SELECT FROM res.relation r WHERE r.relation = $1::text::name";
+    // Results of others are not told apart from those that are not there. No name has a null character.
+    let is_known = !relation.contains('\0')
+        && app.logins.of(&caller).await?.query_opt(known, &[&relation]).await?.is_some();
+    if !is_known {
+        return Err(Problem::not_found(format!("there is no result `{relation}`")));
+    }
     let table = format!("result.\"{}\"", relation.replace('"', "\"\""));
     let rows = format!(
         "SELECT b.event, jsonb_build_object('appliance', b.appliance_id, 'epoch', b.epoch, 'seq', b.seq, 'completeness', b.completeness, 'rows', \
@@ -76,16 +84,16 @@ pub(super) async fn results(
         newest: "SELECT coalesce(max(event), 0) FROM res.batch WHERE relation = $1",
         relation,
     };
-    follow(app, after.after, headers, feed).await
+    follow(app, caller, after.after, headers, feed).await
 }
 
 async fn follow(
     app: Arc<App>,
+    caller: Caller,
     after: Option<i64>,
     headers: HeaderMap,
     feed: Feed,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let caller = Caller::of(&app, &headers, Purpose::Read).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let mut from = match last.or(after) {
         Some(from) => from,

@@ -4,6 +4,7 @@
 //! when it starts, keeps in memory and tells nobody. The connection of its own user, which may do that, serves nothing else.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -12,12 +13,13 @@ use deadpool_postgres::{
 use postgres_protocol::password::scram_sha_256;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 use super::ServeError;
 use super::caller::{Caller, Role};
 use super::problem::Problem;
 use crate::db::connect::{DatabaseUrl, reason};
+use crate::db::tls::Tls;
 
 /// Connections of one login.
 const CONNECTIONS_MAX: usize = 16;
@@ -29,8 +31,8 @@ const SESSION: &str = "-c idle_in_transaction_session_timeout=10s";
 const ADVISORY_KEY: i64 = 0x7774_7365_7276;
 
 /// Connects as the user of the URL, and takes the lock of the database's server; nothing when another has it.
-async fn take(config: &Config) -> Result<Option<Client>, tokio_postgres::Error> {
-    let (own, connection) = config.connect(NoTls).await?;
+async fn take(config: &Config, tls: Tls) -> Result<Option<Client>, tokio_postgres::Error> {
+    let (own, connection) = config.connect(tls).await?;
     tokio::spawn(async move {
         // Whoever uses the connection next hears what happened to it.
         let _ = connection.await;
@@ -39,9 +41,43 @@ async fn take(config: &Config) -> Result<Option<Client>, tokio_postgres::Error> 
     Ok(taken.get::<_, bool>(0).then_some(own))
 }
 
+/// Ends what a caller left open, and takes a session back to what it was at its beginning.
+const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// A connection that goes back clean: whoever has it next finds nothing of this caller. A session that cannot be cleaned is given up.
+pub(super) struct Lent {
+    connection: Option<Object>,
+    is_ours: bool,
+}
+
+impl Deref for Lent {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.connection.as_ref().expect("it is here until it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        match (self.is_ours, tokio::runtime::Handle::try_current()) {
+            (true, _) => {}
+            (false, Ok(runtime)) => drop(runtime.spawn(async move {
+                if connection.batch_execute(CLEAN).await.is_err() {
+                    drop(Object::take(connection));
+                }
+            })),
+            (false, Err(_)) => drop(Object::take(connection)),
+        }
+    }
+}
+
 /// The logins, and the connection that makes them.
 pub(super) struct Logins {
     config: Config,
+    tls: Tls,
     /// May give passwords.
     own: Mutex<Client>,
     secret: [u8; 32],
@@ -52,7 +88,8 @@ impl Logins {
     /// Connects, and takes the database's logins.
     pub(super) async fn open(database: &DatabaseUrl) -> Result<Self, ServeError> {
         let config = database.to_tokio();
-        let own = take(&config).await.map_err(|e| {
+        let tls = database.tls();
+        let own = take(&config, tls.clone()).await.map_err(|e| {
             ServeError::Database(format!("cannot use {}: {}", database.shown, reason(&e)))
         })?;
         let own = own.ok_or_else(|| ServeError::Taken { database: database.shown.clone() })?;
@@ -60,7 +97,7 @@ impl Logins {
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| ServeError::Database(format!("no random numbers for passwords: {e}")))?;
         let logins =
-            Self { config, own: Mutex::new(own), secret, pools: Mutex::new(HashMap::new()) };
+            Self { config, tls, own: Mutex::new(own), secret, pools: Mutex::new(HashMap::new()) };
         for role in ["admin", "operator", "viewer", "ingest", "auth"] {
             let pool = logins.pool(&format!("wt_s_{role}")).await;
             pool.map_err(|problem| ServeError::Database(problem.detail))?;
@@ -72,7 +109,7 @@ impl Logins {
     async fn own(&self) -> Result<MutexGuard<'_, Client>, Problem> {
         let mut own = self.own.lock().await;
         if own.is_closed() {
-            let taken = take(&self.config).await?;
+            let taken = take(&self.config, self.tls.clone()).await?;
             *own = taken.ok_or_else(|| {
                 Problem::unavailable("another server has taken over the database's logins")
             })?;
@@ -100,10 +137,10 @@ impl Logins {
         drop(own);
         let mut config = self.config.clone();
         config.user(login).password(password).application_name("wiretable serve").options(SESSION);
-        // What another's statement left behind in a session is cleared away; only our own statements run as these two.
-        let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
-        let recycling_method = if is_ours { RecyclingMethod::Fast } else { RecyclingMethod::Clean };
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        // What a statement left behind in a session is cleared away when the connection comes back, which nobody waits for.
+        let recycling_method = RecyclingMethod::Fast;
+        let tls = self.tls.clone();
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
         let timeouts = Timeouts {
             wait: Some(WAIT_MAX),
             create: Some(crate::db::connect::CONNECT_TIMEOUT),
@@ -119,12 +156,15 @@ impl Logins {
     }
 
     /// A connection of a login.
-    pub(super) async fn connection(&self, login: &str) -> Result<Object, Problem> {
-        Ok(self.pool(login).await?.get().await?)
+    pub(super) async fn connection(&self, login: &str) -> Result<Lent, Problem> {
+        let connection = self.pool(login).await?.get().await?;
+        // Only our own statements run as these two.
+        let is_ours = matches!(login, "wt_s_ingest" | "wt_s_auth");
+        Ok(Lent { connection: Some(connection), is_ours })
     }
 
     /// A connection that runs as a caller.
-    pub(super) async fn of(&self, caller: &Caller) -> Result<Object, Problem> {
+    pub(super) async fn of(&self, caller: &Caller) -> Result<Lent, Problem> {
         self.connection(&caller.login()).await
     }
 
@@ -135,11 +175,21 @@ impl Logins {
         Ok(())
     }
 
-    /// Forgets answers and telemetry that are old.
+    /// Forgets what is old: answers, telemetry, results, commands that have ended, then events that nothing leads back to any more.
     pub(super) async fn expire(&self) -> Result<(), Problem> {
         let admin = self.connection(Role::Admin.login()).await?;
-        admin.simple_query("SELECT wt.expire_answers(); SELECT otel.expire()").await?;
-        Ok(())
+        // Each is a transaction of its own, so that none holds its locks for long.
+        for what in ["wt.expire_answers()", "otel.expire()", "res.expire()", "north.expire()"] {
+            admin.simple_query(&format!("SELECT {what}")).await?;
+        }
+        let mut below: Option<i64> = None;
+        loop {
+            let statement = "SELECT lowest FROM prov.expire(NULL, $1)";
+            below = admin.query_one(statement, &[&below]).await?.get(0);
+            if below.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Connections in use and open, by login.

@@ -2,8 +2,10 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `listen` | connections, in TLS or without |
 //! | `logins` | the LOGIN roles that requests run as, and their connections |
 //! | `caller` | who asks: tokens, what they allow, rates |
+//! | `gather` | work of many requests that goes to the database at once |
 //! | `problem` | refusals and failures as RFC 9457 has them |
 //! | `calls` | createSchema … wrapTransaction: writes, all or nothing, dry, once |
 //! | `read` | readTable and query |
@@ -17,6 +19,8 @@
 mod caller;
 mod calls;
 mod events;
+mod gather;
+mod listen;
 mod logins;
 mod metrics;
 mod openapi;
@@ -33,24 +37,30 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use self::caller::Limiter;
+use self::caller::{Limiter, Tokens};
+pub use self::listen::Identity;
+use self::listen::{Plain, Secret};
 use self::logins::Logins;
 use self::metrics::Metrics;
 use self::problem::Problem;
+use self::telemetry::Stores;
 use crate::db::connect::DatabaseUrl;
+use crate::tls::TlsError;
 
 /// How long requests that are under way may take when the server is told to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often old answers and telemetry are looked for.
+/// How often what is old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// What requests share.
 pub struct App {
-    logins: Logins,
+    logins: Arc<Logins>,
+    tokens: Tokens,
+    telemetry: Stores,
     limiter: Limiter,
     metrics: Metrics,
     /// Becomes true when the server ends.
@@ -69,6 +79,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no TLS to be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database does not play along.
     #[error("{0}")]
     Database(String),
@@ -82,21 +95,28 @@ pub enum ServeError {
     },
 }
 
-/// Serves until `ending` becomes true; says on which address as soon as it does.
+/// Serves until `ending` becomes true, in TLS if there is an identity for it; says on which address as soon as it does.
 ///
 /// # Errors
-/// No address, no database, or another server on it.
+/// No address, no key, no database, or another server on it.
 pub async fn serve(
     address: SocketAddr,
+    identity: Option<Identity>,
     database: &DatabaseUrl,
     mut ending: watch::Receiver<bool>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let logins = Logins::open(database).await?;
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| ServeError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    let secret = match identity {
+        Some(identity) => Some((identity.load()?, identity)),
+        None => None,
+    };
+    let logins = Arc::new(Logins::open(database).await?);
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let app = Arc::new(App {
+        tokens: Tokens::new(&logins),
+        telemetry: Stores::new(&logins),
         logins,
         limiter: Limiter::default(),
         metrics: Metrics::default(),
@@ -106,7 +126,16 @@ pub async fn serve(
     let keeping = tokio::spawn(keep_house(Arc::clone(&app)));
     let mut asked = ending.clone();
     let asked = async move { end_of(&mut asked).await };
-    let serving = axum::serve(listener, router(app)).with_graceful_shutdown(asked);
+    let router = router(app);
+    let serving = async {
+        match secret {
+            None => axum::serve(Plain(listener), router).with_graceful_shutdown(asked).await,
+            Some((config, identity)) => {
+                let listener = Secret::new(listener, identity, config)?;
+                axum::serve(listener, router).with_graceful_shutdown(asked).await
+            }
+        }
+    };
     let served = tokio::select! {
         served = serving => served,
         // Requests that do not end by themselves are cut off.
@@ -119,7 +148,7 @@ pub async fn serve(
         }
     };
     keeping.abort();
-    served.map_err(|source| ServeError::Listen { address, source })
+    served.map_err(failed)
 }
 
 /// Waits until the end is asked for. A sender that is gone asks for it too.
@@ -132,33 +161,43 @@ async fn keep_house(app: Arc<App>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         if let Err(problem) = app.logins.expire().await {
-            eprintln!("wiretable: old answers are not forgotten: {}", problem.detail);
+            eprintln!("wiretable: what is old is not forgotten: {}", problem.detail);
         }
     }
 }
 
 fn router(app: Arc<App>) -> Router {
-    let mut router = Router::new();
-    for call in calls::CALLS {
-        router = router.route(&format!("/v1/{call}"), post(calls::one));
-    }
-    router
-        .route("/v1/wrapTransaction", post(calls::wrap))
-        .route("/v1/readTable", post(read::table))
-        .route("/v1/query", post(read::query))
-        .route("/v1/traces", post(telemetry::traces))
-        .route("/v1/logs", post(telemetry::logs))
-        .route("/v1/metrics", post(telemetry::metrics))
-        .route("/v1/events", get(events::provenance))
-        .route("/v1/results/{relation}", get(events::results))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics::page))
-        .route("/openapi.json", get(openapi::page))
+    // What is not described is not there.
+    let described = openapi::paths().into_iter();
+    described
+        .fold(Router::new(), |router, path| router.route(&path, answerer(&path)))
         .fallback(|| async { Problem::not_found("there is nothing at this path").into_response() })
         .method_not_allowed_fallback(|| async { Problem::wrong_method().into_response() })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app)
+}
+
+/// What answers at a path of the description.
+fn answerer(path: &str) -> MethodRouter<Arc<App>> {
+    match path {
+        "/v1/wrapTransaction" => post(calls::wrap),
+        "/v1/readTable" => post(read::table),
+        "/v1/query" => post(read::query),
+        "/v1/traces" => post(telemetry::traces),
+        "/v1/logs" => post(telemetry::logs),
+        "/v1/metrics" => post(telemetry::metrics),
+        "/v1/events" => get(events::provenance),
+        "/v1/results/{relation}" => get(events::results),
+        "/healthz" => get(|| async { "alive\n" }),
+        "/readyz" => get(ready),
+        "/metrics" => get(metrics::page),
+        "/openapi.json" => get(openapi::page),
+        call => {
+            let is_call = calls::CALLS.iter().any(|name| call == format!("/v1/{name}"));
+            assert!(is_call, "nothing answers at {call}, which is described");
+            post(calls::one)
+        }
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -183,4 +222,16 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_description_has_an_answerer() {
+        let paths = openapi::paths();
+        assert!(paths.len() > calls::CALLS.len() + 10, "{paths:?}");
+        paths.iter().for_each(|path| drop(answerer(path)));
+    }
 }

@@ -10,6 +10,13 @@ pub(super) async fn page() -> Json<Value> {
     Json(description())
 }
 
+/// All paths that are described.
+pub(super) fn paths() -> Vec<String> {
+    let description = description();
+    let paths = description["paths"].as_object();
+    paths.map_or_else(Vec::new, |paths| paths.keys().cloned().collect())
+}
+
 /// A call: what it does, and the fields of its body besides `dryRun`.
 fn call(name: &str) -> (&'static str, Value, Vec<&'static str>) {
     let text = || json!({ "type": "string" });

@@ -65,8 +65,8 @@ fn status_of(code: &SqlState) -> StatusCode {
     let text = code.code();
     match text {
         "42501" => StatusCode::FORBIDDEN,
-        // Things that are not there: functions, tables, schemas, columns.
-        "42883" | "42P01" | "3F000" | "42703" => StatusCode::NOT_FOUND,
+        // Things that are not there: functions, tables, schemas, columns, others.
+        "42883" | "42P01" | "3F000" | "42703" | "42704" => StatusCode::NOT_FOUND,
         // Things that are there already, or are not in the state for this.
         "42P06" | "42P07" | "42723" | "42710" | "23505" | "55000" => StatusCode::CONFLICT,
         "WT003" | "WT004" => StatusCode::UNPROCESSABLE_ENTITY,

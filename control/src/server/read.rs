@@ -138,10 +138,8 @@ async fn rows(
     limit: i64,
 ) -> Result<Json<Value>, Problem> {
     let connection = app.logins.of(caller).await?;
-    let found = fetch(&connection, caller, statement, params).await;
-    // Nothing was written, so nothing is lost, and what a statement has set is gone with the transaction.
-    let _ = connection.batch_execute("ROLLBACK").await;
-    let mut rows = found?;
+    // The transaction ends with the connection's return.
+    let mut rows = fetch(&connection, caller, statement, params).await?;
     let has_more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(Json(json!({ "rows": rows, "more": has_more })))
@@ -153,8 +151,10 @@ async fn fetch(
     statement: &str,
     params: &[Text],
 ) -> Result<Vec<Value>, Problem> {
-    caller.begin(connection, "READ ONLY").await?;
-    let prepared = connection.prepare(statement).await?;
+    let (begun, prepared) =
+        tokio::join!(caller.begin(connection, "READ ONLY"), connection.prepare(statement));
+    begun?;
+    let prepared = prepared?;
     let wanted = prepared.params().len();
     if wanted != params.len() {
         return Err(Problem::bad_request(format!(

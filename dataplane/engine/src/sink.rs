@@ -20,6 +20,14 @@ pub trait RowSink {
         Ok(())
     }
 
+    /// Nothing waits to be taken, for now: said again and again while it is so, for sinks that gather rows.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    fn idle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// No output has more rows. Not called when the run fails.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use wt_catalog::{Type, Value};
 use wt_plan::physical::Schema;
 
-use super::Writer;
+use super::{Lost, Writer};
 use crate::db::connect::DatabaseUrl;
 use crate::failure::Failure;
 use sender::{Declared, SendError, Session, Shared};
@@ -30,8 +30,8 @@ use spool::{Kind, Record, Spool};
 const BATCH_ROWS: u64 = 10_000;
 /// A batch of long rows ends at this.
 const BATCH_BYTES: usize = 8 << 20;
-/// A live result waits no longer than this for its batch to fill, once rows go on coming or a window closes.
-const BATCH_AGE: Duration = Duration::from_secs(1);
+/// A live result has no more batches than one in so long, unless they are full: rows of a window that closes go at once, or when it is over.
+const BATCH_PAUSE: Duration = Duration::from_millis(100);
 /// How long a sender is waited for at the end.
 const SENDER_END: Duration = Duration::from_secs(5);
 /// Longest name of a result table: the day of a partition is added to it.
@@ -74,6 +74,11 @@ pub struct PostgresWriter {
     skipped_rows: u64,
     batch: Batch,
     gap: Option<Gap>,
+    /// When the last batch went.
+    sealed: Instant,
+    /// What tells what the run has lost so far, and what it had when the last batch went.
+    lost: Option<Lost>,
+    lost_before: Vec<(&'static str, u64)>,
     scratch: String,
 }
 
@@ -84,7 +89,6 @@ struct Batch {
     at_min: i64,
     at_max: i64,
     completeness: f64,
-    since: Instant,
 }
 
 impl Batch {
@@ -95,7 +99,6 @@ impl Batch {
             at_min: i64::MAX,
             at_max: i64::MIN,
             completeness: f64::NAN,
-            since: Instant::now(),
         }
     }
 }
@@ -182,6 +185,9 @@ impl PostgresWriter {
             skipped_rows: 0,
             batch: Batch::new(),
             gap: None,
+            sealed: Instant::now(),
+            lost: None,
+            lost_before: Vec::new(),
             scratch: String::new(),
             target,
         })
@@ -193,10 +199,11 @@ impl PostgresWriter {
 
     /// Ends the batch: gives it its key and hands it to the spool.
     fn seal(&mut self) -> io::Result<()> {
-        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new());
         if batch.rows == 0 {
             return Ok(());
         }
+        self.sealed = Instant::now();
         let seq = self.seq;
         self.seq += 1;
         if self.mark.is_some_and(|mark| seq <= mark) {
@@ -206,7 +213,7 @@ impl PostgresWriter {
         if let Some(why) = self.shared.failure() {
             return Err(self.error(&why));
         }
-        let record = Record {
+        let mut record = Record {
             kind: Kind::Batch,
             epoch: self.epoch,
             seq,
@@ -214,10 +221,17 @@ impl PostgresWriter {
             at_min: batch.at_min,
             at_max: batch.at_max,
             completeness: batch.completeness,
+            lost_bytes: 0,
         };
+        let lost_now = self.lost.as_ref().map_or_else(Vec::new, |lost| lost());
+        if let Some(lost) = newly_lost(&self.lost_before, &lost_now) {
+            record.lost_bytes = lost.len() as u16;
+            batch.payload.extend_from_slice(lost.as_bytes());
+        }
         if self.target.replay.is_some() {
             // The trace can wait, and rows left out would be missing for good.
-            let room = self.shared.wait_for_room(batch.payload.len(), self.target.patience);
+            let (patience, cancel) = (self.target.patience, self.cancel.as_deref());
+            let room = self.shared.wait_for_room(batch.payload.len(), patience, cancel);
             room.map_err(|why| self.error(&format!("the spool is full and {why}")))?;
         } else if !self.shared.with_spool(|spool| spool.has_room(batch.payload.len())) {
             self.miss(&record);
@@ -226,7 +240,10 @@ impl PostgresWriter {
         self.put_gap()?;
         let appended = self.shared.with_spool(|spool| spool.append(record, &batch.payload));
         match appended {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.lost_before = lost_now;
+                Ok(())
+            }
             // A full disk is as a full spool: capture goes on, and the gap is noted.
             Err(error)
                 if self.target.replay.is_none()
@@ -271,6 +288,7 @@ impl PostgresWriter {
             at_min: gap.at_min,
             at_max: gap.at_max,
             completeness: f64::NAN,
+            lost_bytes: 0,
         };
         let reason = format!("spool_full {}", gap.batches);
         self.shared.with_spool(|spool| spool.append(record, reason.as_bytes()))
@@ -279,6 +297,17 @@ impl PostgresWriter {
     fn cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
     }
+}
+
+/// What has been lost between two counts, as JSON by cause; nothing for nothing.
+fn newly_lost(before: &[(&'static str, u64)], now: &[(&'static str, u64)]) -> Option<String> {
+    let of = |cause: &str| before.iter().find(|(c, _)| *c == cause).map_or(0, |(_, n)| *n);
+    let new = now.iter().map(|(cause, count)| (*cause, count.saturating_sub(of(cause))));
+    let new: serde_json::Map<_, _> = new
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| (cause.to_owned(), count.into()))
+        .collect();
+    (!new.is_empty()).then(|| serde_json::Value::Object(new).to_string())
 }
 
 /// Notes what the run before left unfinished, and that this one begins.
@@ -292,6 +321,7 @@ fn begin(spool: &mut Spool, target: &PostgresTarget, epoch: u64) -> io::Result<(
         at_min: now,
         at_max: now,
         completeness: f64::NAN,
+        lost_bytes: 0,
     };
     match spool.unfinished() {
         // A replay is made whole by running it again.
@@ -333,17 +363,18 @@ impl Writer for PostgresWriter {
             return self.seal();
         }
         // The clock is looked at now and then only.
-        if self.target.replay.is_none() && self.batch.rows.is_multiple_of(256) {
-            return self.window();
+        if self.batch.rows.is_multiple_of(256) { self.window() } else { Ok(()) }
+    }
+
+    fn window(&mut self) -> io::Result<()> {
+        if self.target.replay.is_none() && self.sealed.elapsed() >= BATCH_PAUSE {
+            return self.seal();
         }
         Ok(())
     }
 
-    fn window(&mut self) -> io::Result<()> {
-        if self.target.replay.is_none() && self.batch.since.elapsed() >= BATCH_AGE {
-            return self.seal();
-        }
-        Ok(())
+    fn idle(&mut self) -> io::Result<()> {
+        self.window()
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -360,7 +391,7 @@ impl Writer for PostgresWriter {
         }
         self.seal()?;
         self.put_gap()?;
-        if let Err(why) = self.shared.drain(self.target.patience) {
+        if let Err(why) = self.shared.drain(self.target.patience, self.cancel.as_deref()) {
             let (batches, rows) = self.shared.with_spool(|spool| spool.waiting());
             return Err(self.error(&format!(
                 "{why}\n  {rows} rows in {batches} batches wait in {}; the next run with this result sends them",
@@ -383,6 +414,10 @@ impl Writer for PostgresWriter {
 
     fn watch(&mut self, cancel: &Arc<AtomicBool>) {
         self.cancel = Some(Arc::clone(cancel));
+    }
+
+    fn account(&mut self, lost: &Lost) {
+        self.lost = Some(Arc::clone(lost));
     }
 }
 

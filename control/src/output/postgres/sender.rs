@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +22,8 @@ const COMMIT_BYTES: u64 = 8 << 20;
 /// First and longest wait before another try.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long an interrupted run waits for a database that says nothing.
+const INTERRUPTED: Duration = Duration::from_secs(5);
 
 /// The result table, as the database is told of it.
 #[derive(Clone, Debug)]
@@ -53,6 +56,10 @@ struct State {
     failed: Option<String>,
     /// Why nothing is sent at present.
     away: Option<String>,
+    /// Tries that have failed.
+    failures: u64,
+    /// The next try is not to be put off.
+    hurry: bool,
     /// When the last batch went, or the sender began.
     progress: Instant,
     /// Batches and rows that were there already.
@@ -68,6 +75,8 @@ impl Shared {
             stopping: false,
             failed: None,
             away: None,
+            failures: 0,
+            hurry: false,
             progress: Instant::now(),
             known: (0, 0),
         };
@@ -99,28 +108,36 @@ impl Shared {
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn wait_for_room(&self, payload_bytes: usize, patience: Duration) -> Result<(), String> {
-        self.wait_until(patience, |state| {
+    pub fn wait_for_room(
+        &self,
+        payload_bytes: usize,
+        patience: Duration,
+        cancel: Option<&AtomicBool>,
+    ) -> Result<(), String> {
+        self.wait_until(patience, cancel, |state| {
             state.spool.has_room(payload_bytes) || state.spool.is_empty()
         })
     }
 
-    /// Waits until everything is sent; for `patience` without progress at most.
+    /// Waits until everything is sent; for `patience` without progress at most, and not at all for a database that is away when the run
+    /// has been interrupted.
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn drain(&self, patience: Duration) -> Result<(), String> {
+    pub fn drain(&self, patience: Duration, cancel: Option<&AtomicBool>) -> Result<(), String> {
         self.lock().closing = true;
         self.changed.notify_all();
-        self.wait_until(patience, |state| state.spool.is_empty())
+        self.wait_until(patience, cancel, |state| state.spool.is_empty())
     }
 
     fn wait_until(
         &self,
         patience: Duration,
+        cancel: Option<&AtomicBool>,
         reached: impl Fn(&State) -> bool,
     ) -> Result<(), String> {
         let begin = Instant::now();
+        let mut tries = None;
         let mut state = self.lock();
         loop {
             if let Some(failed) = &state.failed {
@@ -129,6 +146,17 @@ impl Shared {
             if reached(&state) {
                 return Ok(());
             }
+            let is_over = cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+            if is_over && let Some(why) = state.away.clone() {
+                // It may have come back since: one more try, now.
+                let tried = *tries.get_or_insert(state.failures);
+                if state.failures > tried {
+                    return Err(format!("the database is away: {why}"));
+                }
+                state.hurry = true;
+                self.changed.notify_all();
+            }
+            let patience = if is_over { patience.min(INTERRUPTED) } else { patience };
             if state.progress.max(begin).elapsed() > patience {
                 let why = state.away.clone().unwrap_or_else(|| "it does not answer".to_owned());
                 return Err(format!(
@@ -285,8 +313,10 @@ fn put_batch(
     payload: &[u8],
 ) -> Result<bool, SendError> {
     let completeness = (!record.completeness.is_nan()).then_some(record.completeness as f32);
+    let (payload, lost) = payload.split_at(payload.len() - usize::from(record.lost_bytes));
+    let lost = (!lost.is_empty()).then(|| String::from_utf8_lossy(lost));
     let row = transaction.query_one(
-        "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8)",
+        "SELECT res.begin_batch($1, $2, $3, $4, $5, to_timestamp($6), to_timestamp($7), $8, $9::text::jsonb)",
         &[
             &d.appliance,
             &d.relation,
@@ -296,6 +326,7 @@ fn put_batch(
             &seconds(record.at_min),
             &seconds(record.at_max),
             &completeness,
+            &lost,
         ],
     )?;
     if !row.get::<_, bool>(0) {
@@ -351,9 +382,12 @@ pub fn run(shared: &Shared, url: &DatabaseUrl, declared: &Declared, mut session:
                     );
                 }
                 state.away = Some(why);
+                state.failures += 1;
+                state.hurry = false;
+                shared.changed.notify_all();
                 let until = Instant::now() + jittered(backoff);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
-                while !state.stopping && Instant::now() < until {
+                while !state.stopping && !state.hurry && Instant::now() < until {
                     let left = until.saturating_duration_since(Instant::now());
                     state = shared.wait(state, left);
                 }

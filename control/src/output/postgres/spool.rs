@@ -8,7 +8,8 @@
 //! DIR/columns       the result's columns, as declared
 //! DIR/epoch         "EPOCH open" while a run lasts, "EPOCH done" after
 //! DIR/sent          "SEGMENT OFFSET EPOCH SEQ": what the database has; may lag behind
-//! DIR/00000001.seg  records: magic 4 B, length 4, checksum 4, kind 4, epoch 8, seq 8, rows 8, first and last time 16, completeness 8, payload
+//! DIR/00000001.seg  records: magic 4 B, length 4, checksum 4, kind 2, bytes of losses 2, epoch 8, seq 8, rows 8, first and last time 16, completeness 8,
+//!                   payload, at its end what the run lost meanwhile (JSON)
 //! ```
 //!
 //! Segments are removed when the database has all of them. A record that breaks off ends its segment: a killed process leaves one.
@@ -51,6 +52,8 @@ pub struct Record {
     pub at_max: i64,
     /// Least share of a window's packets that was seen; NaN: not known.
     pub completeness: f64,
+    /// Bytes at the end of the payload that say what the run has lost since the batch before (JSON).
+    pub lost_bytes: u16,
 }
 
 /// Where a record lies.
@@ -339,7 +342,8 @@ fn encode(record: &Record, payload: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    header[12..16].copy_from_slice(&(record.kind as u32).to_le_bytes());
+    header[12..14].copy_from_slice(&(record.kind as u16).to_le_bytes());
+    header[14..16].copy_from_slice(&record.lost_bytes.to_le_bytes());
     header[16..24].copy_from_slice(&record.epoch.to_le_bytes());
     header[24..32].copy_from_slice(&record.seq.to_le_bytes());
     header[32..40].copy_from_slice(&record.rows.to_le_bytes());
@@ -376,7 +380,12 @@ fn read_record(file: &mut File) -> io::Result<Option<(Record, u32)>> {
     if !read_all(file, &mut payload)? || checksum(&header, &payload) != word(8) {
         return Ok(None);
     }
-    let kind = if word(12) == Kind::Batch as u32 { Kind::Batch } else { Kind::Gap };
+    let short = |at: usize| u16::from_le_bytes(header[at..at + 2].try_into().unwrap_or_default());
+    let kind = if short(12) == Kind::Batch as u16 { Kind::Batch } else { Kind::Gap };
+    let lost_bytes = short(14);
+    if u32::from(lost_bytes) > length {
+        return Ok(None);
+    }
     let record = Record {
         kind,
         epoch: long(16),
@@ -385,6 +394,7 @@ fn read_record(file: &mut File) -> io::Result<Option<(Record, u32)>> {
         at_min: long(40) as i64,
         at_max: long(48) as i64,
         completeness: f64::from_bits(long(56)),
+        lost_bytes,
     };
     Ok(Some((record, length)))
 }

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use wt_catalog::Ordering as Ordered;
 use wt_plan::physical::ColumnInfo;
@@ -232,4 +233,50 @@ fn the_worst_window_of_a_batch_is_known() {
     drop(writer);
     assert_eq!(test.texts("SELECT completeness::text FROM res.batch"), ["0.25"]);
     assert_eq!(test.texts("SELECT completeness_min::text FROM res.coverage"), ["0.25"]);
+}
+
+#[test]
+fn what_the_run_lost_meanwhile_stands_beside_each_batch() {
+    let Some(test) = TestCluster::start("losses") else { return };
+    let columns = schema(&[("tb", Type::Uint)]);
+    let mut writer = PostgresWriter::open(test.target("w", None), &columns).unwrap();
+    let kernel = Arc::new(AtomicU64::new(5));
+    let counted = Arc::clone(&kernel);
+    writer.account(
+        &(Arc::new(move || vec![("kernel", counted.load(Ordering::Relaxed)), ("driver", 0)])
+            as Lost),
+    );
+    for lost in [5, 5, 12] {
+        kernel.store(lost, Ordering::Relaxed);
+        writer.row(&[Value::Uint(lost)]).unwrap();
+        // Once a window has closed and the pause is over, the rows go.
+        std::thread::sleep(BATCH_PAUSE);
+        writer.window().unwrap();
+    }
+    writer.row(&[Value::Uint(9)]).unwrap();
+    writer.idle().unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    assert_eq!(
+        test.texts("SELECT coalesce(lost::text, 'none') FROM res.batch ORDER BY seq"),
+        ["{\"kernel\": 5}", "none", "{\"kernel\": 7}", "none"]
+    );
+    assert_eq!(test.texts("SELECT tb::text FROM result.w ORDER BY tb"), ["5", "5", "9", "12"]);
+}
+
+/// A database that is away is not waited for once the run has been interrupted.
+#[test]
+fn an_interrupted_run_does_not_wait_for_a_database_that_is_away() {
+    let Some(test) = TestCluster::start("interrupted") else { return };
+    let columns = schema(&[("tb", Type::Uint)]);
+    let target = PostgresTarget { patience: Duration::from_secs(600), ..test.target("w", None) };
+    let mut writer = PostgresWriter::open(target, &columns).unwrap();
+    let cancel = Arc::new(AtomicBool::new(true));
+    writer.watch(&cancel);
+    test.cluster.stop().unwrap();
+    writer.row(&[Value::Uint(1)]).unwrap();
+    // Without the flag this would take ten minutes, which no test runner waits.
+    let error = writer.finish().unwrap_err().to_string();
+    assert!(error.contains("the database is away"), "{error}");
+    assert!(error.contains("1 rows in 1 batches wait in"), "{error}");
 }

@@ -4,16 +4,26 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::Signal;
-use super::copy::Rows;
+use super::rows::{Kind, Origin, Rows, Signal};
 use super::value::{any, object, time};
 
-pub(super) const SIGNAL: Signal = Signal {
-    name: "log",
-    columns: "time_ns, digest, observed_ns, resource_id, scope_id, severity, severity_text, body, attributes, trace_id, span_id",
+/// time_ns, digest, observed_ns, severity, severity_text, body, attributes, trace_id, span_id.
+pub(super) static SIGNAL: Signal = Signal {
+    procedure: "otel.put_logs",
+    columns: &[
+        Kind::Big,
+        Kind::Bytes,
+        Kind::Big,
+        Kind::Small,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Bytes,
+        Kind::Bytes,
+    ],
 };
 
-pub(super) fn add(log: &LogRecord, resource: i64, scope: i64, rows: &mut Rows) {
+pub(super) fn add(log: &LogRecord, origin: &Origin, rows: &mut Rows) {
     let observed = time(log.observed_time_unix_nano);
     // A record without a time of its own happened when it was seen.
     let Some(at) = time(log.time_unix_nano).or(observed) else { return rows.reject() };
@@ -21,19 +31,16 @@ pub(super) fn add(log: &LogRecord, resource: i64, scope: i64, rows: &mut Rows) {
     if !is_id(&log.trace_id, 16) || !is_id(&log.span_id, 8) {
         return rows.reject();
     }
-    let digest = Sha256::new()
-        .chain_update(resource.to_le_bytes())
-        .chain_update(scope.to_le_bytes())
-        .chain_update(log.encode_to_vec())
-        .finalize();
+    let digest =
+        Sha256::new().chain_update(origin.digest).chain_update(log.encode_to_vec()).finalize();
     let severity = if (0..=24).contains(&log.severity_number) { log.severity_number } else { 0 };
-    rows.add(|row| {
+    rows.add(origin, |row| {
         row.number(at).bytes_if_any(&digest);
         match observed {
             Some(observed) => row.number(observed),
             None => row.null(),
         };
-        row.number(resource).number(scope).number(severity).text_if_any(&log.severity_text);
+        row.number(severity).text_if_any(&log.severity_text);
         match &log.body {
             Some(body) => row.json(&any(body)),
             None => row.null(),
@@ -47,20 +54,21 @@ pub(super) fn add(log: &LogRecord, resource: i64, scope: i64, rows: &mut Rows) {
 mod tests {
     use super::*;
 
-    fn rows(logs: &[LogRecord]) -> (Vec<String>, i64) {
-        let mut rows = Rows::default();
-        logs.iter().for_each(|log| add(log, 1, 2, &mut rows));
-        let (bytes, invalid) = rows.end();
-        (String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect(), invalid)
-    }
-
     #[test]
     fn a_record_is_known_by_what_it_says() {
         let at = |ns| LogRecord { time_unix_nano: ns, ..LogRecord::default() };
-        let (rows, invalid) = rows(&[at(5), at(5), at(6), at(0)]);
-        assert_eq!(invalid, 1);
-        assert_eq!(rows[0], rows[1]);
-        assert_ne!(rows[0].split('\t').nth(1), rows[2].split('\t').nth(1));
-        assert_eq!(rows[0].split('\t').count(), SIGNAL.columns.split(',').count());
+        let mut rows = Rows::new(&SIGNAL);
+        let origin = rows.origin("system", None, None);
+        for log in [at(5), at(5), at(6), at(0)] {
+            add(&log, &origin, &mut rows);
+        }
+        let other = rows.origin("red", None, None);
+        add(&at(5), &other, &mut rows);
+        assert_eq!((rows.len(), rows.invalid), (4, 1));
+        assert_eq!(rows.shown(0), ["5", "5", "6", "5"]);
+        let digests = rows.shown(1);
+        assert_eq!(digests[0], digests[1]);
+        assert_ne!(digests[0], digests[2]);
+        assert_ne!(digests[0], digests[3]);
     }
 }

@@ -1,13 +1,14 @@
-//! Telemetry in: OTLP/HTTP 1.x, traces, logs and metrics, as protobuf or JSON, plain or gzip. A request is one transaction: its rows are copied, those that
-//! are there already are ignored, those too old or too new are rejected and counted (partial success).
+//! Telemetry in: OTLP/HTTP 1.x, traces, logs and metrics, as protobuf or JSON, plain or gzip. The rows of a request are stored as a whole, in a transaction
+//! that they may share with those of other requests (`store`): those that are there already are ignored, those too old or too new are rejected and
+//! counted (partial success). What was answered is committed.
 
-mod copy;
 mod logs;
 mod points;
+mod rows;
 mod spans;
+mod store;
 mod value;
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -15,25 +16,33 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use deadpool_postgres::Object;
-use futures_util::SinkExt;
 use opentelemetry_proto::tonic::collector::logs::v1 as logs_service;
 use opentelemetry_proto::tonic::collector::metrics::v1 as metrics_service;
 use opentelemetry_proto::tonic::collector::trace::v1 as trace_service;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use self::copy::Rows;
+use self::rows::Rows;
+use self::store::Store;
 use super::App;
 use super::caller::{Caller, Purpose};
+use super::logins::Logins;
 use super::problem::Problem;
 
-/// Bytes that go to the database at once.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Where the rows of each signal gather.
+pub(super) struct Stores {
+    spans: Store,
+    logs: Store,
+    points: Store,
+}
+
+impl Stores {
+    pub(super) fn new(logins: &Arc<Logins>) -> Self {
+        let new = || Store::new(logins);
+        Self { spans: new(), logs: new(), points: new() }
+    }
+}
 
 /// `POST /v1/traces`.
 pub(super) async fn traces(
@@ -42,17 +51,15 @@ pub(super) async fn traces(
 ) -> Result<Response, Problem> {
     let (caller, form, request): (_, _, trace_service::ExportTraceServiceRequest) =
         receive(&app, request).await?;
-    let rejected = load(&app, &caller, spans::SIGNAL, async |ids, rows| {
-        for of_resource in request.resource_spans {
-            let resource = ids.resource(of_resource.resource.as_ref()).await?;
-            for of_scope in of_resource.scope_spans {
-                let scope = ids.scope(of_scope.scope.as_ref()).await?;
-                of_scope.spans.iter().for_each(|span| spans::add(span, resource, scope, rows));
-            }
+    let mut rows = Rows::new(&spans::SIGNAL);
+    for of_resource in &request.resource_spans {
+        for of_scope in &of_resource.scope_spans {
+            let (resource, scope) = (of_resource.resource.as_ref(), of_scope.scope.as_ref());
+            let origin = rows.origin(caller.tenant(), resource, scope);
+            of_scope.spans.iter().for_each(|span| spans::add(span, &origin, &mut rows));
         }
-        Ok(())
-    })
-    .await?;
+    }
+    let rejected = put(&app.telemetry.spans, &caller, rows).await?;
     let partial_success = rejected.map(|(rejected_spans, error_message)| {
         trace_service::ExportTracePartialSuccess { rejected_spans, error_message }
     });
@@ -66,17 +73,15 @@ pub(super) async fn logs(
 ) -> Result<Response, Problem> {
     let (caller, form, request): (_, _, logs_service::ExportLogsServiceRequest) =
         receive(&app, request).await?;
-    let rejected = load(&app, &caller, logs::SIGNAL, async |ids, rows| {
-        for of_resource in request.resource_logs {
-            let resource = ids.resource(of_resource.resource.as_ref()).await?;
-            for of_scope in of_resource.scope_logs {
-                let scope = ids.scope(of_scope.scope.as_ref()).await?;
-                of_scope.log_records.iter().for_each(|log| logs::add(log, resource, scope, rows));
-            }
+    let mut rows = Rows::new(&logs::SIGNAL);
+    for of_resource in &request.resource_logs {
+        for of_scope in &of_resource.scope_logs {
+            let (resource, scope) = (of_resource.resource.as_ref(), of_scope.scope.as_ref());
+            let origin = rows.origin(caller.tenant(), resource, scope);
+            of_scope.log_records.iter().for_each(|log| logs::add(log, &origin, &mut rows));
         }
-        Ok(())
-    })
-    .await?;
+    }
+    let rejected = put(&app.telemetry.logs, &caller, rows).await?;
     let partial_success = rejected.map(|(rejected_log_records, error_message)| {
         logs_service::ExportLogsPartialSuccess { rejected_log_records, error_message }
     });
@@ -90,30 +95,19 @@ pub(super) async fn metrics(
 ) -> Result<Response, Problem> {
     let (caller, form, request): (_, _, metrics_service::ExportMetricsServiceRequest) =
         receive(&app, request).await?;
-    let rejected = load(&app, &caller, points::SIGNAL, async |ids, rows| {
-        for of_resource in request.resource_metrics {
-            let resource = ids.resource(of_resource.resource.as_ref()).await?;
-            for of_scope in of_resource.scope_metrics {
-                let scope = ids.scope(of_scope.scope.as_ref()).await?;
-                of_scope
-                    .metrics
-                    .iter()
-                    .for_each(|metric| points::add(metric, resource, scope, rows));
-            }
+    let mut rows = Rows::new(&points::SIGNAL);
+    for of_resource in &request.resource_metrics {
+        for of_scope in &of_resource.scope_metrics {
+            let (resource, scope) = (of_resource.resource.as_ref(), of_scope.scope.as_ref());
+            let origin = rows.origin(caller.tenant(), resource, scope);
+            of_scope.metrics.iter().for_each(|metric| points::add(metric, &origin, &mut rows));
         }
-        Ok(())
-    })
-    .await?;
+    }
+    let rejected = put(&app.telemetry.points, &caller, rows).await?;
     let partial_success = rejected.map(|(rejected_data_points, error_message)| {
         metrics_service::ExportMetricsPartialSuccess { rejected_data_points, error_message }
     });
     Ok(form.answer(&metrics_service::ExportMetricsServiceResponse { partial_success }))
-}
-
-/// A signal: its name in the database, and the columns that are sent.
-pub(super) struct Signal {
-    name: &'static str,
-    columns: &'static str,
 }
 
 /// How requests and answers are written.
@@ -189,87 +183,10 @@ fn unpack(body: Bytes, encoding: Option<&HeaderValue>, limit: usize) -> Result<B
     }
 }
 
-/// Numbers of resources and scopes, as the database gives them.
-struct Ids<'a> {
-    connection: &'a Object,
-    tenant: String,
-    resources: HashMap<String, i64>,
-    scopes: HashMap<String, i64>,
-}
-
-impl Ids<'_> {
-    async fn resource(&mut self, resource: Option<&Resource>) -> Result<i64, Problem> {
-        let attributes = value::object(resource.map_or(&[], |resource| &resource.attributes));
-        let text = attributes.to_string();
-        if let Some(id) = self.resources.get(&text) {
-            return Ok(*id);
-        }
-        let statement = "SELECT otel.resource_id($1::text::jsonb, $2)";
-        let statement = self.connection.prepare_cached(statement).await?;
-        let id = self.connection.query_one(&statement, &[&text, &self.tenant]).await?.get(0);
-        self.resources.insert(text, id);
-        Ok(id)
-    }
-
-    async fn scope(&mut self, scope: Option<&InstrumentationScope>) -> Result<i64, Problem> {
-        let none = InstrumentationScope::default();
-        let scope = scope.unwrap_or(&none);
-        let (name, version) = (value::plain(&scope.name), value::plain(&scope.version));
-        let attributes = value::object(&scope.attributes).to_string();
-        let key = Value::from(vec![&*name, &*version, &*attributes]).to_string();
-        if let Some(id) = self.scopes.get(&key) {
-            return Ok(*id);
-        }
-        let statement = "SELECT otel.scope_id($1, $2, $3::text::jsonb)";
-        let statement = self.connection.prepare_cached(statement).await?;
-        let id = self
-            .connection
-            .query_one(&statement, &[&&*name, &&*version, &attributes])
-            .await?
-            .get(0);
-        self.scopes.insert(key, id);
-        Ok(id)
-    }
-}
-
-/// Loads the rows that `fill` makes, in one transaction; how many were rejected, and why.
-async fn load(
-    app: &App,
-    caller: &Caller,
-    signal: Signal,
-    fill: impl AsyncFnOnce(&mut Ids<'_>, &mut Rows) -> Result<(), Problem>,
-) -> Result<Option<(i64, String)>, Problem> {
-    let connection = app.logins.connection("wt_s_ingest").await?;
-    let mut ids = Ids {
-        connection: &connection,
-        tenant: caller.tenant.clone().unwrap_or_else(|| "system".to_owned()),
-        resources: HashMap::new(),
-        scopes: HashMap::new(),
-    };
-    let done: Result<(i64, i64), Problem> = async {
-        caller.begin(&connection, "").await?;
-        let mut rows = Rows::default();
-        fill(&mut ids, &mut rows).await?;
-        let (bytes, invalid) = rows.end();
-        let stage = connection.prepare_cached("SELECT otel.stage($1)").await?;
-        connection.query_one(&stage, &[&signal.name]).await?;
-        let copy = format!("COPY pg_temp.{}_stage ({}) FROM STDIN", signal.name, signal.columns);
-        let mut sink = std::pin::pin!(connection.copy_in::<_, Bytes>(&copy).await?);
-        let mut bytes = Bytes::from(bytes);
-        while !bytes.is_empty() {
-            sink.send(bytes.split_to(CHUNK_BYTES.min(bytes.len()))).await?;
-        }
-        sink.as_mut().finish().await?;
-        let load = connection.prepare_cached("SELECT rejected FROM otel.load($1)").await?;
-        let untimely: i64 = connection.query_one(&load, &[&signal.name]).await?.get(0);
-        connection.batch_execute("COMMIT").await?;
-        Ok((untimely, invalid))
-    }
-    .await;
-    if done.is_err() {
-        let _ = connection.batch_execute("ROLLBACK").await;
-    }
-    let (untimely, invalid) = done?;
+/// Stores the rows of a request; how many were rejected, and why.
+async fn put(store: &Store, caller: &Caller, rows: Rows) -> Result<Option<(i64, String)>, Problem> {
+    let invalid = rows.invalid;
+    let untimely = if rows.len() == 0 { 0 } else { store.put(caller, rows).await? };
     let message = match (untimely, invalid) {
         (0, 0) => return Ok(None),
         (_, 0) => "their times are further from now than otel.setting allows",

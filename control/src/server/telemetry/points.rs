@@ -9,20 +9,31 @@ use prost::Message;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Signal;
-use super::copy::Rows;
+use super::rows::{Kind, Origin, Rows, Signal};
 use super::value::{object, real, time};
 
-pub(super) const SIGNAL: Signal = Signal {
-    name: "metric",
-    columns: "time_ns, digest, start_ns, resource_id, scope_id, name, unit, kind, monotonic, temporality, value, detail, attributes",
+/// time_ns, digest, start_ns, name, unit, kind, monotonic, temporality, value, detail, attributes.
+pub(super) static SIGNAL: Signal = Signal {
+    procedure: "otel.put_metrics",
+    columns: &[
+        Kind::Big,
+        Kind::Bytes,
+        Kind::Big,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Bool,
+        Kind::Small,
+        Kind::Real,
+        Kind::Text,
+        Kind::Text,
+    ],
 };
 
 /// What the points of a metric have in common.
 struct Of<'m> {
     metric: &'m Metric,
-    resource: i64,
-    scope: i64,
+    origin: &'m Origin,
     kind: &'static str,
     monotonic: Option<bool>,
     temporality: Option<i32>,
@@ -38,9 +49,8 @@ struct Point<'p> {
     encoded: Vec<u8>,
 }
 
-pub(super) fn add(metric: &Metric, resource: i64, scope: i64, rows: &mut Rows) {
-    let of =
-        |kind, monotonic, temporality| Of { metric, resource, scope, kind, monotonic, temporality };
+pub(super) fn add(metric: &Metric, origin: &Origin, rows: &mut Rows) {
+    let of = |kind, monotonic, temporality| Of { metric, origin, kind, monotonic, temporality };
     match &metric.data {
         None => rows.reject(),
         Some(Data::Gauge(gauge)) => {
@@ -144,23 +154,21 @@ impl Of<'_> {
     fn add(&self, point: Point<'_>, rows: &mut Rows) {
         let Some(at) = time(point.time) else { return rows.reject() };
         let digest = Sha256::new()
-            .chain_update(self.resource.to_le_bytes())
-            .chain_update(self.scope.to_le_bytes())
+            .chain_update(self.origin.digest)
             .chain_update((self.metric.name.len() as u64).to_le_bytes())
             .chain_update(&self.metric.name)
             .chain_update(self.kind)
             .chain_update(point.encoded)
             .finalize();
-        rows.add(|row| {
+        rows.add(self.origin, |row| {
             row.number(at).bytes_if_any(&digest);
             match time(point.start) {
                 Some(start) => row.number(start),
                 None => row.null(),
             };
-            row.number(self.resource).number(self.scope);
             row.text(&self.metric.name).text(&self.metric.unit).text(self.kind);
             match self.monotonic {
-                Some(monotonic) => row.text(if monotonic { "t" } else { "f" }),
+                Some(monotonic) => row.bool(monotonic),
                 None => row.null(),
             };
             match self.temporality.filter(|temporality| (0..=2).contains(temporality)) {
@@ -186,14 +194,13 @@ mod tests {
 
     use super::*;
 
-    fn rows(data: Data) -> Vec<Vec<String>> {
+    fn rows(data: Data) -> Rows {
         let metric = Metric { name: "m".to_owned(), data: Some(data), ..Metric::default() };
-        let mut rows = Rows::default();
-        add(&metric, 1, 2, &mut rows);
-        let (bytes, invalid) = rows.end();
-        assert_eq!(invalid, 0);
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+        let mut rows = Rows::new(&SIGNAL);
+        let origin = rows.origin("system", None, None);
+        add(&metric, &origin, &mut rows);
+        assert_eq!(rows.invalid, 0);
+        rows
     }
 
     #[test]
@@ -208,16 +215,13 @@ mod tests {
             number(number_data_point::Value::AsDouble(0.5)),
         ];
         let gauge = rows(Data::Gauge(Gauge { data_points: points.clone() }));
-        assert_eq!(gauge[0][11], format!("{{\"int\":{}}}", i64::MAX));
-        assert_eq!(
-            (&gauge[1][7][..], &gauge[1][10][..], &gauge[1][11][..]),
-            ("gauge", "0.5", "\\N")
-        );
+        assert_eq!(gauge.shown(9), [format!("{{\"int\":{}}}", i64::MAX), "NULL".to_owned()]);
+        assert_eq!((&gauge.shown(5)[1][..], &gauge.shown(8)[1][..]), ("gauge", "0.5"));
         let sum = Sum { data_points: points, aggregation_temporality: 2, is_monotonic: true };
         let sum = rows(Data::Sum(sum));
-        assert_eq!((&sum[1][8][..], &sum[1][9][..]), ("t", "2"));
+        assert_eq!((&sum.shown(6)[1][..], &sum.shown(7)[1][..]), ("true", "2"));
         // The same point of another kind is another point.
-        assert_ne!(gauge[1][1], sum[1][1]);
+        assert_ne!(gauge.shown(1)[1], sum.shown(1)[1]);
         let point = HistogramDataPoint {
             time_unix_nano: 5,
             count: 3,
@@ -228,9 +232,6 @@ mod tests {
         };
         let histogram = Histogram { data_points: vec![point], aggregation_temporality: 1 };
         let histogram = rows(Data::Histogram(histogram));
-        assert!(histogram[0][11].contains("\"Infinity\""), "{histogram:?}");
-        for row in gauge.iter().chain(&sum).chain(&histogram) {
-            assert_eq!(row.len(), SIGNAL.columns.split(',').count());
-        }
+        assert!(histogram.shown(9)[0].contains("\"Infinity\""), "{:?}", histogram.shown(9));
     }
 }

@@ -3,16 +3,30 @@
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
-use super::Signal;
-use super::copy::Rows;
+use super::rows::{Kind, Origin, Rows, Signal};
 use super::value::{hex, object, plain, time};
 
-pub(super) const SIGNAL: Signal = Signal {
-    name: "span",
-    columns: "trace_id, span_id, parent_id, start_ns, end_ns, resource_id, scope_id, name, kind, status, message, trace_state, attributes, events, links",
+/// trace_id, span_id, parent_id, start_ns, end_ns, name, kind, status, message, trace_state, attributes, events, links.
+pub(super) static SIGNAL: Signal = Signal {
+    procedure: "otel.put_spans",
+    columns: &[
+        Kind::Bytes,
+        Kind::Bytes,
+        Kind::Bytes,
+        Kind::Big,
+        Kind::Big,
+        Kind::Text,
+        Kind::Small,
+        Kind::Small,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+    ],
 };
 
-pub(super) fn add(span: &Span, resource: i64, scope: i64, rows: &mut Rows) {
+pub(super) fn add(span: &Span, origin: &Origin, rows: &mut Rows) {
     let is_id = |id: &[u8], len: usize| id.len() == len && id.iter().any(|byte| *byte != 0);
     let has_parent = !span.parent_span_id.is_empty();
     let times = (time(span.start_time_unix_nano), time(span.end_time_unix_nano));
@@ -26,10 +40,10 @@ pub(super) fn add(span: &Span, resource: i64, scope: i64, rows: &mut Rows) {
     let status = span.status.clone().unwrap_or_default();
     // Kinds and codes of a later version are what their absence is.
     let within = |code: i32, most: i32| if (0..=most).contains(&code) { code } else { 0 };
-    rows.add(|row| {
+    rows.add(origin, |row| {
         row.bytes_if_any(&span.trace_id).bytes_if_any(&span.span_id);
         row.bytes_if_any(&span.parent_span_id).number(start).number(end);
-        row.number(resource).number(scope).text(&span.name);
+        row.text(&span.name);
         row.number(within(span.kind, 5)).number(within(status.code, 2));
         row.text_if_any(&status.message).text_if_any(&span.trace_state);
         row.json(&object(&span.attributes)).json(&events(span)).json(&links(span));
@@ -75,26 +89,24 @@ mod tests {
         }
     }
 
-    fn row(span: &Span) -> (String, i64) {
-        let mut rows = Rows::default();
-        add(span, 7, 8, &mut rows);
-        let (bytes, invalid) = rows.end();
-        (String::from_utf8(bytes).unwrap(), invalid)
+    fn rows(span: &Span) -> Rows {
+        let mut rows = Rows::new(&SIGNAL);
+        let origin = rows.origin("system", None, None);
+        add(span, &origin, &mut rows);
+        rows
     }
 
     #[test]
     fn a_span_is_a_row_with_all_columns() {
-        let (text, invalid) = row(&span());
-        assert_eq!(text.split('\t').count(), SIGNAL.columns.split(',').count());
-        assert_eq!(invalid, 0);
-        let beginning = format!(
-            "\\\\x{}\t\\\\x{}\t\\N\t1000\t2000\t7\t8\tGET /\t2\t0\t",
-            "01".repeat(16),
-            "02".repeat(8)
-        );
-        assert!(text.starts_with(&beginning), "{text}");
-        let (text, _) = row(&Span { kind: 99, ..span() });
-        assert!(text.contains("\tGET /\t0\t0\t"), "{text}");
+        let rows = rows(&span());
+        assert_eq!((rows.len(), rows.invalid), (1, 0));
+        let shown: Vec<String> =
+            (2..SIGNAL.columns.len()).map(|i| rows.shown(i)[0].clone()).collect();
+        let expected =
+            ["NULL", "1000", "2000", "GET /", "2", "0", "NULL", "NULL", "{}", "[]", "[]"];
+        assert_eq!(shown, expected);
+        let rows = self::rows(&Span { kind: 99, ..span() });
+        assert_eq!(rows.shown(6), ["0"]);
     }
 
     #[test]
@@ -107,7 +119,8 @@ mod tests {
             Span { start_time_unix_nano: u64::MAX, ..span() },
             Span { end_time_unix_nano: 0, ..span() },
         ] {
-            assert_eq!(row(&wrong), (String::new(), 1));
+            let rows = rows(&wrong);
+            assert_eq!((rows.len(), rows.invalid), (0, 1));
         }
     }
 }

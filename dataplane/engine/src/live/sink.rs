@@ -146,8 +146,12 @@ impl Drain {
                     for (output, fresh) in fresh.iter_mut().enumerate() {
                         if std::mem::take(fresh) {
                             let shown = sink.window(output);
-                            self.note(shown, output, &mut drained);
+                            self.note(shown, Some(output), &mut drained);
                         }
+                    }
+                    if !self.closed.load(Ordering::Relaxed) {
+                        let idled = sink.idle();
+                        self.note(idled, None, &mut drained);
                     }
                     self.rows.wait(SLEEP, || !self.receiver.is_empty());
                 }
@@ -176,22 +180,22 @@ impl Drain {
                 *at(fresh, output) = true;
                 let taken = sink.row(output, &tuple);
                 *at(&mut drained.undelivered, output) += u64::from(taken.is_err());
-                self.note(taken, output, drained);
+                self.note(taken, Some(output), drained);
             }
             Outgoing::Window { .. } if is_closed => {}
             Outgoing::Window { output } => {
                 *at(fresh, output) = false;
                 let shown = sink.window(output);
-                self.note(shown, output, drained);
+                self.note(shown, Some(output), drained);
             }
         }
     }
 
-    fn note(&self, done: Result<(), SinkError>, output: usize, drained: &mut Drained) {
+    fn note(&self, done: Result<(), SinkError>, output: Option<usize>, drained: &mut Drained) {
         match done {
             Ok(()) => return,
-            Err(SinkError::Closed) => drained.closed = Some(output),
-            Err(SinkError::Io(error)) => drained.failed = Some((Some(output), error)),
+            Err(SinkError::Closed) => drained.closed = output,
+            Err(SinkError::Io(error)) => drained.failed = Some((output, error)),
         }
         self.closed.store(true, Ordering::Relaxed);
     }

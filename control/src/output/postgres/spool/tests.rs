@@ -29,6 +29,7 @@ fn batch(seq: u64) -> Record {
         at_min: -1,
         at_max: i64::MAX,
         completeness: 0.5,
+        lost_bytes: 0,
     }
 }
 
