@@ -6,7 +6,7 @@ use std::time::Duration;
 use wt_wire::RecordRef;
 
 use crate::error::EngineError;
-use crate::ledger::{PacketCounters, TupleCounters};
+use crate::ledger::{PacketCounters, Redirected, TupleCounters};
 use crate::packet::PacketBatch;
 use crate::run::LftaSetup;
 use crate::tuple::Message;
@@ -148,6 +148,8 @@ pub struct SourceCounters {
     pub dropped: u64,
     /// Packets whose stamp was moved up.
     pub restamped: u64,
+    /// Packets that a program in the driver gave to sockets.
+    pub redirected: Redirected,
 }
 
 /// Puts time stamps into the order of packets. Processors stamp packets a moment before the ring orders them, so neighbours may be a
