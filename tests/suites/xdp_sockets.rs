@@ -88,7 +88,8 @@ fn only_packets_that_a_query_may_want_leave_the_driver() {
     let frames = frames("http.pcap");
     let count = frames.len().to_string();
     let arguments = ["query", text, "-i", "near", "--packets", &count, "--ledger"];
-    let running = Running::start(&netns, &[&arguments[..], &DROP].concat(), 1);
+    let more = ["--format", "ndjson"];
+    let running = Running::start(&netns, &[&arguments[..], &more, &DROP].concat(), 1);
     send(&netns, "far", &frames);
     let ledger = running.end().expect_status(0).stderr;
     let redirected = expect_all_received(&ledger, "near");
@@ -237,7 +238,7 @@ fn what_has_no_sockets_has_the_ring() {
     check(&mut weak, "no privilege to open AF_XDP sockets");
     let mut small = netns.command("setpriv");
     small.args(["--bounding-set=-sys_resource,-ipc_lock", "--inh-caps=-sys_resource,-ipc_lock"]);
-    small.args(["prlimit", "--memlock=65536"]).arg(binary());
+    small.args(["prlimit", "--memlock=65536:65536"]).arg(binary());
     check(&mut small, "RLIMIT_MEMLOCK");
     assert_eq!(capturing(&netns), 0);
 }
@@ -253,7 +254,7 @@ fn a_port_without_queries_for_the_driver_is_a_port_all_the_same() {
     assert_eq!(programs(&netns), 1);
     send(&netns, "far", &[udp(1, 60)]);
     let ended = running.end().expect_status(0);
-    assert_eq!(ended.stdout, "len,half,ttl\n60,30,64\n");
+    assert_eq!(ended.stdout, "len,half,ttl\n60,30.0,64\n");
     assert_eq!(expect_all_received(&ended.stderr, "near"), 1);
 }
 

@@ -1,5 +1,7 @@
 //! The sockets by which programs send packets to the host, where packets end in the driver.
 
+use std::time::Duration;
+
 use super::XdpOptions;
 use super::program::Program;
 use crate::codegen::{Disposition, FeedBy};
@@ -10,6 +12,9 @@ use crate::xdp_socket::{Shape, SocketError, Sockets, Statistics};
 
 /// Queues that a program has room for: of cards that have more, nobody uses all.
 const QUEUES_MAX: u32 = 256;
+
+/// How long a queue is waited for that another socket has. One that was just closed is free after some milliseconds.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The sockets of an interface, as long as programs send packets by them.
 #[derive(Default)]
@@ -36,7 +41,9 @@ impl Feed {
             return FeedBy::Ring;
         }
         if self.sockets.is_none() {
-            match open((device, ifindex), options, snap_bytes) {
+            // Where a program runs already, its packets do not wait.
+            let patience = if self.number == 0 { PATIENCE } else { Duration::ZERO };
+            match open((device, ifindex), options, snap_bytes, patience) {
                 Ok(sockets) => (self.sockets, self.refused) = (Some(sockets), None),
                 Err(error) => self.refused = Some(error),
             }
@@ -77,7 +84,8 @@ impl Feed {
         // Of a queue there is one socket at a time.
         self.sockets = None;
         if program.has_sockets() {
-            self.sockets = Some(open((device, ifindex), options, program.snap_bytes)?);
+            self.sockets =
+                Some(open((device, ifindex), options, program.snap_bytes, Duration::ZERO)?);
         }
         Ok(())
     }
@@ -101,6 +109,7 @@ fn open(
     (device, ifindex): (&str, u32),
     options: &XdpOptions,
     snap_bytes: u32,
+    patience: Duration,
 ) -> Result<Sockets, SocketError> {
     let channels = host::interface(device).ok().and_then(|facts| facts.channels);
     let shape = Shape {
@@ -108,5 +117,5 @@ fn open(
         bytes: options.ring_bytes.into(),
         snap_bytes,
     };
-    Sockets::open(ifindex, &shape, options.broker.as_ref())
+    Sockets::open(ifindex, &shape, options.broker.as_ref(), patience)
 }

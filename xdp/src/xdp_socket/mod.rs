@@ -8,6 +8,7 @@ mod sys;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::xdp::{
@@ -30,6 +31,8 @@ const FRAMES: std::ops::RangeInclusive<u32> = 64..=1 << 20;
 /// Entries of the ring of frames that were sent: the kernel asks for one, though nothing is sent.
 const COMPLETION_ENTRIES: u32 = 64;
 
+/// How often a queue that is taken is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How many frames are given back to the kernel at once.
 const RELEASE_EVERY: u32 = 64;
 
@@ -83,28 +86,34 @@ struct Socket {
 }
 
 impl Socket {
-    /// Binds a socket to a queue; whether packets may lie in several frames.
+    /// Binds a socket to a queue; whether packets may lie in several frames. There are fewer frames where fewer may be locked in memory.
     fn open(
         fd: OwnedFd,
         (ifindex, queue): (u32, u32),
         frame_bytes: u32,
-        frames: u32,
+        mut frames: u32,
     ) -> Result<(Self, bool), SocketError> {
         let failed = |what| move |error: Errno| SocketError::of(queue, what, error);
         let system =
             |what| move |error: io::Error| SocketError::System { queue, what, source: error };
-        let len = u64::from(frame_bytes) * u64::from(frames);
-        let memory = usize::try_from(len).map_err(|e| system("memory")(io::Error::other(e)))?;
-        let memory = Frames::new(memory).map_err(system("memory"))?;
-        let umem = XdpUmemReg {
-            addr: memory.address(),
-            len,
-            chunk_size: frame_bytes,
-            headroom: 0,
-            flags: XdpUmemRegFlags::empty(),
-            tx_metadata_len: 0,
+        let memory = loop {
+            let len = u64::from(frame_bytes) * u64::from(frames);
+            let bytes = usize::try_from(len).map_err(|e| system("memory")(io::Error::other(e)))?;
+            let memory = Frames::new(bytes).map_err(system("memory"))?;
+            let umem = XdpUmemReg {
+                addr: memory.address(),
+                len,
+                chunk_size: frame_bytes,
+                headroom: 0,
+                flags: XdpUmemRegFlags::empty(),
+                tx_metadata_len: 0,
+            };
+            match sockopt::set_xdp_umem_reg(&fd, umem) {
+                Ok(()) => break memory,
+                Err(Errno::NOBUFS) if frames > *FRAMES.start() => frames /= 2,
+                Err(error) => return Err(failed("memory for frames")(error)),
+            }
         };
-        sockopt::set_xdp_umem_reg(&fd, umem).map_err(failed("memory for frames"))?;
         sockopt::set_xdp_umem_fill_ring_size(&fd, frames).map_err(failed("ring"))?;
         sockopt::set_xdp_umem_completion_ring_size(&fd, COMPLETION_ENTRIES)
             .map_err(failed("ring"))?;
@@ -178,15 +187,17 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds a socket to each queue of an interface.
+    /// Binds a socket to each queue of an interface. A queue that is taken is waited for: the kernel frees one some time after its socket is closed.
     ///
     /// # Errors
-    /// No privilege, a queue that is taken, an interface that is down, no memory.
+    /// No privilege, a queue that stays taken, an interface that is down, no memory.
     pub(crate) fn open(
         ifindex: u32,
         shape: &Shape,
         broker: Option<&Broker>,
+        patience: Duration,
     ) -> Result<Self, SocketError> {
+        let begin = Instant::now();
         let longest = FRAME_BYTES.map(|bytes| bytes - HEADROOM_BYTES - frame_head::BYTES as u32);
         let is_small = shape.snap_bytes <= longest[0];
         let (frame_bytes, in_one) =
@@ -198,9 +209,16 @@ impl Sockets {
         let frames = 1 << wanted.ilog2();
         let mut all = Self { sockets: Vec::new(), bytes_max: u32::MAX };
         for queue in 0..queues {
-            let fd = broker.map_or_else(raw, Broker::xdp_socket);
-            let fd = fd.map_err(|source| SocketError::opening(queue, source))?;
-            let (socket, has_several) = Socket::open(fd, (ifindex, queue), frame_bytes, frames)?;
+            let (socket, has_several) = loop {
+                let fd = broker.map_or_else(raw, Broker::xdp_socket);
+                let fd = fd.map_err(|source| SocketError::opening(queue, source))?;
+                match Socket::open(fd, (ifindex, queue), frame_bytes, frames) {
+                    Err(SocketError::Busy { .. }) if begin.elapsed() < patience => {
+                        std::thread::sleep(LOOK_EVERY);
+                    }
+                    opened => break opened?,
+                }
+            };
             if !has_several {
                 all.bytes_max = in_one;
             }
