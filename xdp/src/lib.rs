@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. What looks at the kernel is `loader`,
-//! `packet_socket`, which captures from interfaces for LFTAs on the host, and `host`, which says what a machine can do.
+//! `packet_socket`, which captures from interfaces for LFTAs on the host, `xdp_socket`, by which programs send packets to the host, and `host`, which says what a machine can do.
 
 pub mod asm;
 pub mod broker;
@@ -19,6 +19,8 @@ pub mod object;
 pub mod packet_socket;
 mod placement;
 mod tried;
+mod xdp_socket;
 
 pub use placement::place;
 pub use tried::{TriedError, TriedLfta};
+pub use xdp_socket::SocketError;

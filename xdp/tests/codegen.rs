@@ -5,7 +5,7 @@
 mod support;
 
 use support::program;
-use wt_xdp::codegen::{Compiled, Options, compile};
+use wt_xdp::codegen::{Compiled, Disposition, FeedBy, Options, compile};
 
 fn made(text: &str) -> Compiled {
     let (program, params) = program(text);
@@ -55,4 +55,48 @@ fn a_query_of_the_packet_walks_nothing() {
     let text = listing("SELECT len, timestamp FROM packet WHERE len > 100");
     assert!(!text.contains("header"), "{text}");
     assert!(!text.contains("bpf_loop"), "{text}");
+}
+
+/// A program on a port where packets end, as it sends those for the host by sockets.
+fn made_for_sockets(text: &str, disposition: Disposition) -> Compiled {
+    let (program, params) = program(text);
+    let feed_by = FeedBy::Sockets { queues: 4, bytes_max: u32::MAX };
+    let options = Options { disposition, feed_bytes: Some(256), feed_by, ..Options::default() };
+    compile(&program, &params, &options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn a_frame_is_given_to_a_socket_behind_everything_else() {
+    let text = "DEFINE { query_name 'a'; } SELECT srcPort FROM tcp WHERE destPort = 80;
+        DEFINE { query_name 'b'; } SELECT srcPort FROM tcp WHERE str_regex_match[data, 'HTTP']";
+    let spec = made_for_sockets(text, Disposition::Drop).spec.expect("a program");
+    let sockets = spec.layout.sockets.expect("sockets");
+    assert_eq!(spec.maps[sockets.map.0 as usize].name, "sockets");
+    assert_eq!(sockets.number + 1, spec.layout.control_words);
+    let at = |what: &str| {
+        let found: Vec<usize> = spec.code.listing.match_indices(what).map(|(at, _)| at).collect();
+        assert_eq!(found.len(), 1, "{what}");
+        found[0]
+    };
+    assert!(at("bpf_xdp_adjust_tail") < at("bpf_xdp_adjust_head"));
+    assert!(at("bpf_xdp_adjust_head") < at("bpf_redirect_map"));
+    assert!(at("does _fta_b want the packet?") < at("bpf_xdp_adjust_tail"));
+    assert!(!spec.code.listing.contains("bpf_xdp_load_bytes"), "nothing is copied");
+}
+
+#[test]
+fn who_has_no_query_for_the_host_has_no_sockets() {
+    let text = "SELECT srcPort FROM tcp WHERE destPort = 80";
+    let spec = made_for_sockets(text, Disposition::Drop).spec.expect("a program");
+    assert_eq!(spec.layout.sockets, None);
+    assert!(spec.maps.iter().all(|map| map.name != "sockets"));
+}
+
+#[test]
+fn where_packets_end_they_are_sent_though_no_query_runs_in_the_driver() {
+    let text = "SELECT timestamp, len * 0.5 AS half FROM tcp WHERE destPort = 80";
+    let spec = made_for_sockets(text, Disposition::Drop).spec.expect("a program");
+    assert_eq!((spec.layout.queries.len(), &spec.layout.host[..]), (0, &[0][..]));
+    assert!(spec.code.listing.contains("bpf_redirect_map"), "{}", spec.code.listing);
+    assert_eq!(made_for_sockets(text, Disposition::Pass).spec, None);
 }

@@ -7,7 +7,7 @@ mod support;
 use support::program;
 use wt_catalog::layout::Place;
 use wt_xdp::codegen::spec::control_words;
-use wt_xdp::codegen::{Clock, Disposition, Options, compile, compile_except};
+use wt_xdp::codegen::{Clock, Disposition, FeedBy, Options, compile, compile_except};
 use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded};
 
 /// A program in the kernel; nothing where the kernel does not let us.
@@ -71,8 +71,17 @@ fn the_verifier_takes_programs_that_send_packets_to_the_host() {
              DEFINE {{ query_name c; }} SELECT len FROM tcp WHERE destPort = 80 AND str_regex_match[data, 'x']"
         );
         let (program, params) = program(&batch);
-        for bytes in [100, 1514, 262_144] {
-            let options = Options { feed_bytes: Some(bytes), ..Options::default() };
+        let in_one = FeedBy::Sockets { queues: 4, bytes_max: 1776 };
+        let in_several = FeedBy::Sockets { queues: 4, bytes_max: u32::MAX };
+        let ways = [FeedBy::Ring, in_one, in_several];
+        for (bytes, feed_by) in [100, 1514, 262_144].into_iter().flat_map(|n| ways.map(|w| (n, w)))
+        {
+            let options = Options {
+                feed_bytes: Some(bytes),
+                feed_by,
+                disposition: Disposition::Drop,
+                ..Options::default()
+            };
             let made = compile_except(&program, &[0], &params, &options);
             let spec = made.unwrap_or_else(|e| panic!("{e}")).spec;
             let spec = spec.unwrap_or_else(|| panic!("no program for {text}"));

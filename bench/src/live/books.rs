@@ -26,7 +26,7 @@ pub struct Books {
 }
 
 /// First words of the tables.
-const TABLES: [&str; 6] = ["packets", "live", "queries", "shed", "operators", "results"];
+const TABLES: [&str; 7] = ["packets", "live", "sockets", "queries", "shed", "operators", "results"];
 
 /// What became of the packets, in numbers that a report needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,11 @@ impl Books {
             let right = ["records", "unread", "kernel dropped"];
             require(line, "seen", line.get("seen"), "records + …", line.sum(&right))?;
         }
+        for line in self.lines("sockets") {
+            let right = ["received", "no frame", "ring full"];
+            let redirected = line.get("redirected");
+            require(line, "redirected", redirected, "received + …", line.sum(&right))?;
+        }
         for line in self.lines("queries") {
             let lost = self.lines("shed").iter().find(|shed| shed.name == line.name);
             let lost = lost.map_or(0, |shed| shed.get("lost"));
@@ -153,6 +158,8 @@ packets  records  wire bytes  captured bytes  processed  malformed  too deep  un
 near         239       41162           41162        239          0         0             0          0              0
 live  seen  records  unread  kernel dropped  restamped  ring full  gaps  gap ms
 near   242      239       0               3          0          0     0       0
+sockets  redirected  received  no frame  ring full  under way
+near             20        18         2          0          0
 queries             offered  matched  filtered  absent  failed  late  merged  ejected  output  held
 _fta_http @ near        239      220        14       0       0     0     217        2       3     0
 shed                lost  sent  arrived  shed
@@ -185,6 +192,7 @@ http        1       0
     fn books_that_do_not_balance_are_named() {
         for (from, to, named) in [
             ("near   242", "near   243", "near: seen is 243"),
+            ("20        18 ", "20        19 ", "near: redirected is 20"),
             ("      220 ", "      221 ", "_fta_http @ near: offered is 239"),
             ("       5     3 ", "       5     4 ", "sent is 4, arrived + shed is 3"),
             ("http (aggregate)      2", "http (aggregate)      3", "in + expanded is 3"),

@@ -17,7 +17,7 @@ pub(super) fn judge(facts: &Interface, host: &Host) -> Vec<Finding> {
     let mut out = Findings::new(&facts.name);
     link(facts, &mut out);
     if facts.is_ethernet && has_programs(host) {
-        programs(facts, &mut out);
+        programs(facts, host, &mut out);
     } else if !facts.is_ethernet {
         out.note("programs", "not Ethernet: captured from by a socket");
     }
@@ -58,12 +58,11 @@ fn link(facts: &Interface, out: &mut Findings) {
     }
 }
 
-fn programs(facts: &Interface, out: &mut Findings) {
+fn programs(facts: &Interface, host: &Host, out: &mut Findings) {
     let name = &facts.name;
     match facts.xdp {
         Some(xdp) if xdp.native => {
-            let copies = if xdp.zero_copy { "AF_XDP without copies" } else { "AF_XDP with copies" };
-            out.ok("programs", format!("run in the driver; {copies}"));
+            out.ok("programs", "run in the driver");
         }
         Some(_) => out.advise(
             "programs",
@@ -71,6 +70,19 @@ fn programs(facts: &Interface, out: &mut Findings) {
             "use a card whose driver has native XDP, or the newest driver of this one",
         ),
         None => out.note("programs", "kernels before 6.3 do not tell whether the driver takes them; a run does"),
+    }
+    if facts.xdp.is_none_or(|xdp| xdp.native) && host.has_af_xdp {
+        let queues = facts.channels.map_or(1, |channels| channels.receive);
+        let could = match facts.xdp.is_some_and(|xdp| xdp.zero_copy) {
+            true => " (the driver could do without, which is not used)",
+            false => "",
+        };
+        out.note(
+            "packets for the host",
+            format!(
+                "under disposition drop by AF_XDP, of each queue by a socket, {queues} in all, copied once{could}; under pass through the program's ring"
+            ),
+        );
     }
     if let Some(attached) = facts.attached {
         let id = attached.program.map_or_else(String::new, |id| format!(" (number {id})"));

@@ -179,6 +179,7 @@ pub fn execute(
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
     let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
+    privileges::unlimit_frames();
     let blocks = device::block_list(live.blocklist.as_deref(), interfaces, &broker)?;
     let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref())?;
     let in_driver = inputs.iter().any(|opened| opened.in_driver);

@@ -99,6 +99,11 @@ fn in_driver(
                     "wiretable: {device}: the driver takes no program ({reason}); it runs in the stack, at two to three times the cost per packet"
                 );
             }
+            if let Some(refused) = source.without_sockets() {
+                eprintln!(
+                    "wiretable: {device}: packets for queries on the host come through the program's ring, as there are no AF_XDP sockets: {refused}"
+                );
+            }
             Ok(Some(source))
         }
         Ok(None) if has_to => Err(Failure::Environment(format!(

@@ -1,5 +1,6 @@
 //! What the processes of a live run may still do once it has begun: the broker opens interfaces, the run itself nothing.
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::failure::Failure;
@@ -11,6 +12,11 @@ const KERNEL_OF_OPEN_MAPS: (u32, u32) = (6, 0);
 pub fn keep_brokers() -> Result<(), Failure> {
     let of_programs = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
     keep(CapabilitySet::NET_RAW | of_programs)
+}
+
+/// Lets frames of AF_XDP sockets be locked in memory without limit, where this process may say so. Where it may not, opening the sockets tells.
+pub fn unlimit_frames() {
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
 /// Lets go of all privileges, for good. Threads started later have none either. Older kernels want one for the maps of programs (`in_driver`).

@@ -46,6 +46,10 @@ fn accounts(ledger: &Ledger) -> Vec<Account> {
                 ("gaps", live.gaps),
                 ("gap_nanoseconds", live.gap_ns),
                 ("blocked", live.blocked),
+                ("redirected", live.redirected.packets),
+                ("socket_received", live.redirected.received),
+                ("socket_no_frame", live.redirected.no_frame),
+                ("socket_ring_full", live.redirected.ring_full),
             ]);
         }
         let labels = vec![("interface", interface.name.clone())];

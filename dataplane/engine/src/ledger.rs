@@ -15,7 +15,7 @@ mod live;
 mod table;
 
 pub use balance::Imbalance;
-pub use live::{Gap, LiveLedger};
+pub use live::{Gap, LiveLedger, Redirected};
 
 use wt_wire::Damage;
 

@@ -3,6 +3,7 @@
 mod sys;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,6 +85,14 @@ impl Netns {
             });
             thread.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
         })
+    }
+
+    /// An AF_XDP socket on the first queue of an interface, as another program has it.
+    ///
+    /// # Errors
+    /// There is no such interface, or the queue is taken.
+    pub fn xdp_socket(&self, interface: &str) -> io::Result<OwnedFd> {
+        self.inside(|| sys::xdp_socket(interface))
     }
 
     /// A sender of frames into an interface.

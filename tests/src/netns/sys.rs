@@ -30,6 +30,60 @@ pub fn signal(process: u32, signal: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::kill(process as libc::pid_t, signal) }).map(drop)
 }
 
+/// The index of an interface.
+fn index_of(interface: &str) -> io::Result<u32> {
+    let name = CString::new(interface)?;
+    // SAFETY: a string that ends in a zero, borrowed for the call.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if ifindex == 0 { Err(io::Error::last_os_error()) } else { Ok(ifindex) }
+}
+
+/// Frames of the socket's memory.
+const XDP_FRAMES: usize = 64;
+const XDP_FRAME_BYTES: usize = 2048;
+
+/// An AF_XDP socket that is bound to the first queue of an interface and has no frames to receive into.
+pub(super) fn xdp_socket(interface: &str) -> io::Result<OwnedFd> {
+    let ifindex = index_of(interface)?;
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let len = XDP_FRAMES * XDP_FRAME_BYTES;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping at an address that the kernel chooses. The socket lives on it, so it is never unmapped.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // xdp_umem_reg: address, length, size of frames and headroom, flags.
+    let umem = [memory as u64, len as u64, XDP_FRAME_BYTES as u64, 0];
+    let entries = [XDP_FRAMES as u32];
+    let set = |option: libc::c_int, value: *const libc::c_void, len: usize| {
+        let len = len as libc::socklen_t;
+        // SAFETY: the kernel reads `len` bytes of the value, which the callers borrow for the call.
+        let done = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, value, len) };
+        check(done)
+    };
+    set(libc::XDP_UMEM_REG, umem.as_ptr().cast(), size_of_val(&umem))?;
+    for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING] {
+        set(ring, entries.as_ptr().cast(), size_of_val(&entries))?;
+    }
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: libc::XDP_COPY,
+        sxdp_ifindex: ifindex,
+        sxdp_queue_id: 0,
+        sxdp_shared_umem_fd: 0,
+    };
+    let len = size_of::<libc::sockaddr_xdp>() as libc::socklen_t;
+    let address = std::ptr::from_ref(&address).cast::<libc::sockaddr>();
+    // SAFETY: the kernel reads `len` bytes of the address, which lives until the end of the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), address, len) })?;
+    Ok(fd)
+}
+
 /// Sends frames into an interface as they are.
 #[derive(Debug)]
 pub struct Sender {
@@ -40,12 +94,7 @@ pub struct Sender {
 impl Sender {
     /// A sender into an interface of the calling thread's namespace.
     pub(super) fn new(interface: &str) -> io::Result<Self> {
-        let name = CString::new(interface)?;
-        // SAFETY: a string that ends in a zero, borrowed for the call.
-        let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if ifindex == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let ifindex = index_of(interface)?;
         // SAFETY: takes no pointers.
         let fd = check(unsafe {
             libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)

@@ -234,8 +234,12 @@ fn given(asm: &Assembler) -> Vec<usize> {
 const fn arguments(helper: Helper) -> u32 {
     match helper {
         Helper::KtimeGetNs => 0,
-        Helper::MapLookup | Helper::RingbufSubmit | Helper::RingbufDiscard => 2,
-        Helper::RingbufReserve => 3,
+        Helper::MapLookup
+        | Helper::RingbufSubmit
+        | Helper::RingbufDiscard
+        | Helper::XdpAdjustHead
+        | Helper::XdpAdjustTail => 2,
+        Helper::RingbufReserve | Helper::RedirectMap => 3,
         Helper::Loop | Helper::XdpLoadBytes => 4,
     }
 }

@@ -228,6 +228,12 @@ pub enum Helper {
     MapLookup = 1,
     /// Nanoseconds since boot.
     KtimeGetNs = 5,
+    /// Moves the first byte of the packet.
+    XdpAdjustHead = 44,
+    /// Gives the packet to an entry of a map of sockets.
+    RedirectMap = 51,
+    /// Moves the end of the packet.
+    XdpAdjustTail = 65,
     /// Room in a ring buffer, or 0.
     RingbufReserve = 131,
     /// Hands reserved room to the reader.
@@ -242,9 +248,12 @@ pub enum Helper {
 
 impl Helper {
     /// All of them.
-    pub const ALL: [Helper; 7] = [
+    pub const ALL: [Helper; 10] = [
         Helper::MapLookup,
         Helper::KtimeGetNs,
+        Helper::XdpAdjustHead,
+        Helper::RedirectMap,
+        Helper::XdpAdjustTail,
         Helper::RingbufReserve,
         Helper::RingbufSubmit,
         Helper::RingbufDiscard,
@@ -257,6 +266,9 @@ impl Helper {
         match self {
             Helper::MapLookup => "bpf_map_lookup_elem",
             Helper::KtimeGetNs => "bpf_ktime_get_ns",
+            Helper::XdpAdjustHead => "bpf_xdp_adjust_head",
+            Helper::RedirectMap => "bpf_redirect_map",
+            Helper::XdpAdjustTail => "bpf_xdp_adjust_tail",
             Helper::RingbufReserve => "bpf_ringbuf_reserve",
             Helper::RingbufSubmit => "bpf_ringbuf_submit",
             Helper::RingbufDiscard => "bpf_ringbuf_discard",

@@ -39,6 +39,8 @@ pub(super) enum Request<'a> {
     BlockMaps,
     /// Open a packet socket.
     PacketSocket { is_cooked: bool },
+    /// Open an AF_XDP socket.
+    XdpSocket,
 }
 
 /// A program, without what only its reader needs.

@@ -3,11 +3,10 @@
 //! ```text
 //! a run ─ Broker ══ a pair of sockets ══ serve ─ kernel
 //!   program specifications, names of interfaces ─▶
-//!                       ◀─ descriptors of maps and of packet sockets
+//!                       ◀─ descriptors of maps, packet sockets and AF_XDP sockets
 //! ```
 //!
-//! The broker loads programs, attaches them to the interfaces that it was started for, puts one in the place of another, and opens packet
-//! sockets; it holds programs and links. What it reads is vetted first ([`vet`]): a program may only call what generated ones call, and has no maps
+//! The broker loads programs, attaches them to the interfaces that it was started for, puts one in the place of another, and opens sockets; it holds programs and links. What it reads is vetted first ([`vet`]): a program may only call what generated ones call, and has no maps
 //! but of the kinds they have. Maps need no privilege to be read and written once there is a descriptor (Linux 6.0 and later). It ends when the
 //! run does, however that ends, and its links end with it.
 
@@ -116,7 +115,16 @@ impl Broker {
 
     /// A packet socket that no packet reaches yet. `is_cooked`: packets come without their link headers.
     pub(crate) fn packet_socket(&self, is_cooked: bool) -> io::Result<OwnedFd> {
-        match self.ask(&Request::PacketSocket { is_cooked })? {
+        self.socket(&Request::PacketSocket { is_cooked })
+    }
+
+    /// An AF_XDP socket without memory or interface.
+    pub(crate) fn xdp_socket(&self) -> io::Result<OwnedFd> {
+        self.socket(&Request::XdpSocket)
+    }
+
+    fn socket(&self, request: &Request<'_>) -> io::Result<OwnedFd> {
+        match self.ask(request)? {
             (Reply::Done, fds) => fds.into_iter().next().ok_or_else(out_of_turn),
             (Reply::Failed(Fault::System(code)), _) => Err(io::Error::from_raw_os_error(code)),
             _ => Err(out_of_turn()),

@@ -9,7 +9,7 @@ use super::message::{self, AttachFault, Fault, LoadFault, Reply, Request, Specif
 use super::vet::vet;
 use crate::codegen::spec::{Layout, ProgramSpec};
 use crate::loader::{AttachError, BlockMaps, Held};
-use crate::packet_socket;
+use crate::{packet_socket, xdp_socket};
 
 /// Programs that are held for a run, and the interfaces that it may attach them to.
 struct Holding<'a> {
@@ -73,6 +73,9 @@ impl Holding<'_> {
                 };
                 let fds = self.blocks.insert(blocks).descriptors().map_err(system)?;
                 return Ok((Reply::Done, fds));
+            }
+            Request::XdpSocket => {
+                return Ok((Reply::Done, vec![xdp_socket::raw().map_err(system)?]));
             }
             Request::PacketSocket { is_cooked } => {
                 let socket = packet_socket::raw(is_cooked);

@@ -5,6 +5,7 @@ use wt_plan::ir::{LftaQuery, NodeId};
 use super::emit::{DATA, END, Emitter, FRAME, HEADER, LINEAR_BYTES_MAX, S, Unportable, stack};
 use super::query::{Queries, record, sees_all};
 use super::scope::{Lacks, Scope};
+use super::socket::BySocket;
 use super::spec::{PACKET_HEAD_WORDS, RECORD_HEAD_WORDS, control_words, packet_counters};
 use super::{Clock, shallow};
 use crate::asm::{AluOp, Cond, Helper, Label, Reg, Size};
@@ -14,18 +15,20 @@ const ROOMS_BYTES: [u32; 5] = [128, 512, 1536, 4096, 16_384];
 const _: () = assert!(ROOMS_BYTES[4] as i32 > LINEAR_BYTES_MAX);
 
 /// Least bytes of a packet: an Ethernet header.
-const BYTES_MIN: i32 = 14;
+pub(super) const BYTES_MIN: i32 = 14;
 
 /// The query that a record with a packet names: none.
 const NO_QUERY: u32 = u32::MAX;
 
 impl Queries<'_, '_> {
-    /// Sends the packet to the host if one of its queries may want it. `end` is where the program ends.
+    /// Sends the packet to the host if one of its queries may want it: at once, or as the last thing that is done with it
+    /// ([`Emitter::send_by_socket`]). `end` is where the program ends.
     pub(super) fn feed(
         &self,
         e: &mut Emitter,
         host: &[u32],
         bytes_max: u32,
+        by_socket: Option<&BySocket>,
         end: Label,
     ) -> Result<(), Unportable> {
         let send = e.asm.label();
@@ -41,7 +44,10 @@ impl Queries<'_, '_> {
         }
         e.asm.jump(end);
         e.asm.place(send);
-        e.send_packet(bytes_max, end);
+        match by_socket {
+            Some(by_socket) => by_socket.mark(e, 1),
+            None => e.send_packet(bytes_max, end),
+        }
         Ok(())
     }
 

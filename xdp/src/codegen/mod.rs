@@ -24,6 +24,7 @@ mod query;
 pub(crate) mod row;
 mod scope;
 mod slow;
+mod socket;
 pub mod spec;
 mod value;
 mod walk;
@@ -44,7 +45,7 @@ pub(crate) use self::query::record;
 use self::row::class_of;
 use self::spec::{
     ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, Layout, MapKind, MapSpec, ProgramSpec,
-    QueryLayout, StateLayout, WindowLayout, control_words, query_counters,
+    QueryLayout, SocketLayout, StateLayout, WindowLayout, control_words, query_counters,
 };
 use self::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
 use crate::asm::{AsmError, Insn, MapId, Reg};
@@ -79,6 +80,21 @@ impl Disposition {
     }
 }
 
+/// How packets are sent to queries on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FeedBy {
+    /// They are copied into the ring; whatever the disposition, the frame is what it was.
+    #[default]
+    Ring,
+    /// The frame itself goes to the AF_XDP socket of its queue: only where it would be dropped.
+    Sockets {
+        /// Receive queues that there may be.
+        queues: u32,
+        /// Most bytes of a packet that a socket takes; larger ones are counted as not sent.
+        bytes_max: u32,
+    },
+}
+
 /// How a program is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -90,6 +106,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Packets that queries on the host may want are sent to them, cut to so many bytes.
     pub feed_bytes: Option<u32>,
+    /// How they are sent.
+    pub feed_by: FeedBy,
     /// Packets from the prefixes of a block list are dropped once they are counted, whatever the disposition.
     pub has_block_list: bool,
 }
@@ -101,6 +119,7 @@ impl Default for Options {
             disposition: Disposition::default(),
             ring_bytes: RING_BYTES_DEFAULT,
             feed_bytes: None,
+            feed_by: FeedBy::default(),
             has_block_list: false,
         }
     }
@@ -167,8 +186,10 @@ pub fn compile_except(
     let mut to_host = |query: usize, reason: &str| {
         host.push(HostQuery { query: query as u32, reason: reason.to_owned() });
     };
+    // A port that only mirrors traffic has nobody else to see what its program does not send to the host.
+    let feeds_alone = options.feed_bytes.is_some() && options.disposition == Disposition::Drop;
     let spec = loop {
-        if queries.is_empty() {
+        if queries.is_empty() && (!feeds_alone || program.queries.is_empty()) {
             break None;
         }
         match generate(program, params, options, &queries) {
@@ -177,6 +198,7 @@ pub fn compile_except(
                 to_host(query, &reason);
                 queries.retain(|other| *other != query);
             }
+            Err(Failure::Program(_)) if queries.is_empty() => break None,
             Err(Failure::Program(Unportable(reason))) => {
                 queries.iter().for_each(|query| to_host(*query, &reason));
                 queries.clear();
@@ -184,6 +206,9 @@ pub fn compile_except(
             Err(Failure::Fault(AsmError::TooFar { .. })) => {
                 // The last one made it too large.
                 let reason = "a batch larger than jumps reach";
+                if queries.is_empty() {
+                    break None;
+                }
                 queries.pop().into_iter().for_each(|query| to_host(query, reason));
             }
             Err(Failure::Fault(fault)) => return Err(fault.into()),
@@ -245,6 +270,17 @@ fn generate(
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
     }
+    let host = host_queries(program, options, wanted);
+    let sockets = match options.feed_by {
+        FeedBy::Sockets { queues, bytes_max } if !host.is_empty() => {
+            let map = MapId(maps.len() as u32);
+            let (kind, entries) = (MapKind::Sockets, queues.max(1));
+            maps.push(MapSpec { name: "sockets".into(), kind, bytes: 4, entries });
+            Some((map, bytes_max))
+        }
+        _ => None,
+    };
+    // Those that are shared come last: the loader gives back the others, by number.
     let blocks = options.has_block_list.then(|| block::layout(&mut frame, &mut maps));
     let mut control = control_words::COUNT;
     let mut param_words = Vec::with_capacity(params.len());
@@ -252,6 +288,11 @@ fn generate(
         param_words.push(control);
         control += words_of_param(param);
     }
+
+    let sockets = sockets.map(|(map, bytes_max)| {
+        control += 1;
+        (SocketLayout { map, number: control - 1 }, bytes_max)
+    });
 
     let exprs = &program.exprs;
     let paths = Paths::new(&program.parse, &program.layers, exprs, value::LINKTYPE_ETHERNET)?;
@@ -264,12 +305,13 @@ fn generate(
     let (out, ready, end) = (e.asm.label(), e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
-    let host = host_queries(program, options, wanted);
     // Records of several CPUs are put in order by their time.
     let has_records = layouts.iter().any(|layout| layout.action == ActionLayout::Select);
     let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op))
         || !host.is_empty()
         || options.clock == Clock::Kernel && has_records;
+    let by_socket = sockets.map(|(layout, bytes_max)| e.begin_by_socket(layout, bytes_max));
+    let by_socket = by_socket.transpose()?;
     e.prologue(wants_time, out, end)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
@@ -294,13 +336,16 @@ fn generate(
     }
     queries.all(&mut e, wanted, &layouts)?;
     if let (Some(bytes), false) = (options.feed_bytes, host.is_empty()) {
-        queries.feed(&mut e, &host, bytes, out)?;
+        queries.feed(&mut e, &host, bytes, by_socket.as_ref(), out)?;
     }
     e.asm.place(out);
     if let Some(blocks) = &blocks {
         block::emit(&mut e, blocks, end);
     }
     e.asm.place(end);
+    if let (Some(by_socket), Some(bytes)) = (&by_socket, options.feed_bytes) {
+        e.send_by_socket(by_socket, bytes);
+    }
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
     e.asm.push(Insn::Exit);
     if let Some(functions) = &functions {
@@ -329,6 +374,7 @@ fn generate(
             queries: layouts,
             host,
             blocks,
+            sockets: sockets.map(|(layout, _)| layout),
         },
     })
 }

@@ -42,6 +42,8 @@ pub enum MapKind {
     PerCpuArray,
     /// A ring buffer of all CPUs.
     Ring,
+    /// AF_XDP sockets, one per receive queue.
+    Sockets,
     /// Prefixes of addresses, made before the program and shared by several.
     SharedPrefixes,
     /// One entry for all CPUs, made before the program and shared by several; instructions name its address.
@@ -78,6 +80,29 @@ pub struct Layout {
     pub host: Vec<u32>,
     /// The block list, when the program consults one.
     pub blocks: Option<BlockLayout>,
+    /// The sockets, when packets are sent to the host by them.
+    pub sockets: Option<SocketLayout>,
+}
+
+/// How packets are sent to the host by AF_XDP sockets: [`frame_head`], then the packet's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketLayout {
+    /// The map: by receive queue, its socket.
+    pub map: MapId,
+    /// Word of the control map with the number that each frame carries, so that frames of programs one after another are told apart.
+    pub number: u32,
+}
+
+/// What precedes a packet's bytes in the frame of a socket, by its first byte.
+pub mod frame_head {
+    /// Time stamp, ns since the epoch, 8 bytes; it is the ordinal too.
+    pub const TIMESTAMP_NS: usize = 0;
+    /// Length on the wire, 4 bytes.
+    pub const LEN: usize = 8;
+    /// Number of the program, 4 bytes.
+    pub const NUMBER: usize = 12;
+    /// Bytes of all these.
+    pub const BYTES: usize = 16;
 }
 
 /// A block list: prefixes of source addresses whose packets are dropped, after they were counted.
@@ -119,9 +144,9 @@ pub mod packet_counters {
     pub const OVERSIZE: u32 = 3;
     /// Bytes of all packets.
     pub const BYTES: u32 = 4;
-    /// Packets sent to the host's queries.
+    /// Packets sent to the host's queries: put into the ring, or given to a socket, which may have no room.
     pub const SENT: u32 = 5;
-    /// Packets that the host's queries may have wanted, for which there was no room in the ring.
+    /// Packets that the host's queries may have wanted, for which there was no room in the ring, or no socket.
     pub const UNSENT: u32 = 6;
     /// How many there are.
     pub const COUNT: u32 = 7;

@@ -1,4 +1,5 @@
-//! Live capture by a program in the driver: the queries that have code run there, the packets that the others may want come through the ring.
+//! Live capture by a program in the driver: the queries that have code run there, the packets that the others may want come through the ring, or, where
+//! packets end in the driver, by AF_XDP sockets. What cannot have sockets has the ring.
 //!
 //! The program fills one half of each group table. Every [`TURN_EVERY`] the halves change places: a word of the control map says which one is filled,
 //! a barrier waits until no program runs that began before, and the half that nobody fills any more is emptied without a race.
@@ -8,9 +9,10 @@
 //! stamps, whichever CPU it came from. No packet is late for having been seen by another CPU.
 
 mod error;
+mod feed;
 mod ordered;
+mod program;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -18,29 +20,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wt_catalog::Value;
-use wt_engine::ledger::{PacketCounters, TupleCounters};
+use wt_engine::ledger::{Redirected, TupleCounters};
 use wt_engine::live::{
     DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, TakePackets,
 };
-use wt_engine::{EngineError, LftaBackend, LftaSetup, Memory, Message, PacketBatch, ReferenceLfta};
+use wt_engine::{EngineError, LftaBackend, LftaSetup, Message, PacketBatch};
 
 pub use self::error::XdpError;
+use self::feed::Feed;
 use self::ordered::Ordered;
+use self::program::Program;
 use crate::broker::Broker;
 use crate::clock;
-use crate::codegen::spec::{
-    ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
-};
-use crate::codegen::{self, Disposition, HostQuery, Options, value_words};
-use crate::decode::{self, Record, total};
-use crate::loader::{Attachment, BlockList, Entry, Loaded, MapAccess};
-use crate::packet_socket::{interface_index, interface_link, promiscuous, snap_bytes};
+use crate::codegen::spec::{control_words, packet_counters};
+use crate::codegen::{Disposition, HostQuery};
+use crate::loader::{Attachment, BlockList, Loaded};
+use crate::packet_socket::{interface_index, interface_link, promiscuous};
+use crate::xdp_socket::{SocketError, Statistics};
 
 /// How often the halves of the tables change places, and what has been seen is passed on.
 pub const TURN_EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes of what waits for its turn beyond which the ring is left to fill, and what comes then to be lost and counted.
 const ORDERED_BYTES_MAX: usize = 64 << 20;
+
+/// Packets that are given at once, before the driver is looked after again.
+const GIVEN_PACKETS: usize = 1024;
 
 /// How long the ring is left alone when nothing came.
 const NAP: Duration = Duration::from_millis(5);
@@ -69,156 +74,6 @@ pub struct XdpOptions {
     pub blocks: Option<Arc<BlockList>>,
 }
 
-/// What group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's generator.
-fn secret() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// A query in the driver.
-struct Query {
-    layout: QueryLayout,
-    /// Tuples or partial groups sent on.
-    output: u64,
-    /// Partial groups that had to leave for another one.
-    ejected: u64,
-    /// Tuples that its table had taken before the half at hand was filled.
-    taken_before: u64,
-}
-
-impl Query {
-    /// Tuples that its table has taken: the number never falls.
-    fn taken(&self, frames: &[Vec<u64>]) -> u64 {
-        let counter = |counter: u32| total(frames, self.layout.counters + counter);
-        counter(query_counters::MATCHED) + counter(query_counters::LOST)
-    }
-}
-
-/// A program in the kernel, and what has come of it.
-struct Program {
-    loaded: Loaded,
-    control: Vec<u64>,
-    queries: Vec<Query>,
-    numbers: Vec<u32>,
-    on_host: Vec<HostQuery>,
-    /// Sees no packets: says what follows from bounds of times.
-    bounds: ReferenceLfta,
-    /// As they were read last.
-    frames: Vec<Vec<u64>>,
-    /// Packets given to the host.
-    given: u64,
-}
-
-impl Program {
-    /// Makes and loads the program of an interface's queries. Nothing when none of them has code.
-    fn load(setup: &LftaSetup<'_>, options: &XdpOptions) -> Result<Option<Self>, XdpError> {
-        let LftaSetup { program, params, fixed_hash, .. } = *setup;
-        // Partial groups that are seen depend on which slots they have.
-        let all = program.queries.len() as u32;
-        let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
-        let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
-        let code = Options {
-            disposition: options.disposition,
-            ring_bytes: options.ring_bytes.next_power_of_two(),
-            feed_bytes: Some(snap_bytes(program)),
-            has_block_list: options.blocks.is_some(),
-            ..Options::default()
-        };
-        let made = codegen::compile_except(program, &kept, params, &code)?;
-        let Some(spec) = made.spec else { return Ok(None) };
-        let blocks = options.blocks.as_deref();
-        let loaded = match &options.broker {
-            Some(broker) => Loaded::load_by(broker, &spec)?,
-            None => Loaded::load_blocking(&spec, blocks)?,
-        };
-        let mut control = vec![0; spec.layout.control_words as usize];
-        for (value, at) in params.iter().zip(&spec.layout.params) {
-            for (i, word) in value_words(value).into_iter().enumerate() {
-                control[*at as usize + i] = word;
-            }
-        }
-        control[control_words::SEED as usize] = secret();
-        control[control_words::DIRECTION as usize] = INBOUND;
-        let query = |layout| Query { layout, output: 0, ejected: 0, taken_before: 0 };
-        let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
-        let frames = loaded.frames()?;
-        Ok(Some(Self {
-            loaded,
-            control,
-            numbers: queries.iter().map(|query| query.layout.query).collect(),
-            queries,
-            on_host: made.host,
-            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
-            frames,
-            given: 0,
-        }))
-    }
-
-    /// Tells the program what it cannot know.
-    fn set(&mut self, offset_ns: u64, ifindex: u32) -> Result<(), MapAccess> {
-        self.control[control_words::CLOCK_OFFSET_NS as usize] = offset_ns;
-        self.control[control_words::IFINDEX as usize] = u64::from(ifindex);
-        self.loaded.set_control(&self.control)
-    }
-
-    /// Takes what the ring has; how many records.
-    fn drain(
-        &mut self,
-        ordered: &mut Ordered,
-        ready: &mut Vec<(u32, Message)>,
-        words: &mut Vec<u64>,
-    ) -> usize {
-        let Self { loaded, queries, .. } = self;
-        let mut records = 0;
-        loaded.drain_ring(|bytes| {
-            records += 1;
-            let record = decode::read(bytes, words);
-            let number = match record {
-                Some(Record::Packet(packet)) => return ordered.packet(&packet),
-                Some(Record::Tuple { query, .. } | Record::Group { query, .. }) => query,
-                None => return,
-            };
-            let index = queries.iter().position(|q| q.layout.query == number);
-            let Some(query) = index.map(|index| &mut queries[index]) else { return };
-            query.output += 1;
-            match (record, &query.layout.action) {
-                (Some(Record::Group { words, .. }), ActionLayout::Groups(groups)) => {
-                    query.ejected += 1;
-                    let tuple = decode::group(&query.layout, groups, words);
-                    ready.push((number, Message::Tuple(tuple)));
-                }
-                (Some(Record::Tuple { words, .. }), _) => {
-                    ordered.tuple(number, decode::tuple(&query.layout, words));
-                }
-                _ => {}
-            }
-        });
-        records
-    }
-
-    /// Empties a half of the tables, which no program fills; of those that have taken tuples, by the frames as they are now.
-    fn take_groups(&mut self, half: u32, ready: &mut Vec<(u32, Message)>) -> Result<(), MapAccess> {
-        self.frames = self.loaded.frames()?;
-        for (index, query) in self.queries.iter_mut().enumerate() {
-            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
-            if query.taken(&self.frames) == query.taken_before {
-                continue;
-            }
-            let entries = self.loaded.take_groups(index, half, |_| true)?;
-            query.output += entries.len() as u64;
-            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
-            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
-            tuples.sort_by_key(|tuple| tuple.ordinal);
-            let number = query.layout.query;
-            ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
-        }
-        Ok(())
-    }
-
-    fn total(&self, word: u32) -> u64 {
-        total(&self.frames, word)
-    }
-}
-
 /// The capture owner of an interface, by a program in its driver.
 pub struct XdpSource {
     device: String,
@@ -236,7 +91,13 @@ pub struct XdpSource {
     next: Option<Program>,
     /// In the place of `program`, whose books are still asked for.
     successor: Option<Program>,
+    /// The sockets by which packets come, where they end in the driver.
+    feed: Feed,
+    /// What their kernel's end had counted when it was last asked.
+    counted: Statistics,
     ordered: Ordered,
+    /// Packets that the successor has sent by sockets.
+    early: Ordered,
     /// What leaves next.
     ready: Vec<(u32, Message)>,
     /// When the halves last changed places: by the stamps' clock, and by ours.
@@ -245,8 +106,10 @@ pub struct XdpSource {
     /// Everything stamped before has been given.
     reached_ns: u64,
     words: Vec<u64>,
-    /// Packets that programs which are gone have seen.
+    /// Packets that programs which are gone have seen, given to sockets, and what came of these.
     seen_before: u64,
+    redirected_before: u64,
+    received_before: u64,
     link: Link,
     looked: Instant,
     is_stopped: bool,
@@ -265,8 +128,11 @@ impl XdpSource {
     ) -> Result<Option<Self>, XdpError> {
         let no_interface = || XdpError::NoInterface { device: device.to_owned() };
         let ifindex = interface_index(device).ok_or_else(no_interface)?;
-        let Some(mut program) = Program::load(setup, options)? else { return Ok(None) };
+        let mut feed = Feed::default();
+        let loaded = Program::load(setup, options, (device, ifindex), &mut feed)?;
+        let Some(mut program) = loaded else { return Ok(None) };
         program.set(clock::offset_ns(), ifindex)?;
+        feed.join(&program)?;
         let attachment = program.loaded.attach(device)?;
         let broker = options.broker.as_ref();
         let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex, broker)).transpose();
@@ -284,13 +150,18 @@ impl XdpSource {
             program,
             next: None,
             successor: None,
+            feed,
+            counted: Statistics::default(),
             ordered: Ordered::default(),
+            early: Ordered::default(),
             ready: Vec::new(),
             turned_ns,
             turned: Instant::now(),
             reached_ns: 0,
             words: Vec::new(),
             seen_before: 0,
+            redirected_before: 0,
+            received_before: 0,
             link: Link::Up,
             looked: Instant::now(),
             is_stopped: false,
@@ -307,9 +178,32 @@ impl XdpSource {
         &self.program.on_host
     }
 
-    /// Takes what the ring has; how many records.
+    /// Why packets for the host come through the ring, though they end in the driver and AF_XDP sockets were asked for.
+    pub fn without_sockets(&self) -> Option<&SocketError> {
+        self.feed.refused()
+    }
+
+    /// Takes what the ring and the sockets have; how many records and packets.
     fn drain(&mut self) -> usize {
-        self.program.drain(&mut self.ordered, &mut self.ready, &mut self.words)
+        let Self { program, successor, feed, ordered, early, ready, words, .. } = self;
+        let records = program.drain(ordered, ready, words);
+        records
+            + feed.drain(|number, packet| {
+                if number == program.number {
+                    program.received += 1;
+                    ordered.packet(packet);
+                } else if let Some(successor) = successor.as_mut().filter(|s| s.number == number) {
+                    successor.received += 1;
+                    early.packet(packet);
+                }
+            })
+    }
+
+    /// Takes what the ring and the sockets have, and then what was counted: a packet that is counted as lost has been counted as seen.
+    fn drain_and_count(&mut self) {
+        self.drain();
+        self.counted = self.feed.statistics();
+        self.program.dropped = self.counted.dropped();
     }
 
     /// The stamps' clock, which follows steps of the kernel's.
@@ -335,11 +229,9 @@ impl XdpSource {
         program.control[control_words::GENERATION as usize] = 1 - filled;
         program.loaded.set_control(&program.control)?;
         Loaded::quiesce().map_err(XdpError::System)?;
-        self.drain();
+        self.drain_and_count();
         self.program.take_groups(filled as u32, &mut self.ready)?;
-        for query in &mut self.program.queries {
-            query.taken_before = query.taken(&frames);
-        }
+        self.program.remember(&frames);
         self.reached_ns = self.turned_ns;
         self.turned_ns = now_ns;
         self.turned = Instant::now();
@@ -349,9 +241,10 @@ impl XdpSource {
     /// Takes the last that there is, once the program sees no more packets.
     fn take_rest(&mut self) -> Result<(), XdpError> {
         Loaded::quiesce().map_err(XdpError::System)?;
-        self.drain();
+        self.drain_and_count();
         self.program.take_groups(0, &mut self.ready)?;
         self.program.take_groups(1, &mut self.ready)?;
+        self.program.settle();
         self.reached_ns = u64::MAX;
         Ok(())
     }
@@ -361,6 +254,7 @@ impl XdpSource {
         let Some(mut next) = self.next.take() else { return Ok(()) };
         let now_ns = self.now_ns();
         next.set(self.program.control[control_words::CLOCK_OFFSET_NS as usize], self.ifindex)?;
+        self.feed.join(&next)?;
         if self.is_attached {
             next.loaded.replace(&mut self.program.loaded)?;
         }
@@ -371,29 +265,46 @@ impl XdpSource {
         Ok(())
     }
 
-    /// Gives the packets and tuples whose turn has come.
+    /// Gives the packets and tuples whose turn has come. What the driver sends meanwhile is taken as it comes.
     fn give(&mut self, take: &mut TakePackets<'_>) -> Result<(), EngineError> {
-        let (ready, given) = (&mut self.ready, &mut self.program.given);
-        self.ordered.give(
-            self.reached_ns,
-            |query, tuple| ready.push((query, Message::Tuple(tuple))),
-            |data, records| {
-                *given += records.len() as u64;
-                take(&PacketBatch {
-                    data,
-                    records,
-                    link_type: LINKTYPE_ETHERNET,
-                    interface: &self.name,
-                    ifindex: self.ifindex,
-                    meanwhile: None,
-                })
-            },
-        )
+        let ready = &mut self.ready;
+        let due = self.ordered.due(self.reached_ns, |query, tuple| {
+            ready.push((query, Message::Tuple(tuple)));
+        });
+        for records in due.records.chunks(GIVEN_PACKETS) {
+            self.program.given += records.len() as u64;
+            take(&PacketBatch {
+                data: &due.bytes,
+                records,
+                link_type: LINKTYPE_ETHERNET,
+                interface: &self.name,
+                ifindex: self.ifindex,
+                meanwhile: None,
+            })?;
+            if !self.is_full() {
+                self.drain();
+            }
+        }
+        self.ordered.reuse(due);
+        Ok(())
+    }
+
+    /// Whether more waits for its turn than should.
+    fn is_full(&self) -> bool {
+        self.ordered.bytes() + self.early.bytes() >= ORDERED_BYTES_MAX
     }
 
     /// Attaches to the interface of the same name, if it has come back.
     fn attach_again(&mut self) -> Link {
         let Some(ifindex) = interface_index(&self.device) else { return Link::Gone };
+        // Sockets of the interface that is gone have what came before. The new ones have to be there before the program is.
+        self.drain_and_count();
+        let device = (self.device.as_str(), ifindex);
+        let opened = self.feed.open_again(device, &self.options, &self.program);
+        let joined = opened.is_ok() && self.feed.join(&self.program).is_ok();
+        if !joined {
+            return Link::Gone;
+        }
         match self.program.loaded.attach(&self.device) {
             Ok(attachment) => {
                 self.attachment = attachment;
@@ -432,7 +343,7 @@ impl LiveSource for XdpSource {
             self.give(take)?;
             return Ok(Polled::Ended);
         }
-        let is_full = self.ordered.bytes() >= ORDERED_BYTES_MAX;
+        let is_full = self.is_full();
         if !is_full && self.drain() == 0 {
             std::thread::sleep(timeout.min(NAP));
         }
@@ -472,12 +383,19 @@ impl LiveSource for XdpSource {
 
     fn counters(&mut self) -> SourceCounters {
         let seen = self.seen_before + self.program.total(packet_counters::PACKETS);
-        SourceCounters { seen, ..SourceCounters::default() }
+        let redirected = Redirected {
+            packets: self.redirected_before + self.program.redirected(),
+            received: self.received_before + self.program.received,
+            no_frame: self.counted.no_frame,
+            ring_full: self.counted.ring_full,
+        };
+        SourceCounters { seen, redirected, ..SourceCounters::default() }
     }
 
     fn prepare(&mut self, setup: &LftaSetup<'_>) -> Result<(), EngineError> {
         let no_code = || XdpError::NoCode { interface: setup.interface.to_owned() };
-        let loaded = Program::load(setup, &self.options);
+        let device = (self.device.as_str(), self.ifindex);
+        let loaded = Program::load(setup, &self.options, device, &mut self.feed);
         let loaded = loaded.and_then(|loaded| loaded.ok_or_else(no_code));
         self.next = Some(loaded.map_err(|e| self.failed(e))?);
         Ok(())
@@ -513,51 +431,21 @@ impl LiveDriver for XdpSource {
     }
 
     fn begin(&mut self) {
-        if let Some(successor) = self.successor.take() {
+        if let Some(mut successor) = self.successor.take() {
             self.seen_before += self.program.total(packet_counters::PACKETS);
+            self.redirected_before += self.program.redirected();
+            self.received_before += self.program.received;
+            successor.dropped_before = self.program.dropped_before + self.program.lost_in_sockets();
             self.program = successor;
+            std::mem::swap(&mut self.ordered, &mut self.early);
         }
     }
 
     fn counters(&self) -> DriverCounters {
-        let total = |word| self.program.total(word);
-        DriverCounters {
-            packets: PacketCounters {
-                packets: total(packet_counters::PACKETS),
-                malformed: total(packet_counters::MALFORMED),
-                too_deep: total(packet_counters::TOO_DEEP),
-                unknown_link_type: 0,
-            },
-            bytes: total(packet_counters::BYTES),
-            given: self.program.given,
-            lost: total(packet_counters::UNSENT) + total(packet_counters::OVERSIZE),
-            blocked: self.program.loaded.spec().layout.blocks.map_or(0, |b| total(b.counter)),
-        }
+        self.program.counters()
     }
 
     fn tuples(&self, query: u32) -> TupleCounters {
-        let program = &self.program;
-        let Some(query) = program.queries.iter().find(|q| q.layout.query == query) else {
-            return TupleCounters::default();
-        };
-        let Query { layout, output, ejected, .. } = query;
-        let count = |counter: u32| program.total(layout.counters + counter);
-        let offered = program.total(packet_counters::PACKETS);
-        let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
-        let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
-        let lost = count(query_counters::LOST) + program.total(packet_counters::OVERSIZE);
-        TupleCounters {
-            offered,
-            matched,
-            filtered: offered.saturating_sub(matched + absent + failed + late + lost),
-            absent,
-            failed,
-            late,
-            lost,
-            merged: matched.saturating_sub(*output),
-            ejected: *ejected,
-            output: *output,
-            held: 0,
-        }
+        self.program.tuples(query)
     }
 }

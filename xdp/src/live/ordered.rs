@@ -13,6 +13,8 @@ pub(super) struct Ordered {
     packets: Vec<RecordRef>,
     /// The packets' bytes.
     bytes: Vec<u8>,
+    /// Memory that is not in use.
+    spare: Due,
 }
 
 impl Ordered {
@@ -33,38 +35,50 @@ impl Ordered {
         tuples + size_of_val(&*self.packets) + self.bytes.len()
     }
 
-    /// Gives what is stamped before `reached_ns`: tuples one by one, packets at once.
-    pub(super) fn give<E>(
-        &mut self,
-        reached_ns: u64,
-        mut tuple: impl FnMut(u32, Tuple),
-        packets: impl FnOnce(&[u8], &[RecordRef]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Gives the tuples stamped before `reached_ns` one by one, and the packets at once.
+    pub(super) fn due(&mut self, reached_ns: u64, mut tuple: impl FnMut(u32, Tuple)) -> Due {
         self.tuples.sort_by_key(|(_, tuple)| tuple.ordinal);
         let due = self.tuples.partition_point(|(_, tuple)| tuple.ordinal < reached_ns);
         self.tuples.drain(..due).for_each(|(query, due)| tuple(query, due));
         self.packets.sort_by_key(|record| record.timestamp_ns);
         let due = self.packets.partition_point(|record| record.timestamp_ns < reached_ns);
         if due == 0 {
-            return Ok(());
+            return Due::default();
         }
-        let given = packets(&self.bytes, &self.packets[..due]);
-        let mut kept = Vec::new();
-        for record in &mut self.packets[due..] {
-            let from = record.at as usize;
-            record.at = kept.len() as u32;
-            kept.extend_from_slice(&self.bytes[from..][..record.caplen as usize]);
+        // Those that stay move, as they are the fewer.
+        let mut kept = std::mem::take(&mut self.spare);
+        kept.bytes.clear();
+        kept.records.clear();
+        for record in &self.packets[due..] {
+            let mut moved = *record;
+            moved.at = kept.bytes.len() as u32;
+            kept.bytes
+                .extend_from_slice(&self.bytes[record.at as usize..][..record.caplen as usize]);
+            kept.records.push(moved);
         }
-        self.packets.drain(..due);
-        self.bytes = kept;
-        given
+        self.packets.truncate(due);
+        Due {
+            records: std::mem::replace(&mut self.packets, kept.records),
+            bytes: std::mem::replace(&mut self.bytes, kept.bytes),
+        }
     }
+
+    /// Takes back the memory of packets that were given.
+    pub(super) fn reuse(&mut self, due: Due) {
+        self.spare = due;
+    }
+}
+
+/// Packets whose turn has come, in order.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) records: Vec<RecordRef>,
+    /// Where their bytes lie.
+    pub(super) bytes: Vec<u8>,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     fn packet(timestamp_ns: u64, data: &[u8]) -> PacketRecord<'_> {
@@ -74,16 +88,10 @@ mod tests {
     /// What is given up to a time: tuples' ordinals, packets' bytes.
     fn given(ordered: &mut Ordered, reached_ns: u64) -> (Vec<u64>, Vec<Vec<u8>>) {
         let (mut tuples, mut packets) = (Vec::new(), Vec::new());
-        let done = ordered.give(
-            reached_ns,
-            |_, tuple| tuples.push(tuple.ordinal),
-            |bytes, records| {
-                let data = |r: &RecordRef| bytes[r.at as usize..][..r.caplen as usize].to_vec();
-                packets.extend(records.iter().map(data));
-                Ok::<(), Infallible>(())
-            },
-        );
-        assert_eq!(done, Ok(()));
+        let due = ordered.due(reached_ns, |_, tuple| tuples.push(tuple.ordinal));
+        let data = |r: &RecordRef| due.bytes[r.at as usize..][..r.caplen as usize].to_vec();
+        packets.extend(due.records.iter().map(data));
+        ordered.reuse(due);
         (tuples, packets)
     }
 

@@ -47,7 +47,11 @@ impl Held {
         for map in spec.maps.iter().filter(|map| !map.kind.is_shared()) {
             let missing = || LoadError::Incomplete { what: map.name.clone() };
             let found = ebpf.take_map(&map.name).ok_or_else(missing)?;
-            let (Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = &found else {
+            let (Map::Array(data)
+            | Map::PerCpuArray(data)
+            | Map::RingBuf(data)
+            | Map::XskMap(data)) = &found
+            else {
                 return Err(missing());
             };
             maps.push(data.fd().as_fd().try_clone_to_owned().map_err(LoadError::Other)?);

@@ -9,7 +9,7 @@ mod held;
 mod memory;
 mod sys;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::ProgramError;
@@ -197,6 +197,19 @@ impl Loaded {
         self.update(self.spec.layout.control, 0, words)
     }
 
+    /// Gives a receive queue the socket that its packets are sent to.
+    ///
+    /// # Errors
+    /// The program has no sockets, or the kernel refuses.
+    pub fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapAccess> {
+        let Some(sockets) = self.spec.layout.sockets else {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(MapAccess { map: "sockets".to_owned(), what: "write", source });
+        };
+        // Values have four bytes, those of a word that lie first.
+        self.update(sockets.map, queue, &[u64::from(socket.as_raw_fd() as u32).to_le()])
+    }
+
     /// The frames, one per CPU.
     ///
     /// # Errors
@@ -239,7 +252,7 @@ impl Loaded {
         sys::wait_for_readers()
     }
 
-    fn map(&self, map: MapId) -> std::os::fd::BorrowedFd<'_> {
+    fn map(&self, map: MapId) -> BorrowedFd<'_> {
         self.maps[map.0 as usize].as_fd()
     }
 }

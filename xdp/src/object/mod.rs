@@ -21,6 +21,7 @@ use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec};
 const R_BPF_64_64: u32 = 1;
 
 const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+const MAP_TYPE_XSKMAP: u32 = 17;
 const MAP_TYPE_RINGBUF: u32 = 27;
 
 /// Source registers of a load of 64 bits that names a map by its descriptor: the map, or the address of its one entry.
@@ -132,7 +133,7 @@ fn name_shared(
         let pseudo = match map.kind {
             MapKind::SharedPrefixes => PSEUDO_MAP_FD,
             MapKind::SharedData => PSEUDO_MAP_VALUE,
-            MapKind::Data | MapKind::PerCpuArray | MapKind::Ring => continue,
+            MapKind::Data | MapKind::PerCpuArray | MapKind::Ring | MapKind::Sockets => continue,
         };
         let given = shared.iter().find(|(known, _)| *known == id);
         let (_, fd) = given.ok_or_else(|| ObjectError::NoMap { map: map.name.clone() })?;
@@ -163,6 +164,7 @@ fn add_map(
             (maps, definition(MAP_TYPE_PERCPU_ARRAY, 4, map.bytes, map.entries))
         }
         MapKind::Ring => (maps, definition(MAP_TYPE_RINGBUF, 0, 0, map.bytes)),
+        MapKind::Sockets => (maps, definition(MAP_TYPE_XSKMAP, 4, map.bytes, map.entries)),
         MapKind::SharedPrefixes | MapKind::SharedData => return None,
     };
     let at = object.append_section_data(section, &bytes, 8);

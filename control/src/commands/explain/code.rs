@@ -87,6 +87,7 @@ fn maps(spec: &ProgramSpec) -> String {
         match map.kind {
             MapKind::Data => format!("{number} {name}, {bytes} bytes"),
             MapKind::Ring => format!("{number} {name}, {bytes} bytes in a ring"),
+            MapKind::Sockets => format!("{number} {name}, {} sockets", map.entries),
             MapKind::SharedPrefixes => {
                 format!("{number} {name}, shared, {} prefixes of {bytes} bytes", map.entries)
             }

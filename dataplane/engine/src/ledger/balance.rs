@@ -94,7 +94,8 @@ fn packets(counters: &PacketCounters, interface: &InterfaceLedger) -> [Equation;
     ]
 }
 
-fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 2] {
+fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 3] {
+    let redirected = &live.redirected;
     [
         Equation {
             left_text: "seen",
@@ -108,6 +109,15 @@ fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 2] {
             left: live.blocked,
             right_text: "blocked among processed",
             right: live.blocked.min(interface.processed),
+        },
+        Equation {
+            left_text: "redirected",
+            left: redirected.packets,
+            right_text: "received + no frame + ring full + under way",
+            right: redirected.received
+                + redirected.no_frame
+                + redirected.ring_full
+                + redirected.under_way(),
         },
     ]
 }

@@ -20,8 +20,31 @@ pub struct LiveLedger {
     pub gaps_listed: Vec<Gap>,
     /// Packets that were counted like all others and then dropped by the block list; the rest went on to the host, or ended at a dedicated port.
     pub blocked: u64,
+    /// Packets that a program in the driver gave to AF_XDP sockets, for queries on the host.
+    pub redirected: Redirected,
     /// Times that the way to the operators was full.
     pub ring_full: u64,
+}
+
+/// What became of packets that a program in the driver gave to AF_XDP sockets: each came, was dropped by the kernel, or is
+/// under way. Those that were dropped are lost to the queries on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redirected {
+    /// Packets given to sockets.
+    pub packets: u64,
+    /// Packets that came.
+    pub received: u64,
+    /// Packets dropped as no frame was free, or as they are longer than one.
+    pub no_frame: u64,
+    /// Packets dropped as the ring of received frames was full.
+    pub ring_full: u64,
+}
+
+impl Redirected {
+    /// Packets that nobody has counted yet. At the end of a run, those that went with an interface that was deleted.
+    pub const fn under_way(&self) -> u64 {
+        self.packets.saturating_sub(self.received + self.no_frame + self.ring_full)
+    }
 }
 
 /// A time without link.

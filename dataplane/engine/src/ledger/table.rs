@@ -93,6 +93,16 @@ impl Ledger {
                 ],
             );
         }
+        grid.write(f)?;
+        let mut grid =
+            Grid::new(&["sockets", "redirected", "received", "no frame", "ring full", "under way"]);
+        for interface in &self.interfaces {
+            let redirected = interface.live.as_ref().map(|live| live.redirected);
+            if let Some(r) = redirected.filter(|redirected| redirected.packets > 0) {
+                let numbers = [r.packets, r.received, r.no_frame, r.ring_full, r.under_way()];
+                grid.row(interface.name.clone(), &numbers);
+            }
+        }
         grid.write(f)
     }
 

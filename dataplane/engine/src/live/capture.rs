@@ -360,6 +360,7 @@ impl Capture<'_> {
             seen: of_source.seen,
             kernel_dropped: of_source.dropped,
             restamped: of_source.restamped,
+            redirected: of_source.redirected,
             ring_full: self.outbox.ring_full(),
             blocked: counted.blocked,
             ..self.live.clone()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wt_wire::RecordRef;
 
 use crate::error::EngineError;
-use crate::ledger::{IndexLedger, PacketCounters, TupleCounters};
+use crate::ledger::{IndexLedger, PacketCounters, Redirected, TupleCounters};
 use crate::packet::PacketBatch;
 use crate::run::LftaSetup;
 use crate::tuple::Message;
@@ -150,6 +150,8 @@ pub struct SourceCounters {
     pub restamped: u64,
     /// What was left out of a store, as no query needs it. It is not among those seen.
     pub index: Option<IndexLedger>,
+    /// Packets that a program in the driver gave to sockets.
+    pub redirected: Redirected,
 }
 
 /// Puts time stamps into the order of packets. Processors stamp packets a moment before the ring orders them, so neighbours may be a

@@ -1,0 +1,281 @@
+//! A program of an interface's queries in the kernel, and what has come of it.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use wt_engine::ledger::{PacketCounters, TupleCounters};
+use wt_engine::live::DriverCounters;
+use wt_engine::{LftaSetup, Memory, Message, ReferenceLfta};
+
+use super::feed::Feed;
+use super::ordered::Ordered;
+use super::{INBOUND, XdpError, XdpOptions};
+use crate::codegen::spec::{
+    ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
+};
+use crate::codegen::{self, FeedBy, HostQuery, Options, value_words};
+use crate::decode::{self, Record, total};
+use crate::loader::{Entry, Loaded, MapAccess};
+use crate::packet_socket::snap_bytes;
+
+/// What group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's generator.
+fn secret() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A query in the driver.
+pub(super) struct Query {
+    layout: QueryLayout,
+    /// Tuples or partial groups sent on.
+    output: u64,
+    /// Partial groups that had to leave for another one.
+    ejected: u64,
+    /// Tuples that its table had taken before the half at hand was filled.
+    taken_before: u64,
+}
+
+impl Query {
+    /// Tuples that its table has taken: the number never falls.
+    fn taken(&self, frames: &[Vec<u64>]) -> u64 {
+        let counter = |counter: u32| total(frames, self.layout.counters + counter);
+        counter(query_counters::MATCHED) + counter(query_counters::LOST)
+    }
+}
+
+/// A program in the kernel, and what has come of it.
+pub(super) struct Program {
+    pub(super) loaded: Loaded,
+    pub(super) control: Vec<u64>,
+    queries: Vec<Query>,
+    pub(super) numbers: Vec<u32>,
+    pub(super) on_host: Vec<HostQuery>,
+    /// Sees no packets: says what follows from bounds of times.
+    pub(super) bounds: ReferenceLfta,
+    /// As they were read last.
+    frames: Vec<Vec<u64>>,
+    /// Packets given to the host.
+    pub(super) given: u64,
+    /// Bytes that it keeps of packets.
+    pub(super) snap_bytes: u32,
+    /// The number that its frames carry.
+    pub(super) number: u32,
+    /// Packets that came by sockets.
+    pub(super) received: u64,
+    /// Packets that sockets had dropped before its own, and by now.
+    pub(super) dropped_before: u64,
+    pub(super) dropped: u64,
+    /// It sees no packets any more, and all that it sent has been taken.
+    is_settled: bool,
+}
+
+impl Program {
+    /// Makes and loads the program of an interface's queries. Nothing when none of them has code.
+    pub(super) fn load(
+        setup: &LftaSetup<'_>,
+        options: &XdpOptions,
+        device: (&str, u32),
+        feed: &mut Feed,
+    ) -> Result<Option<Self>, XdpError> {
+        let LftaSetup { program, params, fixed_hash, .. } = *setup;
+        // Partial groups that are seen depend on which slots they have.
+        let all = program.queries.len() as u32;
+        let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
+        let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
+        let snap_bytes = snap_bytes(program);
+        let mut code = Options {
+            disposition: options.disposition,
+            ring_bytes: options.ring_bytes.next_power_of_two(),
+            feed_bytes: Some(snap_bytes),
+            has_block_list: options.blocks.is_some(),
+            ..Options::default()
+        };
+        let mut made = codegen::compile_except(program, &kept, params, &code)?;
+        if made.spec.as_ref().is_some_and(|spec| !spec.layout.host.is_empty()) {
+            code.feed_by = feed.by(device, options, snap_bytes);
+            if code.feed_by != FeedBy::Ring {
+                made = codegen::compile_except(program, &kept, params, &code)?;
+            }
+        }
+        let Some(spec) = made.spec else { return Ok(None) };
+        let blocks = options.blocks.as_deref();
+        let loaded = match &options.broker {
+            Some(broker) => Loaded::load_by(broker, &spec)?,
+            None => Loaded::load_blocking(&spec, blocks)?,
+        };
+        let mut control = vec![0; spec.layout.control_words as usize];
+        for (value, at) in params.iter().zip(&spec.layout.params) {
+            for (i, word) in value_words(value).into_iter().enumerate() {
+                control[*at as usize + i] = word;
+            }
+        }
+        control[control_words::SEED as usize] = secret();
+        control[control_words::DIRECTION as usize] = INBOUND;
+        let number = feed.next_number();
+        if let Some(sockets) = &spec.layout.sockets {
+            control[sockets.number as usize] = number.into();
+        }
+        let query = |layout| Query { layout, output: 0, ejected: 0, taken_before: 0 };
+        let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
+        let frames = loaded.frames()?;
+        Ok(Some(Self {
+            loaded,
+            control,
+            numbers: queries.iter().map(|query| query.layout.query).collect(),
+            queries,
+            on_host: made.host,
+            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
+            frames,
+            given: 0,
+            snap_bytes,
+            number,
+            received: 0,
+            dropped_before: 0,
+            dropped: 0,
+            is_settled: false,
+        }))
+    }
+
+    /// Whether it sends packets by sockets.
+    pub(super) fn has_sockets(&self) -> bool {
+        self.loaded.spec().layout.sockets.is_some()
+    }
+
+    /// Packets that it has given to sockets.
+    pub(super) fn redirected(&self) -> u64 {
+        if self.has_sockets() { self.total(packet_counters::SENT) } else { 0 }
+    }
+
+    /// Packets that it has given to sockets and that did not come: once it is settled, all of them; before, those that the kernel says it
+    /// has dropped.
+    pub(super) fn lost_in_sockets(&self) -> u64 {
+        let missing = self.redirected().saturating_sub(self.received);
+        match self.is_settled {
+            true => missing,
+            false => self.dropped.saturating_sub(self.dropped_before).min(missing),
+        }
+    }
+
+    /// Says that it sees no packets any more, and that all that it sent has been taken.
+    pub(super) fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// Tells the program what it cannot know.
+    pub(super) fn set(&mut self, offset_ns: u64, ifindex: u32) -> Result<(), MapAccess> {
+        self.control[control_words::CLOCK_OFFSET_NS as usize] = offset_ns;
+        self.control[control_words::IFINDEX as usize] = u64::from(ifindex);
+        self.loaded.set_control(&self.control)
+    }
+
+    /// Takes what the ring has; how many records.
+    pub(super) fn drain(
+        &mut self,
+        ordered: &mut Ordered,
+        ready: &mut Vec<(u32, Message)>,
+        words: &mut Vec<u64>,
+    ) -> usize {
+        let Self { loaded, queries, .. } = self;
+        let mut records = 0;
+        loaded.drain_ring(|bytes| {
+            records += 1;
+            let record = decode::read(bytes, words);
+            let number = match record {
+                Some(Record::Packet(packet)) => return ordered.packet(&packet),
+                Some(Record::Tuple { query, .. } | Record::Group { query, .. }) => query,
+                None => return,
+            };
+            let index = queries.iter().position(|q| q.layout.query == number);
+            let Some(query) = index.map(|index| &mut queries[index]) else { return };
+            query.output += 1;
+            match (record, &query.layout.action) {
+                (Some(Record::Group { words, .. }), ActionLayout::Groups(groups)) => {
+                    query.ejected += 1;
+                    let tuple = decode::group(&query.layout, groups, words);
+                    ready.push((number, Message::Tuple(tuple)));
+                }
+                (Some(Record::Tuple { words, .. }), _) => {
+                    ordered.tuple(number, decode::tuple(&query.layout, words));
+                }
+                _ => {}
+            }
+        });
+        records
+    }
+
+    /// Empties a half of the tables, which no program fills; of those that have taken tuples, by the frames as they are now.
+    pub(super) fn take_groups(
+        &mut self,
+        half: u32,
+        ready: &mut Vec<(u32, Message)>,
+    ) -> Result<(), MapAccess> {
+        self.frames = self.loaded.frames()?;
+        for (index, query) in self.queries.iter_mut().enumerate() {
+            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
+            if query.taken(&self.frames) == query.taken_before {
+                continue;
+            }
+            let entries = self.loaded.take_groups(index, half, |_| true)?;
+            query.output += entries.len() as u64;
+            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
+            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
+            tuples.sort_by_key(|tuple| tuple.ordinal);
+            let number = query.layout.query;
+            ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn total(&self, word: u32) -> u64 {
+        total(&self.frames, word)
+    }
+
+    /// Remembers what the tables had taken when these frames were read.
+    pub(super) fn remember(&mut self, frames: &[Vec<u64>]) {
+        for query in &mut self.queries {
+            query.taken_before = query.taken(frames);
+        }
+    }
+
+    /// What it has counted of packets.
+    pub(super) fn counters(&self) -> DriverCounters {
+        let total = |word| self.total(word);
+        let not_sent = total(packet_counters::UNSENT) + total(packet_counters::OVERSIZE);
+        DriverCounters {
+            packets: PacketCounters {
+                packets: total(packet_counters::PACKETS),
+                malformed: total(packet_counters::MALFORMED),
+                too_deep: total(packet_counters::TOO_DEEP),
+                unknown_link_type: 0,
+            },
+            bytes: total(packet_counters::BYTES),
+            given: self.given,
+            lost: not_sent + self.lost_in_sockets(),
+            blocked: self.loaded.spec().layout.blocks.map_or(0, |b| total(b.counter)),
+        }
+    }
+
+    /// What became of the tuples of a query.
+    pub(super) fn tuples(&self, query: u32) -> TupleCounters {
+        let Some(query) = self.queries.iter().find(|q| q.layout.query == query) else {
+            return TupleCounters::default();
+        };
+        let Query { layout, output, ejected, .. } = query;
+        let count = |counter: u32| self.total(layout.counters + counter);
+        let offered = self.total(packet_counters::PACKETS);
+        let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
+        let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
+        let lost = count(query_counters::LOST) + self.total(packet_counters::OVERSIZE);
+        TupleCounters {
+            offered,
+            matched,
+            filtered: offered.saturating_sub(matched + absent + failed + late + lost),
+            absent,
+            failed,
+            late,
+            lost,
+            merged: matched.saturating_sub(*output),
+            ejected: *ejected,
+            output: *output,
+            held: 0,
+        }
+    }
+}
