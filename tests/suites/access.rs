@@ -341,8 +341,6 @@ fn limits_are_kept() {
     server.end().expect_status(0);
 }
 
-/// A span as OTLP's JSON has it.
-
 /// Requests made of the description by a program that looks for what the server cannot take. `make schemathesis` installs it and names it in
 /// WT_SCHEMATHESIS; without that there is nothing to test. Streams do not end, and are left out.
 #[test]

@@ -199,7 +199,7 @@ fn wrong_arguments_are_refused() {
         (vec!["--capacity", "--packet-bytes", "9999999", text], "9999999"),
         (vec!["--capacity", "--window-packets", "1e9", text], "1e9"),
         (vec!["--capacity", "--matched", "1.5", text], "share"),
-        (vec!["--analyze", text], "--read"),
+        (vec!["--analyze", text], "-r, or a store with --store"),
     ] {
         let outcome = explain(&arguments);
         assert_ne!(outcome.status, 0, "{arguments:?}");

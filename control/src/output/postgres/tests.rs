@@ -261,7 +261,7 @@ fn what_the_run_lost_meanwhile_stands_beside_each_batch() {
         test.texts("SELECT coalesce(lost::text, 'none') FROM res.batch ORDER BY seq"),
         ["{\"kernel\": 5}", "none", "{\"kernel\": 7}", "none"]
     );
-    assert_eq!(test.texts("SELECT tb::text FROM result.w ORDER BY tb"), ["5", "5", "9", "12"]);
+    assert_eq!(test.texts("SELECT tb::text FROM result.w ORDER BY w.tb"), ["5", "5", "9", "12"]);
 }
 
 /// A database that is away is not waited for once the run has been interrupted.
