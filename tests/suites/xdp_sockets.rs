@@ -300,3 +300,30 @@ fn who_reads_frames_has_no_privileges() {
     running.interrupt();
     assert_eq!(capturing(&netns), 0);
 }
+
+#[test]
+fn a_query_that_looks_at_no_byte_gets_every_packet() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    // Where there are no sockets, so by the ring.
+    let _taken = netns.xdp_socket("near").unwrap();
+    let text = "DEFINE { query_name all; } SELECT count(*) AS n FROM packet; \
+                DEFINE { query_name halves; } SELECT sum(len * 0.5) AS half FROM packet";
+    let frames = frames("dns.pcap");
+    let count = frames.len().to_string();
+    let bytes: usize = frames.iter().map(Vec::len).sum();
+    for fate in ["pass", "drop"] {
+        let arguments = ["query", text, "-i", "near", "--packets", &count, "--format", "ndjson"];
+        let more = ["--capture", "xdp", "--ledger", "--disposition", fate];
+        let running = Running::start(&netns, &[&arguments[..], &more].concat(), 1);
+        send(&netns, "far", &frames);
+        let ended = running.end().expect_status(0);
+        let rows: Vec<serde_json::Value> =
+            ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let half = rows.iter().find_map(|row| row["half"].as_f64());
+        assert_eq!(half, Some(bytes as f64 / 2.0), "{}", ended.stderr);
+        assert_eq!(number(&ended.stderr, "shed", "_fta_halves @ near", "lost"), 0);
+    }
+}

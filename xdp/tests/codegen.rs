@@ -61,7 +61,9 @@ fn a_query_of_the_packet_walks_nothing() {
 fn made_for_sockets(text: &str, disposition: Disposition) -> Compiled {
     let (program, params) = program(text);
     let feed_by = FeedBy::Sockets { queues: 4, bytes_max: u32::MAX };
-    let options = Options { disposition, feed_bytes: Some(256), feed_by, ..Options::default() };
+    let feeds_alone = disposition == Disposition::Drop;
+    let options =
+        Options { disposition, feed_bytes: Some(256), feed_by, feeds_alone, ..Options::default() };
     compile(&program, &params, &options).unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -14,6 +14,9 @@ use crate::asm::{AluOp, Cond, Helper, Label, Reg, Size};
 const ROOMS_BYTES: [u32; 5] = [128, 512, 1536, 4096, 16_384];
 const _: () = assert!(ROOMS_BYTES[4] as i32 > LINEAR_BYTES_MAX);
 
+/// Least bytes of a packet that are kept, also for queries that look at none: those of the shortest frame.
+pub(super) const KEPT_BYTES_MIN: u32 = 64;
+
 /// Least bytes of a packet: an Ethernet header.
 pub(super) const BYTES_MIN: i32 = 14;
 
@@ -89,7 +92,8 @@ impl Emitter {
     /// Sends the packet, at most `bytes_max` of it.
     fn send_packet(&mut self, bytes_max: u32, end: Label) {
         let (sent, lost) = (self.asm.label(), self.asm.label());
-        let bytes_max = bytes_max.min(ROOMS_BYTES[ROOMS_BYTES.len() - 1]).next_multiple_of(8);
+        let bytes_max = bytes_max.clamp(KEPT_BYTES_MIN, ROOMS_BYTES[ROOMS_BYTES.len() - 1]);
+        let bytes_max = bytes_max.next_multiple_of(8);
         let rooms = ROOMS_BYTES.iter().copied().filter(|room| *room < bytes_max);
         for room in rooms.chain([bytes_max]) {
             let is_last = room == bytes_max;

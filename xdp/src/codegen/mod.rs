@@ -108,6 +108,8 @@ pub struct Options {
     pub feed_bytes: Option<u32>,
     /// How they are sent.
     pub feed_by: FeedBy,
+    /// There is a program also when no query has code, which only sends packets.
+    pub feeds_alone: bool,
     /// Packets from the prefixes of a block list are dropped once they are counted, whatever the disposition.
     pub has_block_list: bool,
 }
@@ -120,6 +122,7 @@ impl Default for Options {
             ring_bytes: RING_BYTES_DEFAULT,
             feed_bytes: None,
             feed_by: FeedBy::default(),
+            feeds_alone: false,
             has_block_list: false,
         }
     }
@@ -186,8 +189,7 @@ pub fn compile_except(
     let mut to_host = |query: usize, reason: &str| {
         host.push(HostQuery { query: query as u32, reason: reason.to_owned() });
     };
-    // A port that only mirrors traffic has nobody else to see what its program does not send to the host.
-    let feeds_alone = options.feed_bytes.is_some() && options.disposition == Disposition::Drop;
+    let feeds_alone = options.feeds_alone && options.feed_bytes.is_some();
     let spec = loop {
         if queries.is_empty() && (!feeds_alone || program.queries.is_empty()) {
             break None;

@@ -3,7 +3,7 @@
 
 use super::Clock;
 use super::emit::{DATA, END, Emitter, FRAME, HEADER, S, Unportable, stack};
-use super::feed::BYTES_MIN;
+use super::feed::{BYTES_MIN, KEPT_BYTES_MIN};
 use super::spec::{SocketLayout, control_words, frame_head, packet_counters};
 use crate::asm::{AluOp, Cond, Helper, Insn, Reg, Size};
 
@@ -13,9 +13,6 @@ const XDP_REDIRECT: i32 = 4;
 const XDP_DROP: i32 = 1;
 
 const HEAD_BYTES: i32 = frame_head::BYTES as i32;
-
-/// Least bytes that are kept: those of the shortest frame.
-const KEPT_BYTES_MIN: u32 = 64;
 
 /// How packets are sent by sockets.
 pub(super) struct BySocket {

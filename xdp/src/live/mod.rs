@@ -29,7 +29,7 @@ use wt_engine::{EngineError, LftaBackend, LftaSetup, Message, PacketBatch};
 pub use self::error::XdpError;
 use self::feed::Feed;
 use self::ordered::Ordered;
-use self::program::Program;
+use self::program::{Made, Program};
 use crate::broker::Broker;
 use crate::clock;
 use crate::codegen::spec::{control_words, packet_counters};
@@ -49,6 +49,9 @@ const GIVEN_PACKETS: usize = 1024;
 
 /// How long the ring is left alone when nothing came.
 const NAP: Duration = Duration::from_millis(5);
+
+/// The same while a program is loaded.
+const LOADING_NAP: Duration = Duration::from_millis(1);
 
 /// How often an interface that is away is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -129,8 +132,9 @@ impl XdpSource {
         let no_interface = || XdpError::NoInterface { device: device.to_owned() };
         let ifindex = interface_index(device).ok_or_else(no_interface)?;
         let mut feed = Feed::default();
-        let loaded = Program::load(setup, options, (device, ifindex), &mut feed)?;
-        let Some(mut program) = loaded else { return Ok(None) };
+        let made = Made::new(setup, options, (device, ifindex), &mut feed)?;
+        let Some(made) = made else { return Ok(None) };
+        let mut program = made.load(options)?;
         program.set(clock::offset_ns(), ifindex)?;
         feed.join(&program)?;
         let attachment = program.loaded.attach(device)?;
@@ -323,6 +327,20 @@ impl XdpSource {
         }
     }
 
+    /// Loads a program. The kernel takes its time to verify it, and packets come meanwhile.
+    fn load(&mut self, made: Made) -> Result<Program, XdpError> {
+        let options = self.options.clone();
+        std::thread::scope(|scope| {
+            let loading = scope.spawn(|| made.load(&options));
+            while !loading.is_finished() {
+                if self.is_full() || self.drain() == 0 {
+                    std::thread::sleep(LOADING_NAP);
+                }
+            }
+            loading.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
+    }
+
     fn failed(&self, error: XdpError) -> EngineError {
         EngineError::Backend { interface: self.device.clone(), source: Box::new(error) }
     }
@@ -395,9 +413,9 @@ impl LiveSource for XdpSource {
     fn prepare(&mut self, setup: &LftaSetup<'_>) -> Result<(), EngineError> {
         let no_code = || XdpError::NoCode { interface: setup.interface.to_owned() };
         let device = (self.device.as_str(), self.ifindex);
-        let loaded = Program::load(setup, &self.options, device, &mut self.feed);
-        let loaded = loaded.and_then(|loaded| loaded.ok_or_else(no_code));
-        self.next = Some(loaded.map_err(|e| self.failed(e))?);
+        let made = Made::new(setup, &self.options, device, &mut self.feed);
+        let made = made.and_then(|made| made.ok_or_else(no_code)).map_err(|e| self.failed(e))?;
+        self.next = Some(self.load(made).map_err(|e| self.failed(e))?);
         Ok(())
     }
 

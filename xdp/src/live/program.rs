@@ -10,9 +10,9 @@ use super::feed::Feed;
 use super::ordered::Ordered;
 use super::{INBOUND, XdpError, XdpOptions};
 use crate::codegen::spec::{
-    ActionLayout, QueryLayout, control_words, packet_counters, query_counters,
+    ActionLayout, ProgramSpec, QueryLayout, control_words, packet_counters, query_counters,
 };
-use crate::codegen::{self, FeedBy, HostQuery, Options, value_words};
+use crate::codegen::{self, Disposition, FeedBy, HostQuery, Options, value_words};
 use crate::decode::{self, Record, total};
 use crate::loader::{Entry, Loaded, MapAccess};
 use crate::packet_socket::snap_bytes;
@@ -67,9 +67,19 @@ pub(super) struct Program {
     is_settled: bool,
 }
 
-impl Program {
-    /// Makes and loads the program of an interface's queries. Nothing when none of them has code.
-    pub(super) fn load(
+/// A program that is not in the kernel yet.
+pub(super) struct Made {
+    spec: ProgramSpec,
+    host: Vec<HostQuery>,
+    bounds: ReferenceLfta,
+    control: Vec<u64>,
+    snap_bytes: u32,
+    number: u32,
+}
+
+impl Made {
+    /// Makes the program of an interface's queries. Nothing when none of them has code.
+    pub(super) fn new(
         setup: &LftaSetup<'_>,
         options: &XdpOptions,
         device: (&str, u32),
@@ -85,6 +95,8 @@ impl Program {
             disposition: options.disposition,
             ring_bytes: options.ring_bytes.next_power_of_two(),
             feed_bytes: Some(snap_bytes),
+            // A port that only mirrors traffic has nobody else to see what its program does not send to the host.
+            feeds_alone: options.disposition == Disposition::Drop,
             has_block_list: options.blocks.is_some(),
             ..Options::default()
         };
@@ -96,11 +108,6 @@ impl Program {
             }
         }
         let Some(spec) = made.spec else { return Ok(None) };
-        let blocks = options.blocks.as_deref();
-        let loaded = match &options.broker {
-            Some(broker) => Loaded::load_by(broker, &spec)?,
-            None => Loaded::load_blocking(&spec, blocks)?,
-        };
         let mut control = vec![0; spec.layout.control_words as usize];
         for (value, at) in params.iter().zip(&spec.layout.params) {
             for (i, word) in value_words(value).into_iter().enumerate() {
@@ -113,17 +120,27 @@ impl Program {
         if let Some(sockets) = &spec.layout.sockets {
             control[sockets.number as usize] = number.into();
         }
+        let bounds = ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?;
+        Ok(Some(Self { spec, host: made.host, bounds, control, snap_bytes, number }))
+    }
+
+    /// Loads it.
+    pub(super) fn load(self, options: &XdpOptions) -> Result<Program, XdpError> {
+        let Self { spec, host, bounds, control, snap_bytes, number } = self;
+        let loaded = match &options.broker {
+            Some(broker) => Loaded::load_by(broker, &spec)?,
+            None => Loaded::load_blocking(&spec, options.blocks.as_deref())?,
+        };
         let query = |layout| Query { layout, output: 0, ejected: 0, taken_before: 0 };
         let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
-        let frames = loaded.frames()?;
-        Ok(Some(Self {
+        Ok(Program {
+            frames: loaded.frames()?,
             loaded,
             control,
             numbers: queries.iter().map(|query| query.layout.query).collect(),
             queries,
-            on_host: made.host,
-            bounds: ReferenceLfta::new(program, params, fixed_hash, &mut Memory::new(None))?,
-            frames,
+            on_host: host,
+            bounds,
             given: 0,
             snap_bytes,
             number,
@@ -131,9 +148,11 @@ impl Program {
             dropped_before: 0,
             dropped: 0,
             is_settled: false,
-        }))
+        })
     }
+}
 
+impl Program {
     /// Whether it sends packets by sockets.
     pub(super) fn has_sockets(&self) -> bool {
         self.loaded.spec().layout.sockets.is_some()

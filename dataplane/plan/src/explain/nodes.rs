@@ -232,9 +232,6 @@ fn windows(window: &[OrderedColumn], names: &[String], tolerance: u64) -> String
     parts.join("; ")
 }
 
-/// How packets of an interface come to queries that have no code for its driver.
-const COMES_BY: &str = "AF_XDP where packets end in the driver (disposition drop), its ring where they pass; else a packet socket";
-
 fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
     let kind = match &query.action {
         LftaAction::Select { .. } => "select",
@@ -248,9 +245,6 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
         format!("next to the interface, host only: {}", note.host_only.join(", "))
     };
     lines.field(indent, "runs", &runs);
-    if !note.host_only.is_empty() {
-        lines.field(indent, "comes by", COMES_BY);
-    }
     where_(&query.quals, indent, lines);
     match &query.action {
         LftaAction::Select { ordered, .. } => {
