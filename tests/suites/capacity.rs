@@ -211,7 +211,6 @@ fn wrong_arguments_are_refused() {
         assert_ne!(outcome.status, 0, "{cores}");
     }
     let capture = capture_argument("eth0.pcap");
-    run(["explain", "-r", &capture, text]).expect_status(1).expect_said("--analyze");
     run(["query", text, "-r", &capture, "--groups", "5"])
         .expect_status(1)
         .expect_no_output()
