@@ -364,7 +364,10 @@ impl Feed {
                     let (first, last) = (runs.first(), runs.last());
                     first.map_or(0, |run| run.range.start)..last.map_or(0, |run| run.range.end)
                 };
-                (groups.iter().map(ends).chain([rest..u64::MAX]).collect(), Some(groups))
+                (
+                    groups.iter().map(ends).chain(std::iter::once(rest..u64::MAX)).collect(),
+                    Some(groups),
+                )
             }
             None => {
                 let count = trace.len().div_ceil(range_bytes.max(1));

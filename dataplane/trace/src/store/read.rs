@@ -155,6 +155,9 @@ struct Chain {
     findings: Findings,
 }
 
+/// The segments of a writer, and what is read of each.
+type Segments = Vec<(Part, Segment)>;
+
 impl Store {
     /// What the store holds now, as one capture per writer: packets in the order in which each writer saw them. A segment that is being written is
     /// read as far as it is complete now. Segments are opened one after the other, and only bytes whose checksums hold are given.
@@ -198,11 +201,11 @@ impl Store {
     }
 
     /// The segments of each writer, as far as they are complete now.
-    fn parts(&self) -> Result<Vec<(u16, Vec<(Part, Segment)>)>, StoreError> {
+    fn parts(&self) -> Result<Vec<(u16, Segments)>, StoreError> {
         // First how far writers have come, then what there is: what is closed meanwhile is whole.
         let marks: Vec<_> = (0..super::name::WRITERS_MAX).map(|writer| self.mark(writer)).collect();
         let is_recorded = self.is_recorded();
-        let mut chains: Vec<(u16, Vec<(Part, Segment)>)> = Vec::new();
+        let mut chains: Vec<(u16, Segments)> = Vec::new();
         for segment in self.segments()? {
             let mark = marks.get(usize::from(segment.name.writer)).copied().flatten();
             let limit = match mark {
@@ -238,7 +241,7 @@ impl Store {
     ) -> Result<Vec<(u16, VecDeque<Part>)>, StoreError> {
         let chains = self.parts()?;
         let keeps_order = within.keeps_order || chains.len() > 1;
-        let choose = |(writer, segments): (u16, Vec<(Part, Segment)>)| {
+        let choose = |(writer, segments): (u16, Segments)| {
             let Within { wanted, reading, .. } = within;
             let parts = within::choose(self, segments, wanted, keeps_order, reading, findings);
             (writer, parts)
@@ -254,7 +257,7 @@ impl Store {
         let chains = match within {
             Some(within) => self.chosen_parts(within, &findings)?,
             None => {
-                let whole = |(writer, parts): (u16, Vec<(Part, Segment)>)| {
+                let whole = |(writer, parts): (u16, Segments)| {
                     (writer, parts.into_iter().map(|(part, _)| part).collect())
                 };
                 self.parts()?.into_iter().map(whole).collect()
