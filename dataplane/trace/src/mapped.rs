@@ -14,8 +14,9 @@
 //! | mapped small pages (populating takes 230 to 450 ns), 16 chains | 92, 100 |
 //!
 //! Files written or first read in large pieces lie in large pages, others do not. So the time that
-//! populating takes decides, piece by piece. Where a consumer computes, walking meanwhile hides most
-//! of the walk, which no copy can do: a page may then cost more.
+//! populating takes decides, piece by piece, against that of copies made since. Where a consumer
+//! computes, walking meanwhile hides most of the walk, which no copy can do: a page may then cost more.
+//! On another machine (Granite Rapids, virtual) a page takes 600 ns to copy and 60 to 180 to populate.
 
 use std::time::Duration;
 
@@ -29,16 +30,21 @@ use crate::walk::Cut;
 const FILE_LEN_MIN: u64 = 4 << 20;
 /// Bytes that are made accessible at once.
 const POPULATE_LEN: u64 = 2 << 20;
+/// What costs are counted by.
+const PAGE_LEN: u64 = 4096;
 /// Bytes that are read before the next try: few when the last ones went well, as any pause looks
 /// like slowness, then twice as many each time.
 const TRY_AGAIN_AFTER_MIN: u64 = 4 << 20;
 const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
-/// Populating pays up to this per page of 4 KiB: a page costs 110 ns less to walk in place, with
-/// several chains, than to copy and walk, and 230 ns less where it is walked while something is
-/// computed; unmapping it takes half of what populating takes.
+/// Populating a page of 4 KiB pays up to this, and up to two thirds of what a copy takes beyond
+/// [`WALK_NS_PER_PAGE`]: unmapping takes half of what populating takes.
 const POPULATE_NS_PER_PAGE_MAX: u64 = 150;
+/// What walking records takes longer where they lie than in a copy in the cache, per page.
+const WALK_NS_PER_PAGE: u64 = 150;
+/// Weight of the latest piece in what pieces take, as a power of two: one that was interrupted does not decide.
+const WEIGHT_LOG2: u32 = 2;
 /// What a call takes at times whatever it populates.
-const POPULATE_CALL_NS: u64 = 20_000;
+const POPULATE_CALL: Duration = Duration::from_micros(20);
 /// Bytes that are given back at once, so that the process does not look as large as the file.
 const RELEASE_LEN: u64 = 32 << 20;
 /// Chains that are walked at once in a mapped file.
@@ -102,13 +108,55 @@ pub(crate) struct Mapped {
     not_before: u64,
     /// Bytes that are read before the next try.
     try_again_after: u64,
+    /// What populating a page takes of late, and what copying one does.
+    populating: Cost,
+    copying: Cost,
+}
+
+/// What a page takes, nanoseconds: a mean in which the latest pieces count most.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cost {
+    ns_per_page: Option<u64>,
+}
+
+impl Cost {
+    fn add(&mut self, took: Duration, len: u64) {
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let latest = took_ns / len.div_ceil(PAGE_LEN).max(1);
+        self.ns_per_page = Some(match self.ns_per_page {
+            None => latest,
+            Some(mean) => mean - (mean >> WEIGHT_LOG2) + (latest >> WEIGHT_LOG2),
+        });
+    }
 }
 
 impl Mapped {
     pub(crate) fn new(offset: u64) -> Self {
         let try_again_after = TRY_AGAIN_AFTER_MIN;
         let released = offset.next_multiple_of(POPULATE_LEN);
-        Self { begun: offset, offset, populated: offset, released, not_before: 0, try_again_after }
+        let (populating, copying) = (Cost::default(), Cost::default());
+        Self {
+            begun: offset,
+            offset,
+            populated: offset,
+            released,
+            not_before: 0,
+            try_again_after,
+            populating,
+            copying,
+        }
+    }
+
+    /// Notes what a copy of so many bytes took.
+    pub(crate) fn note_copy(&mut self, took: Duration, len: u64) {
+        self.copying.add(took, len);
+    }
+
+    /// Whether populating takes longer than it saves.
+    fn is_slow(&self) -> bool {
+        let copying = self.copying.ns_per_page.unwrap_or(0);
+        let saved = copying.saturating_sub(WALK_NS_PER_PAGE) * 2 / 3;
+        self.populating.ns_per_page > Some(saved.max(POPULATE_NS_PER_PAGE_MAX))
     }
 
     /// Goes on elsewhere in the file. All that was made accessible is given back, also where it reaches into what others read: they
@@ -157,8 +205,9 @@ impl Mapped {
                 self.not_before = u64::MAX;
                 return false;
             }
-            let limit_ns = POPULATE_CALL_NS + POPULATE_NS_PER_PAGE_MAX * len.div_ceil(4096);
-            let is_slow = thread_time().saturating_sub(begun) > Duration::from_nanos(limit_ns);
+            let took = thread_time().saturating_sub(begun).saturating_sub(POPULATE_CALL);
+            self.populating.add(took, len);
+            let is_slow = self.is_slow();
             self.populated = at + len;
             if is_slow && tuning.map == MapFile::WhereItPays {
                 self.not_before = position + self.try_again_after;

@@ -9,6 +9,7 @@ use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout
 use crate::file::TraceFile;
 use crate::index::{self, Chosen, Reading};
 use crate::mapped::{CHAINS, Mapped, Tuning};
+use crate::sys::thread_time;
 use crate::walk::{Chains, walk};
 use crate::window::Window;
 
@@ -256,7 +257,12 @@ impl TraceReader {
                 self.position += walked as u64;
                 return Filled::Read;
             }
-            match window.read_on(&self.file) {
+            let begun = thread_time();
+            let before = window.bytes().len();
+            let came = window.read_on(&self.file);
+            let read = window.bytes().len() - before;
+            self.mapped.note_copy(thread_time().saturating_sub(begun), read as u64);
+            match came {
                 Ok(true) => {}
                 Ok(false) if window.bytes().is_empty() => return Filled::End,
                 Ok(false) | Err(_) => return Filled::Odd,
