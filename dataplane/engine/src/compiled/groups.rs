@@ -47,6 +47,8 @@ pub(super) struct WordGroups {
     rank_of: RankOf,
     /// All states are counts and sums.
     is_additive: bool,
+    /// What a row adds to each of them: a word of it, or 1 where it has no such word.
+    operands: Vec<usize>,
     /// The latest window seen, as [`rank`] numbers them.
     newest: Option<u64>,
     /// Windows before it are closed.
@@ -96,6 +98,7 @@ impl WordGroups {
                 .states
                 .iter()
                 .all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum)),
+            operands: plan.states.iter().map(|state| state.arg.unwrap_or(usize::MAX)).collect(),
             newest: None,
             bound: 0,
             charged_bytes: 0,
@@ -140,21 +143,38 @@ impl WordGroups {
     ) {
         let mut hashes = [0u64; ROWS_AHEAD];
         for rows in batch.rows.chunks(ROWS_AHEAD * batch.stride) {
-            let table = self.windows.last().map(|window| &window.table);
+            let Self { windows, rank_of, hasher, plan, .. } = self;
+            let newest = windows.last();
+            let rank = newest.map_or(0, |window| window.rank);
+            let mut is_newest = newest.is_some();
             for (row, hash) in rows.chunks_exact(batch.stride).zip(&mut hashes) {
-                *hash = self.hasher.hash(self.plan.key_of::<K>(row));
-                if let Some(table) = table {
-                    table.prefetch_slot(*hash);
+                *hash = hasher.hash(plan.key_of::<K>(row));
+                is_newest &= rank_of.rank(row) == rank;
+                if let Some(window) = newest {
+                    window.table.prefetch_slot(*hash);
                 }
             }
-            if let Some(table) = table {
-                let count = rows.len() / batch.stride;
-                hashes[..count].iter().for_each(|hash| table.prefetch_entry(*hash));
+            let hashes = &hashes[..rows.len() / batch.stride];
+            if let Some(window) = newest.filter(|window| window.table.is_large()) {
+                hashes.iter().for_each(|hash| window.table.prefetch_entry(*hash));
             }
-            self.chunk::<K>(rows, &hashes, batch, counters, out);
+            match windows.last_mut() {
+                Some(window) if is_newest && self.is_additive => {
+                    let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
+                    let (key, operands) = (plan.key.0, &self.operands);
+                    let (table, stride) = (&mut window.table, batch.stride);
+                    let new = table.add_rows::<K>(rows, stride, hashes, key, operands, ordinal);
+                    let count = hashes.len() as u64;
+                    window.rows += count;
+                    counters.matched += count;
+                    counters.merged += count - new;
+                }
+                _ => self.chunk::<K>(rows, hashes, batch, counters, out),
+            }
         }
     }
 
+    /// Rows of whatever windows.
     fn chunk<const K: usize>(
         &mut self,
         rows: &[u64],
@@ -176,7 +196,7 @@ impl WordGroups {
                 at = index;
             }
             // Rows of one window mostly come together.
-            let Self { windows, plan, rank_of, is_additive, .. } = self;
+            let Self { windows, plan, rank_of, .. } = self;
             let Window { rows: taken, table, .. } = &mut windows[at];
             let (mut count, mut new) = (0, 0);
             while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
@@ -184,11 +204,7 @@ impl WordGroups {
                 let (states, is_new) = table.entry(*hash, plan.key_of::<K>(row), ordinal);
                 count += 1;
                 new += u64::from(is_new);
-                if *is_additive {
-                    add(&plan.states, states, row);
-                } else {
-                    update(&plan.states, states, row, is_new);
-                }
+                update(&plan.states, states, row, is_new);
             }
             *taken += count;
             counters.matched += count;
@@ -404,14 +420,7 @@ fn columns(plan: &GroupPlan, rank: u64) -> Vec<BlockColumn> {
     keys.chain(states).collect()
 }
 
-/// Takes a row into counts and sums.
-#[inline]
-fn add(states: &[WordState], words: &mut [u64], row: &[u64]) {
-    for (state, word) in states.iter().zip(words) {
-        *word = word.wrapping_add(state.arg.map_or(1, |at| row[at]));
-    }
-}
-
+/// Takes a row into the states of its group.
 #[inline]
 fn update(states: &[WordState], words: &mut [u64], row: &[u64], is_new: bool) {
     for (state, word) in states.iter().zip(words) {

@@ -6,6 +6,8 @@ use super::sys;
 
 /// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
 const SLOTS_MIN: usize = 1 << 3;
+/// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
+const CACHED_WORDS: usize = 16 << 10;
 /// Entries that there is room for at first.
 const ENTRIES_MIN: usize = 4;
 
@@ -17,6 +19,8 @@ pub(super) struct WordTable {
     /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
     slots: Vec<u64>,
     len: usize,
+    /// How far a hash is shifted to be a place.
+    shift: u32,
 }
 
 /// Hashes key words, differently in every process: nobody can choose colliding groups.
@@ -33,17 +37,16 @@ impl WordHasher {
 
     #[inline]
     pub(super) fn hash<const K: usize>(&self, key: &[u64; K]) -> u64 {
-        // Words are taken in pairs, each hidden by a seed of its own: the products do not wait for each other.
+        // Words are taken in pairs, each hidden by a seed of its own: the products do not wait for each other. An odd word goes
+        // into the last product.
         let [first, second, last] = self.seeds;
         let mut hash = last;
         let mut pairs = key.chunks_exact(2);
         for pair in &mut pairs {
             hash = hash.rotate_left(27) ^ folded(pair[0] ^ first, pair[1] ^ second);
         }
-        if let [word] = pairs.remainder() {
-            hash = hash.rotate_left(27) ^ folded(word ^ first, second);
-        }
-        folded(hash ^ last, 0x9e37_79b9_7f4a_7c15)
+        let odd = pairs.remainder().first().copied().unwrap_or_default();
+        folded(hash ^ odd ^ first, second)
     }
 }
 
@@ -54,6 +57,11 @@ fn folded(a: u64, b: u64) -> u64 {
     (product as u64) ^ (product >> 64) as u64
 }
 
+/// How far a hash is shifted to be a place in an index of so many slots; [`SLOTS_MIN`] keeps it below 64.
+fn shift_of(slots: usize) -> u32 {
+    64 - slots.trailing_zeros()
+}
+
 impl WordTable {
     pub(super) fn new(key_words: usize, state_words: usize) -> Self {
         Self {
@@ -62,6 +70,7 @@ impl WordTable {
             entries: Vec::new(),
             slots: vec![0; SLOTS_MIN],
             len: 0,
+            shift: shift_of(SLOTS_MIN),
         }
     }
 
@@ -101,8 +110,7 @@ impl WordTable {
 
     #[inline]
     fn place(&self, hash: u64) -> usize {
-        // SLOTS_MIN keeps the shift below 64.
-        (hash >> (64 - self.slots.len().trailing_zeros())) as usize
+        (hash >> self.shift) as usize
     }
 
     /// Asks for the slot of a hash.
@@ -140,6 +148,39 @@ impl WordTable {
         (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
     }
 
+    /// Takes rows into counts and sums: a row adds to each state the word that `operands` names, or 1 where a row has no such word. The key
+    /// begins at word `key`. Returns how many groups are new; `ordinal` tells the first packet of those.
+    pub(super) fn add_rows<const K: usize>(
+        &mut self,
+        rows: &[u64],
+        stride: usize,
+        hashes: &[u64],
+        key: usize,
+        operands: &[usize],
+        ordinal: impl Fn(&[u64]) -> u64,
+    ) -> u64 {
+        let entry_words = self.entry_words;
+        let before = self.len;
+        for (row, hash) in rows.chunks_exact(stride).zip(hashes) {
+            let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
+            let index = match self.find(*hash, key) {
+                Ok(index) => index,
+                Err(place) => self.insert(place, *hash, key, ordinal(row)),
+            };
+            let states = &mut self.entries[index * entry_words..][1 + K..entry_words];
+            for (state, operand) in states.iter_mut().zip(operands) {
+                *state = state.wrapping_add(row.get(*operand).copied().unwrap_or(1));
+            }
+        }
+        (self.len - before) as u64
+    }
+
+    /// Whether the table is too large to be in the cache anyway.
+    #[inline]
+    pub(super) fn is_large(&self) -> bool {
+        self.entries.len() + self.slots.len() > CACHED_WORDS
+    }
+
     /// The number of a key's entry, or the slot for a new one.
     #[inline]
     fn find<const K: usize>(&self, hash: u64, key: &[u64; K]) -> Result<usize, usize> {
@@ -154,8 +195,9 @@ impl WordTable {
             if (slot ^ hash) >> 32 == 0 {
                 let index = slot as u32 as usize - 1;
                 let at = index * self.entry_words + 1;
-                // Word by word: for keys this short a call to compare memory costs more.
-                if self.entries[at..at + K].iter().zip(key).all(|(a, b)| a == b) {
+                // Without a branch for each word: mostly all of them agree.
+                let entry = self.entries[at..].first_chunk::<K>().unwrap_or(key);
+                if entry.iter().zip(key).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
                     return Ok(index);
                 }
             }
@@ -186,6 +228,7 @@ impl WordTable {
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.slots);
         self.slots = vec![0; old.len() * 2];
+        self.shift = shift_of(self.slots.len());
         sys::prefer_huge_pages(&mut self.slots);
         let mask = self.slots.len() - 1;
         for slot in old.into_iter().filter(|slot| *slot != 0) {
