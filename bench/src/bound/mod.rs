@@ -30,7 +30,7 @@ pub enum TaskName {
     T3,
     /// TCP flows: how many, their packets and bytes
     T4,
-    /// TCP port 80, and its segments whose first line has HTTP/1
+    /// TCP port 80, and its segments with a line that has HTTP/1
     T5,
     /// Twenty filters, packets and bytes of each
     T8,

@@ -17,7 +17,7 @@ WHERE (srcPort = 80 OR destPort = 80) AND str_regex_match[data, '^[^\n]*HTTP/1.*
 pub struct Share {
     /// Of TCP port 80.
     pub port80: u64,
-    /// With HTTP/1 in the first line of their payload.
+    /// With HTTP/1 in a line of their payload.
     pub http: u64,
 }
 
@@ -26,8 +26,7 @@ impl Share {
     pub fn of(frame: &[u8]) -> Self {
         let tcp = packet::ip(frame, frame.len() as u32).and_then(|ip| ip.tcp());
         let Some(tcp) = tcp.filter(|tcp| tcp.has_port(80)) else { return Self::default() };
-        let line = memchr::memchr(b'\n', tcp.payload).unwrap_or(tcp.payload.len());
-        let http = memmem::find(&tcp.payload[..line], b"HTTP/1").is_some();
+        let http = memmem::find(tcp.payload, b"HTTP/1").is_some();
         Self { port80: 1, http: http.into() }
     }
 
@@ -131,11 +130,13 @@ mod tests {
     #[test]
     fn a_mix_knows_what_was_sent() {
         let http = web(b"GET / HTTP/1.1\r\n");
-        let not = web(b"x\nHTTP/1.1");
+        let not = web(b"x\nHTTP 1.1");
+        let second_line = web(b"x\nHTTP/1.1");
         let mut other = smallest();
         other[36..38].copy_from_slice(&[0, 25]);
         assert_eq!(Share::of(&http), Share { port80: 1, http: 1 });
         assert_eq!(Share::of(&not), Share { port80: 1, http: 0 });
+        assert_eq!(Share::of(&second_line), Share { port80: 1, http: 1 });
         assert_eq!(Share::of(&other), Share::default());
         let mix = Mix::new(&[http, not], &[other], 0.25, 16);
         assert_eq!(mix.sent(16), Share { port80: 4, http: 2 });
