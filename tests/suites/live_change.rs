@@ -128,8 +128,14 @@ fn each_packet_is_in_exactly_one_generation() {
             .map(|(high, low)| high << 16 | low)
             .collect();
         numbers.sort_unstable();
-        let is_each_once = numbers.iter().copied().eq(0..sent);
-        assert!(is_each_once, "{way:?}: {} of {sent}\n{}", numbers.len(), ended.stderr);
+        // Sockets have frames for as long as a reader may well be kept waiting; what a busy machine loses beyond that is in the books.
+        let lost = booked(&ended.stderr, "shed", "each @ near");
+        let lost: u64 = lost.iter().filter(|(name, _)| name == "lost").map(|(_, n)| n).sum();
+        assert!(lost == 0 || way == &to_sockets[..], "{way:?}\n{}", ended.stderr);
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{way:?}: one came twice");
+        assert!(numbers.last().is_none_or(|last| *last < sent), "{way:?}");
+        let came = numbers.len() as u64;
+        assert_eq!(came + lost, sent, "{way:?}\n{}", ended.stderr);
         assert_eq!(column(&ended.stdout, "total", "n").iter().sum::<u64>(), sent, "{way:?}");
         assert_eq!(column(&ended.stdout, "total", "bytes").iter().sum::<u64>(), 60 * sent);
         // What the query was not there for stands beside what it was offered.
@@ -142,7 +148,8 @@ fn each_packet_is_in_exactly_one_generation() {
             column(&ended.stdout, "more", "n").iter().sum::<u64>(),
             number("queries", "matched")
         );
-        assert_eq!(ended.stderr.lines().filter(|line| line.starts_with("wiretable:")).count(), 0);
+        let said = ended.stderr.lines().filter(|line| line.starts_with("wiretable:")).count();
+        assert_eq!(said > 0, lost > 0, "{}", ended.stderr);
     }
 }
 
