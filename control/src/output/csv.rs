@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use wt_catalog::{Type, Value};
 use wt_plan::physical::Schema;
 
-use super::{Writer, text};
+use super::{Writer, push_text, text};
 
 /// Writes CSV.
 pub struct Csv<W: Write> {
@@ -46,7 +46,11 @@ impl<W: Write + Send> Writer for Csv<W> {
             if i > 0 {
                 self.line.push(',');
             }
-            push_field(&mut self.line, &text(value, *ty));
+            match value {
+                // Nothing else has anything to quote in its text.
+                Value::Bytes(_) => push_field(&mut self.line, &text(value, *ty)),
+                _ => push_text(&mut self.line, value, *ty),
+            }
         }
         self.line.push('\n');
         self.out.write_all(self.line.as_bytes())

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use wt_catalog::{Type, Value};
 use wt_plan::physical::Schema;
 
-use super::{Writer, text};
+use super::{Writer, push_text, text};
 
 /// Writes JSON.
 pub struct Json<W: Write> {
@@ -76,7 +76,7 @@ impl<W: Write + Send> Writer for Json<W> {
 fn push_value(line: &mut String, value: &Value, ty: Type) {
     match value {
         Value::Bool(b) => line.push_str(if *b { "true" } else { "false" }),
-        Value::Uint(_) | Value::Int(_) => line.push_str(&text(value, ty)),
+        Value::Uint(_) | Value::Int(_) => push_text(line, value, ty),
         Value::Float(f) if f.is_finite() => line.push_str(&text(value, ty)),
         Value::Float(_) => line.push_str("null"),
         _ => line.push_str(&quoted(&text(value, ty))),
