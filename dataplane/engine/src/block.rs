@@ -14,6 +14,8 @@ pub struct Block {
     /// Words of a row, the first of which is the ordinal.
     stride: usize,
     words: Arc<Vec<u64>>,
+    /// Words before the first row.
+    first: usize,
 }
 
 /// A column of a block.
@@ -26,24 +28,36 @@ pub(crate) enum BlockColumn {
 }
 
 impl Block {
-    /// A block of rows, each an ordinal and then words as `columns` places them. No column may be kept by a host.
-    pub(crate) fn new(columns: Vec<BlockColumn>, stride: usize, words: Vec<u64>) -> Self {
-        debug_assert!(words.len().is_multiple_of(stride));
-        Self { columns: columns.into(), stride, words: words.into() }
+    /// A block of rows behind `first` words, each an ordinal and then words as `columns` places them. No column may be kept by a host.
+    pub(crate) fn new(
+        columns: impl Into<Arc<[BlockColumn]>>,
+        stride: usize,
+        words: Vec<u64>,
+        first: usize,
+    ) -> Self {
+        debug_assert!((words.len() - first).is_multiple_of(stride));
+        Self { columns: columns.into(), stride, words: words.into(), first }
+    }
+
+    /// The same rows, so many packets later.
+    pub(crate) fn moved_on(self, packets: u64) -> Self {
+        let mut words = Arc::unwrap_or_clone(self.words);
+        words[self.first..].chunks_exact_mut(self.stride).for_each(|row| row[0] += packets);
+        Self { words: words.into(), ..self }
     }
 
     /// How many tuples.
     pub fn len(&self) -> usize {
-        self.words.len() / self.stride
+        (self.words.len() - self.first) / self.stride
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.len() == 0
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, u64> {
-        self.words.chunks_exact(self.stride)
+        self.words[self.first..].chunks_exact(self.stride)
     }
 
     /// The least ordinal.
@@ -120,7 +134,7 @@ impl Block {
             same_words.then(|| column.clone())
         };
         let columns: Option<Vec<_>> = wanted.iter().map(of).collect();
-        Some(Block { columns: columns?.into(), stride: self.stride, words: self.words.clone() })
+        Some(Block { columns: columns?.into(), words: Arc::clone(&self.words), ..*self })
     }
 }
 

@@ -177,6 +177,7 @@ pub fn run(
         };
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
+            lead.send_blocks();
             cores = Cores::new(lead, &mut feeds[index], setup, options);
         }
         lftas.push(Lfta { backend, ended: false });

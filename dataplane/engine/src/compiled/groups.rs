@@ -14,7 +14,7 @@ use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
 
 /// Rows that are hashed and prefetched together before any is looked up.
-const ROWS_AHEAD: usize = 32;
+const ROWS_AHEAD: usize = 64;
 
 /// Runs an expression for a number of key words that is constant in it.
 macro_rules! for_key_words {
@@ -375,8 +375,8 @@ impl WordGroups {
             counters.output += window.table.len() as u64;
             let stride = window.table.entry_words();
             let columns = columns(&self.plan, window.rank);
-            let block = Block::new(columns, stride, window.table.take_entries());
-            out(record, Message::Block(block));
+            let (words, first) = window.table.take_entries();
+            out(record, Message::Block(Block::new(columns, stride, words, first)));
             self.spare = Some(window.table);
         }
     }

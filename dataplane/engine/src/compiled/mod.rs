@@ -41,7 +41,7 @@ mod width;
 use std::sync::Arc;
 
 use wt_catalog::Value;
-use wt_catalog::layout::{Column, value_of};
+use wt_catalog::layout::{Column, Place, value_of};
 use wt_plan::ir::{
     Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
 };
@@ -52,7 +52,7 @@ use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
 use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
-use self::plan::{Body, QueryPlan, Rows, Totals, Use};
+use self::plan::{Body, PatternPlan, QueryPlan, Rows, Totals, Use};
 use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
@@ -60,6 +60,7 @@ use self::rare::RareWalk;
 pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
+use crate::block::{Block, BlockColumn};
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
@@ -124,6 +125,8 @@ struct Query {
     counters: TupleCounters,
     /// Rows that code writes.
     rows: Vec<u64>,
+    /// The columns of a selection whose rows leave together.
+    block: Option<Arc<[BlockColumn]>>,
     /// Ordinal of the first tuple of totals.
     first_ordinal: Option<u64>,
     sink: Sink,
@@ -137,6 +140,8 @@ struct Taken<'a> {
     ordinal: u64,
     /// Values that the host has kept for rows.
     kept: &'a [Value],
+    /// Handles of the query's reader.
+    handles: &'a [Handle],
 }
 
 enum Sink {
@@ -219,6 +224,20 @@ impl CompiledLfta {
             compiled.queries.push(query.map_err(NotCompiled::Setup)?);
         }
         Ok(compiled)
+    }
+
+    /// Lets the rows of a selection leave together, as blocks. Where other queries send rows, too, tuples go on leaving one by one, in the
+    /// order of packets. A block is one message, whatever it holds: what counts messages is better off without.
+    pub(crate) fn send_blocks(&mut self) {
+        let senders = self.plans.iter().filter(|plan| matches!(plan.body, Body::Rows(_))).count();
+        if senders > 1 {
+            return;
+        }
+        for ((query, plan), reader) in self.queries.iter_mut().zip(&self.plans).zip(&self.readers) {
+            if matches!(query.sink, Sink::Select) {
+                query.block = block_columns(plan, reader.as_ref());
+            }
+        }
     }
 
     /// What code is made for.
@@ -328,7 +347,10 @@ impl CompiledLfta {
                 if several { sent.push((record, number, message)) } else { out(number, message) }
             };
             if let Body::Rows(rows) = &plan.body {
-                let taken = Taken { records: batch.records, ordinal, kept: unit.host.kept() };
+                let reader = self.readers[number as usize].as_ref();
+                let handles = reader.map_or(&[][..], |reader| &self.handles[reader.handles..]);
+                let (records, kept) = (batch.records, unit.host.kept());
+                let taken = Taken { records, ordinal, kept, handles };
                 query.after(rows, (plan.absent, plan.failed), frame, &taken, memory, &mut send)?;
             }
         }
@@ -459,6 +481,7 @@ impl Query {
             ahead: AheadCounters::default(),
             counters: TupleCounters::default(),
             rows,
+            block: None,
             first_ordinal: None,
             sink,
         }
@@ -474,15 +497,18 @@ impl Query {
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
-        let Taken { records, ordinal, kept } = *taken;
+        let Taken { records, ordinal, kept, handles } = *taken;
         let counters = &mut self.counters;
         counters.absent += frame.take(absent);
         counters.failed += frame.take(failed);
         let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
-        let rows = &self.rows[..bytes as usize / 8];
+        let mut words = bytes as usize / 8;
         if let Some(ahead) = plan.ahead {
+            let written = words / plan.stride;
+            words = matching(&mut self.rows[..words], plan, handles);
+            let unmatched = written - words / plan.stride;
             let counts = AheadCounters {
-                filtered: frame.take(ahead.filtered),
+                filtered: frame.take(ahead.filtered) + unmatched as u64,
                 absent: frame.take(ahead.absent),
                 failed: frame.take(ahead.failed),
             };
@@ -492,6 +518,7 @@ impl Query {
             self.ahead.absent += counts.absent;
             self.ahead.failed += counts.failed;
         }
+        let rows = &self.rows[..words];
         let first_record = records.as_ptr() as u64;
         let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
         match &mut self.sink {
@@ -502,11 +529,76 @@ impl Query {
                 let rows = (batch.rows.len() / batch.stride) as u64;
                 counters.matched += rows;
                 counters.output += rows;
-                tuples(plan, batch, kept, out);
+                match &self.block {
+                    Some(columns) => block(columns, batch, out),
+                    None => tuples(plan, batch, kept, out),
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The columns of a selection as a block has them: none of those that are read may be kept by the host.
+fn block_columns(plan: &QueryPlan, reader: Option<&OwnedReader>) -> Option<Arc<[BlockColumn]>> {
+    let Body::Rows(rows) = &plan.body else { return None };
+    let reader = reader.filter(|_| rows.ahead.is_some());
+    let column = |(number, (_, column)): (u32, &(_, Column))| match column.place {
+        Place::Kept { .. } if reader.is_some_and(|reader| !reader.columns.contains(&number)) => {
+            Some(BlockColumn::Same(Value::bytes("")))
+        }
+        Place::Kept { .. } => None,
+        _ => Some(BlockColumn::Row(*column)),
+    };
+    (0..).zip(&rows.columns).map(column).collect()
+}
+
+/// Rows whose bytes are asked for before the first of them is looked at.
+const SUBJECTS_AHEAD: usize = 8;
+/// Cache lines of each that are asked for; the processor foresees those that follow.
+const SUBJECT_LINES: std::ops::Range<usize> = 0..3;
+
+/// Moves the rows that have all patterns to the front; returns the words that they take.
+fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
+    if plan.patterns.is_empty() {
+        return rows.len();
+    }
+    let subject = |row: &[u64], pattern: &PatternPlan| (row[pattern.word], row[pattern.word + 1]);
+    let mut kept = 0;
+    for first in (0..rows.len()).step_by(SUBJECTS_AHEAD * plan.stride) {
+        let end = rows.len().min(first + SUBJECTS_AHEAD * plan.stride);
+        for row in rows[first..end].chunks_exact(plan.stride) {
+            for pattern in &plan.patterns {
+                let (address, len) = subject(row, pattern);
+                let bytes = sys::bytes(&address, len);
+                SUBJECT_LINES.for_each(|line| sys::prefetch(bytes, 64 * line));
+            }
+        }
+        for at in (first..end).step_by(plan.stride) {
+            let row = &rows[at..at + plan.stride];
+            let matches = plan.patterns.iter().all(|pattern| {
+                let (address, len) = subject(row, pattern);
+                let handle = &handles[pattern.handle];
+                matches!(handle, Handle::Regex(regex) if regex.is_match(sys::bytes(&address, len)))
+            });
+            if matches {
+                rows.copy_within(at..at + plan.stride, kept);
+                kept += plan.stride;
+            }
+        }
+    }
+    kept
+}
+
+/// Sends the rows together.
+fn block(columns: &Arc<[BlockColumn]>, batch: RowBatch<'_>, out: &mut dyn FnMut(u64, Message)) {
+    let Some(first) = batch.rows.first_chunk::<1>() else { return };
+    let first = batch.index(first);
+    let mut words = batch.rows.to_vec();
+    for row in words.chunks_exact_mut(batch.stride) {
+        row[0] = batch.ordinal + batch.index(row);
+    }
+    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words, 0)));
 }
 
 /// Sends a tuple per row.

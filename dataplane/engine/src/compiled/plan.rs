@@ -3,7 +3,7 @@
 use wt_catalog::layout::{Class, Column, Packer};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{
-    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, OrderedColumn,
+    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
     SLOTS_DEFAULT,
 };
 use wt_plan::shape;
@@ -64,6 +64,43 @@ pub(super) struct Rows {
     pub(super) use_: Use,
     /// Counters of tuples that the reader's quals reject, when they are applied ahead.
     pub(super) ahead: Option<AheadPlan>,
+    /// The last of these quals, where they are patterns: rows say where the bytes are, and are judged when the code has run. Then the bytes
+    /// of many can be on their way to the cache together.
+    pub(super) patterns: Vec<PatternPlan>,
+}
+
+/// A pattern that bytes of a row must have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PatternPlan {
+    /// The column of the selection.
+    pub(super) column: u32,
+    /// Which of the reader's handles it is.
+    pub(super) handle: usize,
+    /// Word of the row with the bytes' address; their length follows.
+    pub(super) word: usize,
+}
+
+/// The patterns at the end of a reader's quals, the first of which is in the row's word `word`.
+fn patterns(ahead: &Ahead<'_>, word: usize) -> Vec<PatternPlan> {
+    let pattern = |node: NodeId| {
+        let Op::Call { symbol: "str_regex_match", args, handle: Some(handle) } =
+            &ahead.exprs.nodes[node.0 as usize].op
+        else {
+            return None;
+        };
+        match ahead.exprs.nodes[args.first()?.0 as usize].op {
+            Op::Input(column) => Some((column, handle.0 as usize)),
+            _ => None,
+        }
+    };
+    let mut found: Vec<_> = ahead.quals.iter().rev().map_while(|qual| pattern(qual.node)).collect();
+    found.reverse();
+    let place = |(number, (column, handle)): (usize, &(u32, usize))| PatternPlan {
+        column: *column,
+        handle: *handle,
+        word: word + 2 * number,
+    };
+    found.iter().enumerate().map(place).collect()
 }
 
 /// Frame words that count what the quals of the reader reject.
@@ -122,11 +159,13 @@ pub(super) fn plan(
         let fixed = fixed_hash.get(index).copied().unwrap_or(false);
         let mut plan = planner.query(query, layout, fixed)?;
         plan.pending = program.prefilter.map(|_| (layout.take(1), layout.take(1)));
-        if let (Body::Rows(rows), Some(Some(_))) = (&mut plan.body, ahead.get(index))
+        if let (Body::Rows(rows), Some(Some(ahead))) = (&mut plan.body, ahead.get(index))
             && rows.use_ == Use::Select
         {
             let (filtered, absent, failed) = (layout.take(1), layout.take(1), layout.take(1));
             rows.ahead = Some(AheadPlan { filtered, absent, failed });
+            rows.patterns = patterns(ahead, rows.stride);
+            rows.stride += 2 * rows.patterns.len();
         }
         plans.push(plan);
     }
@@ -196,7 +235,14 @@ impl Planner<'_> {
     ) -> Rows {
         let mut packer = Packer::new(1);
         let columns = nodes.map(|node| (node, packer.place_whole(self.ty(node)))).collect();
-        Rows { cursor: layout.take(1), stride: packer.end(), columns, use_, ahead: None }
+        Rows {
+            cursor: layout.take(1),
+            stride: packer.end(),
+            columns,
+            use_,
+            ahead: None,
+            patterns: Vec::new(),
+        }
     }
 
     fn groups(
@@ -252,6 +298,7 @@ impl Planner<'_> {
             columns,
             use_: Use::Groups(plan),
             ahead: None,
+            patterns: Vec::new(),
         }
     }
 }

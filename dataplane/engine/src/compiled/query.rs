@@ -242,10 +242,19 @@ impl Emitter<'_, '_> {
         if let (Some(counters), Some(reader)) = (rows.ahead, reader) {
             let mut above = Scope::new(reader.exprs, scope.params, reader.handles);
             above.inputs = vals.iter().map(|(val, _)| Val { lack: None, ..*val }).collect();
-            self.quals_ahead(&mut above, reader.quals, counters, next)?;
+            let now = reader.quals.len() - rows.patterns.len();
+            self.quals_ahead(&mut above, &reader.quals[..now], counters, next)?;
         }
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
         words[0] = Some(self.record);
+        for pattern in &rows.patterns {
+            let Some((Val { parts: Parts::Bytes(address, len), .. }, _)) =
+                vals.get(pattern.column as usize)
+            else {
+                return Err(Unsupported("a pattern on what are no bytes"));
+            };
+            (words[pattern.word], words[pattern.word + 1]) = (Some(*address), Some(*len));
+        }
         let columns = reader.filter(|_| rows.ahead.is_some()).map(|reader| reader.columns);
         for (number, (val, column)) in (0..).zip(vals) {
             match column.place {

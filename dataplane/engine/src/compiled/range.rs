@@ -75,7 +75,7 @@ impl CompiledLfta {
                 (Sink::Totals, _) => Sink::Totals,
                 _ => Sink::Select,
             };
-            Query::with(vec![0; query.rows.len()], sink)
+            Query { block: query.block.clone(), ..Query::with(vec![0; query.rows.len()], sink) }
         };
         let queries = self.queries.iter().zip(&self.plans).map(query).collect();
         let totals = self.plans.iter().flat_map(QueryPlan::totals).count();
@@ -199,6 +199,7 @@ impl CompiledLfta {
             (_, Message::Tuple(tuple)) => {
                 out(number, Message::Tuple(Tuple { ordinal: ordinal + tuple.ordinal, ..tuple }));
             }
+            (_, Message::Block(block)) => out(number, Message::Block(block.moved_on(ordinal))),
             (_, message) => out(number, message),
         }
     }

@@ -8,6 +8,8 @@ use super::sys;
 const SLOTS_MIN: usize = 1 << 3;
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
 /// Entries that there is room for at first.
 const ENTRIES_MIN: usize = 4;
 
@@ -16,6 +18,8 @@ pub(super) struct WordTable {
     key_words: usize,
     entry_words: usize,
     entries: Vec<u64>,
+    /// Words before the first entry: where an entry takes whole cache lines, it begins at one.
+    first: usize,
     /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
     slots: Vec<u64>,
     len: usize,
@@ -68,6 +72,7 @@ impl WordTable {
             key_words,
             entry_words: 1 + key_words + state_words,
             entries: Vec::new(),
+            first: 0,
             slots: vec![0; SLOTS_MIN],
             len: 0,
             shift: shift_of(SLOTS_MIN),
@@ -76,7 +81,10 @@ impl WordTable {
 
     /// Moves the ordinals of all groups on.
     pub(super) fn move_on(&mut self, ordinal: u64) {
-        self.entries.chunks_exact_mut(self.entry_words).for_each(|entry| entry[0] += ordinal);
+        let first = self.first;
+        self.entries[first..]
+            .chunks_exact_mut(self.entry_words)
+            .for_each(|entry| entry[0] += ordinal);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,7 +98,7 @@ impl WordTable {
 
     /// The words of every entry, in order of arrival.
     pub(super) fn entries(&self) -> impl Iterator<Item = &[u64]> {
-        self.entries.chunks_exact(self.entry_words)
+        self.entries[self.first..].chunks_exact(self.entry_words)
     }
 
     /// Words of an entry.
@@ -98,14 +106,31 @@ impl WordTable {
         self.entry_words
     }
 
-    /// Takes the words of every entry and forgets the groups. The index keeps its memory, and as much room as the entries took is
-    /// made for others.
-    pub(super) fn take_entries(&mut self) -> Vec<u64> {
+    /// Takes the words of every entry, and how many words come before them, and forgets the groups. The index keeps its memory, and as much
+    /// room as the entries took is made for others.
+    pub(super) fn take_entries(&mut self) -> (Vec<u64>, usize) {
         self.slots.fill(0);
         self.len = 0;
         let mut room = Vec::with_capacity(self.entries.len());
         sys::prefer_huge_pages(room.spare_capacity_mut());
-        std::mem::replace(&mut self.entries, room)
+        let first = std::mem::take(&mut self.first);
+        let taken = std::mem::replace(&mut self.entries, room);
+        self.align();
+        (taken, first)
+    }
+
+    /// Moves entries to where the first one begins a cache line, after the memory has changed.
+    fn align(&mut self) {
+        if !self.entry_words.is_multiple_of(LINE_WORDS) {
+            return;
+        }
+        let first = self.entries.as_ptr().align_offset(LINE_WORDS * size_of::<u64>());
+        let first = if first < LINE_WORDS { first } else { 0 };
+        let len = self.len * self.entry_words;
+        self.entries.resize(len + self.first.max(first), 0);
+        self.entries.copy_within(self.first..self.first + len, first);
+        self.entries.truncate(first + len);
+        self.first = first;
     }
 
     #[inline]
@@ -124,7 +149,7 @@ impl WordTable {
     pub(super) fn prefetch_entry(&self, hash: u64) {
         let slot = self.slots[self.place(hash)];
         if slot != 0 {
-            let at = (slot as u32 as usize - 1) * self.entry_words;
+            let at = self.first + (slot as u32 as usize - 1) * self.entry_words;
             sys::prefetch(&self.entries, at);
             // Most entries lie in two cache lines.
             sys::prefetch(&self.entries, at + self.entry_words - 1);
@@ -144,7 +169,7 @@ impl WordTable {
             Ok(index) => (index, false),
             Err(place) => (self.insert(place, hash, key, ordinal()), true),
         };
-        let at = index * self.entry_words;
+        let at = self.first + index * self.entry_words;
         (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
     }
 
@@ -167,7 +192,7 @@ impl WordTable {
                 Ok(index) => index,
                 Err(place) => self.insert(place, *hash, key, ordinal(row)),
             };
-            let states = &mut self.entries[index * entry_words..][1 + K..entry_words];
+            let states = &mut self.entries[self.first + index * entry_words..][1 + K..entry_words];
             for (state, operand) in states.iter_mut().zip(operands) {
                 *state = state.wrapping_add(row.get(*operand).copied().unwrap_or(1));
             }
@@ -194,10 +219,10 @@ impl WordTable {
             // Slots and hashes agree in their upper half.
             if (slot ^ hash) >> 32 == 0 {
                 let index = slot as u32 as usize - 1;
-                let at = index * self.entry_words + 1;
+                let at = self.first + index * self.entry_words + 1;
                 // Without a branch for each word: mostly all of them agree.
-                let entry = self.entries[at..].first_chunk::<K>().unwrap_or(key);
-                if entry.iter().zip(key).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
+                let words = self.entries[at..at + K].iter().zip(key);
+                if words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
                     return Ok(index);
                 }
             }
@@ -207,16 +232,18 @@ impl WordTable {
 
     #[cold]
     fn insert(&mut self, place: usize, hash: u64, key: &[u64], ordinal: u64) -> usize {
+        if self.entries.len() + self.entry_words > self.entries.capacity() {
+            let room = self.entries.len().max(ENTRIES_MIN * self.entry_words);
+            self.entries.reserve(room + LINE_WORDS);
+            sys::prefer_huge_pages(self.entries.spare_capacity_mut());
+            self.align();
+        }
         let index = self.len;
         self.len += 1;
         self.slots[place] = hash & !0xffff_ffff | self.len as u64;
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve(self.entries.len().max(ENTRIES_MIN * self.entry_words));
-            sys::prefer_huge_pages(self.entries.spare_capacity_mut());
-        }
         self.entries.push(ordinal);
         self.entries.extend_from_slice(key);
-        self.entries.resize(self.len * self.entry_words, 0);
+        self.entries.resize(self.first + self.len * self.entry_words, 0);
         if self.len * 8 > self.slots.len() * 5 {
             self.grow();
         }
@@ -230,6 +257,7 @@ impl WordTable {
         self.slots = vec![0; old.len() * 2];
         self.shift = shift_of(self.slots.len());
         sys::prefer_huge_pages(&mut self.slots);
+        sys::populate(&mut self.slots);
         let mask = self.slots.len() - 1;
         for slot in old.into_iter().filter(|slot| *slot != 0) {
             let mut place = self.place(slot);
@@ -262,9 +290,30 @@ mod tests {
             let i = i as u64;
             assert_eq!(entry, [i, i % 97, i, 6]);
         }
-        assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
+        assert_eq!(table.take_entries().0.len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 7).1);
+    }
+
+    #[test]
+    fn entries_of_whole_lines_begin_at_one() {
+        let hasher = WordHasher::new();
+        let mut table = WordTable::new(5, 2);
+        for round in 0..2 {
+            for i in 0..5_000u64 {
+                let row = [0, i, i + 1, i + 2, i + 3, i + 4, 7];
+                let hash = hasher.hash::<5>(row[1..].first_chunk().unwrap());
+                let new = table.add_rows::<5>(&row, 7, &[hash], 1, &[usize::MAX, 6], |_| 10 + i);
+                assert_eq!(new, u64::from(round == 0));
+                let line = LINE_WORDS * size_of::<u64>();
+                assert_eq!((table.entries.as_ptr() as usize + 8 * table.first) % line, 0);
+            }
+        }
+        for (i, entry) in (0..).zip(table.entries()) {
+            assert_eq!(entry, [10 + i, i, i + 1, i + 2, i + 3, i + 4, 2, 14]);
+        }
+        let (words, first) = table.take_entries();
+        assert_eq!(words.len(), first + 5_000 * 8);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use wt_catalog::layout::word_value;
 use wt_catalog::{Type, Value};
-use wt_plan::ir::{AggKind, NodeId, Op};
+use wt_plan::ir::{AggKind, Exprs, NodeId, Op};
 use wt_plan::physical::{self, HftaAggFunction};
 
 use super::grouping::kinds_over_columns;
@@ -64,15 +64,32 @@ pub(super) fn totals_over_columns(plan: &physical::Aggregate) -> Option<Vec<Colu
         }
         let column = match agg.args[..] {
             [] if kind == AggKind::Count => None,
-            [node] => match plan.exprs.nodes[node.0 as usize].op {
-                Op::Input(column) => Some(column as usize),
-                _ => return None,
-            },
+            [node] => Some(column_of(&plan.exprs, node)?),
             _ => return None,
         };
         Some(ColumnTotal { kind, column, ty: agg.ty })
     };
     plan.aggs.iter().map(total).collect()
+}
+
+/// The column that a node gives, as it is or as a wider number.
+fn column_of(exprs: &Exprs, node: NodeId) -> Option<usize> {
+    let node = &exprs.nodes[node.0 as usize];
+    match node.op {
+        Op::Input(column) => Some(column as usize),
+        Op::Cast(of) => {
+            let of = &exprs.nodes[of.0 as usize];
+            let (from, to) = (of.ty, node.ty);
+            let is_wider = from.is_integer() && to.is_integer() && from.bits() <= to.bits();
+            match of.op {
+                Op::Input(column) if is_wider && from.is_signed() == to.is_signed() => {
+                    Some(column as usize)
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// What aggregates come to over a block that is not empty; nothing when a column does not hold numbers.

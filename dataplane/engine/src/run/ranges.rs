@@ -198,6 +198,7 @@ impl<'a> Cores<'a> {
         let compiled =
             CompiledLfta::new(program, params, fixed, ahead, paths, link_type, &mut memory);
         let Ok(mut backend) = compiled else { return };
+        backend.send_blocks();
         backend.scans_ranges(self.hasher);
         let mut reader = self.ranges.reader();
         while let Some(number) = board.claim(true) {

@@ -21,7 +21,8 @@ fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {
         }
     }
     let columns = columns.map(BlockColumn::Row).into_iter();
-    Block::new(columns.chain([BlockColumn::Same(Value::Uint(7))]).collect(), stride, words)
+    let columns: Vec<_> = columns.chain([BlockColumn::Same(Value::Uint(7))]).collect();
+    Block::new(columns, stride, words, 0)
 }
 
 /// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same.
