@@ -57,6 +57,7 @@ use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
 use self::rare::RareWalk;
+pub(crate) use self::sys::Words;
 pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
@@ -594,11 +595,11 @@ fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
 fn block(columns: &Arc<[BlockColumn]>, batch: RowBatch<'_>, out: &mut dyn FnMut(u64, Message)) {
     let Some(first) = batch.rows.first_chunk::<1>() else { return };
     let first = batch.index(first);
-    let mut words = batch.rows.to_vec();
+    let mut words = Words::from(batch.rows);
     for row in words.chunks_exact_mut(batch.stride) {
         row[0] = batch.ordinal + batch.index(row);
     }
-    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words, 0)));
+    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words)));
 }
 
 /// Sends a tuple per row.

@@ -4,9 +4,13 @@
     reason = "machine code made at run time is called, and calls back, through raw pointers"
 )]
 
+mod words;
+
 use wt_wire::RecordRef;
 
 use super::host::Host;
+
+pub(crate) use words::Words;
 
 /// Signature of compiled code: the frame, the bytes of the batch, its records, and how many there are.
 type Entry = unsafe extern "C" fn(*mut u64, *const u8, *const RecordRef, u64);
