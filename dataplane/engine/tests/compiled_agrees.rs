@@ -114,6 +114,7 @@ fn a_negative_key_does_not_reach_into_its_neighbour() {
         slots: SLOTS_DEFAULT,
         tolerance: 0,
         real_time: false,
+        values: 0,
     };
     let program = program(dag, vec![LayerSel::Packet], action);
     let expected = [Value::Int(-1), Value::Uint(1), Value::Uint(1)];
