@@ -365,6 +365,36 @@ fn drivers_say_why_they_take_no_program() {
     assert_eq!(capturing(&netns), 0);
 }
 
+/// What the host itself sends never comes to a program in the driver.
+#[test]
+fn who_asks_for_the_direction_gets_what_is_sent_too() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let frames = frames("http.pcap");
+    let ask = |capture: &str, text: &str| {
+        let running =
+            Running::start(&netns, &["query", text, "-i", "near", "--capture", capture], 1);
+        let in_driver = programs(&netns) > 0;
+        send(&netns, "near", &frames[..3]);
+        send(&netns, "far", &frames[..5]);
+        // Far more than the driver's drains are apart.
+        std::thread::sleep(Duration::from_millis(300));
+        let ended = running.interrupt();
+        let count = |direction: &str| ended.stdout.lines().filter(|l| *l == direction).count();
+        (in_driver, (count("1"), count("2")), ended.stderr)
+    };
+    let (in_driver, counted, said) = ask("auto", "SELECT direction FROM packet");
+    assert_eq!((in_driver, counted), (false, (5, 3)), "{said}");
+    assert!(said.contains("captured by a socket, as a query asks which packets"), "{said}");
+    let (in_driver, counted, said) = ask("xdp", "SELECT direction FROM packet");
+    assert_eq!((in_driver, counted), (true, (5, 0)), "{said}");
+    assert!(said.contains("sees only those that it receives"), "{said}");
+    let (in_driver, _, said) = ask("auto", "SELECT ttl FROM ipv4");
+    assert!(in_driver && said.is_empty(), "{said}");
+}
+
 #[test]
 fn the_driver_keeps_what_the_host_does_not_want() {
     if !may_make() {
