@@ -6,6 +6,7 @@ mod broker;
 mod capacity;
 mod cli;
 mod commands;
+mod confine;
 mod db;
 mod doctor;
 mod execute;

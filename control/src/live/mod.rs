@@ -30,7 +30,7 @@ use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::indexed::Need;
-use crate::output::{Lost, Results, Route};
+use crate::output::{self, Lost, Results, Route};
 use crate::session::{self, NamedText, Traces};
 use crate::{blame, broker};
 
@@ -197,8 +197,11 @@ pub fn execute(
         findings.push(found);
     }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
+    let spools = output::spools(&routes);
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
     privileges::keep_none(in_driver)?;
+    // Clients of the control socket name files of their queries later.
+    privileges::confine(socket.is_none().then_some(&spools))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     results.watch(&cancel);

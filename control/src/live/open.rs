@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use wt_catalog::Value;
+use wt_catalog::protocol::Meta;
 use wt_engine::LftaSetup;
 use wt_engine::live::{self, LiveInput};
+use wt_plan::ir::{LftaProgram, Op};
 use wt_plan::physical::{InterfacePlan, PhysicalPlan};
 use wt_xdp::broker::Broker;
 use wt_xdp::codegen::Disposition;
@@ -75,6 +77,14 @@ fn in_driver(
         );
         return if has_to { Err(Failure::Environment(refused)) } else { Ok(None) };
     }
+    if asks_direction(&plan.interfaces[index].program) {
+        let why = "a query asks which packets this host has sent, and its driver sees only those that it receives";
+        if !has_to {
+            eprintln!("wiretable: {device}: captured by a socket, as {why}");
+            return Ok(None);
+        }
+        eprintln!("wiretable: {device}: {why}");
+    }
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     let setup = LftaSetup {
         interface: &wanted.interface,
@@ -121,6 +131,11 @@ fn in_driver(
             Ok(None)
         }
     }
+}
+
+/// Whether a query reads the direction of packets.
+fn asks_direction(program: &LftaProgram) -> bool {
+    program.exprs.nodes.iter().any(|node| node.op == Op::Meta(Meta::Direction))
 }
 
 fn by_socket(

@@ -125,6 +125,7 @@ pub(super) fn record(
     let devices: Vec<String> = queues.iter().map(|queue| queue.interface.device.clone()).collect();
     // Segments are made as time goes by, in a directory that may be another user's.
     privileges::keep_files()?;
+    privileges::confine_calls()?;
     let stop = Stop::new(&args.until);
     // From now on a signal ends it in order.
     announce(store, &queues).map_err(super::failure)?;

@@ -389,6 +389,9 @@ pub struct Qual {
 /// Slots of a group table unless the query says otherwise.
 pub const SLOTS_DEFAULT: u32 = 4096;
 
+/// Groups by value that a table may grow to: more is no gain over a table that is in the cache.
+pub const VALUE_GROUPS_MAX: u32 = 1 << 16;
+
 /// What an LFTA does with a qualified tuple.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LftaAction {
@@ -415,6 +418,9 @@ pub enum LftaAction {
         tolerance: u64,
         /// Tuples that fail the quals advance the window too (gsql.md §9 `real_time`).
         real_time: bool,
+        /// How many of the keys, the last ones, are values of aggregates above to which repeats do not matter. As many groups as tuples may
+        /// come of them, so a table that grows ejects all of them at [`VALUE_GROUPS_MAX`].
+        values: u32,
     },
 }
 

@@ -121,6 +121,24 @@ impl WordGroups {
         self.windows.iter().map(|window| window.table.len() as u64).sum()
     }
 
+    /// Whether each group of a window is sent once.
+    pub(super) fn are_whole(&self) -> bool {
+        self.plan.groups_max.is_none()
+    }
+
+    /// Makes room for more groups, where a table may not grow as it likes: windows stay open, and their groups are sent as far as they are.
+    /// One by one, as they may come without end: a full ring counts messages.
+    fn make_room(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(u64, Message)) {
+        let held = self.held();
+        if !self.of_range && self.plan.groups_max.is_some_and(|most| held >= u64::from(most)) {
+            counters.ejected += held;
+            let mut apart = |record, message: Message| {
+                message.one_by_one().into_iter().for_each(|message| out(record, message));
+            };
+            self.send(self.windows.len(), 0, counters, &mut apart);
+        }
+    }
+
     /// Takes rows in order. `out` is called with the record that a message follows.
     pub(super) fn take(
         &mut self,
@@ -129,6 +147,7 @@ impl WordGroups {
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
+        self.make_room(counters, out);
         let (first, last) = self.plan.key;
         for_key_words!(last - first, K => self.rows::<K>(batch, counters, out));
         self.charge(memory)
@@ -322,7 +341,9 @@ impl WordGroups {
         ordinal: u64,
         counters: &mut TupleCounters,
         memory: &mut Memory,
+        out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
+        self.make_room(counters, out);
         for mut window in windows {
             if window.rank < self.bound {
                 counters.late += window.rows;

@@ -733,8 +733,11 @@ impl LftaBackend for CompiledLfta {
     }
 
     fn sends_whole_groups(&self, query: u32) -> bool {
-        let sink = self.queries.get(query as usize).map(|query| &query.sink);
-        matches!(sink, Some(Sink::Totals | Sink::Groups(_)))
+        match self.queries.get(query as usize).map(|query| &query.sink) {
+            Some(Sink::Totals) => true,
+            Some(Sink::Groups(groups)) => groups.are_whole(),
+            _ => false,
+        }
     }
 
     fn packets(&self) -> PacketCounters {

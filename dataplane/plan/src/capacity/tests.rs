@@ -42,6 +42,7 @@ const TEXTS: &[&str] = &[
     "SELECT DISTINCT srcIP FROM ip",
     "SELECT len FROM packet ORDER BY len LIMIT 3",
     "SELECT t, count_distinct(srcIP) FROM ip GROUP BY time/1 AS t HAVING count(*) > 3",
+    "SELECT t, srcIP, count_distinct(destIP), sum(len) FROM ip GROUP BY time/1 AS t, srcIP",
     "DEFINE { aggregate_slots 64; } SELECT srcIP, count(*) FROM ip GROUP BY srcIP",
     "DEFINE { real_time yes; } SELECT t, count(*) FROM tcp WHERE syn GROUP BY time/1 AS t",
     "DEFINE { query_name a; } SELECT time, len FROM eth0.tcp; DEFINE { query_name b; } SELECT time, len FROM eth1.tcp; \

@@ -118,7 +118,8 @@ extern "C" fn walk(
     let frame = unsafe { std::slice::from_raw_parts_mut(frame, frame_words as usize) };
     // SAFETY: compiled code passes the record that it is at, one of those given to `Code::run`.
     let record = unsafe { &*record };
-    host.walk(frame, record, bytes(&start, u64::from(record.caplen)), at as usize)
+    let data = bytes(&start, u64::from(record.caplen));
+    host.walk(frame, record, (start, data), at as usize)
 }
 
 /// Bytes that compiled code points at. They live at least as long as the call it is making.
