@@ -12,7 +12,7 @@ pub mod serve;
 pub mod sink;
 mod top;
 
-pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
+pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs, WatchArgs};
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
