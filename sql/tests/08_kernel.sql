@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(102);
+SELECT plan(106);
 INSERT INTO net.device (device, driver, tenant) VALUES ('k8s', 'kubernetes', 'system'), ('redk', 'kubernetes', 'red');
 
 -- Names.
@@ -36,6 +36,10 @@ SELECT is(wt.comparison('x', 'bigint', '{"op": "=", "value": "1'' OR true"}'), '
 SELECT is(as_login('t_operator', $$SELECT wt.create_procedure('lab', 'set_rate', '[{"name": "p_site", "type": "text"}, {"name": "p_rate", "type": "double precision"}]',
     'BEGIN UPDATE lab.load SET rate = p_rate WHERE site = p_site; RETURN; END')$$), '', 'wt.create_procedure');
 SELECT is((SELECT r.rolname FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.proname = 'set_rate' AND p.prosecdef), 'wt_operator', 'it runs as its author''s role (wt.give)');
+SELECT ok(NOT has_schema_privilege('wt_operator', 'lab', 'CREATE'), 'which may make nothing there');
+SELECT throws_like($$SELECT wt.give('wt.version_of(text)', 'wt_operator')$$, '%cannot be given to "wt_operator"', 'wt.give: nothing outside the kernel''s schemas');
+SELECT throws_like($$SELECT wt.give('lab.set_rate(text, double precision)', 'wt_operator')$$, '%cannot be given%', 'nor what is somebody''s already');
+SELECT is(as_login('t_operator', $$SELECT wt.give('lab.set_rate(text, double precision)', 'wt_operator')$$), '42501 permission denied for function give', 'and only by the kernel');
 SELECT is(as_login('t_operator', $$SELECT wt.call_procedure('lab.set_rate', '{"p_site": "a", "p_rate": 12.5}')$$), 'ok', 'wt.call_procedure, wt.call_begin');
 SELECT is((SELECT rate FROM lab.load), 12.5::float8, 'does what it says');
 SELECT results_eq($$SELECT (s.event).op, (s.event).procedure, (s.event).version, (s.event).new ->> 'p_rate' FROM prov.story(prov.latest('lab.load', 'a')) s WHERE s.depth = 0$$,
