@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(106);
+SELECT plan(108);
 INSERT INTO net.device (device, driver, tenant) VALUES ('k8s', 'kubernetes', 'system'), ('redk', 'kubernetes', 'red');
 
 -- Names.
@@ -79,6 +79,9 @@ SELECT hasnt_trigger('lab', 'load', 'p_hot_update', 'removes it');
 CREATE TEMPORARY TABLE dry AS SELECT wt.apply('[{"call": "createSchema", "schema": "dry"}, {"call": "createTable", "schema": "dry", "table": "t", "columns": [{"name": "a", "type": "text"}]},
     {"call": "callProcedure", "procedure": "lab.grow", "args": {"new_rows": [{"site": "b", "rate": 5}]}}]', true) AS r;
 SELECT is((SELECT (r -> 'commands' -> 0) - 'device' FROM dry), '{"kind": "site", "name": "b", "gen": 1, "body": {"rate": 5}}', 'wt.run_calls: a dry run shows the commands');
+SELECT wt.create_procedure('lab', 'say', '[{"name": "p_a", "type": "text"}]', $$BEGIN IF p_a = 'dry' THEN RAISE EXCEPTION 'dry run' USING ERRCODE = 'WT001', DETAIL = '{"results": "made up"}'; END IF; RETURN p_a; END$$, p_returns => 'text') \g /dev/null
+SELECT is(wt.run_list('[{"call": "callProcedure", "procedure": "lab.say", "args": {"p_a": "x"}}, {"call": "callProcedure", "procedure": "lab.set_rate", "args": {"p_site": "none", "p_rate": 1}}]', false), '["x", null]', 'wt.run_list: results in order');
+SELECT throws_ok($$SELECT wt.apply('[{"call": "callProcedure", "procedure": "lab.say", "args": {"p_a": "dry"}}]')$$, 'WT001', NULL, 'a list that is not dry does not end as one that is');
 SELECT ok((SELECT jsonb_path_exists(r, '$.events[*] ? (@.op == "createSchema")') AND jsonb_path_exists(r, '$.events[*] ? (@.op == "call")') FROM dry), 'and the events');
 SELECT hasnt_schema('dry', 'and leaves nothing behind');
 SELECT is(wt.apply('[{"call": "createSchema", "schema": "wet"}, {"call": "callProcedure", "procedure": "lab.sum_of", "args": {"p": [], "j": [1]}}]') ->> 'dryRun', 'false', 'wt.apply');

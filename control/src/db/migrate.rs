@@ -37,6 +37,7 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V16__making",
     "V17__export",
     "V18__averages",
+    "V19__lists",
 ];
 
 /// Where the history is kept.
