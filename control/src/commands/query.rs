@@ -38,6 +38,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     live::refuse_blocks_of_traces(&live, &args.control)?;
     let options = CompileOptions {
         params: &args.text.params,
+        watchlists: &[],
         sets: &args.text.sets,
         library: args.text.library.as_deref(),
         finite: live.is_empty() || args.until.is_given(),

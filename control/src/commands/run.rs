@@ -53,6 +53,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {
         params: &params,
+        watchlists: &[],
         sets: &batch.sets,
         library: batch.library.as_deref(),
         finite: live.is_empty() || args.until.is_given(),

@@ -8,6 +8,7 @@ pub mod privileges;
 mod queries;
 mod show;
 pub mod store;
+pub mod watchlists;
 
 pub use queries::{Admit, Setting};
 

@@ -16,6 +16,11 @@ pub fn list(queries: &[(String, String)]) -> String {
     })
 }
 
+/// Records of a watchlist, as lines of its file.
+pub fn records(records: &[String]) -> String {
+    records.iter().fold(String::new(), |text, record| text + record + "\n")
+}
+
 /// Groups of numbers of the books: what they are of, by which labels, and by name.
 struct Account {
     kind: &'static str,

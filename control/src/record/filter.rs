@@ -37,7 +37,8 @@ impl Condition {
             files: Vec::new(),
             properties: Vec::new(),
         };
-        let options = CompileOptions { params: &[], sets: &[], library: None, finite: true };
+        let options =
+            CompileOptions { params: &[], watchlists: &[], sets: &[], library: None, finite: true };
         let interfaces = [interface.interface_info()];
         let compiled =
             session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;

@@ -1,6 +1,7 @@
 //! `wiretable record`: packets of interfaces or traces into a store.
 
 mod control;
+mod device;
 pub mod filter;
 mod live;
 mod show;

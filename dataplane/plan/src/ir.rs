@@ -14,9 +14,13 @@
 //!   tuple, the first false qual filters it.
 //! - **Depth.** A header beyond a protocol's repeat limit ends the path; the packet is counted `too_deep`.
 
+use std::sync::Arc;
+
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
+
+use crate::watchlist::WatchlistSource;
 
 /// Index into [`Exprs::nodes`]; always less than the index of the node that uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -242,6 +246,8 @@ pub enum HandleArg {
     Const(Value),
     /// A parameter; a change registers anew.
     Param(ParamId),
+    /// A watchlist; a change of its entries registers anew.
+    Watchlist(Arc<WatchlistSource>),
 }
 
 /// Which header of the packet's path a layer is.

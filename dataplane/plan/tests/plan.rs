@@ -26,6 +26,7 @@ fn try_plan(text: &str, interfaces: &[&str], finite: bool) -> Result<Compiled, V
         interfaces: &interfaces,
         interface_sets: &sets,
         params: &params,
+        watchlists: &[],
         finite,
         library: &|_| None,
     })

@@ -42,9 +42,7 @@ use std::sync::Arc;
 
 use wt_catalog::Value;
 use wt_catalog::layout::{Column, Place, value_of};
-use wt_plan::ir::{
-    Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
-};
+use wt_plan::ir::{Exprs, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual};
 use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
@@ -428,11 +426,7 @@ pub fn machine_code(
 /// Registers handles.
 fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupError> {
     let prepare = |spec: &HandleSpec| {
-        let argument = match &spec.argument {
-            HandleArg::Const(value) => value,
-            HandleArg::Param(param) => &params[param.0 as usize],
-        };
-        functions::prepare(spec.symbol, argument)
+        functions::register(spec, params)
             .map_err(|source| SetupError::Handle { function: spec.symbol, source })
     };
     specs.iter().map(prepare).collect()

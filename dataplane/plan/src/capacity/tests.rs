@@ -15,6 +15,7 @@ fn compiled(text: &str) -> Compiled {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     };
