@@ -382,7 +382,8 @@ pub fn block_list(
     interfaces: &[LiveInterface],
     broker: &Broker,
 ) -> Result<Option<Arc<BlockList>>, Failure> {
-    if interfaces.iter().all(|interface| interface.way == CaptureWay::Socket) {
+    let has_driver = |way| matches!(way, CaptureWay::Auto | CaptureWay::Xdp);
+    if !interfaces.iter().any(|interface| has_driver(interface.way)) {
         return Ok(None);
     }
     let blocks = match BlockList::by(broker) {

@@ -56,6 +56,15 @@ fn accounts(ledger: &Ledger) -> Vec<Account> {
                 ("socket_no_frame", live.redirected.no_frame),
                 ("socket_ring_full", live.redirected.ring_full),
             ]);
+            if let Some(port) = live.port {
+                numbers.extend([
+                    ("port_received", port.received),
+                    ("port_missed", port.missed),
+                    ("port_errors", port.errors),
+                    ("port_no_buffer", port.no_buffer),
+                    ("port_left", port.left),
+                ]);
+            }
         }
         let labels = vec![("interface", interface.name.clone())];
         all.push(Account { kind: "interface", labels, numbers });
