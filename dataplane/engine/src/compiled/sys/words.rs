@@ -115,7 +115,7 @@ impl Words {
         match bytes {
             0 => {}
             // SAFETY: `start` was allocated with this layout.
-            ..MAPPED_BYTES_MIN => unsafe { dealloc(self.start.as_ptr().cast(), layout(bytes)) },
+            1..MAPPED_BYTES_MIN => unsafe { dealloc(self.start.as_ptr().cast(), layout(bytes)) },
             // SAFETY: `start` is a mapping of so many bytes, which nothing borrows any more.
             _ => unsafe {
                 libc::munmap(self.start.as_ptr().cast(), bytes);
