@@ -15,10 +15,9 @@ fn try_plan(text: &str, interfaces: &[&str], finite: bool) -> Result<Compiled, V
         })
         .collect();
     let sets = [("all".to_owned(), (0..interfaces.len()).collect())];
-    let params = match text.contains("$floor") {
-        true => vec![("floor".to_owned(), "10".to_owned())],
-        false => Vec::new(),
-    };
+    let given = [("floor", "10"), ("tbl", "a.tbl")];
+    let used = given.iter().filter(|(name, _)| text.contains(&format!("${name}")));
+    let params: Vec<_> = used.map(|(name, value)| (name.to_string(), value.to_string())).collect();
     compile(&CompileInput {
         catalog: &catalog,
         text,
@@ -477,10 +476,26 @@ fn handles_are_registered_once() {
     let c = plan(
         "SELECT tb, peer, count(*) AS n FROM ip WHERE getlpmid(destIP, 'a.tbl') > 0 GROUP BY time/60 AS tb, getlpmid(destIP, 'a.tbl') AS peer",
     );
-    let a = aggregate(&c.physical.nodes[0]);
-    assert_eq!(a.exprs.handles.len(), 1);
-    let calls = a.exprs.nodes.iter().filter(|n| matches!(n.op, Op::Call { .. })).count();
+    // Next to the interface: what it gives is a number.
+    let exprs = &c.physical.interfaces[0].program.exprs;
+    assert_eq!(exprs.handles.len(), 1);
+    let calls = exprs.nodes.iter().filter(|n| matches!(n.op, Op::Call { .. })).count();
     assert_eq!(calls, 1, "and called once per tuple");
+}
+
+#[test]
+fn tables_of_texts_and_of_parameters_are_looked_up_above() {
+    for (params, key) in [
+        ("", "int_to_string_map(destPort, 'ports.tbl')"),
+        ("PARAM { tbl string; }", "getlpmid(destIP, $tbl)"),
+    ] {
+        let c = plan(&format!(
+            "{params} SELECT tb, k, count(*) AS n FROM tcp GROUP BY time/60 AS tb, {key} AS k"
+        ));
+        let a = aggregate(&c.physical.nodes[0]);
+        assert_eq!(a.exprs.handles.len(), 1, "{key}");
+        assert!(matches!(lftas(&c)[0].action, LftaAction::Select { .. }), "{key}");
+    }
 }
 
 #[test]

@@ -315,6 +315,15 @@ impl<'f, 'h> Emitter<'f, 'h> {
         self.b.inst_results(call)[0]
     }
 
+    /// Looks an address up in a table of prefixes, which the host holds: family and halves. Its identifier.
+    pub(super) fn call_lpm(&mut self, table: u64, [family, high, low]: [V; 3]) -> V {
+        let callee = self.word(sys::lpm_address());
+        let table = self.word(table);
+        let arguments = [table, family, high, low];
+        let call = self.b.ins().call_indirect(self.evaluate, callee, &arguments);
+        self.b.inst_results(call)[0]
+    }
+
     /// Has the host walk the packet at hand; what it finds goes into the frame from `at` on. How the path ended.
     pub(super) fn call_walk(&mut self, at: usize) -> V {
         let callee = self.word(sys::walk_address());

@@ -10,6 +10,7 @@ use wt_wire::RecordRef;
 
 use super::rare::RareWalk;
 use super::sys;
+use crate::functions::lpm::PrefixTable;
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
 use crate::packet::PacketBatch;
@@ -163,6 +164,14 @@ impl Host {
     /// Whether a handle is a pattern.
     pub(super) fn is_pattern(&self, handle: usize) -> bool {
         matches!(self.handles.get(handle), Some(Handle::Regex(_)))
+    }
+
+    /// The table that a handle is, if it is one of prefixes. It stays where it is as long as the host.
+    pub(super) fn prefixes(&self, handle: usize) -> Option<&PrefixTable> {
+        match self.handles.get(handle) {
+            Some(Handle::Prefixes(table)) => Some(table),
+            _ => None,
+        }
     }
 
     /// Keeps a constant and returns the address and length of its bytes.

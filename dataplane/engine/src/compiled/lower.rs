@@ -16,7 +16,7 @@ use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host::{self, HostArg, HostNode, HostOp};
 use super::width::{TIME_BITS, significant_bits};
-use crate::functions;
+use crate::functions::{self, lpm};
 use crate::packet::NS_PER_S;
 
 /// A header that nodes read.
@@ -477,9 +477,35 @@ impl Emitter<'_, '_> {
         Ok(Val { parts: self.parts(ty, parts), lack: Some(results[words]) })
     }
 
+    /// Looks an address up in a table of prefixes without the host between; nothing when the node is something else.
+    fn prefix_of(&mut self, scope: &Scope<'_>, op: &Op) -> Result<Option<Val>, Unsupported> {
+        let Op::Call { symbol, args, handle: Some(handle) } = op else { return Ok(None) };
+        let table = self.host.prefixes(scope.handles + handle.0 as usize);
+        let (Some(table), [address, ..], true) =
+            (table.map(|table| std::ptr::from_ref(table) as u64), &args[..], lpm::is_symbol(symbol))
+        else {
+            return Ok(None);
+        };
+        let val = self.known(scope, *address)?;
+        let words = match val.parts {
+            Parts::Word(low) if scope.ty(*address) == Type::Ip => {
+                let (family, high) = (self.word(4), self.word(0));
+                [family, high, low]
+            }
+            Parts::Ipv6(high, low) => [self.word(6), high, low],
+            Parts::Inet(family, high, low) => [family, high, low],
+            _ => return Ok(None),
+        };
+        // Where there is no address the call finds something, and nothing comes of it.
+        Ok(Some(Val { parts: Parts::Word(self.call_lpm(table, words)), lack: val.lack }))
+    }
+
     /// Has the host evaluate a node whose operands are known. Operands that lack a value spare the call.
     fn by_host(&mut self, scope: &mut Scope<'_>, id: NodeId) -> Result<Val, Unsupported> {
         let exprs = scope.exprs;
+        if let Some(val) = self.prefix_of(scope, &exprs.nodes[id.0 as usize].op)? {
+            return Ok(val);
+        }
         let node = &exprs.nodes[id.0 as usize];
         let (op, nodes) = match &node.op {
             Op::Unary(op, a) => (HostOp::Unary(*op), vec![*a]),

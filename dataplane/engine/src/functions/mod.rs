@@ -112,7 +112,7 @@ pub fn prepare(symbol: &str, arg: &Value) -> Result<Handle, HandleError> {
         "str_file_regex_match" | "str_file_regex_match_uint" => {
             Handle::FileRegex(FileRegex::open(table_file::path_of(text))?)
         }
-        "getlpmid_ip" | "getlpmid_inet" | "getv6lpmid_ipv6" | "getv6lpmid_inet" | "lpm" => {
+        symbol if lpm::is_symbol(symbol) => {
             Handle::Prefixes(Box::new(PrefixTable::open(&table_file::path_of(text))?))
         }
         "int_to_string_map" => Handle::Names(IntNames::open(&table_file::path_of(text))?),

@@ -70,8 +70,12 @@ enum Keys {
     Bytes(HashSet<Box<[u8]>>),
     /// Ethernet addresses.
     Macs(HashSet<[u8; 6]>),
-    /// Addresses, and blocks of more than one.
-    Addresses { hosts: HashSet<IpAddr>, blocks: Box<PrefixTable> },
+    /// Addresses, and blocks of more than one: which, and what they contain.
+    Addresses {
+        hosts: HashSet<IpAddr>,
+        blocks: HashSet<(IpAddr, u8)>,
+        within: Box<PrefixTable>,
+    },
 }
 
 impl Watchlist {
@@ -105,7 +109,16 @@ impl Watchlist {
                 return Err(too_many());
             }
         }
+        list.complete();
         Ok(list)
+    }
+
+    /// Makes what answers of what was inserted.
+    fn complete(&mut self) {
+        if let Keys::Addresses { blocks, within, .. } = &mut self.keys {
+            let prefixes = blocks.iter().map(|(address, len)| (*address, *len, 0));
+            **within = PrefixTable::of(prefixes).unwrap_or_default();
+        }
     }
 
     fn skip(&mut self, path: &Path, line: usize, error: LineError) {
@@ -134,11 +147,11 @@ impl Watchlist {
             (Keys::Floats(set), Value::Float(f)) => {
                 set.insert(pattern(f));
             }
-            (Keys::Addresses { hosts, blocks }, Value::Prefix(address, len)) => {
+            (Keys::Addresses { hosts, blocks, .. }, Value::Prefix(address, len)) => {
                 if len == if address.is_ipv4() { 32 } else { 128 } {
                     hosts.insert(address);
                 } else {
-                    blocks.insert(address, len, 0);
+                    blocks.insert((address, len));
                 }
             }
             (Keys::Addresses { hosts, .. }, value) => hosts.extend(value.as_addr()),
@@ -154,7 +167,7 @@ impl Watchlist {
             Keys::Floats(set) => set.len(),
             Keys::Bytes(set) => set.len(),
             Keys::Macs(set) => set.len(),
-            Keys::Addresses { hosts, blocks } => hosts.len() + blocks.len(),
+            Keys::Addresses { hosts, blocks, .. } => hosts.len() + blocks.len(),
         }
     }
 
@@ -173,13 +186,14 @@ impl Watchlist {
             Keys::Floats(set) => value.as_f64().is_some_and(|f| set.contains(&pattern(f))),
             Keys::Bytes(set) => value.as_bytes().is_some_and(|b| set.contains(b)),
             Keys::Macs(set) => matches!(value, Value::Mac(mac) if set.contains(mac)),
-            Keys::Addresses { hosts, blocks } => match value {
+            Keys::Addresses { hosts, blocks, within } => match value {
                 Value::Prefix(address, len) => {
                     let full = if address.is_ipv4() { 32 } else { 128 };
-                    *len == full && hosts.contains(address) || blocks.has(*address, *len)
+                    *len == full && hosts.contains(address) || blocks.contains(&(*address, *len))
                 }
                 value => address_of(value).is_some_and(|address| {
-                    hosts.contains(&address) || !blocks.is_empty() && blocks.get(address).is_some()
+                    !hosts.is_empty() && hosts.contains(&address)
+                        || !within.is_empty() && within.get(address).is_some()
                 }),
             },
         }
@@ -190,7 +204,8 @@ impl Keys {
     fn of(ty: Type) -> Self {
         match ty {
             Type::Ip | Type::Ipv6 | Type::Inet | Type::Prefix => {
-                Keys::Addresses { hosts: HashSet::new(), blocks: Box::default() }
+                let (hosts, blocks) = (HashSet::new(), HashSet::new());
+                Keys::Addresses { hosts, blocks, within: Box::default() }
             }
             Type::Mac => Keys::Macs(HashSet::new()),
             Type::Float => Keys::Floats(HashSet::new()),
@@ -505,6 +520,7 @@ mod tests {
                 let block = parse_as(&format!("{}/{len}", Ipv4Addr::from(address)), Type::Prefix);
                 listed.insert(block.expect("a block"));
             }
+            listed.complete();
             for address in blocks.iter().flat_map(|b| [b.0, b.0 ^ 1, b.0 ^ 0x8000_0000]).chain(others) {
                 let covers = |&(block, len): &(u32, u8)| {
                     let shift = 32 - u32::from(len);

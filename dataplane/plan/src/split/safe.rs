@@ -1,10 +1,11 @@
 //! What may run in an LFTA, and what it ships when not everything may (gsql.md §22).
 //!
-//! On the host an LFTA could call anything; it is kept cheap as in the paper (§2.3, §3): payload scans, table
-//! look-ups and other expensive functions run in the HFTA, fed with the columns they need.
+//! On the host an LFTA could call anything; it is kept cheap as in the paper (§2.3, §3): payload scans and other expensive functions run in the
+//! HFTA, fed with the columns they need. So do look-ups in tables, but for those that give a number, as `getlpmid` does: they take no longer than a
+//! tuple takes to the HFTA.
 
 use wt_catalog::function::{Cost, PassBy};
-use wt_catalog::{Ordering, Type, Value};
+use wt_catalog::{Function, Ordering, Type, Value};
 
 use crate::logical::{Expr, ExprKind, Item};
 use crate::lower::InterfaceEnv;
@@ -13,12 +14,12 @@ use crate::walk;
 /// Why an expression is not LFTA-safe; `None` when it is.
 pub fn unsafe_reason(e: &Expr) -> Option<String> {
     let own = match &e.kind {
-        ExprKind::Call { function, .. } => {
+        ExprKind::Call { function, args } => {
             if !function.lfta_legal {
                 Some(format!("`{}` is not allowed in an LFTA", function.name))
             } else if function.cost >= Cost::Expensive {
                 Some(format!("`{}` is {}", function.name, cost_word(function.cost)))
-            } else if function.params.iter().any(|p| p.pass == PassBy::Handle) {
+            } else if !looks_up_numbers(function, args, e.ty) {
                 Some(format!("`{}` looks up a table", function.name))
             } else {
                 None
@@ -27,6 +28,13 @@ pub fn unsafe_reason(e: &Expr) -> Option<String> {
         _ => None,
     };
     own.or_else(|| walk::children(e).into_iter().find_map(unsafe_reason))
+}
+
+/// Whether all that a function looks up are numbers, in tables that stay while a query runs.
+fn looks_up_numbers(function: &Function, args: &[Expr], ty: Type) -> bool {
+    let handles = function.params.iter().zip(args).filter(|(p, _)| p.pass == PassBy::Handle);
+    let stays = |arg: &Expr| matches!(arg.kind, ExprKind::Const(_));
+    handles.into_iter().all(|(_, arg)| ty.is_integer() && stays(arg))
 }
 
 /// The class as the language writes it.

@@ -9,6 +9,7 @@ mod words;
 use wt_wire::RecordRef;
 
 use super::host::Host;
+use crate::functions::lpm::{PrefixTable, id_of};
 
 pub(crate) use words::Words;
 
@@ -120,6 +121,22 @@ extern "C" fn walk(
     let record = unsafe { &*record };
     let data = bytes(&start, u64::from(record.caplen));
     host.walk(frame, record, (start, data), at as usize)
+}
+
+/// Address of [`lpm`] for compiled code.
+pub(super) fn lpm_address() -> u64 {
+    lpm as *const () as u64
+}
+
+/// The identifier of an address, whose words are as [`wt_catalog::layout::Class::Inet`] says.
+extern "C" fn lpm(table: *const PrefixTable, family: u64, high: u64, low: u64) -> u64 {
+    // SAFETY: compiled code passes the address of a table among the host's handles, which live as long as the code.
+    let table = unsafe { &*table };
+    let found = match family {
+        4 => table.get_v4(low as u32),
+        _ => table.get_v6(u128::from(high) << 64 | u128::from(low)),
+    };
+    id_of(found) as u64
 }
 
 /// Bytes that compiled code points at. They live at least as long as the call it is making.
