@@ -1,5 +1,5 @@
 //! Compiled code against the reference interpreter: random programs and queries over random packets, and packets at the edge of
-//! memory. `WT_FUZZ=SEED` looks for an hour, from another seed; `WT_FUZZ_ONE=SEED` runs one seed.
+//! memory. `WT_FUZZ=SEED` looks for an hour, from another seed, or for the minutes of `WT_FUZZ_MINUTES`; `WT_FUZZ_ONE=SEED` runs one seed.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ const SEED: u64 = 1;
 const PROGRAMS: u64 = 800;
 const QUERY_BATCHES: u64 = 60;
 
-/// How long a longer look takes, each suite of it.
-const LONGER: Duration = Duration::from_secs(60 * 60);
+/// How long a longer look takes unless it is said, minutes, each suite of it.
+const LONGER_MINUTES: u64 = 60;
 
 type Compare = fn(u64) -> Result<Tally, String>;
 
@@ -37,21 +37,22 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn seed_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|seed| seed.parse().ok())
+fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|number| number.parse().ok())
 }
 
 /// Runs trials until there were enough, or for a long time when that is asked for.
 fn compare(trial: Compare, count: u64) -> Result<Tally, Failed> {
-    if let Some(seed) = seed_of("WT_FUZZ_ONE") {
+    if let Some(seed) = number_of("WT_FUZZ_ONE") {
         return Ok(trial(seed)?);
     }
-    let asked = seed_of("WT_FUZZ");
+    let asked = number_of("WT_FUZZ");
     let first = asked.unwrap_or(SEED).wrapping_mul(1 << 32);
     let start = Instant::now();
+    let longer = Duration::from_secs(60 * number_of("WT_FUZZ_MINUTES").unwrap_or(LONGER_MINUTES));
     let mut total = Tally::default();
     let mut number = 0;
-    while if asked.is_some() { start.elapsed() < LONGER } else { number < count } {
+    while if asked.is_some() { start.elapsed() < longer } else { number < count } {
         total.add(trial(first.wrapping_add(number))?);
         number += 1;
     }
@@ -61,7 +62,7 @@ fn compare(trial: Compare, count: u64) -> Result<Tally, Failed> {
 
 /// A comparison shows something only when most of it was compiled, and had tuples that qualified.
 fn enough(tally: Tally, least: u64) -> Result<(), Failed> {
-    if seed_of("WT_FUZZ_ONE").is_some() {
+    if number_of("WT_FUZZ_ONE").is_some() {
         return Ok(());
     }
     let Tally { batches, compiled, refused, queries, packets, matched } = tally;

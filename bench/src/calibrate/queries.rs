@@ -51,7 +51,7 @@ pub const FITTED: &[&str] = &[
     "SELECT timestamp, len FROM packet ORDER BY len, timestamp",
     "SELECT len, caplen FROM packet ORDER BY len",
     "SELECT srcIP, count(*) AS n FROM ip GROUP BY srcIP ORDER BY n DESC",
-    // The interpreter.
+    // A window that every packet moves.
     "DEFINE { real_time yes; } SELECT t, count(*) FROM packet GROUP BY time/1 AS t",
     "DEFINE { real_time yes; } SELECT t, count(*) FROM tcp WHERE destPort > 1 GROUP BY time/1 AS t",
     "DEFINE { real_time yes; } SELECT t, destPort, count(*), sum(len) FROM tcp WHERE destPort * 3 + srcPort * 5 + len > 7 GROUP BY time/1 AS t, destPort",

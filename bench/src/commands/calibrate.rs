@@ -89,8 +89,8 @@ fn captures() -> PathBuf {
 fn fitted<'a>(traces: &'a [(Trace, &[&str])]) -> Vec<Job<'a>> {
     let mut jobs = Vec::new();
     for (trace, about) in traces {
-        // The interpreter and CUBE take long, and depend on neither sizes nor flows.
-        let is_slow = |text: &str| text.contains("real_time") || text.contains("CUBE");
+        // CUBE takes long, and depends on neither sizes nor flows.
+        let is_slow = |text: &str| text.contains("CUBE");
         let is_meant = |text: &str| about.iter().any(|word| text.contains(word)) && !is_slow(text);
         let texts = queries::FITTED.iter().filter(|text| about.is_empty() || is_meant(text));
         jobs.extend(texts.map(|query| Job { name: query, query, trace }));

@@ -1,9 +1,10 @@
 //! What the compiled backend does with the tuples of an LFTA. It follows from the plan alone: the engine and the cost model ask here.
 
 use wt_catalog::Type;
+use wt_catalog::layout::Class;
 
 use crate::ir::{
-    AggKind, Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, Op, OrderedColumn, SLOTS_DEFAULT,
+    AggKind, Exprs, HandleId, LftaAction, LftaAgg, NodeId, Op, OrderedColumn, Qual, SLOTS_DEFAULT,
     VALUE_GROUPS_MAX,
 };
 use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
@@ -52,11 +53,12 @@ impl Shape {
     }
 }
 
-/// Whether there is code for a program.
-pub fn is_compiled(queries: &[LftaQuery]) -> bool {
-    queries
-        .iter()
-        .all(|query| !matches!(query.action, LftaAction::Aggregate { real_time: true, .. }))
+/// Whether code can tell that a packet moves a window (`real_time`): each component is a word, and there are no more than a word has bits.
+pub fn moves_by_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> bool {
+    let is_word = |column: &OrderedColumn| {
+        Class::of(ty(exprs, keys[column.column as usize])) == Class::Word
+    };
+    ordered.len() <= 64 && ordered.iter().all(is_word)
 }
 
 /// The shape of one query of a plan.
@@ -69,9 +71,7 @@ pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
     };
     let exprs = &program.exprs;
     let are_words = aggs.iter().all(|agg| is_word_state(exprs, agg));
-    if !is_compiled(&program.queries) {
-        Shape::Slots { slots: *slots }
-    } else if keys.is_empty() && are_words {
+    if keys.is_empty() && are_words {
         Shape::Totals
     } else if are_words
         && !has_fixed_order(plan, stream, aggs)
@@ -150,6 +150,68 @@ pub fn key_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> O
     };
     let fits = words <= KEY_WORDS_MAX && ordered.len() <= 1 && ordered.iter().all(is_number);
     fits.then_some(packed.div_ceil(2))
+}
+
+/// Whether compiled code over a trace sends the tuples of a stream together, as rows of words, where it sends more than one.
+pub fn sends_blocks(plan: &PhysicalPlan, stream: StreamRef) -> bool {
+    let (interface, query) = match stream {
+        StreamRef::Lfta { interface, query } => (interface as usize, query as usize),
+        StreamRef::Hfta(node) => {
+            let node = &plan.nodes[node as usize];
+            let HftaOp::Aggregate(aggregate) = &node.op else { return false };
+            return passes_whole_groups(plan, node)
+                && aggregate.having.is_empty()
+                && aggregate
+                    .outputs
+                    .iter()
+                    .all(|NodeId(n)| matches!(aggregate.post.nodes[*n as usize].op, Op::Input(_)));
+        }
+    };
+    let program = &plan.interfaces[interface].program;
+    let LftaAction::Select { outputs, .. } = &program.queries[query].action else {
+        return matches!(shape(plan, interface, query), Shape::Words { .. });
+    };
+    // Tuples of several queries leave one by one, in the order of packets.
+    let sends_rows = |other: usize| !matches!(shape(plan, interface, other), Shape::Totals);
+    if (0..program.queries.len()).filter(|other| sends_rows(*other)).count() > 1 {
+        return false;
+    }
+    let read = reader_ahead(plan, stream).map(|reader| columns_read(&plan.nodes[reader].op));
+    let is_read = |column: u32| read.as_ref().is_none_or(|read| read.contains(&column));
+    let is_words = |node: &NodeId| {
+        !matches!(Class::of(ty(&program.exprs, *node)), Class::Bytes | Class::Kept)
+    };
+    (0..).zip(outputs).all(|(column, node)| is_words(node) || !is_read(column))
+}
+
+/// Whether an operator is given each group once, complete, and keeps none.
+pub fn passes_whole_groups(plan: &PhysicalPlan, node: &HftaNode) -> bool {
+    let [StreamRef::Lfta { interface, query }] = node.inputs[..] else { return false };
+    let HftaOp::Aggregate(a) = &node.op else { return false };
+    let is_plain = a.patterns.len() == 1 && a.quals.is_empty() && a.over_partials;
+    is_plain
+        && a.seen.is_none()
+        && !a.real_time
+        && shape(plan, interface as usize, query as usize).sends_whole_groups()
+}
+
+/// The last of an operator's quals that are patterns on columns of its input: the column and the handle of each. Compiled code that applies the
+/// quals ahead judges them of many rows together.
+pub fn patterns_ahead(exprs: &Exprs, quals: &[Qual]) -> Vec<(u32, HandleId)> {
+    let pattern = |qual: &Qual| {
+        let Op::Call { symbol: "str_regex_match", args, handle: Some(handle) } =
+            &exprs.nodes[qual.node.0 as usize].op
+        else {
+            return None;
+        };
+        match exprs.nodes[args.first()?.0 as usize].op {
+            Op::Input(column) => Some((column, *handle)),
+            _ => None,
+        }
+    };
+    let mut found: Vec<_> = quals.iter().rev().map_while(pattern).collect();
+    found.reverse();
+    found
 }
 
 /// Columns of its input that an operator reads besides its quals, in order; all that its quals read, where they are not applied for it.

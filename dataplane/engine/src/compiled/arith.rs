@@ -288,7 +288,18 @@ impl Emitter<'_, '_> {
             }
             BinaryOp::Shl => match constant {
                 Some(count) if count <= u64::from(64 - bits_a) => self.b.ins().ishl(a, b),
-                _ => return Err(Unsupported("a saturating shift by a variable")),
+                _ => {
+                    // Held at the end where bits fall off: then it does not come back whole.
+                    let shifted = self.b.ins().ishl(a, b);
+                    let back = self.b.ins().ushr(shifted, b);
+                    let is_whole = self.icmp(IntCC::Equal, back, a);
+                    let is_inside = self.icmp_const(IntCC::UnsignedLessThan, b, 64);
+                    let fits = self.b.ins().band(is_whole, is_inside);
+                    let (zero, most) = (self.word(0), self.word(most));
+                    let is_zero = self.icmp(IntCC::Equal, a, zero);
+                    let held = self.select(is_zero, zero, most);
+                    self.select(fits, shifted, held)
+                }
             },
         })
     }

@@ -6,7 +6,7 @@ use wt_plan::ir::AggKind;
 use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
-use super::plan::{GroupPlan, WordState};
+use super::plan::{GroupPlan, MOVES, WordState};
 use super::table::{Rows, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
@@ -151,6 +151,32 @@ impl WordGroups {
         let (first, last) = self.plan.key;
         for_key_words!(last - first, K => self.rows::<K>(batch, counters, out));
         self.charge(memory)
+    }
+
+    /// As [`Self::take`], where some rows only move the window.
+    pub(super) fn take_moving(
+        &mut self,
+        batch: RowBatch<'_>,
+        counters: &mut TupleCounters,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u64, Message),
+    ) -> Result<(), MemoryExceeded> {
+        let mut rest = batch.rows;
+        while !rest.is_empty() {
+            let moves = |row: &[u64]| row[0] & MOVES != 0;
+            let count = rest.chunks_exact(batch.stride).take_while(|row| !moves(row)).count();
+            let (rows, more) = rest.split_at(count * batch.stride);
+            self.take(RowBatch { rows, ..batch }, counters, memory, out)?;
+            let Some((row, more)) = more.split_at_checked(batch.stride) else { break };
+            let rank = self.rank_of.rank(row);
+            if let Some((_, _, tolerance)) = self.plan.window
+                && self.newest.is_none_or(|newest| rank > newest)
+            {
+                self.advance(rank, tolerance, batch.index(row), counters, out);
+            }
+            rest = more;
+        }
+        Ok(())
     }
 
     /// Rows whose key has `K` words.

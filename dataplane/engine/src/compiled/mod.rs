@@ -50,7 +50,7 @@ use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
 use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
-use self::plan::{Body, PatternPlan, QueryPlan, Rows, Totals, Use};
+use self::plan::{Body, MOVES, MovesPlan, PatternPlan, QueryPlan, Rows, Totals, Use};
 use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
@@ -450,7 +450,9 @@ impl Query {
         let sink = match &plan.body {
             Body::Totals(_) => Sink::Totals,
             Body::Rows(plan) => {
-                rows = vec![0; RECORDS_MAX * plan.stride];
+                // One row per packet, and one before it where it moves the window.
+                let most = if plan.moves.is_some() { 2 } else { 1 };
+                rows = vec![0; most * RECORDS_MAX * plan.stride];
                 match &plan.use_ {
                     Use::Select => Sink::Select,
                     Use::Groups(groups) => {
@@ -517,9 +519,12 @@ impl Query {
         let first_record = records.as_ptr() as u64;
         let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
         match &mut self.sink {
+            Sink::Groups(groups) if plan.moves.is_some() => {
+                groups.take_moving(batch, counters, memory, out)?;
+            }
             Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
             Sink::Values(aggregate) => take_values(aggregate, plan, batch, kept, counters, out),
-            Sink::Kept => tuples(plan, batch, kept, out),
+            Sink::Kept => kept_for_folding(plan, batch, kept, out),
             Sink::Select | Sink::Totals => {
                 let rows = (batch.rows.len() / batch.stride) as u64;
                 counters.matched += rows;
@@ -605,6 +610,33 @@ fn tuples(plan: &Rows, batch: RowBatch<'_>, kept: &[Value], out: &mut dyn FnMut(
     }
 }
 
+/// As [`tuples`], and what moves the window as punctuation.
+fn kept_for_folding(
+    plan: &Rows,
+    batch: RowBatch<'_>,
+    kept: &[Value],
+    out: &mut dyn FnMut(u64, Message),
+) {
+    let Some(moves) = &plan.moves else { return tuples(plan, batch, kept, out) };
+    for row in batch.rows.chunks_exact(batch.stride) {
+        if row[0] & MOVES == 0 {
+            tuples(plan, RowBatch { rows: row, ..batch }, kept, out);
+            continue;
+        }
+        let known = (0..).zip(known(moves, row));
+        let known = known.filter_map(|(number, value)| Some((number, value?))).collect();
+        out(batch.index(row), Message::Punctuation(known));
+    }
+}
+
+/// The components of the window that a row knows of.
+fn known<'a>(moves: &'a MovesPlan, row: &'a [u64]) -> impl Iterator<Item = Option<Value>> + 'a {
+    let mask = row[moves.known];
+    let is_known = move |number: usize| mask >> number & 1 == 1;
+    let components = moves.components.iter().enumerate();
+    components.map(move |(number, of)| is_known(number).then(|| of.column.value(row, &[])))
+}
+
 fn take_values(
     aggregate: &mut Aggregate,
     plan: &Rows,
@@ -615,11 +647,16 @@ fn take_values(
 ) {
     let Use::Values { keys } = plan.use_ else { return };
     for row in batch.rows.chunks_exact(batch.stride) {
+        let index = batch.index(row);
+        let mut send = |message| out(index, message);
+        if let Some(moves) = plan.moves.as_ref().filter(|_| row[0] & MOVES != 0) {
+            let known: Vec<_> = known(moves, row).collect();
+            aggregate.move_to(&known, counters, &mut send);
+            continue;
+        }
         let value = |(_, column): &(_, Column)| column.value(row, kept);
         let (keys, args) = plan.columns.split_at(keys);
-        let index = batch.index(row);
         let ordinal = batch.ordinal + index;
-        let mut send = |message| out(index, message);
         aggregate.take_values(
             keys.iter().map(value),
             args.iter().map(value),

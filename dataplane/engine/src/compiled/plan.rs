@@ -3,7 +3,7 @@
 use wt_catalog::layout::{Class, Column, Packer};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{
-    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
+    AggKind, Exprs, HandleId, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, OrderedColumn,
     SLOTS_DEFAULT,
 };
 use wt_plan::shape;
@@ -23,6 +23,28 @@ pub(super) struct QueryPlan {
     pub(super) pending: Option<(usize, usize)>,
     pub(super) body: Body,
 }
+
+/// How packets move the window of an aggregation: a row says so, whenever a component of the window is not what it was. Such a row has
+/// [`MOVES`] in its first word, the components in their columns, and in its last word a bit for each that is known.
+pub(super) struct MovesPlan {
+    /// By component: its value, its column, and two words of the frame: whether there was one, and the last.
+    pub(super) components: Vec<Component>,
+    /// Word of a row that tells which components are known.
+    pub(super) known: usize,
+}
+
+/// A component of a window.
+#[derive(Clone, Copy)]
+pub(super) struct Component {
+    pub(super) node: NodeId,
+    pub(super) column: Column,
+    /// Word of the frame that is 1 once a packet had one; the next word has the last.
+    pub(super) last: usize,
+}
+
+/// Bit of a row's first word, an address of a record otherwise, that tells rows that only move the window.
+pub(super) const MOVES: u64 = 1;
+const _: () = assert!(align_of::<wt_wire::RecordRef>() as u64 > MOVES);
 
 impl QueryPlan {
     /// Where rejected tuples are counted first: absent, failed.
@@ -67,6 +89,8 @@ pub(super) struct Rows {
     /// The last of these quals, where they are patterns: rows say where the bytes are, and are judged when the code has run. Then the bytes
     /// of many can be on their way to the cache together.
     pub(super) patterns: Vec<PatternPlan>,
+    /// Where every packet moves the window, whether it qualifies or not.
+    pub(super) moves: Option<MovesPlan>,
 }
 
 /// A pattern that bytes of a row must have.
@@ -82,25 +106,12 @@ pub(super) struct PatternPlan {
 
 /// The patterns at the end of a reader's quals, the first of which is in the row's word `word`.
 fn patterns(ahead: &Ahead<'_>, word: usize) -> Vec<PatternPlan> {
-    let pattern = |node: NodeId| {
-        let Op::Call { symbol: "str_regex_match", args, handle: Some(handle) } =
-            &ahead.exprs.nodes[node.0 as usize].op
-        else {
-            return None;
-        };
-        match ahead.exprs.nodes[args.first()?.0 as usize].op {
-            Op::Input(column) => Some((column, handle.0 as usize)),
-            _ => None,
-        }
-    };
-    let mut found: Vec<_> = ahead.quals.iter().rev().map_while(|qual| pattern(qual.node)).collect();
-    found.reverse();
-    let place = |(number, (column, handle)): (usize, &(u32, usize))| PatternPlan {
-        column: *column,
-        handle: *handle,
+    let place = |(number, (column, handle)): (usize, (u32, HandleId))| PatternPlan {
+        column,
+        handle: handle.0 as usize,
         word: word + 2 * number,
     };
-    found.iter().enumerate().map(place).collect()
+    shape::patterns_ahead(ahead.exprs, ahead.quals).into_iter().enumerate().map(place).collect()
 }
 
 /// Frame words that count what the quals of the reader reject.
@@ -160,7 +171,10 @@ pub(super) fn plan(
     for (index, query) in program.queries.iter().enumerate() {
         let fixed = fixed_hash.get(index).copied().unwrap_or(false);
         let mut plan = planner.query(query, layout, fixed)?;
-        plan.pending = program.prefilter.map(|_| (layout.take(1), layout.take(1)));
+        // A prefilter says nothing where every packet moves the window.
+        if !matches!(query.action, LftaAction::Aggregate { real_time: true, .. }) {
+            plan.pending = program.prefilter.map(|_| (layout.take(1), layout.take(1)));
+        }
         if let (Body::Rows(rows), Some(Some(ahead))) = (&mut plan.body, ahead.get(index))
             && rows.use_ == Use::Select
         {
@@ -172,6 +186,25 @@ pub(super) fn plan(
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// How packets move a window; nothing where there is none. What is known of it goes behind the row.
+fn moves(
+    rows: &Rows,
+    keys: &[NodeId],
+    ordered: &[OrderedColumn],
+    layout: &mut FrameLayout,
+) -> Option<MovesPlan> {
+    let column_of = |key: usize| match &rows.use_ {
+        Use::Groups(GroupPlan { window: Some((column, ..)), .. }) => *column,
+        _ => rows.columns[key].1,
+    };
+    let component = |ordered: &OrderedColumn| {
+        let key = ordered.column as usize;
+        Component { node: keys[key], column: column_of(key), last: layout.take(2) }
+    };
+    let components: Vec<_> = ordered.iter().map(component).collect();
+    (!components.is_empty()).then_some(MovesPlan { components, known: rows.stride })
 }
 
 struct Planner<'a> {
@@ -195,8 +228,10 @@ impl Planner<'_> {
             LftaAction::Select { outputs, .. } => {
                 Body::Rows(self.rows(layout, outputs.iter().copied(), Use::Select))
             }
-            LftaAction::Aggregate { real_time: true, .. } => {
-                return Err(Unsupported("a window that filtered tuples advance"));
+            LftaAction::Aggregate { keys, ordered, real_time: true, .. }
+                if !shape::moves_by_words(self.exprs, keys, ordered) =>
+            {
+                return Err(Unsupported("a window of bytes or long addresses under `real_time`"));
             }
             LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, values, .. } => {
                 let is_words = aggs.iter().all(|agg| shape::is_word_state(self.exprs, agg));
@@ -216,7 +251,14 @@ impl Planner<'_> {
                 }
             }
         };
-        Ok(QueryPlan { absent, failed, pending: None, body })
+        let mut plan = QueryPlan { absent, failed, pending: None, body };
+        if let (LftaAction::Aggregate { keys, ordered, real_time: true, .. }, Body::Rows(rows)) =
+            (&query.action, &mut plan.body)
+        {
+            rows.moves = moves(rows, keys, ordered, layout);
+            rows.stride += usize::from(rows.moves.is_some());
+        }
+        Ok(plan)
     }
 
     fn totals(&self, layout: &mut FrameLayout, aggs: &[LftaAgg]) -> Totals {
@@ -245,6 +287,7 @@ impl Planner<'_> {
             use_,
             ahead: None,
             patterns: Vec::new(),
+            moves: None,
         }
     }
 
@@ -302,6 +345,7 @@ impl Planner<'_> {
             use_: Use::Groups(plan),
             ahead: None,
             patterns: Vec::new(),
+            moves: None,
         }
     }
 }

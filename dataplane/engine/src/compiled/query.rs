@@ -10,7 +10,7 @@ use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
-use super::plan::{AheadPlan, Body, QueryPlan, Rows, TotalState, Totals};
+use super::plan::{AheadPlan, Body, MOVES, QueryPlan, Rows, TotalState, Totals};
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -265,6 +265,12 @@ impl Emitter<'_, '_> {
                 _ => self.column(val.parts, column, &mut words)?,
             }
         }
+        self.write(rows, words);
+        Ok(())
+    }
+
+    /// Writes the words that a row has.
+    fn write(&mut self, rows: &Rows, words: Vec<Option<V>>) {
         let cursor = self.load_frame(rows.cursor);
         for (i, word) in words.into_iter().enumerate() {
             if let Some(word) = word {
@@ -273,6 +279,57 @@ impl Emitter<'_, '_> {
         }
         let cursor = self.add_const(cursor, 8 * rows.stride as u64);
         self.store_frame(rows.cursor, cursor);
+    }
+
+    /// Writes a row that only moves the window, when the packet at hand has it somewhere else than the last one that had it. It comes before
+    /// the packet's own row, and whether the packet qualifies does not matter.
+    pub(super) fn moves(
+        &mut self,
+        scope: &mut Scope<'_>,
+        plan: &QueryPlan,
+    ) -> Result<(), Unsupported> {
+        let Body::Rows(rows) = &plan.body else { return Ok(()) };
+        let Some(moves) = &rows.moves else { return Ok(()) };
+        let mut words: Vec<Option<V>> = vec![None; rows.stride];
+        words[0] = Some(self.add_const(self.record, MOVES));
+        let mut moved = self.flag(false);
+        let mut known = self.word(0);
+        let mut lasts = Vec::with_capacity(moves.components.len());
+        for (number, component) in moves.components.iter().enumerate() {
+            let val = self.node(scope, component.node)?;
+            let word = self.as_word(val.parts)?;
+            let is_known = match self.has_value(val.lack) {
+                Truth::Always => self.flag(true),
+                Truth::Never => self.flag(false),
+                Truth::When(flag) => flag,
+            };
+            let (had, last) =
+                (self.load_frame(component.last), self.load_frame(component.last + 1));
+            let is_first = self.icmp_const(IntCC::Equal, had, 0);
+            let differs = self.icmp(IntCC::NotEqual, word, last);
+            let is_new = self.b.ins().bor(is_first, differs);
+            let is_new = self.b.ins().band(is_new, is_known);
+            moved = self.b.ins().bor(moved, is_new);
+            let bit = self.widen(is_known);
+            let by = self.word(number as u64);
+            let shifted = self.b.ins().ishl(bit, by);
+            known = self.b.ins().bor(known, shifted);
+            self.column(Parts::Word(word), component.column, &mut words)?;
+            let had = self.b.ins().bor(had, bit);
+            lasts.push((component.last, had, self.select(is_known, word, last)));
+        }
+        words[moves.known] = Some(known);
+        let (row, next) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(row);
+        self.b.ins().brif(moved, row, NO_ARGS, next, NO_ARGS);
+        self.b.switch_to_block(row);
+        for (at, had, last) in lasts {
+            self.store_frame(at, had);
+            self.store_frame(at + 1, last);
+        }
+        self.write(rows, words);
+        self.b.ins().jump(next, NO_ARGS);
+        self.b.switch_to_block(next);
         Ok(())
     }
 

@@ -99,6 +99,16 @@ impl CompiledLfta {
         }
     }
 
+    /// Forgets what packets before had as window: what moves it is said anew.
+    fn forget_windows(&mut self) {
+        for plan in &self.plans {
+            let Body::Rows(rows) = &plan.body else { continue };
+            for component in rows.moves.iter().flat_map(|moves| &moves.components) {
+                self.frame.words[component.last] = 0;
+            }
+        }
+    }
+
     /// Scans a range: `packets` gives it batch after batch, from ordinal 0 on, and what it returns is returned too.
     pub(crate) fn scan<R, E>(
         &mut self,
@@ -106,6 +116,7 @@ impl CompiledLfta {
         packets: impl FnOnce(&mut Self, &mut Memory, &mut dyn FnMut(u32, Message)) -> Result<R, E>,
     ) -> Result<(Scanned, R), E> {
         self.swap();
+        self.forget_windows();
         self.unmatched = (0..self.queries.len()).collect();
         let mut messages = Vec::new();
         let scanned = packets(self, memory, &mut |query, message| messages.push((query, message)));
@@ -198,6 +209,15 @@ impl CompiledLfta {
                     counters,
                     &mut send,
                 );
+            }
+            (Sink::Values(aggregate), Message::Punctuation(moved)) => {
+                // By component, as the range has put it.
+                let mut known = Vec::new();
+                for (component, value) in moved {
+                    known.resize(component as usize, None);
+                    known.push(Some(value));
+                }
+                aggregate.move_to(&known, counters, &mut |message| out(number, message));
             }
             (_, Message::Tuple(tuple)) => {
                 out(number, Message::Tuple(Tuple { ordinal: ordinal + tuple.ordinal, ..tuple }));

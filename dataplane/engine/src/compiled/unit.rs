@@ -171,6 +171,9 @@ impl Source<'_> {
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
+        for plan in self.plans {
+            e.moves(&mut scope, plan)?;
+        }
         for (requires, queries) in self.by_requirements() {
             // Packets without the headers that a run of queries requires pass all of it by.
             let after = e.b.create_block();

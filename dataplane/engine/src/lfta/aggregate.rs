@@ -100,7 +100,17 @@ impl Aggregate {
             interpreter.eval(packet, node).ok().cloned()
         });
         let known: Vec<_> = known.collect();
-        if self.frontier.advance_known(&self.columns, &known, true) {
+        self.move_to(&known, counters, out);
+    }
+
+    /// Advances the window by what is known of its components.
+    pub(crate) fn move_to(
+        &mut self,
+        known: &[Option<Value>],
+        counters: &mut TupleCounters,
+        out: &mut dyn FnMut(Message),
+    ) {
+        if self.frontier.advance_known(&self.columns, known, true) {
             self.close(counters, out);
         }
     }

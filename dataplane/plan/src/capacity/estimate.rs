@@ -6,7 +6,7 @@ use super::selectivity::{layer_share, selectivities};
 use super::traffic::{Flows, LftaFlow, NodeFlow, Traffic};
 use crate::ir::{LftaAction, LftaProgram, LftaQuery, NodeId, Qual};
 use crate::physical::{Aggregate, HftaNode, HftaOp, PhysicalPlan, StreamRef};
-use crate::shape::{Shape, reader_ahead, shape};
+use crate::shape::{Shape, passes_whole_groups, reader_ahead, shape};
 
 /// The flows of a plan over such traffic, all interfaces alike.
 pub fn estimate(plan: &PhysicalPlan, catalog: &Catalog, traffic: &Traffic) -> Flows {
@@ -116,7 +116,7 @@ fn operator(plan: &PhysicalPlan, node: &HftaNode, flows: &Flows, traffic: &Traff
             let taken = tuples * passing(&aggregate.quals, &selectivities(&aggregate.exprs));
             let one = distinct(node.memory.entries_max).min((taken * packets).max(1.0));
             let flow = grouped(aggregate, input, taken, one, packets);
-            if takes_whole_groups(plan, node) { NodeFlow { kept: 0.0, ..flow } } else { flow }
+            if passes_whole_groups(plan, node) { NodeFlow { kept: 0.0, ..flow } } else { flow }
         }
         HftaOp::Session(session) => {
             let group = &session.group;
@@ -145,17 +145,6 @@ fn grouped(a: &Aggregate, input: f64, taken: f64, groups: f64, packets: f64) -> 
     let having: f64 = a.having.iter().map(|NodeId(n)| truths[*n as usize]).product();
     let kept = made * (1.0 + a.tolerance as f64);
     NodeFlow { input, taken, groups: made / packets, output: made * having / packets, kept }
-}
-
-/// Whether an operator is given each group once, complete, and keeps none.
-pub(super) fn takes_whole_groups(plan: &PhysicalPlan, node: &HftaNode) -> bool {
-    let [StreamRef::Lfta { interface, query }] = node.inputs[..] else { return false };
-    let HftaOp::Aggregate(a) = &node.op else { return false };
-    let is_plain = a.patterns.len() == 1 && a.quals.is_empty() && a.over_partials;
-    is_plain
-        && a.seen.is_none()
-        && !a.real_time
-        && shape(plan, interface as usize, query as usize).sends_whole_groups()
 }
 
 /// Tuples of a stream that an operator or result is really given: those that code has rejected ahead are left out.

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The model is linear: the cost of a node is the sum of its kinds of work ([`Kind`]) times what one unit costs. So the costs can be fitted
-//! from measurements by least squares, and a prediction can be checked by hand. It is a model of the compiled backend, and of the
-//! interpreter for programs that there is no code for.
+//! from measurements by least squares, and a prediction can be checked by hand. It is a model of compiled code.
 //!
 //! | question | module |
 //! |---|---|
@@ -145,13 +144,7 @@ fn label(compiled: &Compiled, place: Place) -> String {
     let interface = |i: usize| plan.interfaces[i].name.as_str();
     match place {
         Place::Records(i) => format!("records of {}", interface(i)),
-        Place::Headers(i) => {
-            let by = match shape::is_compiled(&plan.interfaces[i].program.queries) {
-                true => "",
-                false => ", by the interpreter",
-            };
-            format!("headers of {}{by}", interface(i))
-        }
+        Place::Headers(i) => format!("headers of {}", interface(i)),
         Place::Shared(i) => format!("nodes of {} that queries share", interface(i)),
         Place::Lfta(i, q) => {
             let query = &plan.interfaces[i].program.queries[q];

@@ -55,6 +55,7 @@ kinds! {
     SlotValue "slot_value" 20.0 "a key or operand of such a row",
     Tuple "tuple" 40.0 "a tuple made and sent to an operator",
     TupleValue "tuple_value" 40.0 "a column of such a tuple",
+    BlockValue "block_value" 5.0 "a column of a tuple that came together with others, read by an operator or a result",
     Operator "operator" 15.0 "a tuple taken by an operator",
     Eval "eval" 8.0 "a node evaluated by an operator",
     EvalCall "eval_call" 110.0 "a function called by an operator",
@@ -67,9 +68,6 @@ kinds! {
     OutputValue "output_value" 35.0 "a number of such a row",
     OutputText "output_text" 170.0 "an address or text of such a row",
     OutputTime "output_time" 600.0 "a time of such a row that is written as a date",
-    PlainPacket "interpreted_packet" 40.0 "a packet taken by the interpreter",
-    PlainHeader "interpreted_header" 400.0 "a header walked by the interpreter",
-    PlainOp "interpreted_op" 10.0 "a node evaluated by the interpreter",
 }
 
 /// How many kinds there are.

@@ -88,9 +88,12 @@ fn roots(query: &LftaQuery, flow: &LftaFlow, share: f64, costly: &[bool]) -> Vec
     }
     match &query.action {
         LftaAction::Select { outputs, .. } => roots.extend(outputs.iter().map(|n| (*n, matched))),
-        LftaAction::Aggregate { keys, aggs, .. } => {
+        LftaAction::Aggregate { keys, aggs, ordered, real_time, .. } => {
             let args = aggs.iter().filter_map(|agg| agg.arg);
             roots.extend(keys.iter().copied().chain(args).map(|n| (n, matched)));
+            // Every packet may move the window.
+            let windows = ordered.iter().filter(|_| *real_time);
+            roots.extend(windows.map(|column| (keys[column.column as usize], share)));
         }
     }
     roots

@@ -2,14 +2,18 @@
 
 use wt_catalog::Type;
 
-use super::estimate::{delivered, passing, takes_whole_groups};
+use super::estimate::{delivered, passing};
 use super::selectivity::selectivities;
 use super::table::{Kind, Work};
 use super::traffic::Flows;
 use super::uses::{Owner, uses, walked_headers};
 use crate::ir::{Exprs, LftaAction, NodeId, Op};
-use crate::physical::{Aggregate, HftaOp, MemoryBound, PhysicalPlan, StreamRef};
-use crate::shape::{Shape, is_compiled, reader_ahead, shape};
+use crate::physical::{
+    Aggregate, HftaAggFunction, HftaNode, HftaOp, MemoryBound, PhysicalPlan, StreamRef,
+};
+use crate::shape::{
+    Shape, passes_whole_groups, patterns_ahead, reader_ahead, sends_blocks, shape,
+};
 use crate::split::{asks_link_type, lfta_table};
 
 /// What a node is.
@@ -51,6 +55,7 @@ pub fn work(plan: &PhysicalPlan, flows: &Flows) -> Vec<(Place, Work)> {
     for (index, output) in plan.outputs.iter().enumerate().filter(|(_, o)| o.is_result) {
         let rows = flows.of(output.stream);
         let mut work = Work::default();
+        taken(plan, output.stream, rows, output.schema.columns.len(), &mut work);
         work.add(Kind::OutputRow, rows);
         for column in &output.schema.columns {
             let kind = match column.ty {
@@ -69,20 +74,14 @@ pub fn work(plan: &PhysicalPlan, flows: &Flows) -> Vec<(Place, Work)> {
 fn program(plan: &PhysicalPlan, flows: &Flows, interface: usize, all: &mut Vec<(Place, Work)>) {
     let program = &plan.interfaces[interface].program;
     let share = flows.shares[interface];
-    let compiled = is_compiled(&program.queries);
     let mut records = Work::default();
     records.add(Kind::Record, share);
     records.add(Kind::RecordByte, share * flows.captured_bytes);
     let mut headers = Work::default();
     let walked = share * walked_headers(program);
-    if compiled {
-        headers.add(Kind::Header, walked);
-    } else {
-        headers.add(Kind::PlainPacket, share);
-        headers.add(Kind::PlainHeader, walked);
-    }
+    headers.add(Kind::Header, walked);
     all.push((Place::Records(interface), records));
-    if walked > 0.0 || !compiled {
+    if walked > 0.0 {
         all.push((Place::Headers(interface), headers));
     }
 
@@ -97,10 +96,7 @@ fn program(plan: &PhysicalPlan, flows: &Flows, interface: usize, all: &mut Vec<(
             Owner::Several => &mut shared,
             Owner::Query(query) => &mut own[query],
         };
-        match compiled {
-            true => node_work(&node.op, used.share, payload, work),
-            false => work.add(Kind::PlainOp, used.share),
-        }
+        node_work(&node.op, used.share, payload, work);
     }
     if program.queries.len() > 1 {
         all.push((Place::Shared(interface), shared));
@@ -116,6 +112,10 @@ fn node_work(op: &Op, share: f64, payload_bytes: f64, work: &mut Work) {
     match op {
         Op::Const(_) | Op::Param(_) | Op::Input(_) | Op::Meta(_) | Op::Offset(_) => {}
         Op::In(_, members) => work.add(Kind::Op, share * (members.len() as f64).clamp(1.0, 16.0)),
+        // Three places are looked at: the root, a node or list, what it says.
+        Op::Call { symbol, .. } if symbol.contains("lpm") => {
+            work.add(Kind::CheckedLoad, 3.0 * share);
+        }
         Op::Call { symbol, .. } => {
             if !scan(symbol, share, payload_bytes, work) {
                 work.add(Kind::Call, share);
@@ -155,11 +155,15 @@ fn tuples(plan: &PhysicalPlan, flows: &Flows, interface: usize, query: usize, wo
     } as f64;
     match shape(plan, interface, query) {
         Shape::Select => {
+            // Rows are there before patterns judge them.
+            let (mut rows, mut words) = (sent, columns);
             if let Some(reader) = reader_ahead(plan, stream) {
-                ahead(plan, reader, flow.matched, flows, work);
+                let patterns;
+                (rows, patterns) = ahead(plan, reader, flow.matched, flows, work);
+                words += 2.0 * patterns as f64;
             }
-            work.add(Kind::Row, sent);
-            work.add(Kind::RowWord, sent * columns);
+            work.add(Kind::Row, rows);
+            work.add(Kind::RowWord, rows * words);
         }
         Shape::Totals => work.add(Kind::Totals, flow.matched * (1.0 + columns) / 2.0),
         table @ Shape::Words { key_words, state_words, .. } => {
@@ -180,8 +184,36 @@ fn tuples(plan: &PhysicalPlan, flows: &Flows, interface: usize, query: usize, wo
             work.add(Kind::SlotValue, flow.matched * columns);
         }
     }
-    work.add(Kind::Tuple, sent);
-    work.add(Kind::TupleValue, sent * columns);
+    if !sends_blocks(plan, stream) {
+        made(sent, columns as usize, work);
+    }
+}
+
+/// Tuples made to be sent, to operators or results.
+fn made(tuples: f64, columns: usize, work: &mut Work) {
+    work.add(Kind::Tuple, tuples);
+    work.add(Kind::TupleValue, tuples * columns as f64);
+}
+
+/// Tuples taken one by one where they may have come together.
+fn taken(plan: &PhysicalPlan, stream: StreamRef, tuples: f64, columns: usize, work: &mut Work) {
+    if sends_blocks(plan, stream) {
+        work.add(Kind::BlockValue, tuples * columns as f64);
+    }
+}
+
+/// Columns of a stream.
+fn columns_of(plan: &PhysicalPlan, stream: StreamRef) -> usize {
+    match stream {
+        StreamRef::Hfta(node) => plan.nodes[node as usize].schema.columns.len(),
+        StreamRef::Lfta { interface, query } => {
+            let program = &plan.interfaces[interface as usize].program;
+            match &program.queries[query as usize].action {
+                LftaAction::Select { outputs, .. } => outputs.len(),
+                LftaAction::Aggregate { keys, aggs, .. } => keys.len() + aggs.len(),
+            }
+        }
+    }
 }
 
 /// Shares of the look-ups that miss the caches in a table of so many bytes whose entries are met alike.
@@ -196,12 +228,18 @@ fn touched_bytes(bound: &MemoryBound) -> f64 {
     bound.per_entry_bytes.min(256) as f64
 }
 
-/// The quals of a reader, applied in the code of the LFTA.
-fn ahead(plan: &PhysicalPlan, reader: usize, matched: f64, flows: &Flows, work: &mut Work) {
+/// The quals of a reader, applied in the code of the LFTA: the rows that are written, and how many patterns judge them then.
+fn ahead(
+    plan: &PhysicalPlan,
+    reader: usize,
+    matched: f64,
+    flows: &Flows,
+    work: &mut Work,
+) -> (f64, usize) {
     let (exprs, quals) = match &plan.nodes[reader].op {
         HftaOp::Select { exprs, quals, .. } => (exprs, quals),
         HftaOp::Aggregate(aggregate) => (&aggregate.exprs, &aggregate.quals),
-        _ => return,
+        _ => return (matched, 0),
     };
     let truths = selectivities(exprs);
     let payload = (flows.captured_bytes - HEADER_BYTES).max(0.0);
@@ -211,6 +249,10 @@ fn ahead(plan: &PhysicalPlan, reader: usize, matched: f64, flows: &Flows, work: 
             node_work(&exprs.nodes[id].op, share, payload, work);
         }
     }
+    let patterns = patterns_ahead(exprs, quals).len();
+    let now = &quals[..quals.len() - patterns];
+    let passed = matched * passing(now, &truths);
+    (if patterns == 0 { flows.nodes[reader].taken } else { passed }, patterns)
 }
 
 /// Nodes that are evaluated for these roots.
@@ -259,23 +301,34 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     let flow = flows.nodes[index];
     let mut work = Work::default();
     let given: f64 = node.inputs.iter().map(|stream| delivered(plan, flows, *stream)).sum();
-    work.add(Kind::Operator, given);
-    // What it sends, another operator or a result takes.
-    let made = |rows: f64, columns: usize, work: &mut Work| {
-        work.add(Kind::Tuple, rows);
-        work.add(Kind::TupleValue, rows * columns as f64);
-    };
+    let is_passed = sends_blocks(plan, StreamRef::Hfta(index as u32));
+    // Quals that have been applied ahead cost nothing here.
+    let is_judged = matches!(node.inputs[..], [stream] if reader_ahead(plan, stream) == Some(index));
+    match totals(node, is_judged) {
+        // Rows go through as they are.
+        _ if is_passed => return work,
+        Some(totals) if node.inputs.iter().all(|stream| sends_blocks(plan, *stream)) => {
+            work.add(Kind::Totals, given * totals as f64);
+            return work;
+        }
+        _ => work.add(Kind::Operator, given),
+    }
+    for stream in &node.inputs {
+        let tuples = delivered(plan, flows, *stream);
+        taken(plan, *stream, tuples, columns_of(plan, *stream), &mut work);
+    }
     match &node.op {
         HftaOp::Select { exprs, quals, outputs, .. } => {
-            eval(exprs, quals.iter().map(|qual| qual.node), given, flows, &mut work);
+            let quals = quals.iter().filter(|_| !is_judged);
+            eval(exprs, quals.map(|qual| qual.node), given, flows, &mut work);
             eval(exprs, outputs.iter().copied(), flow.taken, flows, &mut work);
             made(flow.output, outputs.len(), &mut work);
         }
-        HftaOp::Aggregate(aggregate) if takes_whole_groups(plan, node) => {
+        HftaOp::Aggregate(aggregate) if passes_whole_groups(plan, node) => {
             finish(aggregate, given, flow.output, flows, &mut work);
         }
         HftaOp::Aggregate(aggregate) => {
-            take(aggregate, given, flow.taken, flows, &mut work);
+            take(aggregate, is_judged, (given, flow.taken), flows, &mut work);
             work.add(Kind::GroupMade, flow.groups);
             finish(aggregate, flow.groups, flow.output, flows, &mut work);
             let (cache, memory) = misses(flow.kept * touched_bytes(&node.memory));
@@ -284,7 +337,7 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
             work.add(Kind::MemoryMiss, blocks * memory);
         }
         HftaOp::Session(session) => {
-            take(&session.group, given, flow.taken, flows, &mut work);
+            take(&session.group, false, (given, flow.taken), flows, &mut work);
             // A session is also in the queue of those that may end.
             work.add(Kind::GroupRow, flow.taken);
             work.add(Kind::GroupMade, flow.groups);
@@ -316,9 +369,35 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     work
 }
 
+/// The aggregates of an operator that adds up columns of all its tuples, and does so for those that come together without taking them apart.
+fn totals(node: &HftaNode, is_judged: bool) -> Option<usize> {
+    let HftaOp::Aggregate(a) = &node.op else { return None };
+    let is_column = |NodeId(n): &NodeId| match a.exprs.nodes[*n as usize].op {
+        Op::Input(_) => true,
+        Op::Cast(of) => matches!(a.exprs.nodes[of.0 as usize].op, Op::Input(_)),
+        _ => false,
+    };
+    let has_quals = !a.quals.is_empty() && !is_judged;
+    let is_plain = a.keys.is_empty() && !has_quals && !a.real_time && a.seen.is_none();
+    let are_numbers = a.aggs.iter().all(|agg| {
+        matches!(agg.function, HftaAggFunction::Basic(_))
+            && !agg.distinct
+            && agg.ty.is_integer()
+            && agg.args.iter().all(is_column)
+    });
+    (is_plain && are_numbers).then_some(a.aggs.len())
+}
+
 /// Quals, keys and operands of a tuple, and the groups it updates.
-fn take(a: &Aggregate, given: f64, taken: f64, flows: &Flows, work: &mut Work) {
-    eval(&a.exprs, a.quals.iter().map(|qual| qual.node), given, flows, work);
+fn take(
+    a: &Aggregate,
+    is_judged: bool,
+    (given, taken): (f64, f64),
+    flows: &Flows,
+    work: &mut Work,
+) {
+    let quals = a.quals.iter().filter(|_| !is_judged);
+    eval(&a.exprs, quals.map(|qual| qual.node), given, flows, work);
     let args = a.aggs.iter().flat_map(|agg| &agg.args);
     eval(&a.exprs, a.keys.iter().chain(args).copied(), taken, flows, work);
     let rows = taken * a.patterns.len() as f64;
@@ -333,6 +412,5 @@ fn take(a: &Aggregate, given: f64, taken: f64, flows: &Flows, work: &mut Work) {
 fn finish(a: &Aggregate, groups: f64, output: f64, flows: &Flows, work: &mut Work) {
     eval(&a.post, a.having.iter().copied(), groups, flows, work);
     eval(&a.post, a.outputs.iter().copied(), output, flows, work);
-    work.add(Kind::Tuple, output);
-    work.add(Kind::TupleValue, output * a.outputs.len() as f64);
+    made(output, a.outputs.len(), work);
 }

@@ -75,7 +75,7 @@ pub fn query(rng: &mut Rng, name: &str) -> String {
     let options = match rng.below(5) {
         0 => format!("max_lfta_disorder {};", 1 + rng.below(3)),
         1 => format!("aggregate_slots {};", 1 << rng.below(4)),
-        2 if rng.one_in(4) => "real_time 1;".to_owned(),
+        2 if rng.one_in(2) => "real_time 1;".to_owned(),
         _ => String::new(),
     };
     format!("DEFINE {{ query_name '{name}'; {options} }} {body}")
