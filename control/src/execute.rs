@@ -67,6 +67,7 @@ pub fn execute(
         batch_packets_max: None,
         cores: settings.cores,
         range_bytes: None,
+        operators_apart: false,
         progress: bar.as_ref().map(|_| &on_progress as &dyn Fn(&Progress)),
         cancel: Some(&cancel),
         make_lfta: None,

@@ -29,6 +29,8 @@ pub enum Backend {
     TwoCores,
     /// Compiled code on eight cores, in ranges of some hundred packets.
     EightCores,
+    /// Compiled code, and operators on a thread of their own.
+    OperatorsApart,
     /// A generated XDP program in the kernel, packet by packet, where all packets of an interface can be given to it.
     Xdp,
 }
@@ -42,6 +44,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend::Tiered,
     Backend::TwoCores,
     Backend::EightCores,
+    Backend::OperatorsApart,
     Backend::Xdp,
 ];
 
@@ -56,6 +59,7 @@ impl Backend {
             Backend::Tiered => "tiered",
             Backend::TwoCores => "two_cores",
             Backend::EightCores => "eight_cores",
+            Backend::OperatorsApart => "operators_apart",
             Backend::Xdp => "xdp",
         }
     }
@@ -64,7 +68,8 @@ impl Backend {
 impl Backend {
     /// Files as it reads them: one plain file in mapped windows, but for those that take records as they are given.
     fn captures(self, files: &[PathBuf]) -> Result<Captures, CaptureError> {
-        let is_mapped = !matches!(self, Backend::Interpreter | Backend::Xdp);
+        let is_mapped =
+            !matches!(self, Backend::Interpreter | Backend::OperatorsApart | Backend::Xdp);
         if let ([file], true) = (files, is_mapped)
             && let Opened::Plain(trace) = TraceFile::open(file)?
         {
@@ -79,7 +84,9 @@ impl Backend {
         let (backend, batch_packets_max) = match self {
             Backend::Interpreter => (wt_engine::Backend::Interpreter, None),
             Backend::Compiled => (wt_engine::Backend::Compiled, None),
-            Backend::CompiledInSevens => (wt_engine::Backend::Compiled, Some(7)),
+            Backend::CompiledInSevens | Backend::OperatorsApart => {
+                (wt_engine::Backend::Compiled, Some(7))
+            }
             Backend::CompiledOneByOne => (wt_engine::Backend::Compiled, Some(1)),
             Backend::TwoCores | Backend::EightCores => (wt_engine::Backend::Compiled, None),
             Backend::Tiered => (wt_engine::Backend::Tiered, None),
@@ -89,9 +96,18 @@ impl Backend {
         let (cores, range_bytes) = match self {
             Backend::TwoCores => (2, Some(2 << 10)),
             Backend::EightCores => (8, Some(64 << 10)),
+            Backend::OperatorsApart => (2, None),
             _ => (1, None),
         };
-        RunOptions { backend, batch_packets_max, cores, range_bytes, ..RunOptions::default() }
+        let operators_apart = self == Backend::OperatorsApart;
+        RunOptions {
+            backend,
+            batch_packets_max,
+            cores,
+            range_bytes,
+            operators_apart,
+            ..RunOptions::default()
+        }
     }
 }
 
@@ -198,7 +214,7 @@ impl Setup {
         &self,
         compiled: &Compiled,
         backend: Backend,
-        sink: &mut dyn RowSink,
+        sink: &mut (dyn RowSink + Send),
     ) -> Result<RunReport, String> {
         let mut sources = Vec::new();
         for (interface, files) in &self.traces {

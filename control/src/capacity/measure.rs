@@ -27,7 +27,7 @@ pub fn measure(
     plan: &PhysicalPlan,
     sources: Vec<Source>,
     memory_bytes_max: Option<u64>,
-    sink: &mut dyn RowSink,
+    sink: &mut (dyn RowSink + Send),
 ) -> Result<Measured, EngineError> {
     let start: Cell<Option<(u64, f64)>> = Cell::new(None);
     let on_progress = |progress: &Progress| {
@@ -59,7 +59,7 @@ pub fn measure(
 
 /// Passes rows on and counts windows.
 struct Counting<'a> {
-    sink: &'a mut dyn RowSink,
+    sink: &'a mut (dyn RowSink + Send),
     outputs: Vec<Windows>,
 }
 

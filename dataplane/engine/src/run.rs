@@ -1,5 +1,6 @@
 //! A run over captures: all packets of all interfaces in time order through the plan, to the sink.
 
+mod apart;
 mod ranges;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
 use wt_plan::shape;
 
+use self::apart::Pace;
 use self::ranges::Cores;
 use crate::check;
 use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
@@ -16,7 +18,7 @@ use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
 use crate::ledger::{Ledger, QueryLedger};
 use crate::lfta::{Ahead, LftaBackend, ReferenceLfta};
-use crate::memory::Memory;
+use crate::memory::{Memory, SharedMemory};
 use crate::setup::SetupError;
 use crate::sink::{RowSink, SinkError};
 use crate::source::{Feed, InterfaceIndices, Source};
@@ -62,10 +64,13 @@ pub struct RunOptions<'a> {
     pub backend: Backend,
     /// Most packets of a batch; `None`: as many as suits.
     pub batch_packets_max: Option<usize>,
-    /// Most threads that scan one plain file, in ranges; rows and books do not depend on it. 0 is 1.
+    /// Most threads: those that scan one plain file, in ranges, or for another single input one that scans and one for operators. Rows and books do
+    /// not depend on it. 0 is 1.
     pub cores: usize,
     /// Bytes of a range; `None`: as many as suits, and small files are left to one thread.
     pub range_bytes: Option<u64>,
+    /// From the first packet on, operators have a thread of their own where they may; otherwise only where that pays.
+    pub operators_apart: bool,
     /// Called now and then.
     pub progress: Option<&'a dyn Fn(&Progress)>,
     /// Set from elsewhere to end the run early: reading stops, open windows are closed.
@@ -142,11 +147,16 @@ pub fn run(
     plan: &PhysicalPlan,
     sources: Vec<Source>,
     options: &RunOptions<'_>,
-    sink: &mut dyn RowSink,
+    sink: &mut (dyn RowSink + Send),
 ) -> Result<RunReport, EngineError> {
     check::check(plan).map_err(SetupError::from)?;
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
-    let mut memory = Memory::new(options.memory_bytes_max);
+    // Operators that may get a thread of their own have their own part of the memory, too.
+    let shared = (options.cores > 1).then(|| SharedMemory::new(options.memory_bytes_max));
+    let mut memory = match &shared {
+        None => Memory::new(options.memory_bytes_max),
+        Some(shared) => shared.part(),
+    };
     let may_ask = plan.nodes.iter().any(|node| node.inputs.len() > 1);
     let mut feeds = feeds(plan, sources, may_ask)?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
@@ -189,7 +199,9 @@ pub fn run(
             judged: backend.judges_ahead(query),
         }
     })?;
-    let mut run = Run { lftas, graph, memory, sink };
+    let is_alone = feeds.len() == 1 && !may_ask && cores.is_none();
+    let apart = shared.filter(|_| is_alone).map(|shared| shared.part());
+    let mut run = Run { lftas, graph, memory, apart, sink };
     let early = match &cores {
         Some(cores) => cores.run(&mut run, &mut feeds[0], options)?,
         None => None,
@@ -205,6 +217,9 @@ pub fn run(
     }
     let ledger = run.ledger(plan, &feeds, end == RunEnd::Complete);
     debug_assert_eq!(ledger.check(), Ok(()));
+    if let Some(apart) = &run.apart {
+        run.memory.add_to_peak(apart.peak_bytes());
+    }
     Ok(RunReport { ledger, end, memory_peak_bytes: run.memory.peak_bytes(), not_compiled })
 }
 
@@ -321,7 +336,9 @@ struct Run<'a> {
     lftas: Vec<Lfta>,
     graph: Graph,
     memory: Memory,
-    sink: &'a mut dyn RowSink,
+    /// The operators' memory, where they may get a thread of their own.
+    apart: Option<Memory>,
+    sink: &'a mut (dyn RowSink + Send),
 }
 
 impl Run<'_> {
@@ -349,10 +366,21 @@ impl Run<'_> {
             false => 1,
         };
         let mut packets_to_look = BATCH_PACKETS_MAX as u64;
+        let mut pace = self.apart.as_ref().map(|_| Pace::new());
         // The latest stamp so far.
         let mut clock_ns = 0;
         while let Some(current) = self.current(feeds, &heads)?.filter(|_| !cancelled) {
-            let Self { lftas, graph, memory, sink } = self;
+            if pace.as_mut().is_some_and(|pace| options.operators_apart || pace.pays()) {
+                pace = None;
+                let feed = &mut feeds[current];
+                let end = self.rest_apart(feed, &mut indices, ordinal, max, options)?;
+                if let Some(output) = self.graph.closed() {
+                    return Ok(RunEnd::SinkClosed { output });
+                }
+                cancelled = end == Some(RunEnd::Cancelled);
+                continue;
+            }
+            let Self { lftas, graph, memory, apart, sink } = self;
             let backend = &mut lftas[current].backend;
             let taken = feeds[current].next(&mut indices, max, |batch| {
                 if may_ask {
@@ -361,10 +389,15 @@ impl Run<'_> {
                 }
                 let mut send = |query, message| graph.push(current, query, message);
                 backend.batch(batch, ordinal, memory, &mut send)?;
-                graph.run(memory, &mut **sink)
+                let memory = apart.as_mut().unwrap_or(memory);
+                let mut operators = || graph.run(memory, &mut **sink);
+                match &mut pace {
+                    Some(pace) => pace.measure(operators),
+                    None => operators(),
+                }
             })?;
             if taken == 0 {
-                self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
+                self.broke_off(current, feeds[current].broken())?;
                 self.end_interface(current)?;
                 continue;
             }
@@ -372,7 +405,7 @@ impl Run<'_> {
             if let Some(head) = heads.get_mut(current) {
                 *head = feeds[current].head_timestamp_ns();
                 if head.is_none() {
-                    self.graph.broke_off(current, feeds[current].broken(), &mut self.memory)?;
+                    self.broke_off(current, feeds[current].broken())?;
                     self.end_interface(current)?;
                 }
             }
@@ -410,7 +443,7 @@ impl Run<'_> {
 
     /// Takes in what a range of the packets of the first interface comes to.
     fn fold(&mut self, scanned: Scanned, ordinal: u64) -> Result<(), EngineError> {
-        let Self { lftas, graph, memory, sink } = self;
+        let Self { lftas, graph, memory, sink, .. } = self;
         let lead = lftas.first_mut().and_then(|lfta| lfta.backend.as_compiled());
         let Some(lead) = lead else { return Ok(()) };
         lead.fold(scanned, ordinal, memory, &mut |query, message| graph.push(0, query, message))?;
@@ -444,7 +477,7 @@ impl Run<'_> {
         }
         let graph = &mut self.graph;
         backend.finish(&mut |query, message: Message| graph.push(interface, query, message));
-        self.graph.run(&mut self.memory, self.sink)
+        self.run_graph()
     }
 
     /// Gives operators whose queues are full the lower bounds they ask for: as packets come in the order of their stamps, no packet is
@@ -460,12 +493,23 @@ impl Run<'_> {
                 let graph = &mut self.graph;
                 let mut send = |query, message| graph.push(interface, query, message);
                 backend.bound(query, clock_ns, &mut send);
-                self.graph.run(&mut self.memory, self.sink)?;
+                self.run_graph()?;
             }
-            self.graph.bounds_given(node, &mut self.memory)?;
-            self.graph.run(&mut self.memory, self.sink)?;
+            let memory = self.apart.as_mut().unwrap_or(&mut self.memory);
+            self.graph.bounds_given(node, memory)?;
+            self.run_graph()?;
         }
         Ok(())
+    }
+
+    fn broke_off(&mut self, interface: usize, captures: u64) -> Result<(), EngineError> {
+        let memory = self.apart.as_mut().unwrap_or(&mut self.memory);
+        self.graph.broke_off(interface, captures, memory)
+    }
+
+    /// Carries on what is on its way through the graph.
+    fn run_graph(&mut self) -> Result<(), EngineError> {
+        self.graph.run(self.apart.as_mut().unwrap_or(&mut self.memory), self.sink)
     }
 
     fn end_sink(&mut self) -> Result<(), EngineError> {

@@ -55,9 +55,8 @@ impl Shape {
 
 /// Whether code can tell that a packet moves a window (`real_time`): each component is a word, and there are no more than a word has bits.
 pub fn moves_by_words(exprs: &Exprs, keys: &[NodeId], ordered: &[OrderedColumn]) -> bool {
-    let is_word = |column: &OrderedColumn| {
-        Class::of(ty(exprs, keys[column.column as usize])) == Class::Word
-    };
+    let is_word =
+        |column: &OrderedColumn| Class::of(ty(exprs, keys[column.column as usize])) == Class::Word;
     ordered.len() <= 64 && ordered.iter().all(is_word)
 }
 
@@ -178,9 +177,8 @@ pub fn sends_blocks(plan: &PhysicalPlan, stream: StreamRef) -> bool {
     }
     let read = reader_ahead(plan, stream).map(|reader| columns_read(&plan.nodes[reader].op));
     let is_read = |column: u32| read.as_ref().is_none_or(|read| read.contains(&column));
-    let is_words = |node: &NodeId| {
-        !matches!(Class::of(ty(&program.exprs, *node)), Class::Bytes | Class::Kept)
-    };
+    let is_words =
+        |node: &NodeId| !matches!(Class::of(ty(&program.exprs, *node)), Class::Bytes | Class::Kept);
     (0..).zip(outputs).all(|(column, node)| is_words(node) || !is_read(column))
 }
 

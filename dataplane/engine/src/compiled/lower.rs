@@ -481,9 +481,11 @@ impl Emitter<'_, '_> {
     fn prefix_of(&mut self, scope: &Scope<'_>, op: &Op) -> Result<Option<Val>, Unsupported> {
         let Op::Call { symbol, args, handle: Some(handle) } = op else { return Ok(None) };
         let table = self.host.prefixes(scope.handles + handle.0 as usize);
-        let (Some(table), [address, ..], true) =
-            (table.map(|table| std::ptr::from_ref(table) as u64), &args[..], lpm::is_symbol(symbol))
-        else {
+        let (Some(table), [address, ..], true) = (
+            table.map(|table| std::ptr::from_ref(table) as u64),
+            &args[..],
+            lpm::is_symbol(symbol),
+        ) else {
             return Ok(None);
         };
         let val = self.known(scope, *address)?;

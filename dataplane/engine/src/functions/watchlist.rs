@@ -71,11 +71,7 @@ enum Keys {
     /// Ethernet addresses.
     Macs(HashSet<[u8; 6]>),
     /// Addresses, and blocks of more than one: which, and what they contain.
-    Addresses {
-        hosts: HashSet<IpAddr>,
-        blocks: HashSet<(IpAddr, u8)>,
-        within: Box<PrefixTable>,
-    },
+    Addresses { hosts: HashSet<IpAddr>, blocks: HashSet<(IpAddr, u8)>, within: Box<PrefixTable> },
 }
 
 impl Watchlist {

@@ -32,7 +32,7 @@ pub(crate) struct Context<'a> {
 }
 
 /// A running HFTA node.
-pub(crate) trait Operator {
+pub(crate) trait Operator: Send {
     /// Takes a message of the input at `port`.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ fn schema(columns: usize) -> Schema {
     Schema { columns: (0..columns).map(column).collect() }
 }
 
-fn output(query: &str, stream: StreamRef, columns: usize) -> Output {
+pub(super) fn output(query: &str, stream: StreamRef, columns: usize) -> Output {
     Output { query: query.to_owned(), stream, schema: schema(columns), is_result: true }
 }
 
@@ -39,7 +39,7 @@ fn node(name: &str, inputs: Vec<StreamRef>, op: HftaOp, columns: usize) -> HftaN
     HftaNode { name: name.to_owned(), inputs, op, schema: schema(columns), memory }
 }
 
-fn lfta_stream(interface: u32, query: u32) -> StreamRef {
+pub(super) fn lfta_stream(interface: u32, query: u32) -> StreamRef {
     StreamRef::Lfta { interface, query }
 }
 
@@ -57,12 +57,12 @@ fn program(queries: impl FnOnce(&mut Dag, [NodeId; 3]) -> Vec<LftaQuery>) -> Lft
     }
 }
 
-fn interface(name: &str, program: LftaProgram) -> InterfacePlan {
+pub(super) fn interface(name: &str, program: LftaProgram) -> InterfacePlan {
     InterfacePlan { name: name.to_owned(), program }
 }
 
 /// `SELECT window, key, value`.
-fn selection() -> LftaProgram {
+pub(super) fn selection() -> LftaProgram {
     program(|_, fields| {
         let ordered = vec![increasing(0)];
         vec![lfta("s", LftaAction::Select { outputs: fields.to_vec(), ordered })]
@@ -117,7 +117,7 @@ const KINDS: [AggKind; 7] = [
 ];
 
 /// `SELECT window, key, aggregates GROUP BY window, key` over interfaces.
-fn grouping(interfaces: &[&str], slots: u32, tolerance: u64) -> PhysicalPlan {
+pub(super) fn grouping(interfaces: &[&str], slots: u32, tolerance: u64) -> PhysicalPlan {
     let program = program(|_, [window, key, value]| {
         let aggs = KINDS.map(|kind| agg(kind, (kind != AggKind::Count).then_some(value)));
         let action = LftaAction::Aggregate {
@@ -151,7 +151,7 @@ fn run_all(plan: &PhysicalPlan, sources: Vec<Source>) -> (Rows, RunReport) {
 }
 
 /// Packets of three bytes, a nanosecond apart.
-fn packets(data: &[[u8; 3]]) -> Vec<(u64, Vec<u8>)> {
+pub(super) fn packets(data: &[[u8; 3]]) -> Vec<(u64, Vec<u8>)> {
     data.iter().enumerate().map(|(i, data)| (i as u64, data.to_vec())).collect()
 }
 

@@ -11,9 +11,7 @@ use crate::ir::{Exprs, LftaAction, NodeId, Op};
 use crate::physical::{
     Aggregate, HftaAggFunction, HftaNode, HftaOp, MemoryBound, PhysicalPlan, StreamRef,
 };
-use crate::shape::{
-    Shape, passes_whole_groups, patterns_ahead, reader_ahead, sends_blocks, shape,
-};
+use crate::shape::{Shape, passes_whole_groups, patterns_ahead, reader_ahead, sends_blocks, shape};
 use crate::split::{asks_link_type, lfta_table};
 
 /// What a node is.
@@ -303,7 +301,8 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     let given: f64 = node.inputs.iter().map(|stream| delivered(plan, flows, *stream)).sum();
     let is_passed = sends_blocks(plan, StreamRef::Hfta(index as u32));
     // Quals that have been applied ahead cost nothing here.
-    let is_judged = matches!(node.inputs[..], [stream] if reader_ahead(plan, stream) == Some(index));
+    let is_judged =
+        matches!(node.inputs[..], [stream] if reader_ahead(plan, stream) == Some(index));
     match totals(node, is_judged) {
         // Rows go through as they are.
         _ if is_passed => return work,
