@@ -152,7 +152,9 @@ pub fn run(
     check::check(plan).map_err(SetupError::from)?;
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     // Operators that may get a thread of their own have their own part of the memory, too.
-    let shared = (options.cores > 1).then(|| SharedMemory::new(options.memory_bytes_max));
+    let bytes_max = options.memory_bytes_max;
+    let is_split = options.cores > 1 && bytes_max.is_none_or(|max| max >= apart::MEMORY_BYTES_MIN);
+    let shared = is_split.then(|| SharedMemory::new(bytes_max));
     let mut memory = match &shared {
         None => Memory::new(options.memory_bytes_max),
         Some(shared) => shared.part(),

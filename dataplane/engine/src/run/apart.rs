@@ -24,6 +24,8 @@ use crate::tuple::Message;
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// Operators are moved when this part of the time can be saved at most.
 const PART_SAVED_MIN: u32 = 8;
+/// Smallest memory limit that is divided between two threads: beside it the few hundred KiB that one keeps ready, and the other lacks, do not count.
+pub(super) const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// Batches in the ring: as many packets as fill the time in which an operator closes a window.
 const RING_SLOTS: usize = 16;
 /// How long a thread sleeps at most before it looks again whether the other one is there.
@@ -212,6 +214,7 @@ mod tests {
     use super::super::tests::{grouping, interface, lfta_stream, output, packets, selection};
     use super::super::{RunReport, run};
     use super::*;
+    use crate::sink::SinkError;
     use crate::testing::{Rows, source};
 
     fn apart(batch_packets_max: usize) -> RunOptions<'static> {
@@ -270,8 +273,32 @@ mod tests {
 
     #[test]
     fn an_error_of_an_operator_is_that_of_the_run() {
-        let options = RunOptions { memory_bytes_max: Some(4 << 10), ..apart(7) };
+        struct Full;
+        impl RowSink for Full {
+            fn row(&mut self, _: usize, _: &crate::tuple::Tuple) -> Result<(), SinkError> {
+                Err(SinkError::Io(std::io::Error::other("no room")))
+            }
+
+            fn end(&mut self) -> Result<(), SinkError> {
+                Ok(())
+            }
+        }
         let sources = vec![source("a", &packets(&data(20_000)))];
+        let error = run(&selecting(), sources, &apart(7), &mut Full).expect_err("no room");
+        assert!(matches!(&error, EngineError::Sink { query, .. } if query == "s"), "{error}");
+    }
+
+    #[test]
+    fn both_threads_keep_to_the_limit() {
+        let keys = |i: u32| [(i >> 16) as u8, (i >> 8) as u8, i as u8];
+        let all: Vec<_> = (0..100_000).map(keys).collect();
+        let options = RunOptions { memory_bytes_max: Some(MEMORY_BYTES_MIN), ..apart(4096) };
+        let enough = vec![source("a", &packets(&all))];
+        let report = run(&grouping(&["a"], 1, 0), enough, &options, &mut Rows::default());
+        assert!(report.expect("enough memory").memory_peak_bytes > 0);
+        // Too small to be divided: one thread.
+        let options = RunOptions { memory_bytes_max: Some(4 << 10), ..options };
+        let sources = vec![source("a", &packets(&all))];
         let error = run(&grouping(&["a"], 1, 0), sources, &options, &mut Rows::default());
         let error = error.expect_err("too little memory");
         assert!(matches!(&error, EngineError::Memory(error) if error.query == "q"), "{error}");
