@@ -34,6 +34,8 @@ mod seek;
 mod seen;
 mod sys;
 mod table;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod walk;
 mod width;

@@ -1,0 +1,60 @@
+//! What the cost model believes of compiled code.
+
+use wt_catalog::Catalog;
+use wt_plan::physical::{PhysicalPlan, StreamRef};
+use wt_plan::{CompileInput, InterfaceInfo, compile, shape};
+
+use super::*;
+use crate::run::{ahead, fixed_hash};
+
+fn plan(text: &str) -> PhysicalPlan {
+    let catalog = Catalog::builtin();
+    let interfaces = [InterfaceInfo { name: "default".to_owned(), properties: Vec::new() }];
+    let input = CompileInput {
+        catalog: &catalog,
+        text,
+        file_name: "",
+        interfaces: &interfaces,
+        interface_sets: &[],
+        params: &[],
+        finite: true,
+        library: &|_| None,
+    };
+    compile(&input).expect(text).physical
+}
+
+#[test]
+fn the_model_knows_what_leaves_together_and_what_is_judged_then() {
+    let mut together = 0;
+    for text in [
+        "SELECT time, srcIP, len FROM tcp WHERE destPort = 80",
+        "SELECT time, data FROM tcp",
+        "SELECT time, len FROM tcp WHERE str_regex_match[data, 'a+b'] AND str_regex_match[data, 'c+']",
+        "SELECT count(*), sum(len) FROM tcp WHERE str_regex_match[data, 'a+b']",
+        "SELECT str_truncate(data, 3) AS head FROM tcp WHERE str_regex_match[data, 'a+b']",
+        "SELECT tb, srcIP, count(*) FROM ip GROUP BY time/1 AS tb, srcIP",
+        "SELECT count(*) FROM ip",
+        "DEFINE { real_time yes; } SELECT tb, count(*) FROM tcp WHERE syn GROUP BY time/1 AS tb",
+        "DEFINE { aggregate_slots 64; } SELECT srcIP, count(*) FROM ip GROUP BY srcIP",
+        "DEFINE { query_name a; } SELECT time, len FROM tcp; DEFINE { query_name b; } SELECT time FROM udp",
+        "DEFINE { query_name a; } SELECT time, len FROM tcp; DEFINE { query_name b; } SELECT count(*) FROM udp",
+    ] {
+        let plan = plan(text);
+        let program = &plan.interfaces[0].program;
+        let (fixed, ahead) = (fixed_hash(&plan, 0), ahead(&plan, 0));
+        let paths = PathsWanted::Seen(Vec::new());
+        let memory = &mut Memory::new(None);
+        let code = CompiledLfta::new(program, &[], &fixed, &ahead, paths, 1, memory);
+        let mut code = code.unwrap_or_else(|why| panic!("{text}: {why:?}"));
+        code.send_blocks();
+        for (number, query) in code.queries.iter().enumerate() {
+            let stream = StreamRef::Lfta { interface: 0, query: number as u32 };
+            let leaves_together = query.block.is_some() || matches!(query.sink, Sink::Groups(_));
+            assert_eq!(shape::sends_blocks(&plan, stream), leaves_together, "{text}");
+            together += u32::from(leaves_together);
+            let reader = shape::reader_ahead(&plan, stream);
+            assert_eq!(reader.is_some(), code.judges_ahead(number as u32), "{text}");
+        }
+    }
+    assert!(together >= 6, "{together} leave together");
+}
