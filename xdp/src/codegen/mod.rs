@@ -15,9 +15,11 @@ mod clock;
 mod columns;
 mod compare;
 mod emit;
+mod ends;
 mod feed;
 mod group;
 mod header;
+mod layout;
 mod load;
 mod paths;
 mod query;
@@ -30,24 +32,19 @@ mod totals;
 mod value;
 mod walk;
 
-use wt_catalog::layout::{Class, Column, Packer};
+use wt_catalog::Value;
+use wt_catalog::layout::Class;
 use wt_catalog::protocol::{Meta, PATH_HEADERS_MAX};
-use wt_catalog::{Type, Value};
-use wt_plan::ir::{
-    AggKind, Exprs, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, OrderedColumn,
-};
+use wt_plan::ir::{Exprs, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 
 pub(crate) use self::block::PREFIXES_MAX;
 use self::emit::{Emitter, FRAME_WORDS_MAX, Unportable, unportable};
+use self::layout::{FrameWords, query_layout};
 use self::paths::Paths;
 use self::query::Queries;
 pub(crate) use self::query::record;
-
-use self::row::class_of;
 use self::spec::{
-    ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, Layout, MapKind, MapSpec, ProgramSpec,
-    QueryLayout, SocketLayout, StateLayout, TotalsLayout, WindowLayout, control_words,
-    query_counters,
+    ActionLayout, Layout, MapKind, MapSpec, ProgramSpec, SocketLayout, control_words,
 };
 use self::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
 use crate::asm::{AsmError, Insn, MapId, Reg};
@@ -253,20 +250,6 @@ const FRAME: MapId = MapId(0);
 const CONTROL: MapId = MapId(1);
 const RING: MapId = MapId(2);
 
-/// Words of the frame that are given out before code is made.
-struct FrameWords {
-    next: u32,
-    init: Vec<(u32, u64)>,
-}
-
-impl FrameWords {
-    fn take(&mut self, words: u32) -> u32 {
-        let first = self.next;
-        self.next += words;
-        first
-    }
-}
-
 fn generate(
     program: &LftaProgram,
     params: &[Value],
@@ -467,126 +450,5 @@ fn shallow(exprs: &Exprs, query: &LftaQuery) -> Result<(), Unportable> {
     match nodes.iter().any(|node| depths[node.0 as usize] > value::DEPTH_MAX) {
         true => unportable(format!("an expression deeper than {}", value::DEPTH_MAX)),
         false => Ok(()),
-    }
-}
-
-/// Lays out rows, counters and the table of a query.
-fn query_layout(
-    exprs: &Exprs,
-    query: &LftaQuery,
-    index: u32,
-    frame: &mut FrameWords,
-    maps: &mut Vec<MapSpec>,
-) -> Result<QueryLayout, Unportable> {
-    let ty = |node: &NodeId| exprs.nodes[node.0 as usize].ty;
-    let nodes = match &query.action {
-        LftaAction::Select { outputs, .. } => outputs,
-        LftaAction::Aggregate { keys, .. } => keys,
-    };
-    let mut packer = Packer::new(0);
-    let columns: Result<Vec<Column>, Unportable> = nodes
-        .iter()
-        .map(|node| {
-            let column = row::place(&mut packer, ty(node));
-            column.ok_or_else(|| Unportable(format!("a value of type {}", ty(node))))
-        })
-        .collect();
-    let (columns, column_words) = (columns?, packer.end() as u32);
-    let counters = frame.take(query_counters::COUNT);
-    let action = match &query.action {
-        LftaAction::Select { .. } => ActionLayout::Select,
-        LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, .. } => {
-            let mut entry_words = ENTRY_HEAD_WORDS + column_words;
-            let mut states = Vec::with_capacity(aggs.len());
-            for agg in aggs {
-                check_aggregate(agg, agg.arg.as_ref().map(ty))?;
-                states.push(StateLayout { kind: agg.kind, ty: agg.ty, word: entry_words });
-                entry_words += u32::from(agg.kind != AggKind::Count);
-            }
-            let mut windows = Vec::with_capacity(ordered.len());
-            for column in ordered {
-                let key_ty = ty(&keys[column.column as usize]);
-                let window = window_layout(column, key_ty, *tolerance, frame)?;
-                frame.init.extend(
-                    Some((window.bound, window.initial())).filter(|(_, initial)| *initial != 0),
-                );
-                windows.push(window);
-            }
-            if keys.is_empty() {
-                let mut totals = TotalsLayout { first: 0, entry_words, states };
-                totals.first = frame.take(2 * totals.stride());
-                let (name, action) = (query.name.clone(), ActionLayout::Totals(totals));
-                return Ok(QueryLayout {
-                    query: index,
-                    name,
-                    counters,
-                    columns,
-                    column_words,
-                    action,
-                });
-            }
-            let table = MapId(maps.len() as u32);
-            let entries = slots.checked_mul(2).filter(|n| *n <= i32::MAX as u32);
-            let entries = entries.ok_or_else(|| Unportable("a table of 2^31 slots".into()))?;
-            maps.push(MapSpec {
-                name: format!("groups{index}"),
-                kind: MapKind::PerCpuArray,
-                bytes: 8 * entry_words,
-                entries,
-            });
-            ActionLayout::Groups(GroupLayout { table, slots: *slots, entry_words, states, windows })
-        }
-    };
-    let name = query.name.clone();
-    Ok(QueryLayout { query: index, name, counters, columns, column_words, action })
-}
-
-fn window_layout(
-    column: &OrderedColumn,
-    ty: Type,
-    tolerance: u64,
-    frame: &mut FrameWords,
-) -> Result<WindowLayout, Unportable> {
-    if class_of(ty) != Some(Class::Word) {
-        return unportable(format!("a window of type {ty}"));
-    }
-    Ok(WindowLayout {
-        key: column.column,
-        ty,
-        decreasing: column.decreasing,
-        tolerance: tolerance.saturating_add(column.band),
-        bound: frame.take(1),
-        known: frame.take(1),
-    })
-}
-
-/// Whether states of an aggregate are words that fold as the definition says.
-fn check_aggregate(agg: &LftaAgg, arg: Option<Type>) -> Result<(), Unportable> {
-    let is_number = |ty: Type| ty.is_integer() || ty == Type::Bool;
-    let fits = match (agg.kind, arg) {
-        (AggKind::Count, _) => agg.ty.is_integer(),
-        (_, None) => false,
-        (AggKind::Sum, Some(arg)) => {
-            agg.ty.is_integer() && is_number(arg)
-                || (agg.ty, arg) == (Type::Duration, Type::Duration)
-        }
-        (AggKind::Min | AggKind::Max, Some(arg)) => {
-            let is_word = class_of(arg) == Some(Class::Word);
-            let wider = arg.is_integer()
-                && agg.ty.is_integer()
-                && arg.is_signed() == agg.ty.is_signed()
-                && arg.bits() <= agg.ty.bits();
-            is_word && (arg == agg.ty || wider)
-        }
-        (AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor, Some(arg)) => {
-            is_number(arg) && is_number(agg.ty) && (arg == agg.ty || agg.ty.is_integer())
-        }
-    };
-    match fits {
-        true => Ok(()),
-        false => unportable(match arg {
-            Some(arg) => format!("an aggregate of {arg} as {}", agg.ty),
-            None => format!("an aggregate of type {}", agg.ty),
-        }),
     }
 }

@@ -4,6 +4,7 @@ use wt_catalog::ProtocolId;
 use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
 use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable};
+use super::ends::End;
 use super::header::{BEHIND, Len, condition, length, suppose_common};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
@@ -52,15 +53,6 @@ enum At {
     Known(i32),
     /// Where [`HEADER`] points, at most so many bytes from the packet's first.
     Header(i32),
-}
-
-/// The end of a likely path at which queries have code of their own: there it is known which headers there are, and where.
-pub(super) struct End {
-    /// The names of its headers, outermost first.
-    pub(super) path: Vec<String>,
-    pub(super) label: Label,
-    /// By layer.
-    pub(super) layers: Vec<LayerAt>,
 }
 
 /// What [`emit`] leaves to be emitted.
@@ -131,15 +123,15 @@ impl Cells {
 
 /// The walk under construction.
 pub(super) struct Walk<'w, 'p> {
-    paths: &'w Paths<'p>,
-    cells: &'w mut Cells,
+    pub(super) paths: &'w Paths<'p>,
+    pub(super) cells: &'w mut Cells,
     ends: Ends,
     slow: Option<Label>,
     asides: Vec<Aside>,
     /// By depth: the stack slot with the address of the header there.
-    slots: Vec<Option<i16>>,
+    pub(super) slots: Vec<Option<i16>>,
     /// Of the step at hand: [`Aside::known`].
-    known: Vec<i32>,
+    pub(super) known: Vec<i32>,
 }
 
 /// Emits the walk; what follows it is emitted behind. The loop is emitted by [`super::slow::emit`], which goes on at the label given. Likely paths,
@@ -373,26 +365,6 @@ impl Walk<'_, '_> {
             }
         };
         header.layers.iter().map(of).collect()
-    }
-
-    /// The layers of the queries at the end of the path of the step at hand.
-    fn placed(&self, path: &[ProtocolId]) -> Vec<LayerAt> {
-        let found = self.paths.resolve(path);
-        let general = self.cells.layers(self.paths);
-        let of = |((selector, depth), general): ((&LayerSel, Option<usize>), LayerAt)| {
-            if selector.protocol().is_none() {
-                return general;
-            }
-            let Some(depth) = depth else { return LayerAt::Absent };
-            let bytes = self.paths.header(path[depth]).map_or(0, |header| header.min);
-            let pointer = match (self.known.get(depth), self.slots[depth]) {
-                (Some(offset), _) => Pointer { at: PointerAt::Reg(DATA), disp: *offset, bytes },
-                (None, Some(slot)) => Pointer { at: PointerAt::Slot(slot), disp: 0, bytes },
-                (None, None) => return general,
-            };
-            LayerAt::Placed { pointer, protocol: path[depth] }
-        };
-        self.paths.selectors.iter().zip(found).zip(general).map(of).collect()
     }
 
     /// A cell that holds the offset of an absent header until the loop begins.
