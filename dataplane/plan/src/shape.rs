@@ -168,7 +168,7 @@ pub fn sends_blocks(plan: &PhysicalPlan, stream: StreamRef) -> bool {
     };
     let program = &plan.interfaces[interface].program;
     let LftaAction::Select { outputs, .. } = &program.queries[query].action else {
-        return matches!(shape(plan, interface, query), Shape::Words { .. });
+        return matches!(shape(plan, interface, query), Shape::Words { groups_max: None, .. });
     };
     // Tuples of several queries leave one by one, in the order of packets.
     let sends_rows = |other: usize| !matches!(shape(plan, interface, other), Shape::Totals);

@@ -35,6 +35,7 @@ fn the_model_knows_what_leaves_together_and_what_is_judged_then() {
         "SELECT str_truncate(data, 3) AS head FROM tcp WHERE str_regex_match[data, 'a+b']",
         "SELECT tb, srcIP, count(*) FROM ip GROUP BY time/1 AS tb, srcIP",
         "SELECT count(*) FROM ip",
+        "SELECT tb, count_distinct(srcIP) FROM ip GROUP BY time/1 AS tb",
         "DEFINE { real_time yes; } SELECT tb, count(*) FROM tcp WHERE syn GROUP BY time/1 AS tb",
         "DEFINE { aggregate_slots 64; } SELECT srcIP, count(*) FROM ip GROUP BY srcIP",
         "DEFINE { query_name a; } SELECT time, len FROM tcp; DEFINE { query_name b; } SELECT time FROM udp",
@@ -50,7 +51,10 @@ fn the_model_knows_what_leaves_together_and_what_is_judged_then() {
         code.send_blocks();
         for (number, query) in code.queries.iter().enumerate() {
             let stream = StreamRef::Lfta { interface: 0, query: number as u32 };
-            let leaves_together = query.block.is_some() || matches!(query.sink, Sink::Groups(_));
+            let leaves_together = match &query.sink {
+                Sink::Groups(groups) => groups.are_whole(),
+                _ => query.block.is_some(),
+            };
             assert_eq!(shape::sends_blocks(&plan, stream), leaves_together, "{text}");
             together += u32::from(leaves_together);
             let reader = shape::reader_ahead(&plan, stream);
