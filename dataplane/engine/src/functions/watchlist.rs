@@ -93,6 +93,7 @@ impl Watchlist {
                 let value = given(fields, key, text);
                 list.insert(value.map_err(|error| HandleError::Entry { entry, error })?);
             }
+            list.complete();
             return Ok(list);
         }
         let text = table_file::read(path, TABLE_BYTES_MAX)?;
