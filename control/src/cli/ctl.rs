@@ -51,7 +51,7 @@ pub enum Ask {
         /// Its name
         name: String,
     },
-    /// Save the packets of a time, of a recorder: to DIR/saved/NAME.pcapng what --pre-trigger keeps, else a pin in its store
+    /// Save the packets of a time, of a recorder: to DIR/saved/NAME.pcapng what `record --ring 60s` keeps, else a pin in its store
     Save {
         /// What they are called
         name: String,

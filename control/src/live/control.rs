@@ -199,7 +199,7 @@ impl Control {
                 took(format!("set {}", params.join(", ")))
             }
             Request::Save { .. } => Err(Failure::Input(
-                "this run records nothing\n  help: `wiretable record -i IF -w DIR --pre-trigger 60s` keeps packets that can be saved"
+                "this run records nothing\n  help: `wiretable record -i IF -w DIR --ring 60s` keeps packets that can be saved"
                     .to_owned(),
             )),
             // Answered above.

@@ -191,14 +191,16 @@ pub fn execute(
     // So many packets are those that come, needed or not.
     let need =
         (settings.index && live.until.packets.is_none()).then(|| Need::of(plan, &live.stores));
+    let mut reads_of_others = false;
     for past in pasts(compiled, &live.stores, interfaces, need.as_ref()) {
         let (input, found) = store::open(&past)?;
+        reads_of_others |= store::is_of_another_user(&past);
         inputs.push(open::Opened { input, in_driver: false });
         findings.push(found);
     }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
-    privileges::keep_none(in_driver)?;
+    privileges::keep_least(in_driver, reads_of_others)?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     results.watch(&cancel);

@@ -17,7 +17,7 @@ use super::filter::{Condition, Judge};
 use super::{control, finish};
 use crate::broker;
 use crate::cli::UntilArgs;
-use crate::cli::record::RecordArgs;
+use crate::cli::record::{PreTrigger, RecordArgs};
 use crate::execute::cancelled_by_signal;
 use crate::failure::Failure;
 use crate::live::{LiveInterface, privileges};
@@ -117,6 +117,7 @@ impl Stop {
 
 pub(super) fn record(
     args: &RecordArgs,
+    pre_trigger: Option<PreTrigger>,
     store: &Arc<OwnStore>,
     queues: Vec<Queue>,
     options: &RecordOptions,
@@ -131,7 +132,7 @@ pub(super) fn record(
     let mut keepers = Vec::new();
     let mut feeds = Vec::new();
     for (number, queue) in (0..).zip(queues) {
-        let (feed, keeper) = Keeper::start(args, store, number, options)?;
+        let (feed, keeper) = Keeper::start(pre_trigger, store, number, options)?;
         keepers.push((queue.name.clone(), keeper));
         feeds.push((feed, queue));
     }
@@ -167,18 +168,18 @@ pub(super) enum Keeper {
 
 impl Keeper {
     fn start(
-        args: &RecordArgs,
+        pre_trigger: Option<PreTrigger>,
         store: &Arc<OwnStore>,
         number: u16,
         options: &RecordOptions,
     ) -> Result<(Feed, Self), Failure> {
-        let Some(age_max) = args.pre_trigger else {
+        let Some(PreTrigger { age_max, bytes_max }) = pre_trigger else {
             let (feed, writer) = record::start(store, number, options).map_err(super::failure)?;
             return Ok((feed, Self::Disk(writer)));
         };
         let options = MemoryOptions {
             age_max,
-            bytes_max: args.pre_trigger_size,
+            bytes_max,
             buffer_bytes: options.buffer_bytes,
             snap_len: options.snap_len,
         };

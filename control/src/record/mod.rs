@@ -23,12 +23,11 @@ const COMPRESS_LEVEL: i32 = 3;
 /// Records until the traces end, or someone ends it.
 pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     let is_live = !args.interface.is_empty();
-    refuse_of_traces(args, is_live)?;
-    let capture = crate::cli::CaptureArgs {
-        no_promiscuous: args.no_promiscuous,
-        ring: args.ring,
-        ..Default::default()
-    };
+    let ring = args.kernel_ring().map_err(Failure::Input)?;
+    let pre_trigger = args.pre_trigger().map_err(Failure::Input)?;
+    refuse_of_traces(args, pre_trigger.is_some(), is_live)?;
+    let capture =
+        crate::cli::CaptureArgs { no_promiscuous: args.no_promiscuous, ring, ..Default::default() };
     let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Socket)?;
     let options = options(args, is_live)?;
     let condition = Condition::of(&args.condition)?;
@@ -42,7 +41,9 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     recovered.iter().for_each(say_recovered);
     let store = Arc::new(store);
     match run {
-        Run::Live(sources) => live::record(args, &store, sources, &options, condition.as_ref()),
+        Run::Live(sources) => {
+            live::record(args, pre_trigger, &store, sources, &options, condition.as_ref())
+        }
         Run::Traces(traces) => traces::record(args, &store, traces, &options, condition.as_ref()),
     }
 }
@@ -52,12 +53,15 @@ enum Run {
     Traces(traces::Opened),
 }
 
-fn refuse_of_traces(args: &RecordArgs, is_live: bool) -> Result<(), Failure> {
+fn refuse_of_traces(args: &RecordArgs, is_kept: bool, is_live: bool) -> Result<(), Failure> {
     let given = [
         (args.until.is_given(), "--for and --packets end a live capture; traces end by themselves"),
         (args.queues > 1, "--queues is for interfaces; traces have one order"),
-        (args.ring.is_some(), "--ring is for interfaces; traces wait in their files"),
-        (args.pre_trigger.is_some(), "--pre-trigger is for interfaces; traces can be read again"),
+        (
+            is_kept,
+            "--pre-trigger, or --ring with a time, is for interfaces; traces can be read again",
+        ),
+        (!args.ring.is_empty(), "--ring is for interfaces; traces wait in their files"),
         (
             args.control.is_some(),
             "--control is for interfaces; a recording of traces ends by itself",
