@@ -1,6 +1,5 @@
 //! `wiretable extract`: packets of a time range that meet a condition, out of traces and stores, as pcapng.
 
-mod keys;
 mod open;
 
 use std::collections::HashMap;
@@ -53,7 +52,6 @@ fn within(args: &ExtractArgs, times: &Range<u64>, condition: Option<&Condition>)
         Some(last_ns) => vec![Wanted::Between(times.start, last_ns)],
         None => vec![Wanted::Never],
     };
-    all.extend(args.condition.filter.as_deref().map(keys::of_expression).unwrap_or_default());
     all.extend(condition.map(Condition::wanted));
     let keeps_order = args.read.len() + args.store.len() > 1;
     Within { wanted: Wanted::All(all), keeps_order }
