@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::{UntilArgs, parse_bytes, parse_duration, parse_ring};
+use super::{CaptureWay, PacketFate, UntilArgs, parse_bytes, parse_duration, parse_ring};
 
 /// `wiretable record`.
 #[derive(Debug, Args)]
@@ -15,6 +15,7 @@ Examples:
   wiretable record -i eth0 -w edge --filter 'tcp port 443' --snaplen 128 --for 1h
   wiretable record -i eth0 -w web --protocol tcp --where 'destPort = 443 AND syn'
   wiretable record -r a.pcap -r b.pcapng.zst -w both --compress
+  wiretable record -i eth0 -w mirrored --disposition drop
   wiretable record -i eth0 -w edge --ring 60s & wiretable ctl -s edge save alarm --from -30s --to +10s
   wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb' -r edge
 
@@ -59,6 +60,12 @@ pub struct RecordArgs {
     /// Receive only what is for this host
     #[arg(long, help_heading = "Live capture")]
     pub no_promiscuous: bool,
+    /// Where packets are taken [default: auto: in the driver, by AF_XDP, if they end there, else by a socket]
+    #[arg(long, value_enum, value_name = "WAY", help_heading = "Live capture")]
+    pub capture: Option<CaptureWay>,
+    /// What becomes of packets that are recorded [default: pass]
+    #[arg(long, value_enum, value_name = "FATE", help_heading = "Live capture")]
+    pub disposition: Option<PacketFate>,
     /// Memory in which the kernel keeps packets until they are taken, per queue [default: 16MiB]. A time, as in `--ring 60s`: the same as --pre-trigger
     #[arg(long, value_name = "BYTES|DURATION", value_parser = parse_either_ring, action = ArgAction::Append, help_heading = "Live capture")]
     pub ring: Vec<Ring>,

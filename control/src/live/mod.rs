@@ -9,6 +9,7 @@ mod queries;
 mod show;
 pub mod store;
 
+pub use open::WITHOUT_DRIVER;
 pub use queries::{Admit, Setting};
 
 use std::io::IsTerminal;
