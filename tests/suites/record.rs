@@ -267,6 +267,7 @@ fn what_cannot_be_recorded_leaves_no_store() {
         (&["-r", &trace, "--on-full", "pause"], 1, "--on-full pause"),
         (&["-r", &trace, "--keep-bytes", "1MiB"], 1, "two segments"),
         (&["-r", &trace, "--segment-size", "1"], 2, "not from 1MiB"),
+        (&["-r", &trace, "--index-ratio", "4KiB"], 2, "not from 64KiB"),
         (&["-r", &trace, "--ring", "60s"], 1, "can be read again"),
         (&["-i", "lo", "--ring", "60m"], 2, "minutes or mebibytes"),
         (&["-i", "lo", "--ring", "60s", "--pre-trigger", "5s"], 1, "given twice"),

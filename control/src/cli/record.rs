@@ -244,9 +244,9 @@ fn parse_segment(text: &str) -> Result<u64, String> {
 
 fn parse_ratio(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text)?;
-    match (4 << 10..=1 << 30).contains(&bytes) {
+    match wt_trace::index::RATIOS.contains(&bytes) {
         true => Ok(bytes),
-        false => Err(format!("an index ratio of `{text}` is not from 4KiB to 1GiB")),
+        false => Err(format!("an index ratio of `{text}` is not from 64KiB to 64MiB")),
     }
 }
 
