@@ -5,11 +5,13 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use wt_bench::live::books::Summary;
+use wt_bench::live::cpu;
 use wt_bench::live::frames::Frames;
 use wt_bench::live::lab::{End, FAR, Lab, NEAR};
 use wt_bench::live::packets;
 use wt_bench::live::receiver::Ended;
 use wt_bench::live::trial::{Place, Sender, Trial};
+use wt_bench::live::xdp_rate::Counter;
 use wt_bench::peers;
 use wt_bench::program::{Program, Step};
 use wt_bench::report::Report;
@@ -169,6 +171,8 @@ struct Row {
     written: Sample,
     per_cpu: Sample,
     per_cpu_served: Sample,
+    /// Of recorder and interface, per packet written.
+    served_ns: Sample,
     per_cpu_all: Sample,
     cpu_ns: Sample,
     /// Bytes of packets written per second of wall time and of processor time, MB.
@@ -185,6 +189,8 @@ impl Row {
         self.written.push(100.0 * records / trial.sent.frames.max(1) as f64);
         self.per_cpu.push(per(trial.receiver.cpu));
         self.per_cpu_served.push(per(trial.receiver.cpu + trial.interfaces));
+        let served = (trial.receiver.cpu + trial.interfaces).as_secs_f64();
+        self.served_ns.push(1e9 * served / records.max(1.0));
         self.per_cpu_all.push(trial.packets_per_cpu());
         self.cpu_ns.push(1e9 * trial.receiver.cpu.as_secs_f64() / records.max(1.0));
         let mb = records * mean_bytes / 1e6;
@@ -208,6 +214,8 @@ struct Sent {
     mean_bytes: f64,
     /// By rate and recorder.
     rows: Vec<Vec<Row>>,
+    /// By rate: what the interface takes for a packet that a program in its driver counts and drops, ns.
+    floors: Vec<Sample>,
 }
 
 /// What `dd` writes to measure the disk, MiB.
@@ -278,12 +286,19 @@ pub fn record(args: &RecordArgs) -> Result<()> {
             duration: bench.duration,
         };
         let mean_bytes = packets.iter().map(Vec::len).sum::<usize>() as f64 / packets.len() as f64;
-        let mut rows = Vec::new();
+        let (mut rows, mut floors) = (Vec::new(), Vec::new());
         for rate in &rates {
+            let mut floor = Sample::default();
+            if napi.is_some() {
+                for _ in 0..args.rounds {
+                    floor.push(of_counting(&place, &sender, *rate)?);
+                }
+            }
+            floors.push(floor);
             rows.push(measure(&bench, &place, (&sender, mean_bytes), *rate, args.rounds, &here)?);
         }
         let name = bytes.map_or_else(|| trace.clone(), |bytes| format!("{bytes} bytes"));
-        all.push(Sent { name, packets: packets.len(), mean_bytes, rows });
+        all.push(Sent { name, packets: packets.len(), mean_bytes, rows, floors });
     }
     let is_served = napi.is_some();
     let disk = Disk::measure(&bench, args.rounds)?;
@@ -292,6 +307,7 @@ pub fn record(args: &RecordArgs) -> Result<()> {
         "\nLive frames of a trace, again and again into a link; a recorder at its other end, on core {}, writes them to the disk. {} \
          Nobody else takes the packets: behind a socket the stack throws them away, and with *drop* they end in the driver (AF_XDP). \
          M/cpu-s: millions of packets written per second of processor time: of the recorder with all its threads; of recorder and the thread of the kernel that serves the interface{}; and of these and the sender. \
+         *Beyond counting*: without what that thread takes for the same packets when a program in the driver does nothing but count them and let them go, which no recorder can be below; much of it is giving the sender its memory back. \
          Medians of {} rounds in turns, {} s each; between the dots the least and the greatest.",
         bench.core,
         served(args.receiver_cpu, args.live.sender_core),
@@ -318,6 +334,15 @@ pub fn record(args: &RecordArgs) -> Result<()> {
     absent.iter().for_each(|recorder| report.line(&format!("- Not here: {}.", recorder.name)));
     let axes = ["packets sent per second", "M packets written per CPU-second"];
     bench.finish(report, "record", &svg::plot("Recording", axes, &curves, None))
+}
+
+/// What the interface takes for a packet that a program in its driver counts and drops, ns.
+fn of_counting(place: &Place<'_>, sender: &Sender, rate: Option<f64>) -> Result<f64> {
+    let counter = Counter::attach(place.lab)?;
+    let before = cpu::of_interfaces(place.napi);
+    sender.send(place.lab, place.sender_core, rate, place.duration)?;
+    let took = cpu::of_interfaces(place.napi).saturating_sub(before);
+    Ok(1e9 * took.as_secs_f64() / counter.count().max(1) as f64)
 }
 
 /// Measures each recorder at a rate.
@@ -363,9 +388,10 @@ fn write(
         "\n## {}\n\n{} packets, {:.0} bytes each.\n",
         sent.name, sent.packets, sent.mean_bytes
     ));
-    report.line("| asked/s | recorder | sent/s | written | M/cpu-s, recorder | … | ns per packet, recorder | M/cpu-s, with the interface | M/cpu-s, all | MB/s | MB/cpu-s, recorder | ratio to tcpdump, recorder | with the interface | books |");
-    report.line("|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---|");
-    for (rate, of_rate) in rates.iter().zip(&sent.rows) {
+    report.line("| asked/s | recorder | sent/s | written | M/cpu-s, recorder | … | ns per packet, recorder | M/cpu-s, with the interface | ns per packet, with it | beyond counting | M/cpu-s, all | MB/s | MB/cpu-s, recorder | ratio to tcpdump, recorder | with the interface | beyond counting | books |");
+    report.line("|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|");
+    for ((rate, of_rate), floor) in rates.iter().zip(&sent.rows).zip(&sent.floors) {
+        let floor = if is_served { floor.median() } else { 0.0 };
         let base = here.iter().position(|recorder| recorder.kind == Kind::Tcpdump);
         let ratio = |value: &dyn Fn(&Row) -> f64, row: &Row| {
             let base = base.map_or(0.0, |at| value(&of_rate[at]));
@@ -376,12 +402,18 @@ fn write(
                 .imbalance
                 .as_ref()
                 .map_or_else(|| "balance".to_owned(), |why| format!("DO NOT BALANCE: {why}"));
+            let beyond = |row: &Row| 1.0 / (row.served_ns.median() - floor).max(1.0);
             let served = match is_served {
-                true => format!("{:.2}", row.per_cpu_served.median()),
-                false => "–".to_owned(),
+                true => format!(
+                    "{:.2} | {:.0} | {:.0}",
+                    row.per_cpu_served.median(),
+                    row.served_ns.median(),
+                    row.served_ns.median() - floor
+                ),
+                false => "– | – | –".to_owned(),
             };
             report.line(&format!(
-                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {served} | {:.2} | {:.0} | {:.0} | {} | {} | {books} |",
+                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {served} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {books} |",
                 rate.map_or("all".to_owned(), |rate| format!("{rate:.0}")),
                 recorder.name,
                 row.sent.median(),
@@ -395,6 +427,7 @@ fn write(
                 row.cpu_mb.median(),
                 ratio(&|row| row.per_cpu.median(), row),
                 if is_served { ratio(&|row| row.compared(true), row) } else { "–".to_owned() },
+                if is_served { ratio(&beyond, row) } else { "–".to_owned() },
             ));
         }
         for pair in
@@ -404,7 +437,7 @@ fn write(
             if let (Some(with), Some(without)) = (of(pair.0), of(pair.1)) {
                 let (with, without) = (&of_rate[with], &of_rate[without]);
                 report.line(&format!(
-                    "| | {}: more by the index | | | | | {:+.1}% | | | | | | {} | |",
+                    "| | {}: more by the index | | | | | {:+.1}% | {} | | | | | | | | | |",
                     pair.0,
                     100.0 * (with.cpu_ns.median() / without.cpu_ns.median() - 1.0),
                     match is_served {

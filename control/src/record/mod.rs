@@ -28,8 +28,13 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     let ring = args.kernel_ring().map_err(Failure::Input)?;
     let pre_trigger = args.pre_trigger().map_err(Failure::Input)?;
     refuse_of_traces(args, pre_trigger.is_some(), is_live)?;
-    let capture =
-        crate::cli::CaptureArgs { no_promiscuous: args.no_promiscuous, ring, ..Default::default() };
+    let capture = crate::cli::CaptureArgs {
+        no_promiscuous: args.no_promiscuous,
+        ring,
+        capture: args.capture,
+        disposition: args.disposition,
+        ..Default::default()
+    };
     let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Auto)?;
     live::refuse(&interfaces)?;
     let options = options(args, is_live)?;
