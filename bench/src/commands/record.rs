@@ -389,7 +389,9 @@ fn write(
         sent.name, sent.packets, sent.mean_bytes
     ));
     report.line("| asked/s | recorder | sent/s | written | M/cpu-s, recorder | … | ns per packet, recorder | M/cpu-s, with the interface | ns per packet, with it | beyond counting | M/cpu-s, all | MB/s | MB/cpu-s, recorder | ratio to tcpdump, recorder | with the interface | beyond counting | books |");
-    report.line("|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|");
+    report.line(
+        "|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+    );
     for ((rate, of_rate), floor) in rates.iter().zip(&sent.rows).zip(&sent.floors) {
         let floor = if is_served { floor.median() } else { 0.0 };
         let base = here.iter().position(|recorder| recorder.kind == Kind::Tcpdump);

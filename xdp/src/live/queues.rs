@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use wt_engine::LftaSetup;
@@ -76,11 +78,56 @@ pub struct QueueSource {
     program: Program,
     feed: Feed,
     queues: u32,
-    turned: Instant,
+    /// Begun with the first look: its thread has the privileges that whoever looks has then.
+    barrier: Option<Barrier>,
     link: Link,
     looked: Instant,
     is_stopped: bool,
     has_ended: bool,
+}
+
+/// Waits until programs have ended that ran at a time, in a thread of its own: that takes longer than frames may wait to be taken.
+struct Barrier {
+    asks: Sender<u64>,
+    passed: Receiver<io::Result<u64>>,
+    /// It was asked, and has not answered.
+    is_asked: bool,
+    asked: Instant,
+}
+
+impl Barrier {
+    fn start() -> io::Result<Self> {
+        let (asks, asked) = mpsc::channel::<u64>();
+        let (pass, passed) = mpsc::channel();
+        // It ends when nobody asks any more.
+        let work = move || {
+            for time_ns in asked {
+                if pass.send(Loaded::quiesce().map(|()| time_ns)).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().name("barrier".to_owned()).spawn(work)?;
+        Ok(Self { asks, passed, is_asked: false, asked: Instant::now() })
+    }
+
+    /// Whether it is time to ask again.
+    fn is_due(&self) -> bool {
+        !self.is_asked && self.asked.elapsed() >= TURN_EVERY
+    }
+
+    fn ask(&mut self, time_ns: u64) {
+        // A thread that is gone never answers, and nothing is known of the time then.
+        self.is_asked = self.asks.send(time_ns).is_ok();
+        self.asked = Instant::now();
+    }
+
+    /// The time that it was asked with, once all programs have ended that ran then.
+    fn passed(&mut self) -> Option<io::Result<u64>> {
+        let passed = self.passed.try_recv().ok()?;
+        self.is_asked = false;
+        Some(passed)
+    }
 }
 
 impl QueueSource {
@@ -121,7 +168,7 @@ impl QueueSource {
             queues: feed.queues(),
             feed,
             options,
-            turned: Instant::now(),
+            barrier: None,
             link: Link::Up,
             looked: Instant::now(),
             is_stopped: false,
@@ -156,17 +203,24 @@ impl QueueSource {
             self.has_ended = true;
             return Ok(Looked::Ended);
         }
-        if self.turned.elapsed() >= TURN_EVERY {
-            self.turned = Instant::now();
+        let mut barrier = match self.barrier.take() {
+            Some(barrier) => barrier,
+            None => Barrier::start().map_err(XdpError::System)?,
+        };
+        if barrier.is_due() {
             self.options.broker.as_ref().map_or(Ok(()), Broker::check).map_err(XdpError::System)?;
-            let now_ns = self.now_ns()?;
-            // Programs that ran before have put their packets where they are seen.
-            Loaded::quiesce().map_err(XdpError::System)?;
+            barrier.ask(self.now_ns()?);
+        }
+        let passed = barrier.passed();
+        self.barrier = Some(barrier);
+        if let Some(passed) = passed {
+            // Programs that ran then have put their packets where they are seen.
+            let passed_ns = passed.map_err(XdpError::System)?;
             self.drain(take);
-            return Ok(Looked::UpTo(now_ns));
+            return Ok(Looked::UpTo(passed_ns));
         }
         if self.drain(take) < LITTLE {
-            std::thread::sleep(timeout.min(NAP));
+            thread::sleep(timeout.min(NAP));
         }
         Ok(Looked::On)
     }
