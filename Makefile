@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-columnar schemathesis setup fmt lint clean
+.PHONY: build demo test test-columnar dpdk dpdk-test schemathesis setup fmt lint clean
 
 ## build: the command, optimised
 build: setup
@@ -30,6 +30,17 @@ test: setup
 ## test-columnar: the optional result formats (Arrow, Parquet); apart, as their crates take long to build
 test-columnar: setup
 	$(CARGO) nextest run --release -p wiretable --features columnar
+
+## dpdk: the command with capture by DPDK, which is installed if it is missing
+dpdk:
+	.ci/setup dpdk
+	$(CARGO) build --release --workspace --bin wiretable --features wiretable/dpdk
+
+## dpdk-test: lints and tests of that; what needs a link needs root
+dpdk-test: dpdk
+	$(CARGO) clippy --release --workspace --all-targets --features wiretable/dpdk,wt-tests/dpdk -- -D warnings
+	$(CARGO) nextest run --release --workspace --features wiretable/dpdk,wt-tests/dpdk --test dpdk
+	$(CARGO) nextest run --release -p wt-xdp --features dpdk --lib -E 'test(dpdk::)'
 
 ## schemathesis: requests made of the server's OpenAPI description by schemathesis, which is installed under target; none may meet a server error
 schemathesis: export WT_REQUIRE_POSTGRES = 1

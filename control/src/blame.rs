@@ -1,15 +1,17 @@
 //! What is wrong with the arguments that are registered at start: where in the query text one stands that cannot be (a bad
 //! regular expression, a table or watchlist that cannot be read), and the malformed lines of watchlists.
 
-use wt_catalog::Value;
+use std::sync::Arc;
+
 use wt_catalog::function::PassBy;
 use wt_engine::SetupError;
-use wt_engine::functions::watchlist::SkippedLines;
-use wt_engine::functions::{Handle, HandleError};
+use wt_engine::functions::HandleError;
+use wt_engine::functions::watchlist::{SkippedLines, Watchlist};
 use wt_lang::{Diagnostic, Span};
 use wt_plan::Compiled;
 use wt_plan::logical::{Expr, ExprKind, IN_WATCHLIST};
 use wt_plan::walk;
+use wt_plan::watchlist::WatchlistSource;
 
 /// A failed start as a diagnostic at the argument that caused it; `None` when it failed for another reason.
 pub fn of_start(compiled: &Compiled, error: &SetupError, hint: Option<&str>) -> Option<Diagnostic> {
@@ -33,22 +35,25 @@ fn diagnostic(span: Span, error: &HandleError) -> Diagnostic {
 
 /// The lines that the watchlists of a plan do not have because they are malformed, each watchlist once.
 pub fn skipped_lines(compiled: &Compiled) -> Vec<SkippedLines> {
-    let mut arguments: Vec<Value> = Vec::new();
+    let lists = watchlists(compiled);
+    // One that cannot be registered at all is named at start.
+    let skipped = lists
+        .iter()
+        .filter_map(|source| Watchlist::of(source).ok().and_then(|list| list.skipped().cloned()));
+    skipped.collect()
+}
+
+/// The watchlists that the queries of a plan read, each once.
+pub fn watchlists(compiled: &Compiled) -> Vec<Arc<WatchlistSource>> {
+    let mut lists: Vec<Arc<WatchlistSource>> = Vec::new();
     each_expr(compiled, &mut |e| {
         if let ExprKind::InWatchlist(_, list) = &e.kind
-            && !arguments.contains(&list.argument)
+            && !lists.contains(&list.source)
         {
-            arguments.push(list.argument.clone());
+            lists.push(Arc::clone(&list.source));
         }
     });
-    let skipped = arguments.iter().filter_map(|argument| {
-        // One that cannot be registered at all is named at start.
-        match wt_engine::functions::prepare(IN_WATCHLIST, argument) {
-            Ok(Handle::Watchlist(list)) => list.skipped().cloned(),
-            _ => None,
-        }
-    });
-    skipped.collect()
+    lists
 }
 
 /// Tries the constant handle arguments of the calls whose symbol is `wanted`.
@@ -58,7 +63,7 @@ fn first_bad(compiled: &Compiled, wanted: impl Fn(&str) -> bool) -> Option<(Span
         if let ExprKind::InWatchlist(_, list) = &e.kind
             && found.is_none()
             && wanted(IN_WATCHLIST)
-            && let Err(error) = wt_engine::functions::prepare(IN_WATCHLIST, &list.argument)
+            && let Err(error) = Watchlist::of(&list.source)
         {
             found = Some((e.span, error));
         }

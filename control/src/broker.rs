@@ -5,14 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, Scope,
-};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use wt_xdp::broker::{Broker, serve};
 
 use crate::cli::BrokerArgs;
+use crate::confine;
 use crate::failure::Failure;
 use crate::live::privileges;
 
@@ -47,29 +43,12 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Failure> {
     // Its file is called `exe`, which would tell nobody what it is.
     rustix::thread::set_name(c"wiretable-keep").map_err(|e| refused("take its name", &e))?;
     privileges::keep_brokers()?;
-    confine_files().map_err(|e| refused("let go of files", &e))?;
+    confine::to_files_of_the_kernel().map_err(|e| refused("let go of files", &e))?;
     // The thread that waits for signals is confined as this one is. A service manager ends all processes of a run at once, and this one is
     // needed until the run has ended.
     ctrlc::set_handler(|| {}).map_err(|e| refused("ignore signals", &e))?;
-    confine_calls().map_err(|e| refused("let go of system calls", &e))?;
+    confine::to_calls(&CALLS).map_err(|e| refused("let go of system calls", &e))?;
     serve(&stream, &args.interfaces).map_err(|e| refused("go on", &e))
-}
-
-/// Leaves the files of the kernel to be read, and nothing else, where the kernel can do so (Landlock).
-fn confine_files() -> Result<(), landlock::RulesetError> {
-    let abi = ABI::V6;
-    let read = AccessFs::from_read(abi);
-    let mut rules = Ruleset::default()
-        .handle_access(AccessFs::from_all(abi))?
-        .handle_access(AccessNet::from_all(abi))?
-        .scope(Scope::from_all(abi))?
-        .create()?;
-    for folder in ["/proc", "/sys"] {
-        if let Ok(folder) = PathFd::new(folder) {
-            rules = rules.add_rule(PathBeneath::new(folder, read))?;
-        }
-    }
-    rules.restrict_self().map(drop)
 }
 
 /// System calls that a broker makes; others fail with EPERM.
@@ -126,13 +105,3 @@ const CALLS: [libc::c_long; 47] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
-
-/// Leaves the system calls that are needed (seccomp).
-fn confine_calls() -> Result<(), Box<dyn std::error::Error>> {
-    let rules = CALLS.iter().map(|call| (*call, Vec::new())).collect();
-    let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let arch = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?;
-    let program: BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter_all_threads(&program)?)
-}

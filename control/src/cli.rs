@@ -7,12 +7,13 @@ pub mod device;
 mod doctor;
 pub mod index;
 mod live;
+pub mod policy;
 pub mod record;
 pub mod serve;
 pub mod sink;
 mod top;
 
-pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
+pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs, WatchArgs};
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
     CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
@@ -80,6 +81,8 @@ pub enum Command {
     Extract(index::ExtractArgs),
     /// Show and check the devices of the control plane
     Device(device::DeviceArgs),
+    /// Show and change the policies of the control plane: triggers and the procedures that they call
+    Policy(policy::PolicyArgs),
     /// Manage the control plane's database: start, stop, status, url, migrate, reset
     Db(db::DbArgs),
     /// Serve the control plane: calls over HTTP, telemetry in, events and results out, and devices driven

@@ -6,6 +6,7 @@ mod broker;
 mod capacity;
 mod cli;
 mod commands;
+mod confine;
 mod db;
 mod doctor;
 mod execute;
@@ -62,6 +63,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Index(args) => commands::index::index(args),
         Command::Extract(args) => extract::extract(args),
         Command::Device(args) => commands::device::device(args),
+        Command::Policy(args) => commands::policy::policy(args),
         Command::Db(args) => commands::db::db(args),
         Command::Serve(args) => commands::serve::serve(args),
         Command::Token(args) => commands::serve::token(args),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wt_catalog::Catalog;
 use wt_engine::{Captures, IndexedPart, Source};
 use wt_lang::Diagnostic;
+use wt_plan::watchlist::Entries;
 use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 use wt_trace::store::{Findings, Store};
 use wt_trace::{Opened as OpenedTrace, TraceFile};
@@ -329,6 +330,8 @@ impl NamedText {
 pub struct CompileOptions<'a> {
     /// `NAME=VALUE` of `-p`.
     pub params: &'a [String],
+    /// What watchlists have in the place of their files' records, by name.
+    pub watchlists: &'a [(String, Entries)],
     /// Definitions of `--set`.
     pub sets: &'a [String],
     /// Library directory.
@@ -359,6 +362,7 @@ pub fn compile(
         interfaces,
         interface_sets: &interface_sets,
         params: &params,
+        watchlists: options.watchlists,
         finite: options.finite,
         library: &library,
     };

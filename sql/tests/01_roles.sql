@@ -22,7 +22,7 @@ SELECT is((SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.prona
              AND NOT coalesce(p.proconfig::text, '') LIKE '%search\_path=pg_catalog, pg_temp%'), 0::bigint, 'every SECURITY DEFINER function has a fixed search_path');
 SELECT is((SELECT array_agg(p.proname::text ORDER BY p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
            WHERE n.nspname IN ('sec', 'prov', 'wt', 'net', 'north', 'otel', 'res') AND p.prosecdef AND r.rolsuper),
-          ARRAY['apply_limits', 'create_tenant', 'deactivate_tenant'], 'three functions run as the superuser');
+          ARRAY['apply_limits', 'create_tenant', 'deactivate_tenant', 'give'], 'four functions run as the superuser');
 SELECT ok(NOT (SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = 'wt_owner'), 'the owner of everything is an ordinary role that cannot log in');
 
 -- Who is who.

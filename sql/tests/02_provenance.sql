@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(39);
+SELECT plan(41);
 CREATE TABLE public.thing (a int, b text, v int, PRIMARY KEY (a, b));
 SELECT prov.track('public.thing') \g /dev/null
 CREATE TABLE public.bulk (v int);
@@ -49,7 +49,9 @@ SELECT is((SELECT count(*) FROM prov.story((pg_temp.last()).id) s WHERE s.on_pat
 SELECT is(prov.latest('public.thing', 'nothing'), NULL, 'prov.latest: no such row');
 SELECT is(prov.export((pg_temp.last()).id) #>> ARRAY['wasInformedBy', '_:c' || (pg_temp.last()).id, 'prov:informant'], 'wt:event-' || (pg_temp.last()).cause, 'prov.export: causes in the names of W3C PROV');
 SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(prov.export((pg_temp.last()).id)) k),
-    ARRAY['activity', 'agent', 'entity', 'prefix', 'wasAssociatedWith', 'wasGeneratedBy', 'wasInformedBy', 'wasInvalidatedBy'], 'and all of its parts');
+    ARRAY['activity', 'agent', 'entity', 'prefix', 'used', 'wasAssociatedWith', 'wasGeneratedBy', 'wasInformedBy', 'wasInvalidatedBy'], 'and all of its parts');
+SELECT is(prov.local_name('nic,2001:db8::/32 ü'), 'nic%2C2001%3Adb8%3A%3A/32%20%C3%BC', 'prov.local_name: what may stand in a qualified name');
+SELECT is(prov.local_name(''), '', 'and nothing of nothing');
 
 -- An error takes the stack back with its subtransaction.
 DO $$

@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(32);
+SELECT plan(33);
 INSERT INTO net.device (device, driver, tenant) VALUES ('k8s', 'kubernetes', 'system'), ('redk', 'kubernetes', 'red'), ('off', 'linux', 'system');
 UPDATE net.device SET enabled = false WHERE device = 'off';
 
@@ -13,6 +13,9 @@ SELECT results_eq('SELECT pod_id, avg_ingress_traffic FROM net.load_balancers OR
 DELETE FROM net.nodes WHERE node_id = '1';
 SELECT results_eq($$SELECT avg_ingress_traffic, nodes FROM net.load_balancers WHERE pod_id = '1'$$, $$VALUES (NULL::float8, '{}'::text[])$$, 'a pod without nodes has no average');
 SELECT lives_ok($$SELECT net.recalculate(ARRAY['1', 'none'])$$, 'net.recalculate: unknown pods are none');
+DELETE FROM net.load_balancers WHERE pod_id = '2';
+UPDATE net.nodes SET ingress_traffic = 33 WHERE node_id = '3';
+SELECT results_eq('SELECT pod_id, avg_ingress_traffic, nodes FROM net.load_balancers ORDER BY 1', $$VALUES ('1', NULL::float8, '{}'::text[]), ('2', 83, ARRAY['2', '3'])$$, 'a load-balancer that is missing is made, with what it has');
 SELECT throws_ok($$UPDATE net.nodes SET cpu_util = 1.5 WHERE node_id = '2'$$, '23514', NULL, 'utilisation is a share');
 
 -- Generations.

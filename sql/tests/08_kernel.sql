@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(102);
+SELECT plan(108);
 INSERT INTO net.device (device, driver, tenant) VALUES ('k8s', 'kubernetes', 'system'), ('redk', 'kubernetes', 'red');
 
 -- Names.
@@ -36,6 +36,10 @@ SELECT is(wt.comparison('x', 'bigint', '{"op": "=", "value": "1'' OR true"}'), '
 SELECT is(as_login('t_operator', $$SELECT wt.create_procedure('lab', 'set_rate', '[{"name": "p_site", "type": "text"}, {"name": "p_rate", "type": "double precision"}]',
     'BEGIN UPDATE lab.load SET rate = p_rate WHERE site = p_site; RETURN; END')$$), '', 'wt.create_procedure');
 SELECT is((SELECT r.rolname FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.proname = 'set_rate' AND p.prosecdef), 'wt_operator', 'it runs as its author''s role (wt.give)');
+SELECT ok(NOT has_schema_privilege('wt_operator', 'lab', 'CREATE'), 'which may make nothing there');
+SELECT throws_like($$SELECT wt.give('wt.version_of(text)', 'wt_operator')$$, '%cannot be given to "wt_operator"', 'wt.give: nothing outside the kernel''s schemas');
+SELECT throws_like($$SELECT wt.give('lab.set_rate(text, double precision)', 'wt_operator')$$, '%cannot be given%', 'nor what is somebody''s already');
+SELECT is(as_login('t_operator', $$SELECT wt.give('lab.set_rate(text, double precision)', 'wt_operator')$$), '42501 permission denied for function give', 'and only by the kernel');
 SELECT is(as_login('t_operator', $$SELECT wt.call_procedure('lab.set_rate', '{"p_site": "a", "p_rate": 12.5}')$$), 'ok', 'wt.call_procedure, wt.call_begin');
 SELECT is((SELECT rate FROM lab.load), 12.5::float8, 'does what it says');
 SELECT results_eq($$SELECT (s.event).op, (s.event).procedure, (s.event).version, (s.event).new ->> 'p_rate' FROM prov.story(prov.latest('lab.load', 'a')) s WHERE s.depth = 0$$,
@@ -75,6 +79,9 @@ SELECT hasnt_trigger('lab', 'load', 'p_hot_update', 'removes it');
 CREATE TEMPORARY TABLE dry AS SELECT wt.apply('[{"call": "createSchema", "schema": "dry"}, {"call": "createTable", "schema": "dry", "table": "t", "columns": [{"name": "a", "type": "text"}]},
     {"call": "callProcedure", "procedure": "lab.grow", "args": {"new_rows": [{"site": "b", "rate": 5}]}}]', true) AS r;
 SELECT is((SELECT (r -> 'commands' -> 0) - 'device' FROM dry), '{"kind": "site", "name": "b", "gen": 1, "body": {"rate": 5}}', 'wt.run_calls: a dry run shows the commands');
+SELECT wt.create_procedure('lab', 'say', '[{"name": "p_a", "type": "text"}]', $$BEGIN IF p_a = 'dry' THEN RAISE EXCEPTION 'dry run' USING ERRCODE = 'WT001', DETAIL = '{"results": "made up"}'; END IF; RETURN p_a; END$$, p_returns => 'text') \g /dev/null
+SELECT is(wt.run_list('[{"call": "callProcedure", "procedure": "lab.say", "args": {"p_a": "x"}}, {"call": "callProcedure", "procedure": "lab.set_rate", "args": {"p_site": "none", "p_rate": 1}}]', false), '["x", null]', 'wt.run_list: results in order');
+SELECT throws_ok($$SELECT wt.apply('[{"call": "callProcedure", "procedure": "lab.say", "args": {"p_a": "dry"}}]')$$, 'WT001', NULL, 'a list that is not dry does not end as one that is');
 SELECT ok((SELECT jsonb_path_exists(r, '$.events[*] ? (@.op == "createSchema")') AND jsonb_path_exists(r, '$.events[*] ? (@.op == "call")') FROM dry), 'and the events');
 SELECT hasnt_schema('dry', 'and leaves nothing behind');
 SELECT is(wt.apply('[{"call": "createSchema", "schema": "wet"}, {"call": "callProcedure", "procedure": "lab.sum_of", "args": {"p": [], "j": [1]}}]') ->> 'dryRun', 'false', 'wt.apply');

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::database::Database;
-use crate::live::{Guarded, Stream, wait_until};
+use crate::live::{Guarded, PATIENCE, Stream, wait_until};
 use crate::netns::signal;
 use crate::program::{Outcome, outcome, wiretable};
 
@@ -91,6 +92,26 @@ pub fn want(database: &Database, device: &str, kind: &str, name: &str, body: &st
         "INSERT INTO net.object AS o (device, kind, name, tenant, desired) VALUES ('{device}', '{kind}', '{name}', 'system', {body}) \
          ON CONFLICT (device, kind, name) DO UPDATE SET desired = excluded.desired"
     ));
+}
+
+/// Waits until nothing is under way to a device (or those of a pattern of LIKE), nothing has failed, and all objects are as wanted.
+///
+/// # Panics
+/// When that takes too long; it shows what is left.
+#[track_caller]
+pub fn wait_settled(database: &Database, device: &str, what: &str) {
+    let begin = Instant::now();
+    loop {
+        let open = database.sql(&format!(
+            "SELECT string_agg(x, E'\\n') FROM (SELECT 'drift: ' || d::text AS x FROM net.drift d WHERE device LIKE '{device}' \
+             UNION ALL SELECT 'command: ' || k::text FROM north.command k WHERE device LIKE '{device}' AND state IN ('pending', 'leased', 'failed')) s"
+        ));
+        if open.is_empty() {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "still waiting until all is as wanted: {what}\n{open}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits until an object is as wanted: its newest generation was applied, and is observed.

@@ -1,6 +1,7 @@
 //! Test support: the `.slt` query suites and the captures they run over.
 
 pub mod answers;
+pub mod cluster;
 pub mod control_plane;
 pub mod corpus;
 pub mod database;

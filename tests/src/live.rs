@@ -171,6 +171,19 @@ pub fn send(netns: &Netns, interface: &str, frames: &[Vec<u8>]) {
     }
 }
 
+/// Capabilities that the threads of a process have or could get: the status of each thread, and a set.
+pub fn privileges(process: u32, check: impl Fn(&str, u64)) {
+    for task in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let kinds = ["CapInh", "CapPrm", "CapEff"];
+        let of_kinds = |line: &&str| kinds.iter().any(|kind| line.starts_with(kind));
+        for line in status.lines().filter(of_kinds) {
+            let mask = line.split_whitespace().nth(1).unwrap();
+            check(&status, u64::from_str_radix(mask, 16).unwrap());
+        }
+    }
+}
+
 /// The lines of a text, sorted.
 pub fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().collect();

@@ -186,6 +186,7 @@ impl Setup {
             interfaces: &interfaces,
             interface_sets: &sets,
             params: &self.params,
+            watchlists: &[],
             finite,
             library: &library,
         };

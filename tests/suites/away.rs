@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wt_tests::database::Database;
-use wt_tests::live::{Running, booked, wait_until};
+use wt_tests::live::{Running, booked, privileges, wait_until};
 use wt_tests::netns::{Netns, may_make};
 use wt_tests::standby::Standby;
 use wt_tests::synthetic::Datagram;
@@ -47,6 +47,8 @@ fn under_traffic(netns: &Netns, url: &str, spool: &str, fault: impl FnOnce()) ->
             sent
         });
         fault();
+        // The thread that sends rows to the database too.
+        privileges(running.child.0.id(), |status, mask| assert_eq!(mask, 0, "{status}"));
         // Rows go on coming afterwards.
         std::thread::sleep(Duration::from_millis(500));
         is_over.store(true, Ordering::Release);

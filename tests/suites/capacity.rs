@@ -291,6 +291,7 @@ fn the_model_has_the_shapes_of_the_engine() {
         "DEFINE { max_lfta_disorder 3; } SELECT tb, count(*) FROM ip GROUP BY time/1 AS tb",
         "DEFINE { real_time yes; } SELECT tb, count(*) FROM ip WHERE ttl > 3 GROUP BY time/1 AS tb",
         "SELECT tb, eth_src, count(*) FROM eth GROUP BY time/1 AS tb, eth_src",
+        "SELECT tb, srcIP, sum(len), count_distinct(destIP) FROM ip GROUP BY time/1 AS tb, srcIP",
     ] {
         let compiled = Setup::default().compile(&catalog, text, true).expect(text);
         let plan = &compiled.physical;

@@ -12,7 +12,7 @@ use wt_tests::run::Setup;
 use wt_trace::{Opened, TraceFile};
 use wt_wire::{ByteOrder, LinkType, PcapVariant, PcapWriter};
 
-const QUERIES: [(&str, &str); 4] = [
+const QUERIES: [(&str, &str); 5] = [
     (
         "totals",
         "SELECT count(*) AS n, sum(len) AS bytes, min(caplen) AS least, max(len) AS most FROM packet",
@@ -24,6 +24,10 @@ const QUERIES: [(&str, &str); 4] = [
     (
         "values",
         "SELECT tb, interface, avg(len) AS mean FROM packet GROUP BY time/3 AS tb, interface",
+    ),
+    (
+        "peers",
+        "SELECT tb, srcIP, count_distinct(destIP) AS peers, count(*) AS n FROM ip GROUP BY time/3 AS tb, srcIP",
     ),
     ("rows", "SELECT time, srcIP, ttl FROM ip WHERE ttl > 1"),
 ];

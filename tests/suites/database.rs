@@ -77,35 +77,68 @@ fn the_schema_does_what_its_tests_say() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Every function that can be called, and every table with row-level security, is named in some test.
+/// Whatever runs or decides by itself in our schemas is named in some test: functions, triggers of tables and of commands, policies.
 #[test]
-fn every_procedure_and_policy_has_a_test() {
+fn every_procedure_trigger_and_policy_has_a_test() {
     let Some(database) = Database::start() else { return };
     let tests: String = sql_files("sql/tests")
         .iter()
         .map(|f| fs::read_to_string(f).expect("a test file"))
         .collect();
-    let named = |name: &str| {
+    let has_word = |text: &str, name: &str| {
         let boundary = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-        tests.match_indices(name).any(|(at, _)| {
-            boundary(tests[..at].chars().next_back())
-                && boundary(tests[at + name.len()..].chars().next())
+        text.match_indices(name).any(|(at, _)| {
+            boundary(text[..at].chars().next_back())
+                && boundary(text[at + name.len()..].chars().next())
         })
     };
-    let schemas = "('sec', 'prov', 'wt', 'net', 'north', 'otel', 'res')";
-    let functions = database.sql(&format!(
-        "SELECT DISTINCT n.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-         WHERE n.nspname IN {schemas} AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) ORDER BY 1"
-    ));
-    let policies = database.sql(&format!(
-        "SELECT DISTINCT schemaname || '.' || tablename FROM pg_policies WHERE schemaname IN {schemas} ORDER BY 1"
-    ));
-    assert!(functions.lines().count() > 50 && policies.lines().count() > 15);
-    let missing: Vec<&str> =
-        functions.lines().chain(policies.lines()).filter(|name| !named(name)).collect();
-    let bare = |name: &&&str| !named(name.split('.').nth(1).unwrap_or_default());
-    let missing: Vec<&&str> = missing.iter().filter(bare).collect();
-    assert!(missing.is_empty(), "no test names {missing:?}");
+    let schemas = "('sec', 'prov', 'wt', 'net', 'north', 'otel', 'res', 'result')";
+    let list = |statement: &str| -> Vec<(String, String, String)> {
+        let rows = database.sql(&statement.replace("$schemas", schemas));
+        let row = |line: &str| {
+            let mut columns = line.splitn(3, '|').map(str::to_owned);
+            let mut next = || columns.next().unwrap_or_default();
+            (next(), next(), next())
+        };
+        rows.lines().map(row).collect()
+    };
+    let functions = list(
+        "SELECT DISTINCT n.nspname, p.proname, '' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname IN $schemas ORDER BY 1, 2",
+    );
+    let triggers = list(
+        "SELECT n.nspname, c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND n.nspname IN $schemas ORDER BY 1, 2, 3",
+    );
+    let of_commands = list("SELECT '', evtname, '' FROM pg_event_trigger ORDER BY 2");
+    let policies = list(
+        "SELECT schemaname, tablename, policyname FROM pg_policies WHERE schemaname IN $schemas ORDER BY 1, 2, 3",
+    );
+    assert!(functions.len() > 80 && triggers.len() > 40, "{functions:?} {triggers:?}");
+    assert!(of_commands.len() == 3 && policies.len() > 30, "{of_commands:?} {policies:?}");
+    let mut missing = Vec::new();
+    for (schema, name, _) in &functions {
+        let (dotted, pair) = (format!("{schema}.{name}"), format!("'{schema}', '{name}'"));
+        if !has_word(&tests, &dotted) && !tests.contains(&pair) {
+            missing.push(format!("function {dotted}"));
+        }
+    }
+    for (_, name, _) in &of_commands {
+        if !has_word(&tests, name) {
+            missing.push(format!("event trigger {name}"));
+        }
+    }
+    // What is on a table is named in one statement with it, as pgTAP's arguments.
+    let statements: Vec<&str> = tests.split(";\n").collect();
+    for (what, rows) in [("trigger", &triggers), ("policy", &policies)] {
+        for (schema, table, name) in rows {
+            let (of_table, quoted) = (format!("'{schema}', '{table}'"), format!("'{name}'"));
+            if !statements.iter().any(|s| s.contains(&of_table) && s.contains(&quoted)) {
+                missing.push(format!("{what} {name} on {schema}.{table}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no test names\n{}", missing.join("\n"));
 }
 
 // ── The command ─────────────────────────────────────────────────────────────────────────────────────────────

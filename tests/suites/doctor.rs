@@ -28,6 +28,21 @@ fn an_interface_that_is_not_there_is_in_the_way() {
 }
 
 #[test]
+#[cfg(not(feature = "dpdk"))]
+fn a_build_without_dpdk_says_how_to_have_it() {
+    let doctor = run(["doctor", "--format", "json"]);
+    let (state, found) = finding(&doctor, "host", "DPDK").expect("a finding");
+    assert!(state == "note" && found.contains("--features dpdk"), "{state}: {found}");
+    let arguments = ["query", "SELECT len FROM packet", "--capture", "dpdk", "-i", "net_null0"];
+    let refused = run(arguments).expect_status(2).expect_no_output();
+    drop(
+        refused
+            .expect_said("`net_null0` cannot be captured from by DPDK")
+            .expect_said("libdpdk-dev"),
+    );
+}
+
+#[test]
 fn what_is_done_to_an_interface_is_seen() {
     if !may_make() {
         return;

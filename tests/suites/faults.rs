@@ -1,6 +1,6 @@
 //! What can go wrong between a wish in the database and a device, at each step: the device ends up as wanted, each change is made once, and the log tells why.
 //!
-//! `WT_SOAK=1` makes 200 seeded runs instead of 10. Needs Postgres.
+//! `WT_SOAK=1` makes 200 seeded runs instead of 10, `WT_SEED=N` one. Needs Postgres.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,15 +10,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wt_tests::control_plane::{Serving, want};
+use wt_tests::control_plane::{Serving, wait_settled, want};
 use wt_tests::database::Database;
 use wt_tests::live::wait_until;
 use wt_tests::program::run;
 use wt_tests::rng::Rng;
 use wt_tests::service::{Device, Fault, Service};
 
-fn runs() -> u64 {
-    if std::env::var_os("WT_SOAK").is_some() { 200 } else { 10 }
+/// The seeds of the runs.
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("WT_SEED").map(|seed| seed.parse::<u64>()) {
+        Ok(seed) => seed.map(|seed| seed..seed + 1).expect("WT_SEED is a number"),
+        Err(_) => 0..if std::env::var_os("WT_SOAK").is_some() { 200 } else { 10 },
+    }
 }
 
 /// Wishes of a run.
@@ -59,12 +63,7 @@ fn expect_settled(
     wanted: &BTreeMap<String, Option<Value>>,
     what: &str,
 ) {
-    wait_until(&format!("all is as wanted: {what}"), || {
-        let open = database.sql(
-            "SELECT (SELECT count(*) FROM net.drift) + (SELECT count(*) FROM north.command WHERE state IN ('pending', 'leased', 'failed'))",
-        );
-        open == "0"
-    });
+    wait_settled(database, "%", what);
     let device = device.lock().unwrap();
     for (name, state) in wanted {
         assert_eq!(device.state(&format!("/pool/{name}")), *state, "{name}: {what}");
@@ -83,7 +82,7 @@ fn expect_settled(
 #[test]
 fn whoever_is_killed_each_change_is_made_once() {
     let Some(database) = Database::start() else { return };
-    for seed in 0..runs() {
+    for seed in seeds() {
         one_run(&database, seed);
     }
 }

@@ -6,8 +6,11 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 use wt_catalog::{Catalog, Value};
-use wt_tests::answers::{Answers, Ending, run_bytes};
-use wt_tests::run::Setup;
+use wt_plan::Compiled;
+use wt_plan::ir::{LftaAction, VALUE_GROUPS_MAX};
+use wt_tests::answers::{Answers, Ending, ValueSink, run_bytes};
+use wt_tests::corpus::Scratch;
+use wt_tests::run::{BACKENDS, Backend, Setup};
 use wt_tests::synthetic::{Datagram, capture};
 
 /// What varies of the query.
@@ -19,7 +22,17 @@ struct Shape {
     tolerance: u64,
     len_above: u64,
     count_above: u64,
+    /// Aggregates to which repeats do not matter.
+    of_values: usize,
 }
+
+/// By name: what it gives.
+const OF_VALUES: [&str; 4] = [
+    "count(DISTINCT ttl) AS ttls",
+    "count_distinct(ttl) AS about",
+    "count(DISTINCT len) AS lens",
+    "count(DISTINCT ttl % 16) AS rests",
+];
 
 fn shape() -> impl Strategy<Value = Shape> {
     (
@@ -28,13 +41,15 @@ fn shape() -> impl Strategy<Value = Shape> {
         0_u64..3,
         prop::sample::select(vec![0_u64, 60, 90]),
         0_u64..3,
+        0..=OF_VALUES.len(),
     )
-        .prop_map(|(slots, window_s, tolerance, len_above, count_above)| Shape {
+        .prop_map(|(slots, window_s, tolerance, len_above, count_above, of_values)| Shape {
             slots,
             window_s,
             tolerance,
             len_above,
             count_above,
+            of_values,
         })
 }
 
@@ -64,13 +79,15 @@ fn datagrams() -> impl Strategy<Value = Vec<Datagram>> {
 }
 
 fn text_of(shape: &Shape) -> String {
-    let Shape { slots, window_s, tolerance, len_above, count_above } = shape;
+    let Shape { slots, window_s, tolerance, len_above, count_above, of_values } = shape;
+    // Both levels keep as many windows open: it does not matter which judges.
+    let epochs = tolerance + 1;
+    let more: String = OF_VALUES[..*of_values].iter().map(|call| format!(", {call}")).collect();
     format!(
-        "DEFINE {{ query_name grouped; aggregate_slots {slots}; max_lfta_disorder {}; }}\n\
+        "DEFINE {{ query_name grouped; aggregate_slots {slots}; max_lfta_disorder {epochs}; max_hfta_disorder {epochs}; }}\n\
          SELECT tb, srcIP, destPort, count(*) AS n, sum(len) AS bytes, min(ttl) AS low, max(ttl) AS high, \
-         AND_AGGR(ttl) AS every, OR_AGGR(ttl) AS some, XOR_AGGR(ttl) AS odd, avg(len) AS mean \
+         AND_AGGR(ttl) AS every, OR_AGGR(ttl) AS some, XOR_AGGR(ttl) AS odd, avg(len) AS mean{more} \
          FROM udp WHERE len > {len_above} GROUP BY time/{window_s} AS tb, srcIP, destPort HAVING count(*) > {count_above}",
-        tolerance + 1,
     )
 }
 
@@ -119,18 +136,24 @@ fn model(shape: &Shape, datagrams: &[Datagram]) -> (Vec<Vec<Value>>, u64) {
     let rows = groups
         .iter()
         .filter(|group| group.lens.len() as u64 > shape.count_above)
-        .map(row)
+        .map(|group| row(group, shape.of_values))
         .collect();
     (rows, late)
 }
 
-fn row(group: &Group) -> Vec<Value> {
+fn row(group: &Group, of_values: usize) -> Vec<Value> {
     let n = group.lens.len() as u64;
     let bytes: u64 = group.lens.iter().sum();
     let fold = |f: fn(u64, u64) -> u64| {
         Value::Uint(group.ttls.iter().copied().reduce(f).unwrap_or_default())
     };
-    vec![
+    let different = |values: &[u64], of: fn(u64) -> u64| {
+        let values: HashSet<u64> = values.iter().map(|value| of(*value)).collect();
+        Value::Uint(values.len() as u64)
+    };
+    let ttls = different(&group.ttls, |ttl| ttl);
+    let (lens, rests) = (different(&group.lens, |len| len), different(&group.ttls, |ttl| ttl % 16));
+    let mut row = vec![
         Value::Uint(group.window),
         Value::Inet(group.source.into()),
         Value::Uint(u64::from(group.port)),
@@ -142,7 +165,10 @@ fn row(group: &Group) -> Vec<Value> {
         fold(|a, b| a | b),
         fold(|a, b| a ^ b),
         Value::Float(bytes as f64 / n as f64),
-    ]
+    ];
+    // The estimate is exact for so few.
+    row.extend([ttls.clone(), ttls, lens, rests].into_iter().take(of_values));
+    row
 }
 
 /// Values as numbers and addresses, so that the width that a count is stored in does not matter.
@@ -252,7 +278,8 @@ proptest! {
 /// The property would be true of nothing if no group ever left the table early.
 #[test]
 fn a_small_table_ejects() {
-    let shape = Shape { slots: 1, window_s: 10, tolerance: 0, len_above: 0, count_above: 0 };
+    let shape =
+        Shape { slots: 1, window_s: 10, tolerance: 0, len_above: 0, count_above: 0, of_values: 0 };
     let datagram = |i: u64| Datagram {
         timestamp_ns: 1_000_000_000_000 + i,
         source: Ipv4Addr::new(10, 0, 0, (i % 5) as u8),
@@ -270,4 +297,81 @@ fn a_small_table_ejects() {
     let ejected: u64 = answers.report.ledger.queries.iter().map(|q| q.tuples.ejected).sum();
     assert!(ejected > 10, "{ejected} groups were ejected");
     assert_eq!(answers.rows("grouped").len(), 5);
+}
+
+/// Whether an LFTA of a plan has a group for each value.
+fn groups_by_value(compiled: &Compiled) -> bool {
+    let programs = compiled.physical.interfaces.iter().map(|interface| &interface.program);
+    programs
+        .flat_map(|program| &program.queries)
+        .any(|query| matches!(query.action, LftaAction::Aggregate { values, .. } if values > 0))
+}
+
+/// Every backend answers the same whether repeats end in the LFTA or all tuples reach the HFTA.
+#[test]
+fn groups_by_value_are_those_of_all_tuples() {
+    let setup = Setup::of_captures(&["eth0.pcap"]);
+    let catalog = Catalog::builtin();
+    for text in [
+        "SELECT tb, srcIP, sum(len) AS bytes, count(*) AS n, count_distinct(destIP) AS peers FROM ip GROUP BY time/60 AS tb, srcIP",
+        "SELECT tb, count_distinct(srcIP) AS hosts FROM ip GROUP BY time/60 AS tb",
+        "SELECT tb, count(DISTINCT srcIP) AS hosts, avg(len) AS mean FROM ip WHERE ttl > 5 GROUP BY time/60 AS tb HAVING count(DISTINCT srcIP) > 1",
+        "SELECT count(DISTINCT srcPort) AS exact, count_distinct(srcPort) AS about, count_distinct(destIP) AS hosts FROM tcp",
+        "SELECT count(DISTINCT srcPort) AS none, count(*) AS n FROM tcp WHERE ttl > 255",
+        "SELECT tb, srcIP, destPort, count_distinct(len) AS lens, max(ttl) AS high FROM tcp GROUP BY time/60 AS tb, CUBE(srcIP, destPort)",
+        "SELECT tb, srcIP, destPort, count(DISTINCT destIP) AS peers, sum(len) AS bytes FROM udp GROUP BY time/60 AS tb, ROLLUP(srcIP, destPort)",
+        "SELECT tb, srcIP, protocol, count(DISTINCT destIP) AS peers FROM ip GROUP BY time/60 AS tb, GROUPING_SETS((srcIP), (protocol), (srcIP, protocol))",
+        "SELECT tb, srcIP, count(DISTINCT srcIP) AS one FROM ip GROUP BY time/60 AS tb, srcIP",
+        "SELECT IPVersion, count(DISTINCT destIP) AS peers, count(DISTINCT ack_flag) AS flags FROM tcp GROUP BY IPVersion",
+        "SELECT tb, count(DISTINCT srcPort / (destPort % 3)) AS some FROM udp GROUP BY time/60 AS tb",
+        "SELECT tb, sum(len * 0.5) AS half, count(DISTINCT protocol) AS protocols FROM ip GROUP BY time/60 AS tb",
+    ] {
+        let by_value = setup.compile(&catalog, text, true).expect(text);
+        let selected = format!("DEFINE {{ select_lfta yes; }} {text}");
+        let all = setup.compile(&catalog, &selected, true).expect(text);
+        assert!(groups_by_value(&by_value) && !groups_by_value(&all), "{text}");
+        let rows = |compiled: &Compiled, backend: Backend| {
+            let mut sink = ValueSink::new(&compiled.physical);
+            let report = setup.run(compiled, backend, &mut sink).expect(text);
+            assert_eq!(report.ledger.check(), Ok(()), "{text} on {}", backend.name());
+            let answers = sink.into_answers(&compiled.physical, report);
+            answers.results.values().map(|answer| plain(&answer.rows)).collect::<Vec<_>>()
+        };
+        let expected = rows(&all, Backend::Interpreter);
+        assert!(expected.iter().all(|rows| !rows.is_empty()), "{text}");
+        for backend in BACKENDS {
+            assert_eq!(rows(&by_value, *backend), expected, "{text} on {}", backend.name());
+        }
+    }
+}
+
+/// A table that would grow is emptied where there are too many values for it, and what they come to is the same.
+#[test]
+fn a_table_of_too_many_values_is_emptied() {
+    let sources = VALUE_GROUPS_MAX + 4321;
+    let datagram = |i: u32| Datagram {
+        timestamp_ns: 1_000_000_000_000 + u64::from(i),
+        source: Ipv4Addr::from(0x0a00_0000 + i % sources),
+        port: 5000,
+        ttl: 64,
+        payload: 0,
+    };
+    let datagrams: Vec<Datagram> = (0..3 * sources).map(datagram).collect();
+    let scratch = Scratch::new().expect("a folder");
+    let file = scratch.path("sources.pcap");
+    std::fs::write(&file, capture(&datagrams)).expect("written");
+    let setup = Setup { traces: vec![("default".to_owned(), vec![file])], ..Setup::default() };
+    let text = "SELECT tb, count(*) AS n, count(DISTINCT srcIP) AS sources FROM udp GROUP BY time/60 AS tb";
+    let compiled = setup.compile(&Catalog::builtin(), text, true).expect(text);
+    for backend in [Backend::Interpreter, Backend::Compiled, Backend::TwoCores] {
+        let mut sink = ValueSink::new(&compiled.physical);
+        let report = setup.run(&compiled, backend, &mut sink).expect("runs");
+        assert_eq!(report.ledger.check(), Ok(()));
+        let tuples = report.ledger.queries[0].tuples;
+        assert!(tuples.ejected >= u64::from(VALUE_GROUPS_MAX), "{}: {tuples:?}", backend.name());
+        let answers = sink.into_answers(&compiled.physical, report);
+        let rows: Vec<_> = answers.results.values().map(|answer| plain(&answer.rows)).collect();
+        let row = [16, 3 * u64::from(sources), u64::from(sources)].map(|n| n.to_string());
+        assert_eq!(rows, [[row]], "{}", backend.name());
+    }
 }

@@ -18,10 +18,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "wiretable",
         &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire", "wt-xdp"],
     ),
+    ("wt-client", &[]),
     ("wt-bench", &["wt-wire"]),
     (
         "wt-tests",
-        &["wt-catalog", "wt-engine", "wt-lang", "wt-plan", "wt-trace", "wt-wire", "wt-xdp"],
+        &[
+            "wt-catalog",
+            "wt-client",
+            "wt-engine",
+            "wt-lang",
+            "wt-plan",
+            "wt-trace",
+            "wt-wire",
+            "wt-xdp",
+        ],
     ),
 ];
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use wt_tests::corpus::Scratch;
 use wt_tests::live::{
-    Guarded, Running, Stream, WAYS, booked, capturing, expect_booked, frames, programs, send,
-    sorted, wait_until,
+    Guarded, Running, Stream, WAYS, booked, capturing, expect_booked, frames, privileges, programs,
+    send, sorted, wait_until,
 };
 use wt_tests::netns::{Netns, may_make, signal};
 use wt_tests::program::{capture_argument, outcome, run};
@@ -268,7 +268,10 @@ fn only_the_broker_has_privileges() {
         wait_until("all threads run", || std::fs::read_dir(&tasks).unwrap().count() >= 4);
         let brokers = children(running.child.0.id());
         assert_eq!(brokers.len(), 1, "{way:?}");
-        privileges(running.child.0.id(), |status, mask| assert_eq!(mask, 0, "{way:?}: {status}"));
+        privileges(running.child.0.id(), |status, mask| {
+            assert_eq!(mask, 0, "{way:?}: {status}");
+            assert!(status.contains("Seccomp:\t2"), "{way:?}: {status}");
+        });
         let kept = NET_RAW | NET_ADMIN | PERFMON | BPF;
         privileges(brokers[0], |status, mask| {
             assert_eq!(mask & !kept, 0, "{way:?}: {status}");
@@ -279,19 +282,6 @@ fn only_the_broker_has_privileges() {
         wait_until("the broker ends with the run", || {
             !std::path::Path::new(&format!("/proc/{}", brokers[0])).exists()
         });
-    }
-}
-
-/// Capabilities that the threads of a process have or could get.
-fn privileges(process: u32, check: impl Fn(&str, u64)) {
-    for task in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-        let kinds = ["CapInh", "CapPrm", "CapEff"];
-        let of_kinds = |line: &&str| kinds.iter().any(|kind| line.starts_with(kind));
-        for line in status.lines().filter(of_kinds) {
-            let mask = line.split_whitespace().nth(1).unwrap();
-            check(&status, u64::from_str_radix(mask, 16).unwrap());
-        }
     }
 }
 
@@ -363,6 +353,36 @@ fn drivers_say_why_they_take_no_program() {
     second.interrupt();
     running.interrupt();
     assert_eq!(capturing(&netns), 0);
+}
+
+/// What the host itself sends never comes to a program in the driver.
+#[test]
+fn who_asks_for_the_direction_gets_what_is_sent_too() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let frames = frames("http.pcap");
+    let ask = |capture: &str, text: &str| {
+        let running =
+            Running::start(&netns, &["query", text, "-i", "near", "--capture", capture], 1);
+        let in_driver = programs(&netns) > 0;
+        send(&netns, "near", &frames[..3]);
+        send(&netns, "far", &frames[..5]);
+        // Far more than the driver's drains are apart.
+        std::thread::sleep(Duration::from_millis(300));
+        let ended = running.interrupt();
+        let count = |direction: &str| ended.stdout.lines().filter(|l| *l == direction).count();
+        (in_driver, (count("1"), count("2")), ended.stderr)
+    };
+    let (in_driver, counted, said) = ask("auto", "SELECT direction FROM packet");
+    assert_eq!((in_driver, counted), (false, (5, 3)), "{said}");
+    assert!(said.contains("captured by a socket, as a query asks which packets"), "{said}");
+    let (in_driver, counted, said) = ask("xdp", "SELECT direction FROM packet");
+    assert_eq!((in_driver, counted), (true, (5, 0)), "{said}");
+    assert!(said.contains("sees only those that it receives"), "{said}");
+    let (in_driver, _, said) = ask("auto", "SELECT ttl FROM ipv4");
+    assert!(in_driver && said.is_empty(), "{said}");
 }
 
 #[test]

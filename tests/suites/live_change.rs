@@ -205,6 +205,80 @@ fn windows_of_queries_that_stay_go_on() {
 }
 
 #[test]
+fn watchlists_get_other_entries_while_windows_go_on() {
+    if !may_make() {
+        return;
+    }
+    let folder = Scratch::new().unwrap();
+    let file = folder.path("ports.csv");
+    std::fs::write(&file, "# port, why\n7,echo\nwrong\n").unwrap();
+    let text = format!(
+        "DEFINE {{ query_name watched; filename '{}'; refresh_interval '60'; }} WATCHLIST FIELDS {{ ushort port (key); string why; }}; \
+         DEFINE {{ query_name hits; }} SELECT day, count(*) AS n FROM udp WHERE destPort IN watched GROUP BY time/86400 AS day; \
+         DEFINE {{ query_name per; }} SELECT day, destPort, count(*) AS n FROM udp GROUP BY time/86400 AS day, destPort; \
+         DEFINE {{ query_name late; }} SELECT day, sum(n) AS n FROM per WHERE destPort IN watched GROUP BY day",
+        file.display()
+    );
+    for way in WAYS {
+        std::fs::write(&file, "# port, why\n7,echo\nwrong\n").unwrap();
+        let netns = Netns::new();
+        let run = Spoken::start(&netns, &text, &way);
+        let sent = AtomicU64::new(0);
+        let send_to = |port: u64, count: u64| {
+            let to_port: Vec<Vec<u8>> = (0..count).map(|_| frame(port)).collect();
+            send(&netns, "far", &to_port);
+            let total = sent.fetch_add(count, Ordering::Relaxed) + count;
+            wait_until("packets are seen", || {
+                let ledger = run.done(&["ledger"]).stdout;
+                booked(&ledger, "live", "near").iter().any(|(k, n)| k == "seen" && *n == total)
+            });
+        };
+        assert_eq!(run.done(&["watch", "watched"]).stdout, "7,echo\n");
+        send_to(7, 5);
+        send_to(8, 20);
+        let edit = ["watch", "watched", "--remove", "7", "--add", "8,new", "--add", "9,more"];
+        assert!(run.done(&edit).stdout.starts_with("watched has 2 entries now ("));
+        send_to(7, 30);
+        send_to(8, 4);
+
+        // What is no record, or no list, changes nothing.
+        let refused = |arguments: &[&str]| run.ask(arguments).expect_status(1).expect_no_output();
+        refused(&["watch", "watched", "--add", "10"]).expect_said("expected 2 fields");
+        refused(&["watch", "watched", "--add", "10,x", "--add", "ten,x"])
+            .expect_said("entry 4 of the watchlist: field `port`");
+        refused(&["watch", "watched", "--remove", "7"]).expect_said("no key `7`");
+        refused(&["watch", "unwatched"]).expect_said("there are: watched");
+        refused(&["watch", "hits", "--add", "1,x"]).expect_said("there are: watched");
+        assert_eq!(run.done(&["watch", "watched"]).stdout, "8,new\n9,more\n");
+        assert!(run.done(&["watch", "watched", "--add", "9,more"]).stdout.contains("already"));
+
+        // A file in its place; other changes leave it so; then its own file, read anew.
+        let other = folder.path("other.csv");
+        std::fs::write(&other, "# none but this\n\n9,nine\n").unwrap();
+        run.done(&["watch", "watched", "--file", &other.display().to_string()]);
+        run.done(&[
+            "add",
+            "--name",
+            "more",
+            "SELECT day, count(*) AS n FROM udp GROUP BY time/86400 AS day",
+        ]);
+        run.done(&["remove", "more"]);
+        assert_eq!(run.done(&["watch", "watched"]).stdout, "9,nine\n");
+        send_to(8, 40);
+        send_to(9, 2);
+        std::fs::write(&file, "8,own\n").unwrap();
+        run.done(&["watch", "watched", "--reread"]);
+        assert_eq!(run.done(&["watch", "watched"]).stdout, "8,own\n");
+        send_to(8, 1);
+        let ended = run.running.interrupt();
+        // One window all the time: 5 to port 7, 4 to 8, 2 to 9, 1 to 8.
+        assert_eq!(column(&ended.stdout, "hits", "n"), [12], "{way:?}\n{}", ended.stdout);
+        // The operators above see the list as it is when the window ends.
+        assert_eq!(column(&ended.stdout, "late", "n"), [65], "{way:?}\n{}", ended.stdout);
+    }
+}
+
+#[test]
 fn what_a_run_cannot_take_changes_nothing() {
     if !may_make() {
         return;

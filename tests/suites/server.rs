@@ -31,6 +31,110 @@ fn rates(http: &Http) -> Value {
 }
 
 #[test]
+fn the_client_has_the_calls_by_their_names() {
+    use wt_client::{
+        Call, Client, Column, Condition, Error, Event, Parameter, Procedure, Table, Trigger,
+    };
+    let Some(server) = Server::start() else { return };
+    let operator = server.caller("operator", None);
+    let url = format!("http://{}", operator.address);
+    let client = Client::new(&url, operator.token.as_deref().unwrap()).unwrap();
+
+    client.create_schema("lab").unwrap();
+    let at_least = |column: Option<&str>, value: f64| Condition {
+        column: column.map(str::to_owned),
+        op: ">=".to_owned(),
+        value: json!(value),
+    };
+    let columns = [
+        Column { primary_key: true, ..Column::new("site", "text") },
+        Column {
+            not_null: true,
+            check: vec![at_least(None, 0.0)],
+            ..Column::new("rate", "double precision")
+        },
+        Column { default: Some(json!("new")), ..Column::new("state", "text") },
+    ];
+    client.create_table("lab", "rates", &columns).unwrap();
+    let procedure = |name: &str, params: &[(&str, &str)], body: &str, returns: &str| Procedure {
+        schema: "lab".to_owned(),
+        name: name.to_owned(),
+        params: params
+            .iter()
+            .map(|(n, t)| Parameter { name: (*n).into(), ty: (*t).into() })
+            .collect(),
+        body: body.to_owned(),
+        returns: returns.to_owned(),
+    };
+    let body = "BEGIN INSERT INTO lab.rates VALUES (set_rate.site, set_rate.rate); RETURN set_rate.rate * 2; END";
+    let params = [("site", "text"), ("rate", "double precision")];
+    client
+        .create_stored_procedure(&procedure("set_rate", &params, body, "double precision"))
+        .unwrap();
+    let body = "BEGIN UPDATE lab.rates SET state = 'hot' WHERE site IN (SELECT r ->> 'site' FROM jsonb_array_elements(new_rows) r); END";
+    client
+        .create_stored_procedure(&procedure("cool", &[("new_rows", "jsonb")], body, "void"))
+        .unwrap();
+    let trigger = Trigger {
+        schema: "lab".to_owned(),
+        table: "rates".to_owned(),
+        name: "hot".to_owned(),
+        events: vec![Event::Insert],
+        procedure: "lab.cool".to_owned(),
+        condition: vec![at_least(Some("rate"), 100.0)],
+    };
+    client.create_trigger(&trigger).unwrap();
+    let few = procedure(
+        "few",
+        &[],
+        "BEGIN RETURN (SELECT count(*) < 100 FROM lab.rates); END",
+        "boolean",
+    );
+    client.create_stored_procedure(&few).unwrap();
+    client.create_assertion("lab", "few").unwrap();
+
+    let set = |site: &str, rate: f64| json!({ "site": site, "rate": rate });
+    assert_eq!(client.call_procedure("lab.set_rate", set("berlin", 12.5)).unwrap(), json!(25));
+    let call = |site: &str, rate: f64| Call::CallProcedure {
+        procedure: "lab.set_rate".to_owned(),
+        args: set(site, rate),
+    };
+    let dry = client.dry_run(&[call("paris", 100.0), call("rome", 3.0)]).unwrap();
+    assert_eq!((dry.results, dry.commands.len()), (vec![json!(200), json!(6)], 0));
+    assert!(dry.events.iter().any(|e| e["op"] == "trigger"), "{:?}", dry.events);
+    let once = client.once("paris");
+    for _ in 0..2 {
+        assert_eq!(once.wrap_transaction(&[call("paris", 100.0)]).unwrap(), [json!(200)]);
+    }
+    let order = vec!["-rate".to_owned()];
+    let table = Table { order, limit: Some(1), ..Table::new("lab", "rates") };
+    let read = client.read_table(&table).unwrap();
+    assert_eq!(read.rows, [json!({ "site": "paris", "rate": 100, "state": "hot" })]);
+    assert!(read.more);
+    let conditions = vec![at_least(Some("rate"), 100.0)];
+    let few = client.read_table(&Table { conditions, ..Table::new("lab", "rates") }).unwrap();
+    assert_eq!((few.rows.len(), few.more), (1, false));
+    let read =
+        client.query("SELECT count(*) AS n FROM lab.rates WHERE rate < $1", &[json!(50)], 10);
+    assert_eq!(read.unwrap().rows, [json!({ "n": 1 })]);
+    client.drop_trigger("lab", "rates", "hot").unwrap();
+
+    // What is refused says why.
+    let refused = |error: Error| match error {
+        Error::Refused { status, detail, hint, code } => (status, detail, hint, code),
+        other => panic!("{other}"),
+    };
+    let (status, detail, _, code) =
+        refused(client.call_procedure("lab.set_rate", set("x", -1.0)).unwrap_err());
+    assert_eq!((status, code.as_deref()), (422, Some("23514")), "{detail}");
+    let (status, detail, hint, _) = refused(client.create_schema("Bad name").unwrap_err());
+    assert!((400..500).contains(&status) && hint.is_some(), "{status} {detail}");
+    assert_eq!(refused(client.drop_trigger("lab", "rates", "hot").unwrap_err()).0, 404);
+    let stranger = Client::new(&url, "wt_nobody").unwrap();
+    assert_eq!(refused(stranger.create_schema("mine").unwrap_err()).0, 401);
+}
+
+#[test]
 fn calls_make_things_and_lists_of_calls_happen_whole() {
     let Some(mut server) = Server::start() else { return };
     let operator = server.caller("operator", None);

@@ -78,6 +78,27 @@ const CASES: &[Case] = &[
         filter: "len > 0",
         group: "GROUP BY time/60 AS tb, srcIP, destIP, srcPort, destPort, protocol",
     },
+    Case {
+        select: "tb, srcIP, sum(len) AS bytes, count(*) AS n, count_distinct(destIP) AS peers",
+        fields: "srcIP, destIP, len",
+        from: "ip",
+        filter: "len > 60",
+        group: "GROUP BY time/2 AS tb, srcIP HAVING count(*) > 1",
+    },
+    Case {
+        select: "tb, srcIP, protocol, count(DISTINCT ttl) AS ttls, count(DISTINCT destIP) AS peers",
+        fields: "srcIP, protocol, destIP, ttl",
+        from: "ip",
+        filter: "IPVersion = 4 OR len > 100",
+        group: "GROUP BY time/10 AS tb, CUBE(srcIP, protocol)",
+    },
+    Case {
+        select: "count(DISTINCT destPort) AS ports, count_distinct(destPort) AS about, avg(len) AS mean",
+        fields: "destPort, len",
+        from: "tcp",
+        filter: "destPort < 60000",
+        group: "",
+    },
 ];
 
 impl Case {

@@ -77,7 +77,77 @@ fn a_block_is_explained_from_the_device_to_the_packets() {
     let prov = why(&database, &[&command, "--format", "prov"]).expect_status(0).stdout;
     let prov: serde_json::Value = serde_json::from_str(&prov).expect("JSON");
     assert!(prov["wasInformedBy"].as_object().is_some_and(|m| m.len() >= 5), "{prov}");
+    assert!(prov["used"].as_object().is_some_and(|m| !m.is_empty()), "{prov}");
+    // Names are qualified ones (PROV-N): one prefix, and nothing in the rest that needs an escape; what is told of is there.
+    let is_name = |name: &str| {
+        let local = name.strip_prefix("wt:").or_else(|| name.strip_prefix("_:"));
+        local.is_some_and(|l| l.chars().all(|c| c.is_ascii_alphanumeric() || "_./~-%".contains(c)))
+    };
+    for (kind, of_kind) in prov.as_object().unwrap().iter().filter(|(kind, _)| *kind != "prefix") {
+        for (name, is) in of_kind.as_object().unwrap() {
+            assert!(is_name(name), "{kind} {name}");
+            for (role, of) in
+                [("prov:activity", "activity"), ("prov:entity", "entity"), ("prov:agent", "agent")]
+            {
+                let told = is.get(role).and_then(serde_json::Value::as_str);
+                assert!(
+                    told.is_none_or(|told| prov[of].get(told).is_some()),
+                    "{kind} {name}: {is}"
+                );
+            }
+        }
+    }
     assert_eq!(database.sql("SELECT count(*) FROM prov.event WHERE forged"), "0");
+}
+
+#[test]
+fn policies_are_listed_shown_applied_and_turned_off() {
+    let Some(database) = Database::start() else { return };
+    story(&database);
+    let policy =
+        |more: &[&str]| run([&["policy"], more, &["--database-url", &database.url]].concat());
+    let list = policy(&["list", "--format", "csv"]).expect_status(0).stdout;
+    assert!(
+        list.starts_with("table,name,events,condition,procedure,version,active,tenant,author\n")
+    );
+    assert!(list.contains("result.talkers,hot,insert,"), "{list}");
+    assert!(list.contains(",lab.block,1,t,system,"), "{list}");
+    let text = policy(&["show", "lab.block"]).expect_status(0).expect_quiet().stdout;
+    assert!(text.contains("net.report_rate") && text.contains("FUNCTION lab.block"), "{text}");
+
+    // Another version, dry first.
+    let file = database.path("policy.json");
+    let calls = r#"[{"call": "createStoredProcedure", "schema": "lab", "name": "block", "params": [{"name": "new_rows", "type": "jsonb"}], "body": "BEGIN NULL; END"}]"#;
+    std::fs::write(&file, calls).unwrap();
+    let path = file.display().to_string();
+    let dry = policy(&["apply", &path, "--dry-run"]).expect_status(0).stdout;
+    let dry: serde_json::Value = serde_json::from_str(&dry).expect("JSON");
+    let events = dry["events"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["op"] == "createStoredProcedure"), "{events:?}");
+    policy(&["show", "lab.block", "--version", "2"]).expect_status(1).expect_said("no version 2");
+    policy(&["apply", &path]).expect_status(0).expect_no_output().expect_said("1 calls are done");
+    let now = policy(&["show", "lab.block"]).expect_status(0).stdout;
+    assert!(now.contains("BEGIN NULL; END"), "{now}");
+    assert_eq!(policy(&["show", "lab.block", "--version", "1"]).expect_status(0).stdout, text);
+    let versions = policy(&["versions", "lab.block", "--format", "csv"]).expect_status(0).stdout;
+    assert_eq!(versions.lines().count(), 3, "{versions}");
+
+    policy(&["deactivate", "lab.block"]).expect_status(0).expect_said("lab.block is off");
+    policy(&["deactivate", "lab.block"]).expect_status(0).expect_said("was off");
+    assert!(policy(&["list", "--format", "csv"]).stdout.contains(",lab.block,2,f,"));
+    policy(&["drop", "result.talkers", "hot"]).expect_status(0).expect_said("is gone");
+    assert_eq!(policy(&["list", "--format", "csv"]).expect_status(0).stdout.lines().count(), 1);
+
+    policy(&["drop", "result.talkers", "hot"]).expect_status(1).expect_said("no trigger \"hot\"");
+    policy(&["show", "lab"]).expect_status(1).expect_said("schema.name");
+    policy(&["show", "lab.nothing"]).expect_status(1).expect_said("there is no procedure");
+    // Who has made it cannot turn it on.
+    policy(&["activate", "lab.block"]).expect_status(1).expect_said("cannot activate it");
+    std::fs::write(&file, "[{").unwrap();
+    policy(&["apply", &path]).expect_status(1).expect_said("no JSON");
+    std::fs::write(&file, r#"[{"call": "createNothing"}]"#).unwrap();
+    policy(&["apply", &path]).expect_status(1).expect_said("call \"createNothing\" is unknown");
+    policy(&["apply", "/nonexistent.json"]).expect_status(2);
 }
 
 #[test]
@@ -151,9 +221,14 @@ fn a_call_names_its_caller_and_can_be_dry() {
 fn the_commands_are_described() {
     let text =
         std::fs::read_to_string(root().join("control/README.md")).expect("control/README.md");
-    for word in
-        ["wiretable db start", "wiretable why", "wiretable sql", "wiretable call", "postgres://"]
-    {
+    for word in [
+        "wiretable db start",
+        "wiretable why",
+        "wiretable policy",
+        "wiretable sql",
+        "wiretable call",
+        "postgres://",
+    ] {
         assert!(text.contains(word), "control/README.md does not speak of {word}");
     }
 }

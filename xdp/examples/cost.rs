@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             interfaces: &interfaces,
             interface_sets: &[],
             params: &[],
+            watchlists: &[],
             finite: true,
             library: &|_| None,
         };

@@ -1,5 +1,7 @@
 //! What programs leave in maps and the ring, as the engine's tuples.
 
+use std::ops::RangeInclusive;
+
 use wt_catalog::layout;
 use wt_engine::Tuple;
 use wt_plan::ir::AggKind;
@@ -7,7 +9,8 @@ use wt_wire::{Direction, RecordRef};
 
 use crate::codegen::record;
 use crate::codegen::spec::{
-    ENTRY_HEAD_WORDS, GroupLayout, PACKET_HEAD_WORDS, QueryLayout, RECORD_HEAD_WORDS, WindowLayout,
+    ENTRY_HEAD_WORDS, GroupLayout, PACKET_HEAD_WORDS, QueryLayout, RECORD_HEAD_WORDS, StateLayout,
+    TotalsLayout, WindowLayout,
 };
 
 /// A record of the ring.
@@ -79,14 +82,28 @@ pub(crate) fn tuple(layout: &QueryLayout, words: &[u64]) -> Tuple {
 }
 
 /// A partial group from the words of an entry.
-pub(crate) fn group(layout: &QueryLayout, groups: &GroupLayout, entry: &[u64]) -> Tuple {
+pub(crate) fn group(layout: &QueryLayout, states: &[StateLayout], entry: &[u64]) -> Tuple {
     let keys = &entry[ENTRY_HEAD_WORDS as usize..];
     let keys = layout.columns.iter().map(|column| column.value(keys, &[]));
-    let states = groups.states.iter().filter_map(|state| {
+    let states = states.iter().filter_map(|state| {
         let word = if state.kind == AggKind::Count { entry[0] } else { entry[state.word as usize] };
         layout::word_value(word, state.ty)
     });
     Tuple { ordinal: entry[1], values: keys.chain(states).collect() }
+}
+
+/// The entries of a query without keys that were filled last in one of `turns`, of all CPUs.
+pub(crate) fn totals<'f>(
+    totals: &'f TotalsLayout,
+    frames: &'f [Vec<u64>],
+    turns: RangeInclusive<u64>,
+) -> impl Iterator<Item = &'f [u64]> {
+    let (first, stride) = (totals.first as usize, totals.stride() as usize);
+    frames
+        .iter()
+        .flat_map(move |frame| frame[first..].chunks_exact(stride).take(2))
+        .filter(move |group| turns.contains(&group[TotalsLayout::TURN as usize]))
+        .map(|group| &group[TotalsLayout::TUPLES as usize..])
 }
 
 /// Whether the window of an entry's group is behind bounds in any component.

@@ -5,13 +5,15 @@
 //! ```
 //!
 //! `asm`, `codegen` and `object` are pure: the same program gives the same bytes on every machine. What looks at the kernel is `loader`,
-//! `packet_socket`, which captures from interfaces for LFTAs on the host, `xdp_socket`, by which programs send packets to the host, and `host`, which says what a machine can do.
+//! `packet_socket` and `dpdk` (a feature), which capture for LFTAs on the host, `xdp_socket`, by which programs send packets to the host, and `host`, which says what a machine can do.
 
 pub mod asm;
 pub mod broker;
 mod clock;
 pub mod codegen;
 mod decode;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod host;
 pub mod live;
 pub mod loader;

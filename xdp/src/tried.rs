@@ -4,6 +4,8 @@
 //! Queries that have no code there run on the reference interpreter beside it, over the packets that the program sends them, as they run on the
 //! host beside an attached program. The groups of a window leave when it has closed, or before when another took their slot; the operator above completes them.
 
+use std::ops::RangeInclusive;
+
 use wt_catalog::{Value, layout};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
@@ -57,6 +59,9 @@ pub enum TriedError {
         lost: u64,
     },
 }
+
+/// Turns of groups of queries without keys: halves never change places here.
+const TURNS: RangeInclusive<u64> = control_words::FIRST_TURN..=control_words::FIRST_TURN;
 
 /// A query of the program in the kernel.
 struct Query {
@@ -113,7 +118,7 @@ impl TriedLfta {
         let mut queries = Vec::with_capacity(spec.layout.queries.len());
         for layout in spec.layout.queries.drain(..) {
             let windows = match &layout.action {
-                ActionLayout::Select => 0,
+                ActionLayout::Select | ActionLayout::Totals(_) => 0,
                 ActionLayout::Groups(groups) => groups.windows.len(),
             };
             queries.push(Query { layout, sent: vec![None; windows], output: 0, ejected: 0 });
@@ -128,6 +133,7 @@ impl TriedLfta {
             }
         }
         control[control_words::SEED as usize] = 0x5eed;
+        control[control_words::TURN as usize] = control_words::FIRST_TURN;
         Ok(Some(Self {
             interface: setup.interface.to_owned(),
             loaded,
@@ -263,7 +269,7 @@ impl TriedLfta {
             let is_closed = decode::is_behind(&query.layout, groups, &words, &bounds);
             query.ejected += u64::from(!is_closed);
             query.output += 1;
-            let tuple = decode::group(&query.layout, groups, &words);
+            let tuple = decode::group(&query.layout, &groups.states, &words);
             sent.push((tuple.ordinal, query.layout.query, Message::Tuple(tuple)));
         }
         Ok(())
@@ -282,16 +288,29 @@ impl TriedLfta {
         bounds: Option<&[Option<u64>]>,
     ) -> Result<Vec<(u32, Message)>, TriedError> {
         let query = &self.queries[index];
-        let ActionLayout::Groups(groups) = &query.layout.action else { return Ok(Vec::new()) };
+        let number = query.layout.query;
+        let groups = match &query.layout.action {
+            ActionLayout::Select => return Ok(Vec::new()),
+            ActionLayout::Groups(groups) => groups,
+            ActionLayout::Totals(totals) => {
+                let frames = self.loaded.frames()?;
+                let group = |words| decode::group(&query.layout, &totals.states, words);
+                let taken: Vec<_> = decode::totals(totals, &frames, TURNS)
+                    .map(|words| (number, Message::Tuple(group(words))))
+                    .collect();
+                self.queries[index].output += taken.len() as u64;
+                return Ok(taken);
+            }
+        };
         let is_closed = |entry: &Entry| {
             bounds
                 .is_none_or(|bounds| decode::is_behind(&query.layout, groups, &entry.words, bounds))
         };
         let entries = self.loaded.take_groups(index, 0, is_closed)?;
-        let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
+        let states = &groups.states;
+        let tuple = |Entry { words }: &Entry| decode::group(&query.layout, states, words);
         let mut tuples: Vec<Tuple> = entries.iter().map(tuple).collect();
         tuples.sort_by_key(|tuple| tuple.ordinal);
-        let number = query.layout.query;
         self.queries[index].output += tuples.len() as u64;
         Ok(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))).collect())
     }
@@ -429,9 +448,18 @@ impl LftaBackend for TriedLfta {
         let Query { layout, output, ejected, .. } = &self.queries[index];
         let count = |counter: u32| total(&frames, layout.counters + counter);
         let offered = total(&frames, packet_counters::PACKETS);
-        let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
+        let (matched, held) = match &layout.action {
+            ActionLayout::Totals(totals) => {
+                let entries: Vec<&[u64]> = decode::totals(totals, &frames, TURNS).collect();
+                (entries.iter().map(|words| words[0]).sum(), entries.len() as u64 - output)
+            }
+            _ => {
+                let held = self.loaded.count_groups(index, 0).unwrap_or_default();
+                (count(query_counters::MATCHED), held)
+            }
+        };
+        let late = count(query_counters::LATE);
         let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
-        let held = self.loaded.count_groups(index, 0).unwrap_or_default();
         TupleCounters {
             offered,
             matched,

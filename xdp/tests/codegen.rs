@@ -30,6 +30,22 @@ fn groups_have_windows_slots_and_states() {
 }
 
 #[test]
+fn at_the_end_of_a_likely_path_nothing_is_looked_for_again() {
+    let text = listing("SELECT count(*) AS n, sum(len) AS bytes FROM tcp WHERE destPort = 80");
+    for path in ["eth, ipv4, tcp", "eth, ipv6, tcp"] {
+        let (_, code) = text.split_once(&format!("; at the end of {path}\n")).expect(path);
+        let code = code.split("; at the end of").next().unwrap_or(code);
+        let code = code.split_once("; the first of its turn").expect(path).0;
+        assert!(!code.contains("> r7"), "{path}: the packet's end is known\n{code}");
+        assert!(!code.contains("(u16 *)(r8"), "{path}: and where the header is\n{code}");
+        assert!(!code.contains("call"), "{path}: nothing is looked up\n{code}");
+        let instructions = code.lines().filter(|line| !line.starts_with(';')).count();
+        assert!(instructions < 25, "{path}: {instructions} instructions\n{code}");
+    }
+    assert!(!text.contains("at the end of eth, ipv4, mpls"), "no query has code of its own there");
+}
+
+#[test]
 fn the_same_batch_gives_the_same_program() {
     let text = "DEFINE { query_name 'a'; } SELECT srcPort FROM tcp WHERE destPort = 80;
         DEFINE { query_name 'b'; } SELECT destIP, len FROM udp WHERE srcPort = 53";

@@ -6,9 +6,9 @@ mod support;
 
 use support::program;
 use wt_catalog::layout::Place;
-use wt_xdp::codegen::spec::control_words;
+use wt_xdp::codegen::spec::{ActionLayout, control_words};
 use wt_xdp::codegen::{Clock, Disposition, FeedBy, Options, compile, compile_except};
-use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded};
+use wt_xdp::loader::{AttachError, Attachment, LoadError, Loaded, OnOneCpu};
 
 /// A program in the kernel; nothing where the kernel does not let us.
 fn loaded(text: &str, clock: Clock) -> Option<Loaded> {
@@ -183,6 +183,43 @@ fn groups_collide_leave_and_are_drained() {
     assert_eq!(groups.len(), 1);
     assert_eq!(&groups[0].words[..2], [1, 3], "one tuple, the fourth");
     assert_eq!(loaded.count_groups(0, 0).unwrap_or_else(|e| panic!("{e}")), 0);
+}
+
+/// User space never empties the group of a query without keys: the program does when the turn has come to it again.
+#[test]
+fn the_one_group_begins_anew_in_each_turn() {
+    let text = "SELECT count(*) AS n, sum(len) AS bytes, min(caplen) AS least, max(len) AS most FROM packet WHERE len > 50";
+    let Some(mut loaded) = loaded(text, Clock::Given) else { return };
+    let ActionLayout::Totals(totals) = loaded.spec().layout.queries[0].action.clone() else {
+        panic!("another layout")
+    };
+    let _cpu = OnOneCpu::pin().unwrap_or_else(|e| panic!("{e}"));
+    let mut control = vec![0; loaded.spec().layout.control_words as usize];
+    let mut ordinal = 0;
+    // Of both groups: the turn, tuples, ordinal of the first, states.
+    let mut groups = |turn: u64, lens: &[u64]| -> Vec<Vec<u64>> {
+        for len in lens {
+            ordinal += 1;
+            control[control_words::TURN as usize] = turn;
+            control[control_words::LEN as usize] = *len;
+            control[control_words::ORDINAL as usize] = ordinal;
+            loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
+            loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let frames = loaded.frames().unwrap_or_else(|e| panic!("{e}"));
+        let (first, stride) = (totals.first as usize, totals.stride() as usize);
+        let used = frames.iter().find(|frame| frame[0] > 0).expect("a frame with packets");
+        used[first..].chunks(stride).take(2).map(<[u64]>::to_vec).collect()
+    };
+    let first = control_words::FIRST_TURN;
+    let one = groups(first, &[100, 40, 60]);
+    assert_eq!(one[first as usize % 2], [first, 2, 1, 160, 60, 100]);
+    assert_eq!(one[1 - first as usize % 2], [0; 6], "the other is as it was");
+    let two = groups(first + 1, &[70]);
+    assert_eq!(two[1 - first as usize % 2], [first + 1, 1, 4, 70, 60, 70]);
+    assert_eq!(two[first as usize % 2], one[first as usize % 2], "it can be read in peace");
+    let three = groups(first + 2, &[300, 200, 400]);
+    assert_eq!(three[first as usize % 2], [first + 2, 3, 5, 900, 60, 400]);
 }
 
 /// What the frame keeps of a window of time is right for stamps in any order, at its ends, and beyond 32 bits of seconds.

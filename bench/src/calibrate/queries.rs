@@ -43,7 +43,7 @@ pub const FITTED: &[&str] = &[
     "SELECT srcIP, destIP FROM ipv4",
     "SELECT count(*) FROM (SELECT time, len FROM packet) AS p WHERE p.len > 0",
     "SELECT count(*), sum(a), sum(b) FROM (SELECT len + 1 AS a, caplen * 3 AS b, time FROM packet) AS p WHERE p.a * 3 + p.b * 7 > p.a",
-    "SELECT tb, len, count_distinct(caplen) FROM packet GROUP BY time/1 AS tb, len",
+    "DEFINE { select_lfta yes; } SELECT tb, len, count_distinct(caplen) FROM packet GROUP BY time/1 AS tb, len",
     "SELECT destPort, stddev(len) FROM tcp GROUP BY destPort",
     "SELECT t, srcIP, destPort, count(*) FROM tcp GROUP BY time/1 AS t, CUBE(srcIP, destPort)",
     "SELECT DISTINCT srcIP, destIP FROM ip",

@@ -6,6 +6,7 @@ use wt_plan::Compiled;
 use wt_plan::capacity::{Flows, LftaFlow, NodeFlow};
 use wt_plan::ir::LftaAction;
 use wt_plan::physical::{HftaNode, HftaOp};
+use wt_plan::shape;
 
 /// The flows of a plan as its books have them. `windows` were closed, by output. The books enter packets without a query's headers with those
 /// that fail its quals: how many they are is taken from what was `estimated`. Nothing was read: all is 0.
@@ -36,8 +37,9 @@ pub fn flows(compiled: &Compiled, ledger: &Ledger, windows: &[u64], estimated: &
             let windows = windows_of(&compiled.report.lftas[i][q].query);
             let kept = match &query.action {
                 LftaAction::Select { .. } => 0.0,
-                LftaAction::Aggregate { tolerance, .. } => {
-                    tuples.output as f64 / windows * (1.0 + *tolerance as f64)
+                LftaAction::Aggregate { tolerance, values, .. } => {
+                    let most = shape::groups_max(*values).map_or(f64::INFINITY, f64::from);
+                    (tuples.output as f64 / windows * (1.0 + *tolerance as f64)).min(most)
                 }
             };
             let (matched, sent) = (tuples.matched as f64 / records, tuples.output as f64 / records);

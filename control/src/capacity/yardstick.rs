@@ -37,6 +37,7 @@ pub fn ns_per_packet() -> Result<f64, Failure> {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     });

@@ -14,6 +14,7 @@ Examples:
   wiretable ctl list
   wiretable ctl add --name syns 'SELECT time, srcIP FROM tcp WHERE syn AND NOT ack_flag'
   wiretable ctl set limit=100
+  wiretable ctl watch bad --add 198.51.100.7,scanner --remove 192.0.2.9
   wiretable ctl block add 198.51.100.0/24 --for 10m
   wiretable ctl ledger
   wiretable ctl -s edge save alarm-7 --from -30s --to +10s
@@ -68,12 +69,33 @@ pub enum Ask {
         #[command(subcommand)]
         ask: BlockAsk,
     },
+    /// The records of a watchlist; with an option, others for it: all at once, and queries that read it go on with what they hold
+    Watch(WatchArgs),
     /// Set parameters; queries that use them go on with what they hold
     Set {
         /// NAME=VALUE
         #[arg(required = true, value_name = "NAME=VALUE")]
         params: Vec<String>,
     },
+}
+
+/// What a watchlist is to have.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The watchlist
+    pub name: String,
+    /// The records of this file and no others, `-` for standard input; they are read now, and held by the run
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with_all = ["add", "remove", "reread"])]
+    pub file: Option<PathBuf>,
+    /// A record more, as a line of its file; it takes the place of those with its key
+    #[arg(long, value_name = "RECORD")]
+    pub add: Vec<String>,
+    /// Without this record, or those with this key
+    #[arg(long, value_name = "RECORD|KEY")]
+    pub remove: Vec<String>,
+    /// What its own file has, read anew
+    #[arg(long, conflicts_with_all = ["add", "remove"])]
+    pub reread: bool,
 }
 
 /// What the block list of a run can be asked.

@@ -9,13 +9,13 @@ use clap::{Args, ValueEnum};
 use super::{parse_bytes, parse_count};
 
 /// How interfaces are captured from.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Live capture")]
 pub struct CaptureArgs {
     /// Receive only what is for this host
     #[arg(long)]
     pub no_promiscuous: bool,
-    /// Memory in which the kernel keeps packets until they are read, per interface [default: 16MiB]
+    /// Memory in which the kernel, or DPDK, keeps packets until they are read, per interface [default: 16MiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
     pub ring: Option<u64>,
     /// Where packets are captured [default: socket for `query`, auto for `run`]
@@ -27,6 +27,9 @@ pub struct CaptureArgs {
     /// How far packets may come behind the clock; windows of a silent interface close so much later [default: 200ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub skew: Option<Duration>,
+    /// Further arguments for DPDK's environment (EAL), in one word, e.g. '-l 2 -m 512'
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub dpdk_args: Option<String>,
 }
 
 /// Where packets of an interface are captured.
@@ -38,6 +41,8 @@ pub enum CaptureWay {
     Xdp,
     /// Behind a packet socket: all packets of the interface, received and sent
     Socket,
+    /// By DPDK, in a build that has it; IF is a device as DPDK writes it, e.g. net_af_xdp0,iface=eth0 or 0000:01:00.0
+    Dpdk,
 }
 
 /// What becomes of packets in the driver.

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Ask, BlockAsk, CtlArgs, NewQueryArgs};
+use crate::cli::{Ask, BlockAsk, CtlArgs, NewQueryArgs, WatchArgs};
 use crate::failure::Failure;
 use crate::live::control::{self, Query, Request};
+use crate::live::watchlists::WatchlistChange;
 use crate::moment;
 use crate::session;
 
@@ -29,12 +30,30 @@ pub fn ctl(args: &CtlArgs) -> Result<(), Failure> {
             Request::Unblock { prefix: prefix.clone() }
         }
         Ask::Block { ask: BlockAsk::List { json } } => Request::Blocks { json: *json },
+        Ask::Watch(args) => Request::Watch { name: args.name.clone(), change: watch(args)? },
         Ask::Set { params } => Request::Set { params: params.clone() },
     };
     let said = control::ask(&socket(args.socket.as_deref())?, &request)?;
     // A reader that has gone needs no more.
     let _ = std::io::stdout().write_all(said.as_bytes());
     Ok(())
+}
+
+fn watch(args: &WatchArgs) -> Result<Option<WatchlistChange>, Failure> {
+    if let Some(file) = &args.file {
+        let text = session::read_text(file)?;
+        // As the run would read it: blank lines and those that begin with `#` are none.
+        let is_record = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+        return Ok(Some(WatchlistChange::Set(
+            text.lines().filter(is_record).map(str::to_owned).collect(),
+        )));
+    }
+    let (remove, add) = (args.remove.clone(), args.add.clone());
+    Ok(match (args.reread, remove.is_empty() && add.is_empty()) {
+        (true, _) => Some(WatchlistChange::Reread),
+        (false, true) => None,
+        (false, false) => Some(WatchlistChange::Edit { remove, add }),
+    })
 }
 
 fn save(name: &str, from: &str, to: &str) -> Result<Request, Failure> {

@@ -1,7 +1,7 @@
 //! `wiretable device`: the devices of the control plane, as the database knows them.
 
 use crate::cli::device::{DeviceArgs, DeviceCommand, Shown};
-use crate::commands::sql::{connect, print, refused};
+use crate::commands::sql::{connect, literal, print, refused};
 use crate::failure::Failure;
 
 const LIST: &str = "SELECT device, driver, target, enabled, objects, drift, pending, failed, \
@@ -39,8 +39,7 @@ fn show(device: &str, drift: bool, shown: &Shown) -> Result<(), Failure> {
         )));
     }
     drop(client);
-    // A literal, as statements with arguments come back in the driver's forms.
-    let literal = format!("'{}'", device.replace('\'', "''"));
+    let literal = literal(device);
     let only = if drift { "AND (d.device IS NOT NULL OR k.state IS NOT NULL)" } else { "" };
     let statement = format!(
         "SELECT o.kind, o.name, o.desired, o.desired_gen AS gen, o.observed, o.observed_gen, \

@@ -6,6 +6,7 @@ pub mod device;
 pub mod explain;
 pub mod functions;
 pub mod index;
+pub mod policy;
 pub mod query;
 pub mod run;
 pub mod schema;

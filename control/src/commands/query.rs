@@ -36,8 +36,10 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     }
     live::refuse_until_of_traces(&live, &args.until)?;
     live::refuse_blocks_of_traces(&live, &args.control)?;
+    live::refuse_idle_dpdk_args(&live, &args.capture)?;
     let options = CompileOptions {
         params: &args.text.params,
+        watchlists: &[],
         sets: &args.text.sets,
         library: args.text.library.as_deref(),
         finite: live.is_empty() || args.until.is_given(),
@@ -89,6 +91,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         control: args.control.control.clone().filter(|path| !no_socket(path)),
         metrics: args.control.metrics,
         blocklist: args.control.blocklist.clone(),
+        dpdk_args: args.capture.dpdk_args.clone(),
         setting,
         admit: Box::new(admit),
     };

@@ -50,9 +50,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     live::refuse_until_of_traces(&live, &args.until)?;
     live::refuse_blocks_of_traces(&live, &args.control)?;
+    live::refuse_idle_dpdk_args(&live, &args.capture)?;
     let params: Vec<String> = batch.params.iter().chain(&args.params).cloned().collect();
     let options = CompileOptions {
         params: &params,
+        watchlists: &[],
         sets: &batch.sets,
         library: batch.library.as_deref(),
         finite: live.is_empty() || args.until.is_given(),
@@ -97,6 +99,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         control: control_socket(args),
         metrics: args.control.metrics,
         blocklist: args.control.blocklist.clone().or(batch.blocklist.clone()),
+        dpdk_args: args.capture.dpdk_args.clone(),
         setting,
         admit: Box::new(admit),
     };

@@ -63,24 +63,31 @@ pub fn call(args: &CallArgs) -> Result<(), Failure> {
         }
     }
     let calls = json!([{ "call": "callProcedure", "procedure": args.procedure, "args": given }]);
-    let mut client = connect(&args.place)?;
-    // A tenant has an entry of its own, which knows it by its login.
-    let statement = "SELECT CASE WHEN starts_with(session_user::text, 'wt_t_') THEN 'wt.tenant_apply' ELSE 'wt.apply' END";
-    let entry: String =
-        client.query_one(statement, &[]).map_err(|e| refused("the call", &e))?.get(0);
-    let row = client
-        .query_one(
-            &format!("SELECT {entry}($1::text::jsonb, $2)::text"),
-            &[&calls.to_string(), &args.dry_run],
-        )
-        .map_err(|e| refused(&args.procedure, &e))?;
-    let answer: Json = serde_json::from_str(row.get(0)).unwrap_or_default();
+    let answer = apply(&mut connect(&args.place)?, &args.procedure, &calls, args.dry_run)?;
     let shown = match args.dry_run {
         true => answer,
         false => answer.pointer("/results/0").cloned().unwrap_or_default(),
     };
     println!("{}", serde_json::to_string_pretty(&shown).unwrap_or_default());
     Ok(())
+}
+
+/// Runs a list of calls, all or nothing; a dry run says what it would have made.
+pub fn apply(client: &mut Client, what: &str, calls: &Json, is_dry: bool) -> Result<Json, Failure> {
+    // A tenant has an entry of its own, which knows it by its login.
+    let statement = "SELECT CASE WHEN starts_with(session_user::text, 'wt_t_') THEN 'wt.tenant_apply' ELSE 'wt.apply' END";
+    let entry: String =
+        client.query_one(statement, &[]).map_err(|e| refused("the call", &e))?.get(0);
+    let statement = format!("SELECT {entry}($1::text::jsonb, $2)::text");
+    let row = client
+        .query_one(&statement, &[&calls.to_string(), &is_dry])
+        .map_err(|e| refused(what, &e))?;
+    Ok(serde_json::from_str(row.get(0)).unwrap_or_default())
+}
+
+/// A text as a literal: rows of statements with arguments come back in the driver's forms.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Connects, and says who acts: provenance names the person besides the login.

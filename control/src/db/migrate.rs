@@ -34,6 +34,10 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V13__telemetry_rows",
     "V14__retention",
     "V15__plans",
+    "V16__making",
+    "V17__export",
+    "V18__averages",
+    "V19__lists",
 ];
 
 /// Where the history is kept.

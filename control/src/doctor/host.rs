@@ -1,6 +1,6 @@
 //! What the facts about a host mean.
 
-use wt_xdp::host::Host;
+use wt_xdp::host::{Card, Host};
 
 use super::{Finding, Findings};
 use crate::db::programs::{MAJOR_MIN, Programs};
@@ -11,14 +11,27 @@ const KERNEL_OF_PROGRAMS: (u32, u32) = (5, 18);
 const QUICK_CLOCKS: [&str; 4] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"];
 
-/// Judges a host.
-pub(super) fn judge(facts: &Host) -> Vec<Finding> {
+/// DPDK's version, in a build that has it.
+#[cfg(feature = "dpdk")]
+pub(super) fn dpdk_version() -> Option<String> {
+    Some(wt_xdp::dpdk::version())
+}
+
+/// Nothing: this build has no DPDK.
+#[cfg(not(feature = "dpdk"))]
+pub(super) fn dpdk_version() -> Option<String> {
+    None
+}
+
+/// Judges a host, and the DPDK that this program is built with.
+pub(super) fn judge(facts: &Host, dpdk_version: Option<&str>) -> Vec<Finding> {
     let mut out = Findings::new("host");
     kernel(facts, &mut out);
     privileges(facts, &mut out);
     bpf(facts, &mut out);
     cores(facts, &mut out);
-    memory(facts, &mut out);
+    memory(facts, dpdk_version.is_some(), &mut out);
+    dpdk(facts, dpdk_version, &mut out);
     out.all
 }
 
@@ -115,7 +128,7 @@ fn cores(facts: &Host, out: &mut Findings) {
     }
 }
 
-fn memory(facts: &Host, out: &mut Findings) {
+fn memory(facts: &Host, has_dpdk: bool, out: &mut Findings) {
     if let Some(bytes) = facts.memory_bytes {
         out.ok("memory", format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));
     }
@@ -125,12 +138,35 @@ fn memory(facts: &Host, out: &mut Findings) {
                 format!("{} of {} free, {} KiB each", pages.free, pages.total, pages.bytes >> 10);
             out.ok("huge pages", found);
         }
+        _ if has_dpdk => out.note(
+            "huge pages",
+            "none reserved: buffers of DPDK lie in ordinary memory; sysctl -w vm.nr_hugepages=64 reserves some",
+        ),
         _ => out.note("huge pages", "none reserved; nothing here needs them"),
     }
     if facts.has_af_xdp {
         out.ok("AF_XDP", "the kernel has it");
     } else {
         out.note("AF_XDP", "the kernel has none");
+    }
+}
+
+fn dpdk(facts: &Host, version: Option<&str>, out: &mut Findings) {
+    let Some(version) = version else {
+        out.note(
+            "DPDK",
+            "not in this build; with libdpdk-dev installed, cargo build --release -p wiretable --features dpdk has it",
+        );
+        return;
+    };
+    let shown = |card: &Card| format!("{} ({})", card.address, card.driver);
+    let cards: Vec<String> = facts.cards_of_dpdk.iter().map(shown).collect();
+    match cards.is_empty() {
+        true => out.ok(
+            "DPDK",
+            format!("{version}; no card is bound to vfio-pci, so virtual devices only, e.g. net_af_xdp0,iface=IF"),
+        ),
+        false => out.ok("DPDK", format!("{version}; cards bound to its drivers: {}", cards.join(", "))),
     }
 }
 
@@ -169,7 +205,7 @@ mod tests {
 
     /// Checks that are not well, with their states.
     fn unwell(facts: &Host) -> Vec<(&'static str, State)> {
-        let all = judge(facts);
+        let all = judge(facts, None);
         for finding in &all {
             let needs_remedy = matches!(finding.state, State::Advice | State::Problem);
             assert_eq!(needs_remedy, !finding.remedy.is_empty(), "{finding:?}");
@@ -181,6 +217,23 @@ mod tests {
     #[test]
     fn a_good_host_is_left_in_peace() {
         assert_eq!(unwell(&good()), []);
+    }
+
+    #[test]
+    fn dpdk_is_told_with_its_cards() {
+        let found = |facts: &Host, version| {
+            let all = judge(facts, version);
+            all.iter().find(|f| f.check == "DPDK").expect("a finding").found.clone()
+        };
+        assert!(found(&good(), None).contains("--features dpdk"));
+        assert!(found(&good(), Some("DPDK 22.11.11")).contains("no card is bound"));
+        let card = Card { address: "0000:01:00.0".to_owned(), driver: "vfio-pci" };
+        let bound = Host { cards_of_dpdk: vec![card], ..good() };
+        let expected = "DPDK 22.11.11; cards bound to its drivers: 0000:01:00.0 (vfio-pci)";
+        assert_eq!(found(&bound, Some("DPDK 22.11.11")), expected);
+        let pages = judge(&good(), Some("DPDK 22.11.11"));
+        let pages = pages.iter().find(|f| f.check == "huge pages").expect("a finding");
+        assert!(pages.found.contains("vm.nr_hugepages"), "{pages:?}");
     }
 
     #[test]

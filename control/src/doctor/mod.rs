@@ -81,7 +81,7 @@ impl Findings {
 /// Looks at the host and its interfaces.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let facts = wt_xdp::host::host();
-    let mut all = host::judge(&facts);
+    let mut all = host::judge(&facts, host::dpdk_version().as_deref());
     all.extend(host::judge_database());
     for name in interfaces(args) {
         all.extend(match wt_xdp::host::interface(&name) {

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use wt_engine::live::Handle;
 
-use super::device::{Device, ObjectName, Wanted};
+use super::device::{Device, NO_RECORDER, ObjectName, Wanted};
 use super::queries::{LiveQueries, NewQuery};
 use super::show;
+use super::watchlists::WatchlistChange;
 use crate::cli::Format;
 use crate::failure::Failure;
 
@@ -51,6 +52,14 @@ pub enum Request {
     Set {
         /// `name=value`.
         params: Vec<String>,
+    },
+    /// The records of a watchlist; others for it.
+    Watch {
+        /// Its name.
+        name: String,
+        /// What it is to have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<WatchlistChange>,
     },
     /// Of a recorder: save the packets of a time.
     Save {
@@ -198,10 +207,14 @@ impl Control {
                 queries.set(handle, params)?;
                 took(format!("set {}", params.join(", ")))
             }
-            Request::Save { .. } => Err(Failure::Input(
-                "this run records nothing\n  help: `wiretable record -i IF -w DIR --ring 60s` keeps packets that can be saved"
-                    .to_owned(),
-            )),
+            Request::Watch { name, change: None } => Ok(show::records(&queries.watched(name)?)),
+            Request::Watch { name, change: Some(change) } => {
+                match queries.watch(handle, name, change)? {
+                    Some(count) => took(format!("{name} has {count} entries now")),
+                    None => took(format!("{name} has these entries already")),
+                }
+            }
+            Request::Save { .. } => Err(Failure::Input(NO_RECORDER.to_owned())),
             // Answered above.
             Request::Block { .. }
             | Request::Unblock { .. }

@@ -1,4 +1,4 @@
-//! A live run as a device of the control plane: parameters, queries and the block list as objects, each brought to a state by name and generation.
+//! A live run as a device of the control plane: parameters, queries, watchlists and the block list as objects, each brought to a state by name and generation.
 //!
 //! Whoever drives the run may say the same twice, or late. The run keeps the last generation that it applied of each object, and ignores what is not newer:
 //! so each effect happens once, however often it is asked for. Generations live as long as what they are of: a run that ends takes both with it, and whoever
@@ -18,6 +18,7 @@ use wt_xdp::loader::{BlockError, BlockList, Blocked, Prefix};
 use super::LiveInterface;
 use super::control::Query;
 use super::queries::LiveQueries;
+use super::watchlists;
 use crate::cli::{CaptureWay, parse_duration};
 use crate::failure::Failure;
 use crate::session;
@@ -25,6 +26,10 @@ use crate::session;
 /// Why nothing can be blocked.
 pub const NO_DRIVER: &str = "no interface of this run is captured from in its driver, where packets could be dropped\n  \
     help: capture so (--capture xdp), with a query that has code there";
+
+/// Why nothing can be saved.
+pub const NO_RECORDER: &str = "this run records nothing\n  \
+    help: `wiretable record -i IF -w DIR --ring 60s` keeps packets that can be saved";
 
 /// Objects that are gone and whose generation is kept, of each kind: older ones are forgotten first.
 const GONE_MAX: usize = 100_000;
@@ -39,9 +44,13 @@ pub enum Kind {
     Param,
     /// A query; body: `text`, and `output` and `format` of its rows.
     Query,
+    /// Of a recorder: packets that are to be kept; body: `from` and `to`, times.
+    Save,
+    /// A watchlist; body: `entries`, its records, in the place of those of its file.
+    Watchlist,
 }
 
-const KINDS: [Kind; 3] = [Kind::Block, Kind::Param, Kind::Query];
+const KINDS: [Kind; 5] = [Kind::Block, Kind::Param, Kind::Query, Kind::Save, Kind::Watchlist];
 
 /// An object by name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -80,16 +89,28 @@ struct Applied {
 
 /// What was applied of the objects of one kind.
 #[derive(Debug, Default)]
-struct Record {
+pub struct Record {
     objects: BTreeMap<String, Applied>,
 }
 
 impl Record {
-    fn generation(&self, name: &str) -> u64 {
+    /// The last generation of an object; 0 when none was applied.
+    pub fn generation(&self, name: &str) -> u64 {
         self.objects.get(name).map_or(0, |applied| applied.generation)
     }
 
-    fn note(&mut self, wanted: &Wanted) {
+    /// The last state of an object, unless it should not be there.
+    pub fn body(&self, name: &str) -> Option<&Value> {
+        self.objects.get(name).and_then(|applied| applied.body.as_ref())
+    }
+
+    /// The objects that something was applied of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
+    /// Notes what was applied.
+    pub fn note(&mut self, wanted: &Wanted) {
         let applied =
             Applied { generation: wanted.generation, body: wanted.body.clone(), at_ns: now_ns() };
         self.objects.insert(wanted.name.clone(), applied);
@@ -195,6 +216,8 @@ impl Device {
                 Kind::Block => self.apply_block(wanted)?,
                 Kind::Param => lock(queries).set(handle, &[setting(wanted)?])?,
                 Kind::Query => apply_query(wanted, handle, &mut lock(queries))?,
+                Kind::Save => return Err(Failure::Input(NO_RECORDER.to_owned())),
+                Kind::Watchlist => watchlists::apply(wanted, handle, &mut lock(queries))?,
             }
             record.note(wanted);
         }
@@ -242,7 +265,7 @@ impl Device {
         for kind in KINDS {
             let record = lock(&self.records[kind as usize]);
             // What the batch, or a person at the shell, has made is theirs.
-            for name in record.objects.keys() {
+            for name in record.names() {
                 let observed = self.observed(&record, kind, name, queries)?;
                 let generation = record.generation(name);
                 all.push(
@@ -260,7 +283,7 @@ impl Device {
         name: &str,
         queries: &Mutex<LiveQueries>,
     ) -> Result<Option<Value>, Failure> {
-        let applied = record.objects.get(name).and_then(|applied| applied.body.as_ref());
+        let applied = record.body(name);
         let member = |key: &str| applied.and_then(|body| body.get(key)).cloned();
         Ok(match kind {
             Kind::Block => {
@@ -291,6 +314,8 @@ impl Device {
                     _ => json!({"text": text}),
                 }
             }),
+            Kind::Save => None,
+            Kind::Watchlist => watchlists::observed(&lock(queries), name, applied),
         })
     }
 }
@@ -357,7 +382,8 @@ pub fn block_list(
     interfaces: &[LiveInterface],
     broker: &Broker,
 ) -> Result<Option<Arc<BlockList>>, Failure> {
-    if interfaces.iter().all(|interface| interface.way == CaptureWay::Socket) {
+    let has_driver = |way| matches!(way, CaptureWay::Auto | CaptureWay::Xdp);
+    if !interfaces.iter().any(|interface| has_driver(interface.way)) {
         return Ok(None);
     }
     let blocks = match BlockList::by(broker) {

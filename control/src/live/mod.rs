@@ -2,12 +2,14 @@
 
 pub mod control;
 pub mod device;
+mod dpdk;
 mod metrics;
 mod open;
 pub mod privileges;
 mod queries;
 mod show;
 pub mod store;
+pub mod watchlists;
 
 pub use open::WITHOUT_DRIVER;
 pub use queries::{Admit, Setting};
@@ -31,7 +33,7 @@ use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::indexed::Need;
-use crate::output::{Lost, Results, Route};
+use crate::output::{self, Lost, Results, Route};
 use crate::session::{self, NamedText, Traces};
 use crate::{blame, broker};
 
@@ -100,9 +102,12 @@ pub fn parse_interfaces(
     way: CaptureWay,
 ) -> Result<Vec<LiveInterface>, Failure> {
     let mut all: Vec<LiveInterface> = Vec::new();
+    let by_dpdk = capture.capture.unwrap_or(way) == CaptureWay::Dpdk;
     for argument in arguments {
         let (interface, device) = match argument.split_once('=') {
             Some((name, device)) if session::is_name(name) => (name, device),
+            // What stands behind the comma is for the driver.
+            _ if by_dpdk => (argument.split(',').next().unwrap_or(argument), argument.as_str()),
             Some((name, _)) => {
                 return Err(Failure::Input(format!(
                     "`-i {argument}`: `{name}` is no name for an interface; use letters, digits and _"
@@ -127,6 +132,17 @@ pub fn refuse_until_of_traces(live: &[LiveInterface], until: &UntilArgs) -> Resu
     if live.is_empty() && until.is_given() {
         return Err(Failure::Input(
             "--for and --packets end a live capture; traces end by themselves".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses arguments for DPDK where nothing is captured by it.
+pub fn refuse_idle_dpdk_args(live: &[LiveInterface], capture: &CaptureArgs) -> Result<(), Failure> {
+    let by_dpdk = live.iter().any(|interface| interface.way == CaptureWay::Dpdk);
+    if capture.dpdk_args.is_some() && !by_dpdk {
+        return Err(Failure::Input(
+            "--dpdk-args is for interfaces that DPDK captures from: add --capture dpdk".to_owned(),
         ));
     }
     Ok(())
@@ -162,6 +178,8 @@ pub struct LiveSettings {
     pub metrics: Option<SocketAddr>,
     /// File of sources whose packets are dropped.
     pub blocklist: Option<PathBuf>,
+    /// Further arguments for DPDK.
+    pub dpdk_args: Option<String>,
     /// What its texts are compiled with.
     pub setting: Setting,
     /// Whether other queries may run.
@@ -179,10 +197,12 @@ pub fn execute(
 ) -> Result<(), Failure> {
     let plan = &compiled.physical;
     refuse_missing_processors(interfaces, live.operator_cpu)?;
-    let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
+    let of_kernel = interfaces.iter().filter(|interface| interface.way != CaptureWay::Dpdk);
+    let broker = broker::start(of_kernel.map(|interface| interface.device.clone()))?;
     privileges::unlimit_frames();
     let blocks = device::block_list(live.blocklist.as_deref(), interfaces, &broker)?;
-    let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref())?;
+    let dpdk_args = live.dpdk_args.as_deref();
+    let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref(), dpdk_args)?;
     let in_driver = inputs.iter().any(|opened| opened.in_driver);
     if live.blocklist.is_some() && !in_driver {
         return Err(Failure::Environment(device::NO_DRIVER.to_owned()));
@@ -200,8 +220,11 @@ pub fn execute(
         findings.push(found);
     }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
+    let spools = output::spools(&routes);
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
     privileges::keep_least(in_driver, reads_of_others)?;
+    // Clients of the control socket name files of their queries later.
+    privileges::confine(socket.is_none().then_some(&spools))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();
     let cancel = cancelled_by_signal();
     results.watch(&cancel);
@@ -311,7 +334,14 @@ fn lost_so_far(handle: &Arc<Handle>) -> Lost {
 /// Losses change an answer silently, so they are said even without `--ledger`.
 fn losses(ledger: &Ledger) -> Vec<String> {
     let mut said = Vec::new();
-    let dropped = ledger.kernel_dropped();
+    let of_ports = ledger.interfaces.iter().filter_map(|i| i.live.as_ref()?.port);
+    let by_ports: u64 = of_ports.map(|port| port.dropped()).sum();
+    if by_ports > 0 {
+        said.push(format!(
+            "{by_ports} packets were dropped by drivers of DPDK; --ledger shows why, and --ring 64MiB helps against bursts"
+        ));
+    }
+    let dropped = ledger.kernel_dropped() - by_ports;
     if dropped > 0 {
         said.push(format!(
             "{dropped} packets were dropped by the kernel, as its ring was full; a larger one helps against bursts: --ring 64MiB"
@@ -345,6 +375,13 @@ mod tests {
         let all = parse(&["eth0", "up=veth-7"]).unwrap();
         assert_eq!(all[0], LiveInterface::new("eth0", "eth0", CaptureWay::Socket));
         assert_eq!(all[1], LiveInterface::new("up", "veth-7", CaptureWay::Socket));
+        let by_dpdk = CaptureArgs { capture: Some(CaptureWay::Dpdk), ..CaptureArgs::default() };
+        let devices = ["net_pcap0,iface=eth0", "up=net_null0"].map(str::to_owned);
+        let all = parse_interfaces(&devices, &by_dpdk, CaptureWay::Socket).unwrap();
+        let named = |live: &LiveInterface| (live.interface.clone(), live.device.clone());
+        assert_eq!(named(&all[0]), ("net_pcap0".to_owned(), "net_pcap0,iface=eth0".to_owned()));
+        assert_eq!(named(&all[1]), ("up".to_owned(), "net_null0".to_owned()));
+        assert!(refuse_idle_dpdk_args(&all, &by_dpdk).is_ok());
         for (arguments, expected) in [
             (["eth0", "eth0"], "given twice"),
             (["a", "a=b"], "given twice"),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use wt_catalog::Value;
+use wt_catalog::protocol::Meta;
 use wt_engine::LftaSetup;
 use wt_engine::live::{self, LiveInput};
+use wt_plan::ir::{LftaProgram, Op};
 use wt_plan::physical::{InterfacePlan, PhysicalPlan};
 use wt_xdp::broker::Broker;
 use wt_xdp::codegen::Disposition;
@@ -12,7 +14,7 @@ use wt_xdp::live::{XdpError, XdpOptions, XdpSource};
 use wt_xdp::loader::{AttachError, Attachment, BlockList};
 use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource};
 
-use super::LiveInterface;
+use super::{LiveInterface, dpdk};
 use crate::cli::{CaptureWay, PacketFate};
 use crate::failure::Failure;
 
@@ -32,14 +34,24 @@ pub(super) fn all(
     interfaces: &[LiveInterface],
     broker: &Broker,
     blocks: Option<&Arc<BlockList>>,
+    dpdk_args: Option<&str>,
 ) -> Result<Vec<Opened>, Failure> {
     let mut opened = Vec::new();
+    let is_read =
+        |wanted: &LiveInterface| plan.interfaces.iter().any(|i| i.name == wanted.interface);
+    let by_dpdk = |wanted: &&LiveInterface| wanted.way == CaptureWay::Dpdk && is_read(wanted);
+    let by_dpdk: Vec<&LiveInterface> = interfaces.iter().filter(by_dpdk).collect();
+    let ports = dpdk::Ports::start(&by_dpdk, dpdk_args)?;
     for wanted in interfaces {
         let index = plan.interfaces.iter().position(|i| i.name == wanted.interface);
         let Some(index) = index else { continue };
         let planned = &plan.interfaces[index];
+        if let Some(ports) = ports.as_ref().filter(|_| wanted.way == CaptureWay::Dpdk) {
+            opened.push(Opened { input: ports.open(planned, wanted)?, in_driver: false });
+            continue;
+        }
         let source = match wanted.way {
-            CaptureWay::Socket => None,
+            CaptureWay::Socket | CaptureWay::Dpdk => None,
             way => in_driver(plan, index, wanted, (broker, blocks), way == CaptureWay::Xdp)?,
         };
         opened.push(match source {
@@ -74,6 +86,14 @@ fn in_driver(
             "`{device}` has no driver that takes programs\n  help: capture from it by a socket (--capture socket)"
         );
         return if has_to { Err(Failure::Environment(refused)) } else { Ok(None) };
+    }
+    if asks_direction(&plan.interfaces[index].program) {
+        let why = "a query asks which packets this host has sent, and its driver sees only those that it receives";
+        if !has_to {
+            eprintln!("wiretable: {device}: captured by a socket, as {why}");
+            return Ok(None);
+        }
+        eprintln!("wiretable: {device}: {why}");
     }
     let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
     let setup = LftaSetup {
@@ -124,6 +144,11 @@ fn in_driver(
     }
 }
 
+/// Whether a query reads the direction of packets.
+fn asks_direction(program: &LftaProgram) -> bool {
+    program.exprs.nodes.iter().any(|node| node.op == Op::Meta(Meta::Direction))
+}
+
 fn by_socket(
     planned: &InterfacePlan,
     wanted: &LiveInterface,
@@ -148,7 +173,7 @@ fn by_socket(
     })
 }
 
-fn refused(error: &dyn std::error::Error, hint: Option<String>) -> Failure {
+pub(super) fn refused(error: &dyn std::error::Error, hint: Option<String>) -> Failure {
     let help = hint.map_or_else(String::new, |hint| format!("\n  help: {hint}"));
     Failure::Environment(format!("{error}{help}"))
 }

@@ -1,8 +1,11 @@
 //! What the processes of a live run may still do once it has begun: the broker opens interfaces, the run itself nothing.
 
+use std::path::{Path, PathBuf};
+
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::confine;
 use crate::failure::Failure;
 
 /// First kernel on which maps can be read and written by whoever has their descriptors.
@@ -37,6 +40,23 @@ pub fn keep_files(in_driver: bool) -> Result<(), Failure> {
 fn of_maps(in_driver: bool) -> CapabilitySet {
     let is_old = wt_xdp::host::version().is_none_or(|version| version < KERNEL_OF_OPEN_MAPS);
     if in_driver && is_old { CapabilitySet::BPF } else { CapabilitySet::empty() }
+}
+
+/// Lets go of starting programs and of whatever else a run never does, and with `folders` of writing files elsewhere; what is open stays open.
+pub fn confine(folders: Option<&Vec<PathBuf>>) -> Result<(), Failure> {
+    let refused = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::Environment(format!("cannot let go of {what}: {error}"))
+    };
+    let folders: Option<Vec<&Path>> =
+        folders.map(|folders| folders.iter().map(PathBuf::as_path).collect());
+    confine::to_reading(folders.as_deref()).map_err(|e| refused("files", &e))?;
+    confine_calls()
+}
+
+/// Lets go of starting programs and of whatever else a run never does.
+pub fn confine_calls() -> Result<(), Failure> {
+    confine::from_calls_never_made()
+        .map_err(|error| Failure::Environment(format!("cannot let go of system calls: {error}")))
 }
 
 fn keep(kept: CapabilitySet) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use wt_engine::live::{Change, Handle};
 use wt_plan::physical::Schema;
 use wt_plan::{Compiled, InterfaceInfo};
 
+use super::watchlists::Lists;
 use crate::cli::Format;
 use crate::commands::query::route;
 use crate::failure::Failure;
@@ -45,6 +46,7 @@ pub struct LiveQueries {
     /// By query: its columns.
     schemas: BTreeMap<String, Schema>,
     params: Vec<(String, bool)>,
+    lists: Lists,
     results: MoreResults,
     admit: Admit,
 }
@@ -88,6 +90,7 @@ impl LiveQueries {
             next_number: compiled.physical.outputs.len(),
             schemas: BTreeMap::new(),
             params: Vec::new(),
+            lists: Lists::of(text),
             results,
             admit,
         };
@@ -100,6 +103,7 @@ impl LiveQueries {
         self.schemas = outputs.map(|o| (o.query.clone(), o.schema.clone())).collect();
         let params = compiled.physical.params.iter();
         self.params = params.map(|param| (param.name.clone(), param.frozen)).collect();
+        self.lists.note(compiled);
     }
 
     /// Names and texts, in order.
@@ -191,10 +195,8 @@ impl LiveQueries {
             settings.iter().all(|new| name(new) != name(old))
         });
         self.setting.params.extend(settings.iter().cloned());
-        let made = self.make(&self.queries);
-        let changed = made.and_then(|compiled| {
-            let change = self.of(compiled, &BTreeSet::new(), true, false);
-            handle.change(change).map_err(failed)
+        let changed = self.make_all().and_then(|compiled| {
+            handle.change(self.with_other_values(compiled)).map_err(change_failed)
         });
         changed.inspect_err(|_| self.setting.params = before)
     }
@@ -204,8 +206,27 @@ impl LiveQueries {
     /// # Errors
     /// The run has ended.
     pub fn flush(&self, handle: &Handle) -> Result<(), Failure> {
-        let compiled = self.make(&self.queries)?;
-        handle.change(self.of(compiled, &BTreeSet::new(), false, true)).map_err(failed)
+        let compiled = self.make_all()?;
+        handle.change(self.of(compiled, &BTreeSet::new(), false, true)).map_err(change_failed)
+    }
+
+    /// The watchlists.
+    pub(super) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    pub(super) fn lists_mut(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+
+    /// Compiles the queries that run.
+    pub(super) fn make_all(&self) -> Result<Compiled, Failure> {
+        self.make(&self.queries)
+    }
+
+    /// The change to the same queries, whose parameters or watchlists are others.
+    pub(super) fn with_other_values(&self, compiled: Compiled) -> Change {
+        self.of(compiled, &BTreeSet::new(), true, false)
     }
 
     fn place(&self, name: &str) -> Result<usize, Failure> {
@@ -222,7 +243,8 @@ impl LiveQueries {
 
     /// Compiles queries as one text.
     fn make(&self, queries: &[(String, String)]) -> Result<Compiled, Failure> {
-        let texts: Vec<_> = queries.iter().map(|(_, text)| text.as_str()).collect();
+        let lists = self.lists.declared().iter().map(String::as_str);
+        let texts: Vec<_> = lists.chain(queries.iter().map(|(_, text)| text.as_str())).collect();
         let text = NamedText {
             name: "batch".to_owned(),
             base_name: String::new(),
@@ -235,8 +257,13 @@ impl LiveQueries {
             texts.iter().any(|text| mentions(text, name))
         };
         let params: Vec<String> = params.iter().filter(declared).cloned().collect();
-        let options =
-            CompileOptions { params: &params, sets, library: library.as_deref(), finite: *finite };
+        let options = CompileOptions {
+            params: &params,
+            watchlists: self.lists.given(),
+            sets,
+            library: library.as_deref(),
+            finite: *finite,
+        };
         let compiled = session::compile(catalog, &text, interfaces, &options)?;
         (self.admit)(&compiled, catalog)?;
         Ok(compiled)
@@ -305,13 +332,14 @@ impl LiveQueries {
             Err(error) => {
                 self.numbers = numbers;
                 self.next_number = next_number;
-                Err(failed(error))
+                Err(change_failed(error))
             }
         }
     }
 }
 
-fn failed(error: wt_engine::live::ChangeError) -> Failure {
+/// Why a run goes on as it was.
+pub(super) fn change_failed(error: wt_engine::live::ChangeError) -> Failure {
     use std::error::Error;
     let mut text = error.to_string();
     let mut source = error.source();

@@ -16,6 +16,11 @@ pub fn list(queries: &[(String, String)]) -> String {
     })
 }
 
+/// Records of a watchlist, as lines of its file.
+pub fn records(records: &[String]) -> String {
+    records.iter().fold(String::new(), |text, record| text + record + "\n")
+}
+
 /// Groups of numbers of the books: what they are of, by which labels, and by name.
 struct Account {
     kind: &'static str,
@@ -51,6 +56,15 @@ fn accounts(ledger: &Ledger) -> Vec<Account> {
                 ("socket_no_frame", live.redirected.no_frame),
                 ("socket_ring_full", live.redirected.ring_full),
             ]);
+            if let Some(port) = live.port {
+                numbers.extend([
+                    ("port_received", port.received),
+                    ("port_missed", port.missed),
+                    ("port_errors", port.errors),
+                    ("port_no_buffer", port.no_buffer),
+                    ("port_left", port.left),
+                ]);
+            }
         }
         let labels = vec![("interface", interface.name.clone())];
         all.push(Account { kind: "interface", labels, numbers });

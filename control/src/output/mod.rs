@@ -231,6 +231,15 @@ impl MoreResults {
     }
 }
 
+/// Folders in which results make files while they are written.
+pub fn spools(routes: &[Route]) -> Vec<PathBuf> {
+    let spool = |route: &Route| match &route.target {
+        Target::Postgres(target) => Some(target.spool.clone()),
+        Target::Stdout | Target::File(_) | Target::Nowhere => None,
+    };
+    routes.iter().filter_map(spool).collect()
+}
+
 impl Route {
     /// Opens the target. A `tagged` result names its query with its rows.
     fn open(self, stdout: &SharedStdout, tagged: bool) -> Result<Box<dyn Writer>, Failure> {

@@ -1,13 +1,13 @@
 //! What a recorder can be asked through its control socket.
 
-use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wt_trace::record::memory::{MemoryHandle, Saved, SavedReceiver};
+use wt_trace::record::memory::Saved;
 use wt_trace::record::{Ended, Watch};
-use wt_trace::store::{OwnStore, Pin, SAVED, Store};
+use wt_trace::store::{OwnStore, Pin, Store};
 
+use super::device::{Device, plain};
 use super::live::Keeper;
 use super::{failure, show};
 use crate::cli::record::RecordArgs;
@@ -49,19 +49,17 @@ pub(super) fn listen(
         Keeper::Disk(_) => None,
     });
     let control = Control {
-        store: Store::clone(store),
         books: books.collect(),
-        memories: memories.collect(),
+        device: Device::new(Store::clone(store), memories.collect()),
     };
     socket.serve(Arc::new(control))?;
     Ok(Some(socket))
 }
 
 struct Control {
-    store: Store,
     /// By writer.
     books: Vec<(String, Watch)>,
-    memories: Vec<MemoryHandle>,
+    device: Device,
 }
 
 impl Answers for Control {
@@ -74,6 +72,9 @@ impl Answers for Control {
                 Ok(show::ledger(&self.books.iter().map(of).collect::<Vec<_>>()))
             }
             Request::Save { name, from_ns, to_ns } => self.save(name, *from_ns, *to_ns),
+            Request::Apply(wanted) => self.device.apply(wanted),
+            Request::Observe(object) => self.device.observe(object),
+            Request::Objects => self.device.objects(),
             _ => Err(Failure::Input(
                 "this is a recorder, which runs no queries; it can be asked to save, and for its ledger"
                     .to_owned(),
@@ -84,35 +85,20 @@ impl Answers for Control {
 
 impl Control {
     fn save(&self, name: &str, from_ns: u64, to_ns: u64) -> Result<String, Failure> {
-        let is_plain =
-            matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
-        if !is_plain || name.starts_with('.') {
-            return Err(Failure::Input(format!("`{name}` is no name for a file")));
-        }
-        if self.memories.is_empty() {
+        let (device, name) = (&self.device, plain(name)?);
+        if device.memories.is_empty() {
             let pin = Pin { name: name.to_owned(), from_ns, to_ns };
-            self.store.pin(pin).map_err(failure)?;
+            device.store.pin(pin).map_err(failure)?;
             return Ok(format!("pinned {name}\n"));
         }
-        let dir = self.store.dir().join(SAVED);
-        let several = self.memories.len() > 1;
-        let file = |writer: usize| match several {
-            true => dir.join(format!("{name}-w{writer:02}.pcapng")),
-            false => dir.join(format!("{name}.pcapng")),
-        };
-        let files: Vec<_> = (0..self.memories.len()).map(file).collect();
+        let files = device.files(name);
         if let Some(file) = files.iter().find(|file| file.exists()) {
             return Err(Failure::Input(format!(
                 "{} is there already\n  help: give these packets another name",
                 file.display()
             )));
         }
-        let saves: Vec<SavedReceiver> = self
-            .memories
-            .iter()
-            .zip(&files)
-            .map(|(memory, file)| memory.save(file, from_ns, to_ns))
-            .collect();
+        let saves = device.save(&files, from_ns, to_ns);
         if to_ns > moment::now_ns() {
             let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
             return Ok(format!(

@@ -87,8 +87,13 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// Refuses ends of packets that only drivers bring about.
+/// Refuses ways that nothing is recorded by, and ends of packets that only drivers bring about.
 pub(super) fn refuse(interfaces: &[LiveInterface]) -> Result<(), Failure> {
+    if interfaces.iter().any(|one| one.way == CaptureWay::Dpdk) {
+        return Err(Failure::Input(
+            "packets of DPDK are not recorded\n  help: record by a socket, or in the driver: --disposition drop".to_owned(),
+        ));
+    }
     let is_passed = |one: &LiveInterface| !is_in_driver(one) && one.fate == PacketFate::Drop;
     match interfaces.iter().any(is_passed) {
         true => Err(Failure::Input(
@@ -103,7 +108,7 @@ pub(super) fn is_in_driver(interface: &LiveInterface) -> bool {
     match interface.way {
         CaptureWay::Xdp => true,
         CaptureWay::Auto => interface.fate == PacketFate::Drop,
-        CaptureWay::Socket => false,
+        CaptureWay::Socket | CaptureWay::Dpdk => false,
     }
 }
 
@@ -168,6 +173,7 @@ pub(super) fn record(
     // Segments are made as time goes by, in a directory that may be another user's.
     let in_driver = opened.iter().any(|one| matches!(one.source, Source::Driver(_)));
     privileges::keep_files(in_driver)?;
+    privileges::confine_calls()?;
     let stop = Stop::new(&args.until);
     // From now on a signal ends it in order.
     announce(store, &opened).map_err(super::failure)?;

@@ -2,6 +2,7 @@
 
 mod by_socket;
 mod control;
+mod device;
 pub mod filter;
 mod in_driver;
 mod live;

@@ -17,21 +17,48 @@ pub(super) fn paths() -> Vec<String> {
     paths.map_or_else(Vec::new, |paths| paths.keys().cloned().collect())
 }
 
+/// Types of columns and parameters (`wt.column_type` of the database, which a test compares).
+const TYPES: [&str; 21] = [
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "numeric",
+    "numeric(20,0)",
+    "real",
+    "double precision",
+    "text",
+    "bytea",
+    "inet",
+    "cidr",
+    "macaddr",
+    "timestamptz",
+    "date",
+    "interval",
+    "jsonb",
+    "uuid",
+    "text[]",
+    "bigint[]",
+    "inet[]",
+];
+
 /// A call: what it does, and the fields of its body besides `dryRun`.
 fn call(name: &str) -> (&'static str, Value, Vec<&'static str>) {
     let text = || json!({ "type": "string" });
+    let type_of = || json!({ "enum": TYPES });
+    let returns: Vec<&str> = std::iter::once("void").chain(TYPES).collect();
     let name_of = || json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,49}$" });
     let params = json!({
         "type": "array", "maxItems": 50,
         "items": {
             "type": "object", "required": ["name", "type"],
-            "properties": { "name": name_of(), "type": text() },
+            "properties": { "name": name_of(), "type": type_of() },
         },
     });
     let column = json!({
         "type": "object", "required": ["name", "type"], "additionalProperties": false,
         "properties": {
-            "name": name_of(), "type": text(),
+            "name": name_of(), "type": type_of(),
             "primaryKey": { "type": "boolean" }, "notNull": { "type": "boolean" }, "unique": { "type": "boolean" },
             "default": { "type": ["string", "number", "boolean"] },
             "check": { "oneOf": [{ "$ref": "#/components/schemas/Comparison" }, { "type": "array", "items": { "$ref": "#/components/schemas/Comparison" } }] },
@@ -48,7 +75,7 @@ fn call(name: &str) -> (&'static str, Value, Vec<&'static str>) {
             "Makes a procedure, or a new version of it. That of a tenant is off until a second person activates it.",
             json!({
                 "schema": name_of(), "name": name_of(), "params": params, "body": text(),
-                "language": { "enum": ["plpgsql", "sql"] }, "returns": text(),
+                "language": { "enum": ["plpgsql", "sql"] }, "returns": { "enum": returns },
             }),
             vec!["schema", "name", "body"],
         ),
@@ -80,6 +107,51 @@ fn call(name: &str) -> (&'static str, Value, Vec<&'static str>) {
     }
 }
 
+/// A body of a call that makes sense: all of them, in order, make a table, a policy on it, and use it.
+fn example(name: &str) -> Value {
+    match name {
+        "createSchema" => json!({ "schema": "lab" }),
+        "createTable" => json!({ "schema": "lab", "table": "rates", "columns": [
+            { "name": "site", "type": "text", "primaryKey": true },
+            { "name": "rate", "type": "double precision", "notNull": true, "default": 0, "check": { "op": ">=", "value": 0 } },
+        ]}),
+        "createStoredProcedure" => json!({
+            "schema": "lab", "name": "cool", "params": [{ "name": "new_rows", "type": "jsonb" }],
+            "body": "BEGIN UPDATE lab.rates SET rate = 0 WHERE site IN (SELECT r ->> 'site' FROM jsonb_array_elements(new_rows) r); END",
+        }),
+        "createTrigger" => json!({
+            "schema": "lab", "table": "rates", "name": "hot", "events": ["insert"], "procedure": "lab.cool",
+            "condition": [{ "column": "rate", "op": ">=", "value": 100 }],
+        }),
+        "dropTrigger" => json!({ "schema": "lab", "table": "rates", "name": "hot" }),
+        "createAssertion" => json!({ "schema": "lab", "name": "few_sites" }),
+        "callProcedure" => {
+            json!({ "procedure": "lab.cool", "args": { "new_rows": [{ "site": "berlin" }] } })
+        }
+        "readTable" => json!({
+            "schema": "lab", "table": "rates", "where": [{ "column": "rate", "op": ">", "value": 10 }], "order": ["-rate"], "limit": 5,
+        }),
+        "query" => {
+            json!({ "sql": "SELECT device, driver FROM net.device WHERE driver = $1", "params": ["appliance"], "limit": 10 })
+        }
+        _ => {
+            let calls = [
+                "createSchema",
+                "createTable",
+                "createStoredProcedure",
+                "createTrigger",
+                "callProcedure",
+            ]
+            .map(|name| {
+                let mut call = example(name);
+                call["call"] = name.into();
+                call
+            });
+            json!({ "calls": calls, "dryRun": true })
+        }
+    }
+}
+
 fn refusals(mut responses: Value) -> Value {
     let problem = json!({ "description": "Refused or failed", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } });
     for status in ["400", "401", "403", "404", "409", "413", "415", "422", "429", "503", "504"] {
@@ -88,13 +160,18 @@ fn refusals(mut responses: Value) -> Value {
     responses
 }
 
-fn json_post(summary: &str, schema: &Value, answer: &Value, has_key: bool) -> Value {
+fn json_post(
+    summary: &str,
+    (schema, example): (&Value, Value),
+    answer: &Value,
+    has_key: bool,
+) -> Value {
     let key = json!({ "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "minLength": 1, "maxLength": 200 }, "description": "The work is done once, however often the request comes" });
     json!({ "post": {
         "summary": summary,
         "security": [{ "token": [] }],
         "parameters": if has_key { json!([key]) } else { json!([]) },
-        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema, "example": example } } },
         "responses": refusals(json!({ "200": { "description": "Done", "content": { "application/json": { "schema": answer } } } })),
     }})
 }
@@ -138,16 +215,25 @@ fn description() -> Value {
     let list_answer = json!({ "type": "object", "properties": { "results": { "type": "array" }, "dryRun": { "type": "boolean" }, "events": { "type": "array" }, "commands": { "type": "array" } } });
     let rows = json!({ "type": "object", "required": ["rows", "more"], "properties": { "rows": { "type": "array" }, "more": { "type": "boolean" } } });
     let mut paths = serde_json::Map::new();
+    let mut in_lists: Vec<Value> = Vec::new();
     for name in CALLS {
         let (summary, mut properties, required) = call(name);
+        let mut in_list =
+            json!({ "type": "object", "required": required, "properties": properties });
+        in_list["properties"]["call"] = json!({ "const": name });
+        if let Some(fields) = in_list["required"].as_array_mut() {
+            fields.push("call".into());
+        }
+        in_lists.push(in_list);
         properties["dryRun"] = dry.clone();
         let schema = json!({ "type": "object", "required": required, "properties": properties });
-        paths.insert(format!("/v1/{name}"), json_post(summary, &schema, &answer, true));
+        let body = (&schema, example(name));
+        paths.insert(format!("/v1/{name}"), json_post(summary, body, &answer, true));
     }
     let wrapped = json!({
         "type": "object", "required": ["calls"], "additionalProperties": false,
         "properties": {
-            "calls": { "type": "array", "minItems": 1, "maxItems": 1000, "items": { "type": "object", "required": ["call"], "properties": { "call": { "enum": CALLS } } } },
+            "calls": { "type": "array", "minItems": 1, "maxItems": 1000, "items": { "oneOf": in_lists } },
             "dryRun": dry,
         },
     });
@@ -169,13 +255,24 @@ fn description() -> Value {
             "/v1/wrapTransaction",
             json_post(
                 "Runs a list of calls as one transaction, all or nothing.",
-                &wrapped,
+                (&wrapped, example("wrapTransaction")),
                 &list_answer,
                 true,
             ),
         ),
-        ("/v1/readTable", json_post("Reads rows of a table or view.", &table, &rows, false)),
-        ("/v1/query", json_post("Runs a query, READ ONLY.", &query, &rows, false)),
+        (
+            "/v1/readTable",
+            json_post(
+                "Reads rows of a table or view.",
+                (&table, example("readTable")),
+                &rows,
+                false,
+            ),
+        ),
+        (
+            "/v1/query",
+            json_post("Runs a query, READ ONLY.", (&query, example("query")), &rows, false),
+        ),
         ("/v1/traces", telemetry("traces")),
         ("/v1/logs", telemetry("logs")),
         ("/v1/metrics", telemetry("metrics")),
@@ -235,6 +332,19 @@ mod tests {
             for name in schema["required"].as_array().expect("a list") {
                 assert!(schema["properties"].get(name.as_str().expect("text")).is_some(), "{call}");
             }
+            let example = &body["content"]["application/json"]["example"];
+            for name in example.as_object().expect("an example").keys() {
+                assert!(schema["properties"].get(name).is_some(), "{call}: {name}");
+            }
         }
+    }
+
+    #[test]
+    fn types_are_those_of_the_database() {
+        let migration = include_str!("../../../sql/migrations/V07__results.sql");
+        let list = migration.split("p_type <> ALL (ARRAY[").nth(1).expect("the list");
+        let list = list.split("])").next().expect("its end");
+        let types: Vec<&str> = list.split('\'').skip(1).step_by(2).collect();
+        assert_eq!(types, TYPES);
     }
 }

@@ -148,6 +148,8 @@ pub struct Function {
     /// Fields appended as arguments: the five-tuple of `hash5()`. Ports that are not in scope are the
     /// constant 0, ICMP types and codes 65535.
     pub implicit_fields: &'static [&'static str],
+    /// An aggregate that gives the same whether a value comes once or several times, in whatever order.
+    pub ignores_repeats: bool,
     /// Memory of one aggregate state, bytes, at most; 0 for scalars.
     pub state_bytes: u32,
     /// Implemented by the present engine. Others are type-checked and refused by the planner by name.

@@ -117,6 +117,7 @@ fn plan(text: &str) -> PhysicalPlan {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     };

@@ -1,10 +1,12 @@
 //! Tuples of a stream as rows of words: the groups of a window leave their table as they lie there.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 
+use crate::compiled::Words;
 use crate::tuple::Tuple;
 
 /// Consecutive tuples of a stream. A clone shares the rows.
@@ -13,9 +15,9 @@ pub struct Block {
     columns: Arc<[BlockColumn]>,
     /// Words of a row, the first of which is the ordinal.
     stride: usize,
-    words: Arc<Vec<u64>>,
-    /// Words before the first row.
-    first: usize,
+    words: Arc<Words>,
+    /// The words of the rows.
+    rows: Range<usize>,
 }
 
 /// A column of a block.
@@ -28,27 +30,32 @@ pub(crate) enum BlockColumn {
 }
 
 impl Block {
-    /// A block of rows behind `first` words, each an ordinal and then words as `columns` places them. No column may be kept by a host.
-    pub(crate) fn new(
-        columns: impl Into<Arc<[BlockColumn]>>,
-        stride: usize,
-        words: Vec<u64>,
-        first: usize,
-    ) -> Self {
-        debug_assert!((words.len() - first).is_multiple_of(stride));
-        Self { columns: columns.into(), stride, words: words.into(), first }
+    /// A block of rows, each an ordinal and then words as `columns` places them. No column may be kept by a host.
+    pub(crate) fn new(columns: impl Into<Arc<[BlockColumn]>>, stride: usize, words: Words) -> Self {
+        debug_assert!(words.len().is_multiple_of(stride));
+        let rows = 0..words.len();
+        Self { columns: columns.into(), stride, words: words.into(), rows }
+    }
+
+    /// The same rows in blocks of at most so many.
+    pub(crate) fn pieces(&self, rows: usize) -> impl Iterator<Item = Block> + '_ {
+        let words = rows * self.stride;
+        self.rows.clone().step_by(words).map(move |at| {
+            let rows = at..self.rows.end.min(at + words);
+            Block { rows, ..self.clone() }
+        })
     }
 
     /// The same rows, so many packets later.
     pub(crate) fn moved_on(self, packets: u64) -> Self {
         let mut words = Arc::unwrap_or_clone(self.words);
-        words[self.first..].chunks_exact_mut(self.stride).for_each(|row| row[0] += packets);
+        words[self.rows.clone()].chunks_exact_mut(self.stride).for_each(|row| row[0] += packets);
         Self { words: words.into(), ..self }
     }
 
     /// How many tuples.
     pub fn len(&self) -> usize {
-        (self.words.len() - self.first) / self.stride
+        self.rows.len() / self.stride
     }
 
     /// Whether there is none.
@@ -57,7 +64,7 @@ impl Block {
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, u64> {
-        self.words[self.first..].chunks_exact(self.stride)
+        self.words[self.rows.clone()].chunks_exact(self.stride)
     }
 
     /// The least ordinal.
@@ -134,7 +141,7 @@ impl Block {
             same_words.then(|| column.clone())
         };
         let columns: Option<Vec<_>> = wanted.iter().map(of).collect();
-        Some(Block { columns: columns?.into(), words: Arc::clone(&self.words), ..*self })
+        Some(Block { columns: columns?.into(), ..self.clone() })
     }
 }
 

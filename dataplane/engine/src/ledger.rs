@@ -1,7 +1,7 @@
 //! The books of a run (design: "Two ledgers"): what became of every packet and of every tuple. Both balance.
 //!
 //! **Packets**, per interface, are a partition: each packet read has one disposition. Beside it stand findings that do not
-//! exclude each other: `malformed`, `too_deep`, … Of a live interface the kernel says what it saw: `seen = records + unread + kernel_dropped`.
+//! exclude each other: `malformed`, `too_deep`, … Of a live interface the kernel, or the driver of a port of DPDK, says what it saw: `seen = records + unread + kernel_dropped`.
 //! Of captures with an index the index says what was left out: `records + skipped = packets`.
 //!
 //! **Tuples.** A query is offered every packet of its interface:
@@ -15,7 +15,7 @@ mod live;
 mod table;
 
 pub use balance::Imbalance;
-pub use live::{Gap, LiveLedger, Redirected};
+pub use live::{Gap, LiveLedger, PortCounters, Redirected};
 
 use wt_wire::Damage;
 
@@ -261,7 +261,7 @@ impl Ledger {
         self.queries.iter().map(|query| query.tuples.lost).sum()
     }
 
-    /// Packets that the kernel gave up because the capture did not keep up.
+    /// Packets that the kernel, or the driver of a port of DPDK, gave up because the capture did not keep up.
     pub fn kernel_dropped(&self) -> u64 {
         self.interfaces.iter().filter_map(|i| i.live.as_ref()).map(|l| l.kernel_dropped).sum()
     }

@@ -46,6 +46,7 @@ fn lfta(catalog: &Catalog, text: &str) -> Option<LftaProgram> {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     };

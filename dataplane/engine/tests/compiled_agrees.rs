@@ -1,5 +1,7 @@
 //! Places where compiled code once differed from the reference interpreter: each program must give what the reference gives.
 
+use std::ops::Range;
+
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
@@ -14,11 +16,16 @@ use wt_wire::{Direction, RecordRef};
 
 type Seen = (Vec<Message>, PacketCounters, TupleCounters);
 
-fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen {
+fn feed(
+    backend: &mut dyn LftaBackend,
+    data: &[u8],
+    captured: Range<u32>,
+    memory: &mut Memory,
+) -> Seen {
     let record = RecordRef {
         timestamp_ns: u64::MAX,
-        at: 0,
-        caplen: data.len() as u32,
+        at: captured.start,
+        caplen: captured.end - captured.start,
         len: 60,
         direction: Direction::Unknown,
     };
@@ -41,13 +48,19 @@ fn feed(backend: &mut dyn LftaBackend, data: &[u8], memory: &mut Memory) -> Seen
 
 /// What both backends make of one packet: it must be the same. Nothing from compiled code when it does not take the program.
 fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
+    agree_within(program, data, 0..data.len() as u32)
+}
+
+/// The same, of a packet that has some of the bytes.
+fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> Seen {
     let memory = &mut Memory::new(None);
-    let expected = feed(&mut ReferenceLfta::new(program, &[], &[], memory).unwrap(), data, memory);
+    let mut reference = ReferenceLfta::new(program, &[], &[], memory).unwrap();
+    let expected = feed(&mut reference, data, captured.clone(), memory);
     for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new())] {
         if let Ok(mut compiled) =
             CompiledLfta::new(program, &[], &[], &[], paths.clone(), 1, memory)
         {
-            assert_eq!(feed(&mut compiled, data, memory), expected, "{paths:?}");
+            assert_eq!(feed(&mut compiled, data, captured.clone(), memory), expected, "{paths:?}");
         }
     }
     expected
@@ -114,6 +127,7 @@ fn a_negative_key_does_not_reach_into_its_neighbour() {
         slots: SLOTS_DEFAULT,
         tolerance: 0,
         real_time: false,
+        values: 0,
     };
     let program = program(dag, vec![LayerSel::Packet], action);
     let expected = [Value::Int(-1), Value::Uint(1), Value::Uint(1)];
@@ -223,6 +237,27 @@ fn a_path_of_more_protocols_than_are_followed_is_too_deep() {
     assert_eq!(agree(&program, &[0; 64]).1.too_deep, 1);
     assert_eq!(agree(&program, &[0; 80]).1.too_deep, 1);
     assert_eq!(agree(&program, &[0; 60]).1.malformed, 1);
+}
+
+/// The interpreter walks it, and code goes on with the places that it has found: those of a packet of no bytes too.
+#[test]
+fn a_packet_of_no_bytes_on_a_rare_path_has_none() {
+    let mut dag = Dag::default();
+    let byte = dag.load(2, 8, Type::Uint);
+    let layers = vec![LayerSel::First(ProtocolId(1))];
+    let mut program = program(dag, layers, select(vec![byte]));
+    let nothing = || {
+        let mut header = header(&[], &[]).unwrap();
+        header.exprs.nodes[0].op = Op::Const(Value::Uint(0));
+        (header.min, header.max) = (0, 0);
+        header
+    };
+    let (mut first, second) = (nothing(), nothing());
+    first.children = vec![(ProtocolId(1), None)];
+    program.parse.protocols = vec![Some(first), Some(second)];
+    program.parse.start = vec![(1, ProtocolId(0))];
+    assert_eq!(agree_within(&program, &[7; 64], 8..8).2.absent, 1);
+    assert_eq!(agree_within(&program, &[7; 64], 8..11).2.output, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::logical::LogicalPlan;
 use crate::lower::InterfaceEnv;
 use crate::physical::PhysicalPlan;
 use crate::split::{SplitInput, SplitReport, split};
+use crate::watchlist::Entries;
 
 /// A text and what surrounds it.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct CompileInput<'a> {
     pub interface_sets: &'a [(String, Vec<usize>)],
     /// Parameter values by name.
     pub params: &'a [(String, String)],
+    /// What watchlists have in the place of their files' records, by name.
+    pub watchlists: &'a [(String, Entries)],
     /// All sources end: files, closed ranges.
     pub finite: bool,
     /// Text of a library file by its path below the library directory, without `.gsql`.
@@ -68,6 +71,7 @@ pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Diagnostic>> {
         interfaces: input.interfaces,
         interface_sets: input.interface_sets,
         params: input.params,
+        watchlists: input.watchlists,
         finite: input.finite,
         library: input.library,
     })?;

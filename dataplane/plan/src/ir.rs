@@ -14,9 +14,13 @@
 //!   tuple, the first false qual filters it.
 //! - **Depth.** A header beyond a protocol's repeat limit ends the path; the packet is counted `too_deep`.
 
+use std::sync::Arc;
+
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
+
+use crate::watchlist::WatchlistSource;
 
 /// Index into [`Exprs::nodes`]; always less than the index of the node that uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -244,6 +248,8 @@ pub enum HandleArg {
     Const(Value),
     /// A parameter; a change registers anew.
     Param(ParamId),
+    /// A watchlist; a change of its entries registers anew.
+    Watchlist(Arc<WatchlistSource>),
 }
 
 /// Which header of the packet's path a layer is.
@@ -391,6 +397,9 @@ pub struct Qual {
 /// Slots of a group table unless the query says otherwise.
 pub const SLOTS_DEFAULT: u32 = 4096;
 
+/// Groups by value that a table may grow to: more is no gain over a table that is in the cache.
+pub const VALUE_GROUPS_MAX: u32 = 1 << 16;
+
 /// What an LFTA does with a qualified tuple.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LftaAction {
@@ -417,6 +426,9 @@ pub enum LftaAction {
         tolerance: u64,
         /// Tuples that fail the quals advance the window too (gsql.md §9 `real_time`).
         real_time: bool,
+        /// How many of the keys, the last ones, are values of aggregates above to which repeats do not matter. As many groups as tuples may
+        /// come of them, so a table that grows ejects all of them at [`VALUE_GROUPS_MAX`].
+        values: u32,
     },
 }
 

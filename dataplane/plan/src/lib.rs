@@ -34,6 +34,7 @@ pub mod split;
 pub mod text;
 pub mod walk;
 pub mod wanted;
+pub mod watchlist;
 
 pub use bind::{INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 pub use bpf::check_pcap_filter;

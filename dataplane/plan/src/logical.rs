@@ -2,12 +2,14 @@
 //! stream column has its ordering property.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use wt_catalog::{Function, Ordering, ProtocolId, Type, Value};
 use wt_lang::Span;
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
 
 use crate::physical::{ParamSpec, Schema};
+use crate::watchlist::WatchlistSource;
 
 /// A bound batch.
 #[derive(Clone, Debug, Default)]
@@ -276,8 +278,8 @@ pub enum ExprKind {
 pub struct WatchlistKey {
     /// Its query name.
     pub name: String,
-    /// What registers it: its fields, a line break, the path of its file.
-    pub argument: Value,
+    /// What registers it.
+    pub source: Arc<WatchlistSource>,
 }
 
 /// The function behind IN over a watchlist: its argument is the value, its handle the watchlist.

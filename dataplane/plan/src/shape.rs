@@ -4,6 +4,7 @@ use wt_catalog::Type;
 
 use crate::ir::{
     AggKind, Exprs, LftaAction, LftaAgg, LftaQuery, NodeId, Op, OrderedColumn, SLOTS_DEFAULT,
+    VALUE_GROUPS_MAX,
 };
 use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
 
@@ -23,6 +24,8 @@ pub enum Shape {
         key_words: usize,
         /// Words of the states.
         state_words: usize,
+        /// Groups at which all are ejected.
+        groups_max: Option<u32>,
     },
     /// Into the direct-mapped table, whose collisions eject.
     Slots {
@@ -34,13 +37,13 @@ pub enum Shape {
 impl Shape {
     /// Whether each group of a window is sent once, complete.
     pub fn sends_whole_groups(self) -> bool {
-        matches!(self, Shape::Totals | Shape::Words { .. })
+        matches!(self, Shape::Totals | Shape::Words { groups_max: None, .. })
     }
 
     /// Bytes of a group in a table that grows: its entry in a vector that doubles, and its place in an index a half to a third full.
     pub fn group_bytes(self) -> f64 {
         match self {
-            Shape::Words { key_words, state_words } => {
+            Shape::Words { key_words, state_words, .. } => {
                 let entry_bytes = 8.0 * (1 + key_words + state_words) as f64;
                 1.5 * entry_bytes + 2.4 * 8.0
             }
@@ -60,8 +63,8 @@ pub fn is_compiled(queries: &[LftaQuery]) -> bool {
 pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
     let program = &plan.interfaces[interface].program;
     let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
-    let LftaAction::Aggregate { keys, ordered, aggs, slots, .. } = &program.queries[query].action
-    else {
+    let action = &program.queries[query].action;
+    let LftaAction::Aggregate { keys, ordered, aggs, slots, values, .. } = action else {
         return Shape::Select;
     };
     let exprs = &program.exprs;
@@ -75,10 +78,15 @@ pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
         && *slots == SLOTS_DEFAULT
         && let Some(key_words) = key_words(exprs, keys, ordered)
     {
-        Shape::Words { key_words, state_words: aggs.len() }
+        Shape::Words { key_words, state_words: aggs.len(), groups_max: groups_max(*values) }
     } else {
         Shape::Slots { slots: *slots }
     }
+}
+
+/// Groups that a table which grows is let grow to, when so many of the keys are values.
+pub fn groups_max(values: u32) -> Option<u32> {
+    (values > 0).then_some(VALUE_GROUPS_MAX)
 }
 
 /// Whether partial groups must be cut the same in every run: they are seen, or added up in an order that matters.

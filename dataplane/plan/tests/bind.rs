@@ -135,6 +135,7 @@ fn with_bound<T>(header: &str, query: &str, f: impl FnOnce(Outcome<'_>) -> T) ->
         interfaces: &interfaces,
         interface_sets: &sets,
         params: &params,
+        watchlists: &[],
         finite: !header.contains("[live]"),
         library: &library,
     };

@@ -29,6 +29,7 @@ fn explained(text: &str, options: ExplainOptions) -> String {
         interfaces: &interfaces,
         interface_sets: &sets,
         params: &params,
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     });
@@ -143,6 +144,7 @@ fn mutated_texts_end_in_a_plan_or_a_message() {
                     interfaces: &interfaces,
                     interface_sets: &sets,
                     params: &[],
+                    watchlists: &[],
                     finite,
                     library: &|_| None,
                 });

@@ -26,6 +26,7 @@ fn try_plan(text: &str, interfaces: &[&str], finite: bool) -> Result<Compiled, V
         interfaces: &interfaces,
         interface_sets: &sets,
         params: &params,
+        watchlists: &[],
         finite,
         library: &|_| None,
     })
@@ -231,14 +232,48 @@ fn patterns_are_only_above() {
 }
 
 #[test]
-fn host_aggregates_and_distinct_need_a_selection_below() {
+fn values_whose_repeats_do_not_matter_become_keys_below() {
     let c = plan(
-        "SELECT tb, count(DISTINCT srcIP) AS d, count_distinct(destIP) AS e FROM ip GROUP BY time/60 AS tb",
+        "SELECT tb, count(DISTINCT srcIP) AS d, count_distinct(destIP) AS e, avg(len) AS mean FROM ip GROUP BY time/60 AS tb",
     );
-    assert!(matches!(lftas(&c)[0].action, LftaAction::Select { .. }));
+    let LftaAction::Aggregate { keys, aggs, values, .. } = &lftas(&c)[0].action else { panic!() };
+    assert_eq!((keys.len(), aggs.len(), *values), (3, 2, 2));
     let a = aggregate(&c.physical.nodes[0]);
-    assert!(!a.over_partials && a.aggs[0].distinct);
-    assert!(matches!(a.aggs[1].function, HftaAggFunction::Host(_)));
+    assert!(a.over_partials && a.keys.len() == 1);
+    let distinct: Vec<bool> = a.aggs.iter().map(|agg| agg.distinct).collect();
+    assert_eq!(distinct, [false, false, true, false]);
+    assert!(matches!(a.aggs[3].function, HftaAggFunction::Host(_)));
+}
+
+#[test]
+fn host_aggregates_and_distinct_need_a_selection_below() {
+    for text in [
+        // State of the host that repeats change.
+        "SELECT tb, count(DISTINCT srcIP) AS d, quantile(len, 0.5) AS m FROM ip GROUP BY time/60 AS tb",
+        "SELECT tb, sum(DISTINCT len) AS s FROM ip GROUP BY time/60 AS tb",
+        // Values that the LFTA's table does not hold, or that hardly repeat.
+        "SELECT tb, count_distinct(data) AS d FROM tcp GROUP BY time/60 AS tb",
+        "SELECT tb, count_distinct(len * 0.5) AS d FROM ip GROUP BY time/60 AS tb",
+        "SELECT tb, count(DISTINCT timestamp) AS d FROM ip GROUP BY time/60 AS tb",
+        // More combinations of values than are of use.
+        "SELECT tb, count_distinct(srcIP) AS a, count_distinct(destIP) AS b, count_distinct(len) AS c FROM ip GROUP BY time/60 AS tb",
+        // What only the HFTA would still take, or must see.
+        "DEFINE { max_lfta_disorder 2; } SELECT tb, count_distinct(srcIP) AS d FROM ip GROUP BY time/60 AS tb",
+        "DEFINE { max_hfta_disorder 2; } SELECT tb, count_distinct(srcIP) AS d FROM ip GROUP BY time/60 AS tb",
+        "DEFINE { select_lfta yes; } SELECT tb, count_distinct(srcIP) AS d FROM ip GROUP BY time/60 AS tb",
+        "DEFINE { real_time yes; } SELECT tb, count_distinct(srcIP) AS d FROM ip GROUP BY time/60 AS tb",
+        "DEFINE { lfta_aggregation yes; } SELECT tb, count_distinct(srcIP) AS d FROM ip GROUP BY time/60 AS tb",
+        "SELECT tb, count_distinct(srcIP) AS d, window_completeness() AS c FROM ip GROUP BY time/60 AS tb",
+        "SELECT srcIP, count_distinct(destIP) AS d FROM ip GROUP BY SESSION(30), srcIP",
+    ] {
+        let c = plan(text);
+        assert!(matches!(lftas(&c)[0].action, LftaAction::Select { .. }), "{text}");
+        let group = match &c.physical.nodes[0].op {
+            HftaOp::Session(session) => &session.group,
+            _ => aggregate(&c.physical.nodes[0]),
+        };
+        assert!(!group.over_partials, "{text}");
+    }
 }
 
 #[test]

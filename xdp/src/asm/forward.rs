@@ -280,6 +280,8 @@ impl State {
                 Cheaper::As(other, imm) => (op, src) = (other, Operand::Imm(imm)),
                 Cheaper::No => {}
             }
+        }
+        if let (true, Operand::Imm(imm)) = (wide, src) {
             // A mask of low bits that no value has more of.
             let is_low = imm > 0 && (imm as u32 + 1).is_power_of_two();
             if op == AluOp::And && is_low && old.most <= imm as u64 {
@@ -343,7 +345,7 @@ fn cheaper(op: AluOp, imm: i32) -> Cheaper {
     let shift = imm.trailing_zeros() as i32;
     match (op, imm) {
         (AluOp::Mul | AluOp::Div, 1) => Cheaper::Nothing,
-        (AluOp::Mul | AluOp::And, 0) => Cheaper::As(AluOp::Mov, 0),
+        (AluOp::Mul | AluOp::And, 0) | (AluOp::Mod, 1) => Cheaper::As(AluOp::Mov, 0),
         (AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::Xor, 0) => Cheaper::Nothing,
         (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, 0) => Cheaper::Nothing,
         (AluOp::Mul, _) if is_power => Cheaper::As(AluOp::Lsh, shift),

@@ -193,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_left_of_a_division_by_one() {
+        let insns = left(|asm| {
+            asm.load(Size::B, Reg::R0, Reg::R6, 14);
+            asm.alu(AluOp::And, Reg::R0, 1);
+            asm.mov(Reg::R1, 1);
+            asm.alu(AluOp::Mod, Reg::R0, Reg::R1);
+            asm.push(Insn::Exit);
+        });
+        let zero = Insn::Alu { wide: true, op: AluOp::Mov, dst: Reg::R0, src: 0.into() };
+        assert_eq!(insns, [zero, Insn::Exit]);
+    }
+
+    #[test]
     fn a_shift_too_far_for_an_operand_stays_in_a_register() {
         let insns = left(|asm| {
             asm.load(Size::Dw, Reg::R0, FRAME, 0);

@@ -40,7 +40,7 @@ pub(super) const NO_PROTOCOL: i32 = 0xffff;
 /// Stack of the main program, bytes; functions that are called back need none, and 512 is the limit.
 const STACK_BYTES_MAX: i32 = 480;
 /// Words of the frame: offsets in instructions are signed 16 bits.
-const FRAME_WORDS_MAX: u32 = 4000;
+pub(super) const FRAME_WORDS_MAX: u32 = 4000;
 
 /// Places of the main program's stack, from its frame pointer.
 pub(super) mod stack {

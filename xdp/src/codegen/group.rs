@@ -138,7 +138,10 @@ impl Emitter {
         self.asm.alu(AluOp::Add, tuples, 1);
         self.asm.store(Size::Dw, entry, TUPLES, tuples);
         for (state, arg) in groups.states.iter().zip(args) {
-            self.update(state, *arg);
+            if let (Some(arg), false) = (arg, state.kind == AggKind::Count) {
+                self.load_scratch(S[2], *arg);
+                self.fold(state, S[2], (entry, 8 * state.word as i16), S[1]);
+            }
         }
         self.asm.jump(done);
 
@@ -201,13 +204,9 @@ impl Emitter {
         self.asm.mov(HEADER, Reg::R0);
     }
 
-    /// Takes an operand into a state.
-    fn update(&mut self, state: &StateLayout, arg: Option<i16>) {
-        let Some(arg) = arg.filter(|_| state.kind != AggKind::Count) else { return };
-        let (old, new) = (S[1], S[2]);
-        let at = 8 * state.word as i16;
-        self.asm.load(Size::Dw, old, HEADER, at);
-        self.load_scratch(new, arg);
+    /// Takes an operand into a state, which lies at a register with a displacement; `old` is overwritten.
+    pub(super) fn fold(&mut self, state: &StateLayout, new: Reg, (base, at): (Reg, i16), old: Reg) {
+        self.asm.load(Size::Dw, old, base, at);
         let fold = match state.kind {
             AggKind::Count | AggKind::Sum => AluOp::Add,
             AggKind::BitAnd => AluOp::And,
@@ -222,13 +221,13 @@ impl Emitter {
                 };
                 let skip = self.asm.label();
                 self.asm.branch(stays, new, old, skip);
-                self.asm.store(Size::Dw, HEADER, at, new);
+                self.asm.store(Size::Dw, base, at, new);
                 self.asm.place(skip);
                 return;
             }
         };
         self.asm.alu(fold, old, new);
-        self.asm.store(Size::Dw, HEADER, at, old);
+        self.asm.store(Size::Dw, base, at, old);
     }
 
     /// Sends the partial group in the slot away. When the ring is full, its tuples are counted as lost.

@@ -140,7 +140,8 @@ impl Emitter {
             }
         }
         scope.lacks = lacks;
-        if bytes > ABSENT as u32 {
+        let is_absent = matches!(scope.layers[layer.0 as usize], LayerAt::Absent);
+        if bytes > ABSENT as u32 || is_absent {
             self.asm.jump(outside);
             return Ok((S[k], 0));
         }
@@ -153,7 +154,7 @@ impl Emitter {
     /// Makes an offset in a layer, at most [`ABSENT`], a packet pointer; `S[k + 1]` is overwritten.
     fn add_layer(&mut self, scope: &Scope<'_>, layer: LayerId, k: usize) {
         match scope.layers[layer.0 as usize] {
-            LayerAt::This(pointer) => {
+            LayerAt::This(pointer) | LayerAt::Placed { pointer, .. } => {
                 let base = match pointer.at {
                     PointerAt::Reg(reg) => reg,
                     PointerAt::Slot(at) => {
@@ -171,6 +172,8 @@ impl Emitter {
                 self.asm.alu(AluOp::Add, S[k], S[k + 1]);
                 self.asm.alu(AluOp::Add, S[k], DATA);
             }
+            // Whoever asks has gone where nothing is there.
+            LayerAt::Absent => self.asm.mov(S[k], DATA),
         }
     }
 
@@ -205,14 +208,13 @@ impl Emitter {
         k: usize,
     ) -> Result<Option<(Reg, i16)>, Unportable> {
         let end = first + u64::from(count);
-        if end > ABSENT as u64 {
+        let is_absent = matches!(scope.layers[layer.0 as usize], LayerAt::Absent);
+        if end > ABSENT as u64 || is_absent {
             if let Some(at) = at {
                 // Its own lack comes first.
                 self.word(scope, at, k)?;
             }
-            self.asm.jump(scope.lacks.absent);
-            // Never reached; a value all the same for the code behind.
-            self.asm.mov(S[k], 0);
+            self.lacking(scope.lacks.absent, k);
             return Ok(None);
         }
         let (first, end) = (first as i32, end as i32);
@@ -224,7 +226,7 @@ impl Emitter {
             return Ok(Some((S[k], first as i16)));
         }
         let known = match scope.layers[layer.0 as usize] {
-            LayerAt::This(pointer) => Some(pointer),
+            LayerAt::This(pointer) | LayerAt::Placed { pointer, .. } => Some(pointer),
             _ => scope.pointers[layer.0 as usize],
         };
         if let Some(pointer) = known {
@@ -254,7 +256,9 @@ impl Emitter {
                 self.check_end(S[k], end, S[k + 1], scope.lacks.absent);
                 Ok(Some((S[k], first as i16)))
             }
-            LayerAt::This(_) => unportable("a header without a place"),
+            LayerAt::This(_) | LayerAt::Placed { .. } | LayerAt::Absent => {
+                unportable("a header without a place")
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod scope;
 mod slow;
 mod socket;
 pub mod spec;
+mod totals;
 mod value;
 mod walk;
 
@@ -37,7 +38,7 @@ use wt_plan::ir::{
 };
 
 pub(crate) use self::block::PREFIXES_MAX;
-use self::emit::{Emitter, Unportable, unportable};
+use self::emit::{Emitter, FRAME_WORDS_MAX, Unportable, unportable};
 use self::paths::Paths;
 use self::query::Queries;
 pub(crate) use self::query::record;
@@ -45,7 +46,8 @@ pub(crate) use self::query::record;
 use self::row::class_of;
 use self::spec::{
     ActionLayout, ENTRY_HEAD_WORDS, GroupLayout, Layout, MapKind, MapSpec, ProgramSpec,
-    QueryLayout, SocketLayout, StateLayout, WindowLayout, control_words, query_counters,
+    QueryLayout, SocketLayout, StateLayout, TotalsLayout, WindowLayout, control_words,
+    query_counters,
 };
 use self::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
 use crate::asm::{AsmError, Insn, MapId, Reg};
@@ -132,6 +134,15 @@ impl Default for Options {
 /// ms, an eighth of that is enough.
 pub const RING_BYTES_DEFAULT: u32 = 4 << 20;
 
+/// Words of the frame that what is computed for a packet may take at least.
+const FRAME_WORDS_SPARE: u32 = 500;
+
+/// Likely paths that end in code of their own for the queries.
+const OWN_ENDS_MAX: usize = 4;
+
+/// Most instructions of all code that queries have at such ends.
+const OWN_INSTRUCTIONS_MAX: usize = 2_000;
+
 /// Largest entry of a map per CPU, bytes: what the kernel's allocator takes.
 const PER_CPU_BYTES_MAX: u32 = 32 << 10;
 
@@ -190,12 +201,15 @@ pub fn compile_except(
         host.push(HostQuery { query: query as u32, reason: reason.to_owned() });
     };
     let feeds_alone = options.feeds_alone && options.feed_bytes.is_some();
+    let mut has_own_ends = true;
     let spec = loop {
         if queries.is_empty() && (!feeds_alone || program.queries.is_empty()) {
             break None;
         }
-        match generate(program, params, options, &queries) {
+        match generate(program, params, options, &queries, has_own_ends) {
             Ok(spec) => break Some(spec),
+            // A program as short as it can be, before a query has to leave it.
+            Err(Failure::Fault(AsmError::TooFar { .. })) if has_own_ends => has_own_ends = false,
             Err(Failure::Query(query, Unportable(reason))) => {
                 to_host(query, &reason);
                 queries.retain(|other| *other != query);
@@ -258,6 +272,7 @@ fn generate(
     params: &[Value],
     options: &Options,
     wanted: &[usize],
+    has_own_ends: bool,
 ) -> Result<ProgramSpec, Failure> {
     let mut frame = FrameWords { next: PATH_WORD, init: Vec::new() };
     frame.take(PATH_ENTRY_WORDS * PATH_HEADERS_MAX as u32);
@@ -271,6 +286,10 @@ fn generate(
         let query = &program.queries[*index];
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
+        if frame.next > FRAME_WORDS_MAX - FRAME_WORDS_SPARE {
+            let what = "a batch of more queries than a program has room to count for";
+            return Err(Failure::Query(*index, Unportable(what.into())));
+        }
     }
     let host = host_queries(program, options, wanted);
     let sockets = match options.feed_by {
@@ -317,7 +336,9 @@ fn generate(
     e.prologue(wants_time, out, end)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
-    let functions = match walk::emit(&mut e, &paths, &mut cells, ready)? {
+    let own = if has_own_ends { OWN_ENDS_MAX } else { 0 };
+    let rest = walk::emit(&mut e, &paths, &mut cells, ready, own)?;
+    let functions = match rest.slow {
         None => None,
         Some(slow) => Some(slow::emit(&mut e, &paths, &cells, (slow, ready))?),
     };
@@ -327,17 +348,20 @@ fn generate(
     }
     let mut served = wanted.iter().copied().chain(host.iter().map(|query| *query as usize));
     let is_late = wanted.len() < 2 || served.any(|query| query::sees_all(&program.queries[query]));
-    let queries = Queries { program, paths: &paths, cells: &cells, row, prefilter_late: is_late };
-    if let (Some(node), false) = (program.prefilter, is_late) {
-        e.asm.comment("does any query want the packet?");
-        queries.prefilter(&mut e, node, out)?;
-    }
+    let layers = cells.layers(&paths);
+    let mut queries =
+        Queries { program, paths: &paths, cells: &cells, layers, row, prefilter_late: is_late };
+    let prefilter = program.prefilter.filter(|_| !is_late);
     for index in wanted {
         let is_shallow = shallow(exprs, &program.queries[*index]);
         is_shallow.map_err(|what| Failure::Query(*index, what))?;
     }
-    queries.all(&mut e, wanted, &layouts)?;
-    if let (Some(bytes), false) = (options.feed_bytes, host.is_empty()) {
+    let (first, served) = (e.asm.len(), e.asm.label());
+    queries.served(&mut e, wanted, &layouts, prefilter, out)?;
+    let instructions = e.asm.len() - first;
+    e.asm.place(served);
+    let feeds = options.feed_bytes.filter(|_| !host.is_empty());
+    if let Some(bytes) = feeds {
         queries.feed(&mut e, &host, bytes, by_socket.as_ref(), out)?;
     }
     e.asm.place(out);
@@ -350,6 +374,27 @@ fn generate(
     }
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
     e.asm.push(Insn::Exit);
+    for (number, end) in rest.ends.into_iter().enumerate() {
+        e.asm.place(end.label);
+        let (before, mark) = (e.asm.len(), e.memory_mark());
+        let mut has_room = number < OWN_INSTRUCTIONS_MAX / instructions.max(1);
+        if has_room {
+            e.asm.comment(format!("at the end of {}", end.path.join(", ")));
+            queries.layers = end.layers;
+            has_room = queries.served(&mut e, wanted, &layouts, prefilter, out).is_ok();
+        }
+        if has_room {
+            if feeds.is_some() || blocks.is_some() {
+                e.forget_reach();
+            }
+            e.asm.jump(served);
+        } else {
+            // The code for any path serves too.
+            e.asm.truncate(before);
+            e.memory_reset(mark);
+            e.asm.jump(ready);
+        }
+    }
     if let Some(functions) = &functions {
         slow::functions(&mut e, &paths, &cells, functions)?;
     }
@@ -466,6 +511,19 @@ fn query_layout(
                     Some((window.bound, window.initial())).filter(|(_, initial)| *initial != 0),
                 );
                 windows.push(window);
+            }
+            if keys.is_empty() {
+                let mut totals = TotalsLayout { first: 0, entry_words, states };
+                totals.first = frame.take(2 * totals.stride());
+                let (name, action) = (query.name.clone(), ActionLayout::Totals(totals));
+                return Ok(QueryLayout {
+                    query: index,
+                    name,
+                    counters,
+                    columns,
+                    column_words,
+                    action,
+                });
             }
             let table = MapId(maps.len() as u32);
             let entries = slots.checked_mul(2).filter(|n| *n <= i32::MAX as u32);

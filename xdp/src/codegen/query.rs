@@ -1,6 +1,6 @@
 //! Queries as code: required layers, quals in order, then a tuple or a group.
 
-use wt_plan::ir::{LftaAction, LftaProgram, LftaQuery, NodeId};
+use wt_plan::ir::{LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId};
 
 use super::Failure;
 use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
@@ -31,6 +31,8 @@ pub(super) struct Queries<'q, 'p> {
     pub(super) program: &'p LftaProgram,
     pub(super) paths: &'q Paths<'p>,
     pub(super) cells: &'q Cells,
+    /// By layer: where it is.
+    pub(super) layers: Vec<LayerAt>,
     /// First word of the frame for the row at hand.
     pub(super) row: u32,
     /// The prefilter is asked when a query lacks a value, not before all queries.
@@ -56,11 +58,46 @@ fn roots(query: &LftaQuery) -> Vec<NodeId> {
     roots
 }
 
+/// Computes the operands of aggregates; their scratch words. The last is in `S[0]` too.
+fn operands(
+    e: &mut Emitter,
+    scope: &mut Scope<'_>,
+    aggs: &[LftaAgg],
+) -> Result<Vec<Option<i16>>, Unportable> {
+    let mut args = Vec::with_capacity(aggs.len());
+    for agg in aggs {
+        let Some(arg) = agg.arg else {
+            args.push(None);
+            continue;
+        };
+        e.rooted(scope, arg, &mut |e, scope| e.word(scope, arg, 0))?;
+        let at = e.take(1)?;
+        e.store_scratch(at, S[0]);
+        args.push(Some(at));
+    }
+    Ok(args)
+}
+
 impl Queries<'_, '_> {
     pub(super) fn scope(&self, roots: &[NodeId], lacks: Lacks) -> Scope<'_> {
         let counts = self.paths.counts.iter().copied().zip(self.cells.counts.iter().copied());
-        let layers = self.cells.layers(self.paths);
-        Scope::new(&self.program.exprs, layers, counts.collect(), roots, lacks)
+        Scope::new(&self.program.exprs, self.layers.clone(), counts.collect(), roots, lacks)
+    }
+
+    /// Emits the prefilter, when it is to be asked first, and the queries. Packets that none of them wants go to `unwanted`.
+    pub(super) fn served(
+        &self,
+        e: &mut Emitter,
+        wanted: &[usize],
+        layouts: &[QueryLayout],
+        prefilter: Option<NodeId>,
+        unwanted: Label,
+    ) -> Result<(), Failure> {
+        if let Some(node) = prefilter {
+            e.asm.comment("does any query want the packet?");
+            self.prefilter(e, node, unwanted)?;
+        }
+        self.all(e, wanted, layouts)
     }
 
     /// Goes to `unwanted` when the prefilter says that no query wants the packet.
@@ -87,12 +124,11 @@ impl Queries<'_, '_> {
         mut wanted: &[usize],
         mut layouts: &[QueryLayout],
     ) -> Result<(), Failure> {
-        let layers = self.cells.layers(self.paths);
         // The layer that a query requires first, with its cell and the bytes that are there.
         let first = |index: usize| {
             let query = &self.program.queries[index];
             let layer = *query.requires.first()?;
-            match layers[layer.0 as usize] {
+            match self.layers[layer.0 as usize] {
                 LayerAt::Found { offset, captured, .. } if captured > 0 && !sees_all(query) => {
                     Some((layer, offset, captured))
                 }
@@ -163,19 +199,12 @@ impl Queries<'_, '_> {
             (LftaAction::Aggregate { keys, aggs, .. }, ActionLayout::Groups(groups)) => {
                 e.asm.comment("the group's key");
                 self.columns(e, &mut scope, keys, &layout.columns)?;
-                let mut args = Vec::with_capacity(aggs.len());
-                for agg in aggs {
-                    args.push(match agg.arg {
-                        None => None,
-                        Some(arg) => {
-                            e.rooted(&mut scope, arg, &mut |e, scope| e.word(scope, arg, 0))?;
-                            let at = e.take(1)?;
-                            e.store_scratch(at, S[0]);
-                            Some(at)
-                        }
-                    });
-                }
+                let args = operands(e, &mut scope, aggs)?;
                 e.group(&mut scope, self.row, keys, &args, (layout, groups), next)?;
+            }
+            (LftaAction::Aggregate { aggs, .. }, ActionLayout::Totals(totals)) => {
+                let args = operands(e, &mut scope, aggs)?;
+                e.total(totals, &args, next);
             }
             _ => return Err(Unportable("a layout of another query".into())),
         }
@@ -206,10 +235,13 @@ impl Queries<'_, '_> {
         first: Option<Pointer>,
     ) -> Result<(), Unportable> {
         for (number, layer) in query.requires.iter().enumerate() {
-            let LayerAt::Found { offset, captured, ref mut present, .. } =
-                scope.layers[layer.0 as usize]
-            else {
-                continue;
+            let (offset, captured, present) = match &mut scope.layers[layer.0 as usize] {
+                LayerAt::This(_) | LayerAt::Placed { .. } => continue,
+                LayerAt::Absent => {
+                    e.asm.jump(next);
+                    continue;
+                }
+                LayerAt::Found { offset, captured, present, .. } => (*offset, *captured, present),
             };
             *present = true;
             if let (0, Some(Pointer { at: PointerAt::Slot(slot), disp, bytes })) = (number, first) {

@@ -50,6 +50,15 @@ pub(super) enum PointerAt {
 pub(super) enum LayerAt {
     /// The header under evaluation.
     This(Pointer),
+    /// On the path that leads here, and there alone.
+    Placed {
+        /// Where.
+        pointer: Pointer,
+        /// Its concrete protocol.
+        protocol: ProtocolId,
+    },
+    /// Not on the path that leads here.
+    Absent,
     /// Found by the walk.
     Found {
         /// Cell of its offset.
@@ -327,7 +336,10 @@ impl<'p> Scope<'p> {
 
     fn is_captured(&self, layer: LayerId, bytes: u64) -> bool {
         match self.layers[layer.0 as usize] {
-            LayerAt::This(pointer) => bytes <= u64::from(pointer.bytes),
+            LayerAt::This(pointer) | LayerAt::Placed { pointer, .. } => {
+                bytes <= u64::from(pointer.bytes)
+            }
+            LayerAt::Absent => false,
             LayerAt::Found { captured, present, .. } => present && bytes <= u64::from(captured),
         }
     }

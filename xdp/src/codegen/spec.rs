@@ -170,13 +170,17 @@ pub mod control_words {
     pub const DIRECTION: u32 = 6;
     /// Given ordinal.
     pub const ORDINAL: u32 = 7;
+    /// How often the halves have changed places, from [`FIRST_TURN`] on: see [`TotalsLayout`](super::TotalsLayout).
+    pub const TURN: u32 = 8;
     /// How many there are; parameters follow.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
+    /// The first turn: no group has been filled in one before.
+    pub const FIRST_TURN: u64 = 1;
 }
 
 /// Words of a query's counters, from [`QueryLayout::counters`] on.
 pub mod query_counters {
-    /// Qualified and taken.
+    /// Qualified and taken. Not counted of a query without keys, whose group has the number.
     pub const MATCHED: u32 = 0;
     /// A referenced field is not in the packet.
     pub const ABSENT: u32 = 1;
@@ -216,6 +220,35 @@ pub enum ActionLayout {
     Select,
     /// Groups in a table; a record per ejected group: head, then the entry.
     Groups(GroupLayout),
+    /// One group, in the frame: the query has no keys.
+    Totals(TotalsLayout),
+}
+
+/// The one group of a query without keys, twice in each frame. In turn *n* the one is filled whose number is the lowest bit of *n*. Each begins
+/// with the number of the turn in which it was filled last; an entry as in a table follows ([`GroupLayout`]). In a turn after that the
+/// program begins it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TotalsLayout {
+    /// Word of the frame where the first begins.
+    pub first: u32,
+    /// Words of an entry.
+    pub entry_words: u32,
+    /// Aggregates in order.
+    pub states: Vec<StateLayout>,
+}
+
+impl TotalsLayout {
+    /// The word with the number of the turn.
+    pub(crate) const TURN: u32 = 0;
+    /// The entry's first word: tuples.
+    pub(crate) const TUPLES: u32 = 1;
+    /// The entry's second word: the ordinal of the first tuple.
+    pub(crate) const ORDINAL: u32 = 2;
+
+    /// Words from one to the other.
+    pub const fn stride(&self) -> u32 {
+        Self::TUPLES + self.entry_words
+    }
 }
 
 /// A group table. An entry is: tuples (0: the slot is free), ordinal of the first, keys, states.

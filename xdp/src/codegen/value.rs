@@ -361,8 +361,23 @@ impl Emitter {
         k: usize,
         emit: &mut dyn FnMut(&mut Self, &mut Scope<'_>, NodeId) -> Result<(), Unportable>,
     ) -> Result<(), Unportable> {
-        let LayerAt::Found { protocol: Some(cell), .. } = scope.layers[layer.0 as usize] else {
-            return unportable("a choice by protocol in a declaration");
+        let cell = match scope.layers[layer.0 as usize] {
+            LayerAt::Found { protocol: Some(cell), .. } => cell,
+            LayerAt::Found { .. } | LayerAt::This(_) => {
+                return unportable("a choice by protocol in a declaration");
+            }
+            LayerAt::Placed { protocol, .. } => {
+                match arms.iter().find(|(other, _)| *other == protocol) {
+                    Some((_, arm)) => emit(self, scope, *arm)?,
+                    None => self.lacking(scope.lacks.absent, k),
+                }
+                self.asm.jump(end);
+                return Ok(());
+            }
+            LayerAt::Absent => {
+                self.lacking(scope.lacks.absent, k);
+                return Ok(());
+            }
         };
         for (protocol, arm) in arms {
             let other = self.asm.label();
@@ -379,10 +394,17 @@ impl Emitter {
         Ok(())
     }
 
+    /// Goes to `lacks` on every way; a value all the same for the code behind, which nobody reaches.
+    pub(super) fn lacking(&mut self, lacks: Label, k: usize) {
+        self.asm.jump(lacks);
+        self.asm.mov(S[k], 0);
+    }
+
     fn present(&mut self, scope: &mut Scope<'_>, layer: LayerId, want: bool, to: Label, k: usize) {
         match scope.layers[layer.0 as usize] {
-            LayerAt::This(_) if want => self.asm.jump(to),
-            LayerAt::This(_) => {}
+            LayerAt::This(_) | LayerAt::Placed { .. } if want => self.asm.jump(to),
+            LayerAt::Absent if !want => self.asm.jump(to),
+            LayerAt::This(_) | LayerAt::Placed { .. } | LayerAt::Absent => {}
             LayerAt::Found { offset, .. } => {
                 self.load_cell(S[k], offset);
                 let cond = if want { Cond::Ne } else { Cond::Eq };
@@ -398,11 +420,12 @@ impl Emitter {
         k: usize,
     ) -> Result<(), Unportable> {
         match scope.layers[layer.0 as usize] {
-            LayerAt::This(pointer) => {
+            LayerAt::This(pointer) | LayerAt::Placed { pointer, .. } => {
                 self.pointer_register(pointer, S[k]);
                 self.asm.alu(AluOp::Add, S[k], pointer.disp);
                 self.asm.alu(AluOp::Sub, S[k], DATA);
             }
+            LayerAt::Absent => self.lacking(scope.lacks.absent, k),
             LayerAt::Found { offset, .. } => {
                 self.load_cell(S[k], offset);
                 self.asm.branch(Cond::Eq, S[k], ABSENT, scope.lacks.absent);

@@ -54,6 +54,23 @@ enum At {
     Header(i32),
 }
 
+/// The end of a likely path at which queries have code of their own: there it is known which headers there are, and where.
+pub(super) struct End {
+    /// The names of its headers, outermost first.
+    pub(super) path: Vec<String>,
+    pub(super) label: Label,
+    /// By layer.
+    pub(super) layers: Vec<LayerAt>,
+}
+
+/// What [`emit`] leaves to be emitted.
+pub(super) struct Rest {
+    /// The loop, when some path needs it.
+    pub(super) slow: Option<Label>,
+    /// At most as many as were asked for.
+    pub(super) ends: Vec<End>,
+}
+
 /// Code for headers without code of their own on likely paths.
 struct Aside {
     label: Label,
@@ -125,18 +142,19 @@ pub(super) struct Walk<'w, 'p> {
     known: Vec<i32>,
 }
 
-/// Emits the walk; what follows it is emitted behind. The result is the label of the loop, when some path needs it: it is placed by
-/// [`super::slow::emit`], which goes on at the second label.
+/// Emits the walk; what follows it is emitted behind. The loop is emitted by [`super::slow::emit`], which goes on at the label given. Likely paths,
+/// up to `own` of them, end at labels of their own.
 pub(super) fn emit(
     e: &mut Emitter,
     paths: &Paths<'_>,
     cells: &mut Cells,
     done: Label,
-) -> Result<Option<Label>, Unportable> {
+    own: usize,
+) -> Result<Rest, Unportable> {
     begin(e, paths, cells);
     let Some(start) = paths.start else {
         e.asm.jump(done);
-        return Ok(None);
+        return Ok(Rest { slow: None, ends: Vec::new() });
     };
     let malformed = e.asm.label();
     let steps = paths.likely(start);
@@ -152,12 +170,26 @@ pub(super) fn emit(
     let labels: Vec<Label> = steps.iter().map(|_| e.asm.label()).collect();
     // By step: where it begins, once its parent is emitted.
     let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
+    let mut own_ends: Vec<End> = Vec::new();
     places[0] = Some((At::Known(0), None));
     for (index, step) in steps.iter().enumerate() {
         let Some((at, slot)) = places[index] else { continue };
         e.asm.place(labels[index]);
         walk.known = known_offsets(step, &steps, &places);
+        // Of paths that end at a header which is looked for.
+        let is_wanted = paths.resolve(&step.path).contains(&Some(step.path.len() - 1));
+        let has_own = step.next.is_empty() && is_wanted && own_ends.len() < own;
+        if has_own {
+            walk.ends.done = e.asm.label();
+        }
         let next = walk.step(e, &steps, index, (at, slot), &labels)?;
+        if has_own {
+            let label = std::mem::replace(&mut walk.ends.done, done);
+            let layers = walk.placed(&step.path);
+            let path = step.path.iter().filter_map(|id| paths.header(*id));
+            let path = path.map(|header| header.name.to_string()).collect();
+            own_ends.push(End { path, label, layers });
+        }
         for (_, child) in &step.next {
             places[*child] = Some(next);
         }
@@ -171,7 +203,7 @@ pub(super) fn emit(
     e.asm.comment("a header that is cut off or fails its checks ends the path");
     e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
     e.asm.jump(done);
-    Ok(slow)
+    Ok(Rest { slow, ends: own_ends })
 }
 
 /// Where the headers on the path of a step begin, outermost first, up to the first whose place depends on the packet.
@@ -341,6 +373,26 @@ impl Walk<'_, '_> {
             }
         };
         header.layers.iter().map(of).collect()
+    }
+
+    /// The layers of the queries at the end of the path of the step at hand.
+    fn placed(&self, path: &[ProtocolId]) -> Vec<LayerAt> {
+        let found = self.paths.resolve(path);
+        let general = self.cells.layers(self.paths);
+        let of = |((selector, depth), general): ((&LayerSel, Option<usize>), LayerAt)| {
+            if selector.protocol().is_none() {
+                return general;
+            }
+            let Some(depth) = depth else { return LayerAt::Absent };
+            let bytes = self.paths.header(path[depth]).map_or(0, |header| header.min);
+            let pointer = match (self.known.get(depth), self.slots[depth]) {
+                (Some(offset), _) => Pointer { at: PointerAt::Reg(DATA), disp: *offset, bytes },
+                (None, Some(slot)) => Pointer { at: PointerAt::Slot(slot), disp: 0, bytes },
+                (None, None) => return general,
+            };
+            LayerAt::Placed { pointer, protocol: path[depth] }
+        };
+        self.paths.selectors.iter().zip(found).zip(general).map(of).collect()
     }
 
     /// A cell that holds the offset of an absent header until the loop begins.

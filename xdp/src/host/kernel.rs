@@ -37,7 +37,21 @@ pub struct Host {
     pub has_irqbalance: bool,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Cards that are bound to drivers for DPDK, which the kernel then has no interfaces for.
+    pub cards_of_dpdk: Vec<Card>,
 }
+
+/// A card on the PCI bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its address: `0000:01:00.0`.
+    pub address: String,
+    /// The kernel's driver that it is bound to.
+    pub driver: &'static str,
+}
+
+/// The kernel's drivers that leave a card to a program.
+const DRIVERS_OF_DPDK: [&str; 3] = ["vfio-pci", "igb_uio", "uio_pci_generic"];
 
 impl Host {
     /// The kernel's version: major, minor.
@@ -94,7 +108,25 @@ pub fn read() -> Host {
         huge_pages: huge_pages(&memory),
         has_irqbalance: runs("irqbalance"),
         memory_bytes: field(&memory, "MemTotal").map(|kib| kib << 10),
+        cards_of_dpdk: cards_of_dpdk(Path::new("/sys/bus/pci/drivers")),
     }
+}
+
+/// Network cards (class 02) that are bound to drivers for DPDK, by address.
+fn cards_of_dpdk(drivers: &Path) -> Vec<Card> {
+    let of_driver = |driver: &'static str| {
+        let bound = fs::read_dir(drivers.join(driver)).into_iter().flatten().flatten();
+        let is_card = |path: &Path| {
+            fs::read_to_string(path.join("class")).is_ok_and(|class| class.starts_with("0x02"))
+        };
+        let bound = bound.filter(move |entry| is_card(&entry.path()));
+        bound.filter_map(move |entry| {
+            Some(Card { address: entry.file_name().into_string().ok()?, driver })
+        })
+    };
+    let mut cards: Vec<Card> = DRIVERS_OF_DPDK.into_iter().flat_map(of_driver).collect();
+    cards.sort_by(|a, b| a.address.cmp(&b.address));
+    cards
 }
 
 /// The only line of a file.

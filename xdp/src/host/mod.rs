@@ -10,7 +10,7 @@ use std::io;
 
 use crate::packet_socket::interface_index;
 
-pub use kernel::{Host, HugePages, read as host, version};
+pub use kernel::{Card, Host, HugePages, read as host, version};
 
 /// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -233,12 +233,10 @@ impl XdpSource {
         let now_ns = self.now_ns();
         let program = &mut self.program;
         let frames = program.loaded.frames()?;
-        let filled = program.control[control_words::GENERATION as usize];
-        program.control[control_words::GENERATION as usize] = 1 - filled;
-        program.loaded.set_control(&program.control)?;
+        let filled = program.turn()?;
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain_and_count();
-        self.program.take_groups(filled as u32, &mut self.ready)?;
+        self.program.take_groups(filled, false, &mut self.ready)?;
         self.program.remember(&frames);
         self.reached_ns = self.turned_ns;
         self.turned_ns = now_ns;
@@ -250,8 +248,8 @@ impl XdpSource {
     fn take_rest(&mut self) -> Result<(), XdpError> {
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain_and_count();
-        self.program.take_groups(0, &mut self.ready)?;
-        self.program.take_groups(1, &mut self.ready)?;
+        self.program.take_groups(0, true, &mut self.ready)?;
+        self.program.take_groups(1, true, &mut self.ready)?;
         self.program.settle();
         self.reached_ns = u64::MAX;
         Ok(())

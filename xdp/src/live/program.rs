@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::live::DriverCounters;
-use wt_engine::{LftaSetup, Memory, Message, ReferenceLfta};
+use wt_engine::{LftaSetup, Memory, Message, ReferenceLfta, Tuple};
 
 use super::feed::Feed;
 use super::ordered::Ordered;
@@ -31,6 +31,8 @@ pub(super) struct Query {
     ejected: u64,
     /// Tuples that its table had taken before the half at hand was filled.
     taken_before: u64,
+    /// Of a query without keys: tuples in the groups that were taken.
+    tuples_taken: u64,
 }
 
 impl Query {
@@ -52,6 +54,8 @@ pub(super) struct Program {
     pub(super) bounds: ReferenceLfta,
     /// As they were read last.
     frames: Vec<Vec<u64>>,
+    /// The last turn whose groups were taken.
+    turn_taken: u64,
     /// Packets given to the host.
     pub(super) given: u64,
     /// Bytes that it keeps of packets.
@@ -115,6 +119,7 @@ impl Made {
             }
         }
         control[control_words::SEED as usize] = secret();
+        control[control_words::TURN as usize] = control_words::FIRST_TURN;
         control[control_words::DIRECTION as usize] = INBOUND;
         let number = feed.next_number();
         if let Some(sockets) = &spec.layout.sockets {
@@ -131,7 +136,8 @@ impl Made {
             Some(broker) => Loaded::load_by(broker, &spec)?,
             None => Loaded::load_blocking(&spec, options.blocks.as_deref())?,
         };
-        let query = |layout| Query { layout, output: 0, ejected: 0, taken_before: 0 };
+        let query =
+            |layout| Query { layout, output: 0, ejected: 0, taken_before: 0, tuples_taken: 0 };
         let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
         Ok(Program {
             frames: loaded.frames()?,
@@ -141,6 +147,7 @@ impl Made {
             queries,
             on_host: host,
             bounds,
+            turn_taken: 0,
             given: 0,
             snap_bytes,
             number,
@@ -208,7 +215,7 @@ impl Program {
             match (record, &query.layout.action) {
                 (Some(Record::Group { words, .. }), ActionLayout::Groups(groups)) => {
                     query.ejected += 1;
-                    let tuple = decode::group(&query.layout, groups, words);
+                    let tuple = decode::group(&query.layout, &groups.states, words);
                     ready.push((number, Message::Tuple(tuple)));
                 }
                 (Some(Record::Tuple { words, .. }), _) => {
@@ -220,26 +227,55 @@ impl Program {
         records
     }
 
-    /// Empties a half of the tables, which no program fills; of those that have taken tuples, by the frames as they are now.
+    /// Lets the halves of tables, and of the groups of queries without keys, change places. The half that was filled is to be taken, once no program
+    /// that began before still runs.
+    pub(super) fn turn(&mut self) -> Result<u32, MapAccess> {
+        let filled = self.control[control_words::GENERATION as usize];
+        self.control[control_words::GENERATION as usize] = 1 - filled;
+        self.control[control_words::TURN as usize] += 1;
+        self.loaded.set_control(&self.control)?;
+        Ok(filled as u32)
+    }
+
+    /// Empties a half of the tables, which no program fills; of those that have taken tuples, by the frames as they are now. Of queries without
+    /// keys it takes the groups of all turns that are over; once the program is `done`, of the one at hand too.
     pub(super) fn take_groups(
         &mut self,
         half: u32,
+        done: bool,
         ready: &mut Vec<(u32, Message)>,
     ) -> Result<(), MapAccess> {
         self.frames = self.loaded.frames()?;
+        let turn = self.control[control_words::TURN as usize];
+        let over = if done { turn } else { turn - 1 };
         for (index, query) in self.queries.iter_mut().enumerate() {
-            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
-            if query.taken(&self.frames) == query.taken_before {
-                continue;
-            }
-            let entries = self.loaded.take_groups(index, half, |_| true)?;
-            query.output += entries.len() as u64;
-            let tuple = |Entry { words }: &Entry| decode::group(&query.layout, groups, words);
-            let mut tuples: Vec<_> = entries.iter().map(tuple).collect();
+            let mut tuples: Vec<Tuple> = match &query.layout.action {
+                ActionLayout::Select => continue,
+                ActionLayout::Groups(groups) => {
+                    if query.taken(&self.frames) == query.taken_before {
+                        continue;
+                    }
+                    let entries = self.loaded.take_groups(index, half, |_| true)?;
+                    let entries = entries.iter().map(|Entry { words }| &words[..]);
+                    entries
+                        .map(|words| decode::group(&query.layout, &groups.states, words))
+                        .collect()
+                }
+                ActionLayout::Totals(totals) => {
+                    let turns = self.turn_taken + 1..=over;
+                    let entries: Vec<&[u64]> =
+                        decode::totals(totals, &self.frames, turns).collect();
+                    query.tuples_taken += entries.iter().map(|words| words[0]).sum::<u64>();
+                    let group = |words| decode::group(&query.layout, &totals.states, words);
+                    entries.into_iter().map(group).collect()
+                }
+            };
+            query.output += tuples.len() as u64;
             tuples.sort_by_key(|tuple| tuple.ordinal);
             let number = query.layout.query;
             ready.extend(tuples.into_iter().map(|tuple| (number, Message::Tuple(tuple))));
         }
+        self.turn_taken = over;
         Ok(())
     }
 
@@ -282,6 +318,17 @@ impl Program {
         }
     }
 
+    /// Tuples that a query has taken.
+    fn matched(&self, query: &Query) -> u64 {
+        match &query.layout.action {
+            ActionLayout::Totals(totals) => {
+                let filled = decode::totals(totals, &self.frames, self.turn_taken + 1..=u64::MAX);
+                query.tuples_taken + filled.map(|words| words[0]).sum::<u64>()
+            }
+            _ => self.total(query.layout.counters + query_counters::MATCHED),
+        }
+    }
+
     /// What became of the tuples of a query.
     pub(super) fn tuples(&self, query: u32) -> TupleCounters {
         let Some(query) = self.queries.iter().find(|q| q.layout.query == query) else {
@@ -290,7 +337,7 @@ impl Program {
         let Query { layout, output, ejected, .. } = query;
         let count = |counter: u32| self.total(layout.counters + counter);
         let offered = self.total(packet_counters::PACKETS);
-        let (matched, late) = (count(query_counters::MATCHED), count(query_counters::LATE));
+        let (matched, late) = (self.matched(query), count(query_counters::LATE));
         let (absent, failed) = (count(query_counters::ABSENT), count(query_counters::FAILED));
         let lost = count(query_counters::LOST) + self.total(packet_counters::OVERSIZE);
         TupleCounters {

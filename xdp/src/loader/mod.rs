@@ -240,7 +240,7 @@ impl Loaded {
     fn groups(&self, query: usize) -> Option<&GroupLayout> {
         match &self.spec.layout.queries.get(query)?.action {
             ActionLayout::Groups(groups) => Some(groups),
-            ActionLayout::Select => None,
+            ActionLayout::Select | ActionLayout::Totals(_) => None,
         }
     }
 

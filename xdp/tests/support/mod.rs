@@ -16,6 +16,7 @@ pub fn program(text: &str) -> (LftaProgram, Vec<Value>) {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     });

@@ -45,6 +45,7 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let read: Vec<Traces> = traces.into_iter().chain(stores).collect();
     let options = CompileOptions {
         params: &args.text.params,
+        watchlists: &[],
         sets: &args.text.sets,
         library: args.text.library.as_deref(),
         finite: !args.live,

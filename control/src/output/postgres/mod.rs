@@ -66,6 +66,9 @@ pub struct PostgresWriter {
     completeness_column: Option<usize>,
     shared: Arc<Shared>,
     sender: Option<JoinHandle<()>>,
+    /// What the sender begins with. It is started with the first rows, by whoever gives them: by then a live run has let go of its
+    /// privileges, and a thread keeps those that it was started with.
+    beginning: Option<(Declared, Option<Session>)>,
     cancel: Option<Arc<AtomicBool>>,
     epoch: u64,
     seq: u64,
@@ -165,19 +168,13 @@ impl PostgresWriter {
         };
         begin(&mut spool, &target, epoch).map_err(|e| refuse(&e.to_string()))?;
         let shared = Shared::new(spool);
-        let sender = {
-            let (shared, url) = (Arc::clone(&shared), target.url.clone());
-            std::thread::Builder::new()
-                .name("postgres".to_owned())
-                .spawn(move || sender::run(&shared, &url, &declared, session))
-                .map_err(|e| refuse(&format!("cannot start a thread: {e}")))?
-        };
         Ok(Self {
             types: schema.columns.iter().map(|c| c.ty).collect(),
             time_column,
             completeness_column: columns::completeness_column(schema),
             shared,
-            sender: Some(sender),
+            sender: None,
+            beginning: Some((declared, session)),
             cancel: None,
             epoch,
             seq: 0,
@@ -195,6 +192,18 @@ impl PostgresWriter {
 
     fn error(&self, why: &str) -> io::Error {
         io::Error::other(format!("result `{}`: {why}", self.target.relation))
+    }
+
+    /// Starts the sender, unless it is started.
+    fn send(&mut self) -> io::Result<()> {
+        let Some((declared, session)) = self.beginning.take() else { return Ok(()) };
+        let (shared, url) = (Arc::clone(&self.shared), self.target.url.clone());
+        let sender = std::thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(move || sender::run(&shared, &url, &declared, session))
+            .map_err(|e| self.error(&format!("cannot start a thread: {e}")))?;
+        self.sender = Some(sender);
+        Ok(())
     }
 
     /// Ends the batch: gives it its key and hands it to the spool.
@@ -360,6 +369,7 @@ impl Writer for PostgresWriter {
         self.batch.at_min = self.batch.at_min.min(at);
         self.batch.at_max = self.batch.at_max.max(at);
         if self.batch.rows >= BATCH_ROWS || self.batch.payload.len() >= BATCH_BYTES {
+            self.send()?;
             return self.seal();
         }
         // The clock is looked at now and then only.
@@ -367,6 +377,7 @@ impl Writer for PostgresWriter {
     }
 
     fn window(&mut self) -> io::Result<()> {
+        self.send()?;
         if self.target.replay.is_none() && self.sealed.elapsed() >= BATCH_PAUSE {
             return self.seal();
         }
@@ -378,6 +389,7 @@ impl Writer for PostgresWriter {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        self.send()?;
         let replay = self.target.replay.is_some();
         if replay && self.cancelled() {
             // The last batch would have the key of a whole one.

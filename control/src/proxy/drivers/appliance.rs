@@ -1,5 +1,5 @@
-//! Drives this appliance: a live run, over its control socket. Objects are parameters (`param`), queries (`query`) and blocked prefixes (`block`); the run
-//! keeps the generation of each (`crate::live::device`).
+//! Drives this appliance: a live run or a recorder, over its control socket. Objects are parameters (`param`), queries (`query`), watchlists (`watchlist`) and blocked prefixes (`block`)
+//! of a run, and packets of a time that a recorder is to keep (`save`). It keeps the generation of each (`crate::live::device`).
 //!
 //! A target is the path of a socket, or a name: that of the socket in the folder of the runs.
 
@@ -74,7 +74,9 @@ impl Appliance {
 
 fn kind(text: &str) -> Result<Kind, DeviceError> {
     serde_json::from_value(Value::from(text)).map_err(|_| {
-        DeviceError::never(format!("an appliance has no `{text}`; it has block, param and query"))
+        DeviceError::never(format!(
+            "an appliance has no `{text}`; it has block, param, query, watchlist, and save if it is a recorder"
+        ))
     })
 }
 

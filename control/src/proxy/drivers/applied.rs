@@ -1,7 +1,7 @@
 //! Generations of devices that keep none themselves, in a file beside them: the last that was applied of each object, and the state it was of.
 //!
 //! The file is locked while an object is changed, by whichever proxy of this host: what is older cannot overtake. A proxy that dies between a change and its note
-//! makes the change again, which is harmless as it sets a state.
+//! leaves the change without one; whoever comes next finds the object as wanted, and notes that.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

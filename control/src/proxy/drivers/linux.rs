@@ -277,18 +277,22 @@ impl Driver for Linux {
         let Command { target, kind, name, generation, body, .. } = command;
         let mut applied = Applied::lock(&self.folder, &device(target), timeout)?;
         let is_new = *generation > applied.of(kind, name);
+        let observe = |asked: Option<&Value>| match kind.as_str() {
+            "nft_set" => Ok(as_asked(observe_set(target, name, timeout)?, asked)),
+            "route" => observe_route(target, name, timeout),
+            other => Err(unknown(other)),
+        };
         if is_new {
-            match kind.as_str() {
-                "nft_set" => apply_set(target, name, body.as_ref(), timeout)?,
-                "route" => apply_route(target, name, body.as_ref(), timeout)?,
-                other => return Err(unknown(other)),
+            // A proxy that died before it noted this has made it, perhaps.
+            if !is_there(observe(body.as_ref())?.as_ref(), body.as_ref()) {
+                match kind.as_str() {
+                    "nft_set" => apply_set(target, name, body.as_ref(), timeout)?,
+                    _ => apply_route(target, name, body.as_ref(), timeout)?,
+                }
             }
             applied.note(command)?;
         }
-        let observed = match kind.as_str() {
-            "nft_set" => as_asked(observe_set(target, name, timeout)?, applied.body(kind, name)),
-            _ => observe_route(target, name, timeout)?,
-        };
+        let observed = observe(applied.body(kind, name))?;
         Ok(Done { is_new, observed })
     }
 
@@ -307,6 +311,17 @@ impl Driver for Linux {
         };
         let generation = applied.of(kind, name);
         Ok(Seen { kind: kind.to_owned(), name: name.to_owned(), generation, observed })
+    }
+}
+
+/// Whether an object is as it should be; what is not asked for does not count.
+fn is_there(observed: Option<&Value>, body: Option<&Value>) -> bool {
+    match (observed, body) {
+        (None, None) => true,
+        (Some(observed), Some(Value::Object(body))) => {
+            !body.is_empty() && body.iter().all(|(field, value)| observed.get(field) == Some(value))
+        }
+        _ => false,
     }
 }
 
@@ -336,6 +351,19 @@ mod tests {
         let (kind, list) = elements(&json!({"elements": ["10.0.0.0/8", "10.1.2.3"]})).unwrap();
         assert_eq!(kind, "ipv4_addr");
         assert_eq!(list, [json!({"prefix": {"addr": "10.0.0.0", "len": 8}}), json!("10.1.2.3")]);
+    }
+
+    #[test]
+    fn what_is_as_wanted_is_left_alone() {
+        let route = json!({"via": "10.0.0.1", "dev": "eth0"});
+        let wanted = [json!({"via": "10.0.0.1"}), route.clone()];
+        assert!(wanted.iter().all(|body| is_there(Some(&route), Some(body))));
+        for body in [json!({"via": "10.0.0.2"}), json!({"type": "blackhole"}), json!({}), json!(1)]
+        {
+            assert!(!is_there(Some(&route), Some(&body)), "{body}");
+        }
+        assert!(is_there(None, None) && !is_there(Some(&route), None));
+        assert!(!is_there(None, Some(&route)));
     }
 
     #[test]

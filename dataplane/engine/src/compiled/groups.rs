@@ -7,7 +7,7 @@ use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
 use super::plan::{GroupPlan, WordState};
-use super::table::{WordHasher, WordTable};
+use super::table::{Rows, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
@@ -121,6 +121,24 @@ impl WordGroups {
         self.windows.iter().map(|window| window.table.len() as u64).sum()
     }
 
+    /// Whether each group of a window is sent once.
+    pub(super) fn are_whole(&self) -> bool {
+        self.plan.groups_max.is_none()
+    }
+
+    /// Makes room for more groups, where a table may not grow as it likes: windows stay open, and their groups are sent as far as they are.
+    /// One by one, as they may come without end: a full ring counts messages.
+    fn make_room(&mut self, counters: &mut TupleCounters, out: &mut dyn FnMut(u64, Message)) {
+        let held = self.held();
+        if !self.of_range && self.plan.groups_max.is_some_and(|most| held >= u64::from(most)) {
+            counters.ejected += held;
+            let mut apart = |record, message: Message| {
+                message.one_by_one().into_iter().for_each(|message| out(record, message));
+            };
+            self.send(self.windows.len(), 0, counters, &mut apart);
+        }
+    }
+
     /// Takes rows in order. `out` is called with the record that a message follows.
     pub(super) fn take(
         &mut self,
@@ -129,6 +147,7 @@ impl WordGroups {
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
+        self.make_room(counters, out);
         let (first, last) = self.plan.key;
         for_key_words!(last - first, K => self.rows::<K>(batch, counters, out));
         self.charge(memory)
@@ -141,7 +160,8 @@ impl WordGroups {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
-        let mut hashes = [0u64; ROWS_AHEAD];
+        let mut hashes = [0; ROWS_AHEAD];
+        let mut places = [0; ROWS_AHEAD];
         for rows in batch.rows.chunks(ROWS_AHEAD * batch.stride) {
             let Self { windows, rank_of, hasher, plan, .. } = self;
             let newest = windows.last();
@@ -155,15 +175,22 @@ impl WordGroups {
                 }
             }
             let hashes = &hashes[..rows.len() / batch.stride];
-            if let Some(window) = newest.filter(|window| window.table.is_large()) {
-                hashes.iter().for_each(|hash| window.table.prefetch_entry(*hash));
-            }
+            let places = match windows.last_mut() {
+                Some(window) if window.table.is_large() => {
+                    window.table.settle_for(hashes.len());
+                    for (place, hash) in places.iter_mut().zip(hashes) {
+                        *place = window.table.seek(*hash);
+                    }
+                    Some(&places[..hashes.len()])
+                }
+                _ => None,
+            };
             match windows.last_mut() {
                 Some(window) if is_newest && self.is_additive => {
                     let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
                     let (key, operands) = (plan.key.0, &self.operands);
-                    let (table, stride) = (&mut window.table, batch.stride);
-                    let new = table.add_rows::<K>(rows, stride, hashes, key, operands, ordinal);
+                    let rows = Rows { words: rows, stride: batch.stride, hashes };
+                    let new = window.table.add_rows::<K>(rows, places, key, operands, ordinal);
                     let count = hashes.len() as u64;
                     window.rows += count;
                     counters.matched += count;
@@ -314,7 +341,9 @@ impl WordGroups {
         ordinal: u64,
         counters: &mut TupleCounters,
         memory: &mut Memory,
+        out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
+        self.make_room(counters, out);
         for mut window in windows {
             if window.rank < self.bound {
                 counters.late += window.rows;
@@ -375,8 +404,8 @@ impl WordGroups {
             counters.output += window.table.len() as u64;
             let stride = window.table.entry_words();
             let columns = columns(&self.plan, window.rank);
-            let (words, first) = window.table.take_entries();
-            out(record, Message::Block(Block::new(columns, stride, words, first)));
+            let words = window.table.take_entries();
+            out(record, Message::Block(Block::new(columns, stride, words)));
             self.spare = Some(window.table);
         }
     }
@@ -455,20 +484,22 @@ fn merge_tables<const K: usize>(
 ) {
     let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
     let mut entries = from.entries();
-    let mut ahead: Vec<(u64, &[u64])> = Vec::with_capacity(ROWS_AHEAD);
+    let mut ahead: Vec<(u64, &[u64], usize)> = Vec::with_capacity(ROWS_AHEAD);
     loop {
+        into.settle_for(ROWS_AHEAD);
         ahead.clear();
         ahead.extend(entries.by_ref().take(ROWS_AHEAD).map(|entry| {
             let hash = hasher.hash(&key_of(entry));
             into.prefetch_slot(hash);
-            (hash, entry)
+            (hash, entry, 0)
         }));
         if ahead.is_empty() {
             return;
         }
-        ahead.iter().for_each(|(hash, _)| into.prefetch_entry(*hash));
-        for (hash, entry) in &ahead {
-            let (states, is_new) = into.entry(*hash, &key_of(entry), || entry[0] + ordinal);
+        ahead.iter_mut().for_each(|(hash, _, place)| *place = into.seek(*hash));
+        for (hash, entry, place) in &ahead {
+            let ordinal = || entry[0] + ordinal;
+            let (states, is_new) = into.entry_from(*place, *hash, &key_of(entry), ordinal);
             let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
             for ((state, word), later) in states {
                 *word = updated(state.kind, state.ty, *word, *later, is_new);

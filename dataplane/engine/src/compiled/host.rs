@@ -130,12 +130,13 @@ impl Host {
         }
     }
 
-    /// Walks the headers of a packet on a path without code; what it finds goes into the frame from `at` on.
+    /// Walks the headers of a packet on a path without code; what it finds goes into the frame from `at` on. `start` is where the packet begins
+    /// for code: of no bytes, `data` lies elsewhere.
     pub(super) fn walk(
         &mut self,
         frame: &mut [u64],
         record: &RecordRef,
-        data: &[u8],
+        (start, data): (u64, &[u8]),
         at: usize,
     ) -> u64 {
         let Some(rare) = &mut self.rare else { return super::rare::COMPLETE };
@@ -150,7 +151,7 @@ impl Host {
         };
         let packet = batch.packet(&RecordRef { at: 0, ..*record });
         let zeros = frame[super::frame::ZEROS];
-        rare.walk(&packet, data.as_ptr() as u64, zeros, &mut frame[at..])
+        rare.walk(&packet, start, zeros, &mut frame[at..])
     }
 
     /// Adds a node and returns its number.

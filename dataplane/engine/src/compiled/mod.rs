@@ -42,9 +42,7 @@ use std::sync::Arc;
 
 use wt_catalog::Value;
 use wt_catalog::layout::{Column, Place, value_of};
-use wt_plan::ir::{
-    Exprs, HandleArg, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual,
-};
+use wt_plan::ir::{Exprs, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual};
 use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
@@ -57,6 +55,7 @@ use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
 use self::rare::RareWalk;
+pub(crate) use self::sys::Words;
 pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
@@ -427,11 +426,7 @@ pub fn machine_code(
 /// Registers handles.
 fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupError> {
     let prepare = |spec: &HandleSpec| {
-        let argument = match &spec.argument {
-            HandleArg::Const(value) => value,
-            HandleArg::Param(param) => &params[param.0 as usize],
-        };
-        functions::prepare(spec.symbol, argument)
+        functions::register(spec, params)
             .map_err(|source| SetupError::Handle { function: spec.symbol, source })
     };
     specs.iter().map(prepare).collect()
@@ -594,11 +589,11 @@ fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
 fn block(columns: &Arc<[BlockColumn]>, batch: RowBatch<'_>, out: &mut dyn FnMut(u64, Message)) {
     let Some(first) = batch.rows.first_chunk::<1>() else { return };
     let first = batch.index(first);
-    let mut words = batch.rows.to_vec();
+    let mut words = Words::from(batch.rows);
     for row in words.chunks_exact_mut(batch.stride) {
         row[0] = batch.ordinal + batch.index(row);
     }
-    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words, 0)));
+    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words)));
 }
 
 /// Sends a tuple per row.
@@ -732,8 +727,11 @@ impl LftaBackend for CompiledLfta {
     }
 
     fn sends_whole_groups(&self, query: u32) -> bool {
-        let sink = self.queries.get(query as usize).map(|query| &query.sink);
-        matches!(sink, Some(Sink::Totals | Sink::Groups(_)))
+        match self.queries.get(query as usize).map(|query| &query.sink) {
+            Some(Sink::Totals) => true,
+            Some(Sink::Groups(groups)) => groups.are_whole(),
+            _ => false,
+        }
     }
 
     fn packets(&self) -> PacketCounters {

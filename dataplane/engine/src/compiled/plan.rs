@@ -133,6 +133,8 @@ pub(super) struct GroupPlan {
     pub(super) states: Vec<WordState>,
     /// Columns of the tuples sent: keys in order. The window's is `None`.
     pub(super) keys: Vec<Option<Column>>,
+    /// Groups at which all are ejected, where a table may not grow as it likes.
+    pub(super) groups_max: Option<u32>,
 }
 
 /// An aggregate over words.
@@ -196,7 +198,7 @@ impl Planner<'_> {
             LftaAction::Aggregate { real_time: true, .. } => {
                 return Err(Unsupported("a window that filtered tuples advance"));
             }
-            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, .. } => {
+            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, values, .. } => {
                 let is_words = aggs.iter().all(|agg| shape::is_word_state(self.exprs, agg));
                 if keys.is_empty() && is_words {
                     Body::Totals(self.totals(layout, aggs))
@@ -205,7 +207,8 @@ impl Planner<'_> {
                     && *slots == SLOTS_DEFAULT
                     && shape::key_words(self.exprs, keys, ordered).is_some()
                 {
-                    Body::Rows(self.groups(layout, keys, ordered, aggs, *tolerance))
+                    let groups_max = shape::groups_max(*values);
+                    Body::Rows(self.groups(layout, keys, (ordered, *tolerance), aggs, groups_max))
                 } else {
                     let args = aggs.iter().filter_map(|agg| agg.arg);
                     let columns = keys.iter().copied().chain(args);
@@ -249,9 +252,9 @@ impl Planner<'_> {
         &self,
         layout: &mut FrameLayout,
         keys: &[NodeId],
-        ordered: &[OrderedColumn],
+        (ordered, tolerance): (&[OrderedColumn], u64),
         aggs: &[LftaAgg],
-        tolerance: u64,
+        groups_max: Option<u32>,
     ) -> Rows {
         let mut columns = Vec::new();
         let window_key = ordered.first().map(|column| column.column as usize);
@@ -291,7 +294,7 @@ impl Planner<'_> {
         // Evaluated in the order of the query, whatever the layout: the first absent field counts.
         columns.sort_by_key(|(order, ..)| *order);
         let columns = columns.into_iter().map(|(_, node, column)| (node, column)).collect();
-        let plan = GroupPlan { window, key: (first, last), states, keys: sent };
+        let plan = GroupPlan { window, key: (first, last), states, keys: sent, groups_max };
         Rows {
             cursor: layout.take(1),
             stride: packer.end(),

@@ -138,7 +138,7 @@ impl CompiledLfta {
         self.packets.too_deep += scanned.packets.too_deep;
         self.packets.unknown_link_type += scanned.packets.unknown_link_type;
         let queries = self.queries.iter_mut().zip(&self.plans).zip(scanned.queries);
-        for ((query, plan), part) in queries {
+        for (number, ((query, plan), part)) in (0u32..).zip(queries) {
             query.ahead.filtered += part.ahead.filtered;
             query.ahead.absent += part.ahead.absent;
             query.ahead.failed += part.ahead.failed;
@@ -152,7 +152,10 @@ impl CompiledLfta {
                     let first = part.first_ordinal.map(|first| first + ordinal);
                     query.first_ordinal = query.first_ordinal.or(first);
                 }
-                Sink::Groups(groups) => groups.fold(part.windows, ordinal, counters, memory)?,
+                Sink::Groups(groups) => {
+                    let mut send = |_, message| out(number, message);
+                    groups.fold(part.windows, ordinal, counters, memory, &mut send)?;
+                }
                 Sink::Select => {
                     counters.matched += part.counters.matched;
                     counters.output += part.counters.output;

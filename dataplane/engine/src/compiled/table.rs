@@ -2,29 +2,32 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::sys;
+use super::sys::{self, Words};
 
 /// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
 const SLOTS_MIN: usize = 1 << 3;
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
-/// Words of a cache line.
-const LINE_WORDS: usize = 8;
-/// Entries that there is room for at first.
-const ENTRIES_MIN: usize = 4;
 
 /// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
 pub(super) struct WordTable {
     key_words: usize,
     entry_words: usize,
-    entries: Vec<u64>,
-    /// Words before the first entry: where an entry takes whole cache lines, it begins at one.
-    first: usize,
+    entries: Words,
     /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
     slots: Vec<u64>,
     len: usize,
     /// How far a hash is shifted to be a place.
     shift: u32,
+}
+
+/// Rows of a batch, and the hashes of their keys.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) words: &'a [u64],
+    /// Words of a row.
+    pub(super) stride: usize,
+    pub(super) hashes: &'a [u64],
 }
 
 /// Hashes key words, differently in every process: nobody can choose colliding groups.
@@ -71,8 +74,7 @@ impl WordTable {
         Self {
             key_words,
             entry_words: 1 + key_words + state_words,
-            entries: Vec::new(),
-            first: 0,
+            entries: Words::new(),
             slots: vec![0; SLOTS_MIN],
             len: 0,
             shift: shift_of(SLOTS_MIN),
@@ -81,10 +83,7 @@ impl WordTable {
 
     /// Moves the ordinals of all groups on.
     pub(super) fn move_on(&mut self, ordinal: u64) {
-        let first = self.first;
-        self.entries[first..]
-            .chunks_exact_mut(self.entry_words)
-            .for_each(|entry| entry[0] += ordinal);
+        self.entries.chunks_exact_mut(self.entry_words).for_each(|entry| entry[0] += ordinal);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,7 +97,7 @@ impl WordTable {
 
     /// The words of every entry, in order of arrival.
     pub(super) fn entries(&self) -> impl Iterator<Item = &[u64]> {
-        self.entries[self.first..].chunks_exact(self.entry_words)
+        self.entries.chunks_exact(self.entry_words)
     }
 
     /// Words of an entry.
@@ -106,31 +105,13 @@ impl WordTable {
         self.entry_words
     }
 
-    /// Takes the words of every entry, and how many words come before them, and forgets the groups. The index keeps its memory, and as much
-    /// room as the entries took is made for others.
-    pub(super) fn take_entries(&mut self) -> (Vec<u64>, usize) {
+    /// Takes the words of every entry, and forgets the groups. The index keeps its memory, and as much room as the entries took is made for
+    /// others.
+    pub(super) fn take_entries(&mut self) -> Words {
         self.slots.fill(0);
         self.len = 0;
-        let mut room = Vec::with_capacity(self.entries.len());
-        sys::prefer_huge_pages(room.spare_capacity_mut());
-        let first = std::mem::take(&mut self.first);
-        let taken = std::mem::replace(&mut self.entries, room);
-        self.align();
-        (taken, first)
-    }
-
-    /// Moves entries to where the first one begins a cache line, after the memory has changed.
-    fn align(&mut self) {
-        if !self.entry_words.is_multiple_of(LINE_WORDS) {
-            return;
-        }
-        let first = self.entries.as_ptr().align_offset(LINE_WORDS * size_of::<u64>());
-        let first = if first < LINE_WORDS { first } else { 0 };
-        let len = self.len * self.entry_words;
-        self.entries.resize(len + self.first.max(first), 0);
-        self.entries.copy_within(self.first..self.first + len, first);
-        self.entries.truncate(first + len);
-        self.first = first;
+        let room = Words::with_capacity(self.entries.len());
+        std::mem::replace(&mut self.entries, room)
     }
 
     #[inline]
@@ -144,15 +125,33 @@ impl WordTable {
         sys::prefetch(&self.slots, self.place(hash));
     }
 
-    /// Asks for the entry that the slot of a hash names.
+    /// Where the search for a hash's key ends, but for keys whose hashes have the same upper half: the first slot with that half, whose entry is
+    /// asked for, or a free one.
     #[inline]
-    pub(super) fn prefetch_entry(&self, hash: u64) {
-        let slot = self.slots[self.place(hash)];
-        if slot != 0 {
-            let at = self.first + (slot as u32 as usize - 1) * self.entry_words;
-            sys::prefetch(&self.entries, at);
-            // Most entries lie in two cache lines.
-            sys::prefetch(&self.entries, at + self.entry_words - 1);
+    pub(super) fn seek(&self, hash: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut place = self.place(hash);
+        loop {
+            let slot = self.slots[place];
+            if slot == 0 {
+                return place;
+            }
+            if (slot ^ hash) >> 32 == 0 {
+                let at = (slot as u32 as usize - 1) * self.entry_words;
+                sys::prefetch(&self.entries, at);
+                // Most entries lie in two cache lines.
+                sys::prefetch(&self.entries, at + self.entry_words - 1);
+                return place;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// Grows the index to where so many groups more leave every slot in its place.
+    #[inline]
+    pub(super) fn settle_for(&mut self, groups: usize) {
+        while (self.len + groups) * 8 > self.slots.len() * 5 {
+            self.grow();
         }
     }
 
@@ -164,40 +163,74 @@ impl WordTable {
         key: &[u64; K],
         ordinal: impl FnOnce() -> u64,
     ) -> (&mut [u64], bool) {
+        self.entry_from(self.place(hash), hash, key, ordinal)
+    }
+
+    /// The same, its search begun where [`Self::seek`] has ended.
+    #[inline]
+    pub(super) fn entry_from<const K: usize>(
+        &mut self,
+        place: usize,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: impl FnOnce() -> u64,
+    ) -> (&mut [u64], bool) {
         debug_assert_eq!(K, self.key_words);
-        let (index, is_new) = match self.find(hash, key) {
+        let (index, is_new) = match self.find(place, hash, key) {
             Ok(index) => (index, false),
             Err(place) => (self.insert(place, hash, key, ordinal()), true),
         };
-        let at = self.first + index * self.entry_words;
+        let at = index * self.entry_words;
         (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
     }
 
     /// Takes rows into counts and sums: a row adds to each state the word that `operands` names, or 1 where a row has no such word. The key
-    /// begins at word `key`. Returns how many groups are new; `ordinal` tells the first packet of those.
+    /// begins at word `key`; `places` are those that [`Self::seek`] found, if it was asked. Returns how many groups are new; `ordinal` tells
+    /// the first packet of those.
     pub(super) fn add_rows<const K: usize>(
         &mut self,
-        rows: &[u64],
-        stride: usize,
-        hashes: &[u64],
+        rows: Rows<'_>,
+        places: Option<&[usize]>,
         key: usize,
         operands: &[usize],
         ordinal: impl Fn(&[u64]) -> u64,
     ) -> u64 {
-        let entry_words = self.entry_words;
         let before = self.len;
-        for (row, hash) in rows.chunks_exact(stride).zip(hashes) {
+        match places {
+            Some(places) => {
+                let mut places = places.iter();
+                let place = |table: &Self, hash| match places.next() {
+                    Some(place) => *place,
+                    None => table.place(hash),
+                };
+                self.add_rows_from::<K>(rows, place, key, operands, ordinal);
+            }
+            None => self.add_rows_from::<K>(rows, Self::place, key, operands, ordinal),
+        }
+        (self.len - before) as u64
+    }
+
+    #[inline]
+    fn add_rows_from<const K: usize>(
+        &mut self,
+        rows: Rows<'_>,
+        mut place: impl FnMut(&Self, u64) -> usize,
+        key: usize,
+        operands: &[usize],
+        ordinal: impl Fn(&[u64]) -> u64,
+    ) {
+        let entry_words = self.entry_words;
+        for (row, hash) in rows.words.chunks_exact(rows.stride).zip(rows.hashes) {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
-            let index = match self.find(*hash, key) {
+            let index = match self.find(place(self, *hash), *hash, key) {
                 Ok(index) => index,
                 Err(place) => self.insert(place, *hash, key, ordinal(row)),
             };
-            let states = &mut self.entries[self.first + index * entry_words..][1 + K..entry_words];
+            let states = &mut self.entries[index * entry_words..][1 + K..entry_words];
             for (state, operand) in states.iter_mut().zip(operands) {
                 *state = state.wrapping_add(row.get(*operand).copied().unwrap_or(1));
             }
         }
-        (self.len - before) as u64
     }
 
     /// Whether the table is too large to be in the cache anyway.
@@ -206,11 +239,15 @@ impl WordTable {
         self.entries.len() + self.slots.len() > CACHED_WORDS
     }
 
-    /// The number of a key's entry, or the slot for a new one.
+    /// The number of a key's entry, or the slot for a new one, from a place on.
     #[inline]
-    fn find<const K: usize>(&self, hash: u64, key: &[u64; K]) -> Result<usize, usize> {
+    fn find<const K: usize>(
+        &self,
+        mut place: usize,
+        hash: u64,
+        key: &[u64; K],
+    ) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
-        let mut place = self.place(hash);
         loop {
             let slot = self.slots[place];
             if slot == 0 {
@@ -219,7 +256,7 @@ impl WordTable {
             // Slots and hashes agree in their upper half.
             if (slot ^ hash) >> 32 == 0 {
                 let index = slot as u32 as usize - 1;
-                let at = self.first + index * self.entry_words + 1;
+                let at = index * self.entry_words + 1;
                 // Without a branch for each word: mostly all of them agree.
                 let words = self.entries[at..at + K].iter().zip(key);
                 if words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
@@ -230,23 +267,21 @@ impl WordTable {
         }
     }
 
-    #[cold]
-    fn insert(&mut self, place: usize, hash: u64, key: &[u64], ordinal: u64) -> usize {
-        if self.entries.len() + self.entry_words > self.entries.capacity() {
-            let room = self.entries.len().max(ENTRIES_MIN * self.entry_words);
-            self.entries.reserve(room + LINE_WORDS);
-            sys::prefer_huge_pages(self.entries.spare_capacity_mut());
-            self.align();
-        }
+    #[inline(never)]
+    fn insert<const K: usize>(
+        &mut self,
+        place: usize,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: u64,
+    ) -> usize {
         let index = self.len;
         self.len += 1;
         self.slots[place] = hash & !0xffff_ffff | self.len as u64;
-        self.entries.push(ordinal);
-        self.entries.extend_from_slice(key);
-        self.entries.resize(self.first + self.len * self.entry_words, 0);
-        if self.len * 8 > self.slots.len() * 5 {
-            self.grow();
-        }
+        let entry = self.entries.append(self.entry_words);
+        entry[0] = ordinal;
+        entry[1..=K].copy_from_slice(key);
+        self.settle_for(0);
         index
     }
 
@@ -290,30 +325,36 @@ mod tests {
             let i = i as u64;
             assert_eq!(entry, [i, i % 97, i, 6]);
         }
-        assert_eq!(table.take_entries().0.len(), 10_000 * table.entry_words());
+        assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 7).1);
     }
 
     #[test]
-    fn entries_of_whole_lines_begin_at_one() {
+    fn rows_add_up_wherever_their_search_begins() {
         let hasher = WordHasher::new();
-        let mut table = WordTable::new(5, 2);
-        for round in 0..2 {
-            for i in 0..5_000u64 {
-                let row = [0, i, i + 1, i + 2, i + 3, i + 4, 7];
-                let hash = hasher.hash::<5>(row[1..].first_chunk().unwrap());
-                let new = table.add_rows::<5>(&row, 7, &[hash], 1, &[usize::MAX, 6], |_| 10 + i);
-                assert_eq!(new, u64::from(round == 0));
-                let line = LINE_WORDS * size_of::<u64>();
-                assert_eq!((table.entries.as_ptr() as usize + 8 * table.first) % line, 0);
+        for is_sought in [false, true] {
+            let mut table = WordTable::new(5, 2);
+            let keys: Vec<u64> = (0..3 * 5_000).map(|i| i * 7 % 5_000).collect();
+            let mut new = 0;
+            // A key twice in most batches.
+            for keys in keys.chunks(6_000) {
+                let row = |i: &u64| [0, *i, i + 1, i + 2, i + 3, i + 4, 7];
+                let words: Vec<u64> = keys.iter().flat_map(row).collect();
+                let key = |row: &[u64]| *row[1..].first_chunk::<5>().unwrap();
+                let hashes: Vec<u64> =
+                    words.chunks_exact(7).map(|row| hasher.hash(&key(row))).collect();
+                table.settle_for(if is_sought { keys.len() } else { 0 });
+                let places: Vec<usize> = hashes.iter().map(|hash| table.seek(*hash)).collect();
+                let rows = Rows { words: &words, stride: 7, hashes: &hashes };
+                let places = is_sought.then_some(&places[..]);
+                new += table.add_rows::<5>(rows, places, 1, &[usize::MAX, 6], |row| 10 + row[1]);
+            }
+            assert_eq!((new, table.len()), (5_000, 5_000));
+            for (i, entry) in keys.iter().zip(table.entries()) {
+                assert_eq!(entry, [10 + i, *i, i + 1, i + 2, i + 3, i + 4, 3, 21]);
             }
         }
-        for (i, entry) in (0..).zip(table.entries()) {
-            assert_eq!(entry, [10 + i, i, i + 1, i + 2, i + 3, i + 4, 2, 14]);
-        }
-        let (words, first) = table.take_entries();
-        assert_eq!(words.len(), first + 5_000 * 8);
     }
 
     #[test]

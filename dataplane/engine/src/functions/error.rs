@@ -59,6 +59,14 @@ pub enum HandleError {
         /// What is wrong with it.
         error: LineError,
     },
+    /// An entry that was given to a watchlist is no record of it.
+    #[error("entry {entry} of the watchlist: {error}")]
+    Entry {
+        /// Which, from 1.
+        entry: usize,
+        /// What is wrong with it.
+        error: LineError,
+    },
     /// The argument is not what the function registers; the binder checks types, so a query cannot cause it.
     #[error("`{symbol}` cannot register this argument")]
     WrongArgument {
@@ -110,6 +118,12 @@ pub enum LineError {
         /// As given.
         text: String,
     },
+    /// A watchlist's entry that a line of its file could not be.
+    #[error("`{0}` is no record: it is blank, begins with `#`, or has a line break")]
+    NotRecord(String),
+    /// Not text.
+    #[error("`{0}` is not UTF-8")]
+    NotText(String),
     /// Not an integer.
     #[error("`{0}` is not an integer of 64 bits")]
     BadInteger(String),

@@ -37,7 +37,7 @@ pub use error::{HandleError, LineError};
 pub use table_file::{TABLE_BYTES_MAX, TABLE_ENTRIES_MAX};
 
 use wt_catalog::Value;
-use wt_plan::logical::IN_WATCHLIST;
+use wt_plan::ir::{HandleArg, HandleSpec};
 
 use self::lpm::PrefixTable;
 use self::maps::IntNames;
@@ -83,6 +83,18 @@ pub fn scalar(symbol: &str) -> Option<ScalarFn> {
     FAMILIES.iter().find_map(|family| family(symbol))
 }
 
+/// Registers a handle of a plan whose parameters have these values.
+///
+/// # Errors
+/// As [`prepare`]; what is wrong with the watchlist.
+pub fn register(spec: &HandleSpec, params: &[Value]) -> Result<Handle, HandleError> {
+    match &spec.argument {
+        HandleArg::Const(value) => prepare(spec.symbol, value),
+        HandleArg::Param(param) => prepare(spec.symbol, &params[param.0 as usize]),
+        HandleArg::Watchlist(source) => Ok(Handle::Watchlist(Box::new(Watchlist::of(source)?))),
+    }
+}
+
 /// Registers the handle argument of the function behind `symbol`.
 ///
 /// # Errors
@@ -104,7 +116,6 @@ pub fn prepare(symbol: &str, arg: &Value) -> Result<Handle, HandleError> {
             Handle::Prefixes(Box::new(PrefixTable::open(&table_file::path_of(text))?))
         }
         "int_to_string_map" => Handle::Names(IntNames::open(&table_file::path_of(text))?),
-        IN_WATCHLIST => Handle::Watchlist(Box::new(Watchlist::prepare(text).ok_or_else(wrong)??)),
         "strtoi_c" | "strtoip_c" => Handle::Constant(parse::constant_of(symbol, text)),
         _ => return Err(wrong()),
     })

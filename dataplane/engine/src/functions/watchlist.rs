@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use wt_catalog::text::parse_as;
 use wt_catalog::{Type, Value};
+use wt_plan::logical::IN_WATCHLIST;
+use wt_plan::watchlist::{WatchlistField, WatchlistSource};
 
 use super::lpm::PrefixTable;
 use super::table_file::{self, TABLE_BYTES_MAX, TABLE_ENTRIES_MAX};
@@ -17,7 +19,7 @@ use super::{Handle, HandleError, LineError, ScalarFn};
 
 /// The code behind a symbol of this family.
 pub(super) fn scalar(symbol: &str) -> Option<ScalarFn> {
-    (symbol == wt_plan::logical::IN_WATCHLIST).then_some(is_listed)
+    (symbol == IN_WATCHLIST).then_some(is_listed)
 }
 
 fn is_listed(args: &[Value], handle: Option<&Handle>) -> Option<Value> {
@@ -72,41 +74,35 @@ enum Keys {
     Addresses { hosts: HashSet<IpAddr>, blocks: Box<PrefixTable> },
 }
 
-/// A declared field.
-struct Field {
-    name: String,
-    ty: Type,
-    is_key: bool,
-}
-
 impl Watchlist {
-    /// Registers `argument`: the fields as declared, `type name (key);` each, a line break, and the path of the file. `None` when it
-    /// is not that, or when not exactly one field is a key.
+    /// The watchlist of its entries, where there are any, else of its file, whose malformed lines are skipped.
     ///
     /// # Errors
-    /// When the file cannot be read or is too large.
-    pub(super) fn prepare(argument: &[u8]) -> Option<Result<Self, HandleError>> {
-        let at = argument.iter().position(|&b| b == b'\n')?;
-        let (fields, path) = (std::str::from_utf8(&argument[..at]).ok()?, &argument[at + 1..]);
-        let fields = declared(fields)?;
-        let key = fields.iter().position(|field| field.is_key)?;
-        if fields.iter().filter(|field| field.is_key).count() > 1 {
-            return None;
-        }
-        Some(Self::open(&fields, key, &table_file::path_of(path)))
-    }
-
-    fn open(fields: &[Field], key: usize, path: &Path) -> Result<Self, HandleError> {
-        let text = table_file::read(path, TABLE_BYTES_MAX)?;
+    /// The file cannot be read or is too large; an entry is no record.
+    pub fn of(source: &WatchlistSource) -> Result<Self, HandleError> {
+        let (fields, key) = (&source.fields, key_of(source)?);
         let mut list = Self { keys: Keys::of(fields[key].ty), skipped: None };
+        let path = Path::new(&source.path);
+        let too_many =
+            || HandleError::TooManyEntries { path: path.to_path_buf(), limit: TABLE_ENTRIES_MAX };
+        if let Some(entries) = &source.entries {
+            if entries.len() > TABLE_ENTRIES_MAX {
+                return Err(too_many());
+            }
+            for (entry, text) in (1..).zip(entries.iter()) {
+                let value = given(fields, key, text);
+                list.insert(value.map_err(|error| HandleError::Entry { entry, error })?);
+            }
+            return Ok(list);
+        }
+        let text = table_file::read(path, TABLE_BYTES_MAX)?;
         for (line, content) in table_file::lines(&text) {
             match record(fields, key, content) {
                 Ok(value) => list.insert(value),
                 Err(error) => list.skip(path, line, error),
             }
             if list.len() > TABLE_ENTRIES_MAX {
-                let limit = TABLE_ENTRIES_MAX;
-                return Err(HandleError::TooManyEntries { path: path.to_path_buf(), limit });
+                return Err(too_many());
             }
         }
         Ok(list)
@@ -223,18 +219,53 @@ fn whole(f: f64) -> Option<i128> {
     (f.fract() == 0.0 && f.abs() < 2.0_f64.powi(65)).then_some(f as i128)
 }
 
-/// The fields of a declaration.
-fn declared(text: &str) -> Option<Vec<Field>> {
-    let field = |text: &str| {
-        let mut words = text.split_whitespace();
-        let (ty, name) = (Type::parse(words.next()?)?, words.next()?.to_owned());
-        Some(Field { name, ty, is_key: words.next().is_some() })
-    };
-    text.split_terminator(';').map(field).collect()
+/// The records of the entries, where there are any, else of the file: those that are well-formed, in order.
+///
+/// # Errors
+/// As [`Watchlist::of`]; a record is not text.
+pub fn records(source: &WatchlistSource) -> Result<Vec<String>, HandleError> {
+    if let Some(entries) = &source.entries {
+        return Ok(entries.to_vec());
+    }
+    let (path, key) = (Path::new(&source.path), key_of(source)?);
+    let text = table_file::read(path, TABLE_BYTES_MAX)?;
+    let lines = table_file::lines(&text);
+    let good = lines.filter(|(_, content)| record(&source.fields, key, content).is_ok());
+    let texts = good.map(|(line, content)| match std::str::from_utf8(content) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => {
+            let error = LineError::NotText(table_file::shown(content));
+            Err(HandleError::Line { path: path.to_path_buf(), line, error })
+        }
+    });
+    texts.collect()
+}
+
+/// The text of the key of a record.
+pub fn key_text<'r>(source: &WatchlistSource, record: &'r str) -> Option<&'r str> {
+    record.split(',').nth(key_of(source).ok()?)
+}
+
+/// Which field is the key. The binder lets IN read watchlists with exactly one.
+fn key_of(source: &WatchlistSource) -> Result<usize, HandleError> {
+    let keys = source.fields.iter().filter(|field| field.is_key).count();
+    let first = source.fields.iter().position(|field| field.is_key);
+    first
+        .filter(|_| keys == 1)
+        .ok_or_else(|| HandleError::WrongArgument { symbol: IN_WATCHLIST.to_owned() })
+}
+
+/// The key of an entry that stands for a line.
+fn given(fields: &[WatchlistField], key: usize, text: &str) -> Result<Value, LineError> {
+    let mut lines = table_file::lines(text.as_bytes());
+    match (lines.next(), lines.next()) {
+        (Some((1, line)), None) if line.len() == text.len() => record(fields, key, line),
+        _ => Err(LineError::NotRecord(table_file::shown(text.as_bytes()))),
+    }
 }
 
 /// The key of a line. All its fields must be of their types.
-fn record(fields: &[Field], key: usize, line: &[u8]) -> Result<Value, LineError> {
+fn record(fields: &[WatchlistField], key: usize, line: &[u8]) -> Result<Value, LineError> {
     let pieces: Vec<&[u8]> = line.split(|&b| b == b',').collect();
     if pieces.len() != fields.len() {
         return Err(LineError::FieldCount {
@@ -261,7 +292,7 @@ fn record(fields: &[Field], key: usize, line: &[u8]) -> Result<Value, LineError>
     })
 }
 
-fn value_of(field: &Field, piece: &[u8]) -> Option<Value> {
+fn value_of(field: &WatchlistField, piece: &[u8]) -> Option<Value> {
     if field.ty.is_bytes() {
         return Some(Value::bytes(piece));
     }
@@ -284,14 +315,40 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `type name (key);` for each field.
+    fn declared(text: &str) -> Vec<WatchlistField> {
+        let field = |text: &str| {
+            let mut words = text.split_whitespace();
+            let ty = Type::parse(words.next().expect("a type")).expect("a type");
+            let name = words.next().expect("a name").to_owned();
+            WatchlistField { name, ty, is_key: words.next().is_some() }
+        };
+        text.split_terminator(';').map(field).collect()
+    }
+
+    fn source(fields: &str, path: &Path) -> WatchlistSource {
+        WatchlistSource {
+            name: "list".to_owned(),
+            fields: declared(fields),
+            path: path.display().to_string(),
+            entries: None,
+        }
+    }
+
     /// A watchlist of a file with this content.
     fn list(name: &str, fields: &str, content: &[u8]) -> Result<Watchlist, HandleError> {
         let path = std::env::temp_dir().join(format!("wt-list-{}-{name}", std::process::id()));
         std::fs::write(&path, content).expect("written");
-        let argument = format!("{fields}\n{}", path.display());
-        let list = Watchlist::prepare(argument.as_bytes()).expect("well-formed");
+        let list = Watchlist::of(&source(fields, &path));
         std::fs::remove_file(path).expect("removed");
         list
+    }
+
+    /// A watchlist of entries.
+    fn of_entries(fields: &str, entries: &[&str]) -> Result<Watchlist, HandleError> {
+        let entries = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        let source = source(fields, Path::new("/nonexistent/list.csv"));
+        Watchlist::of(&WatchlistSource { entries: Some(entries), ..source })
     }
 
     fn inet(text: &str) -> Value {
@@ -392,19 +449,49 @@ mod tests {
 
     #[test]
     fn what_cannot_be_registered() {
-        for argument in [
-            "",
-            "IP addr (key);",
-            "\nfile",
-            "IP addr;\nfile",
-            "IP a (key);IP b (key);\nf",
-            "what a (key);\nf",
-        ] {
-            assert!(Watchlist::prepare(argument.as_bytes()).is_none(), "{argument}");
+        let path = Path::new("/nonexistent/list.csv");
+        for fields in ["", "IP addr;", "IP a (key);IP b (key);"] {
+            let wrong = Watchlist::of(&source(fields, path));
+            assert!(matches!(wrong, Err(HandleError::WrongArgument { .. })), "{fields}");
         }
-        let absent =
-            Watchlist::prepare(b"IP addr (key);\n/nonexistent/list.csv").expect("well-formed");
+        let absent = Watchlist::of(&source("IP addr (key);", path));
         assert!(matches!(absent, Err(HandleError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn entries_stand_in_for_the_file_and_must_be_records() {
+        let fields = "INET addr (key);string why;";
+        let list = of_entries(fields, &["192.0.2.7,scanner", "10.0.0.0/8,inside"]).expect("good");
+        assert!(list.contains(&inet("192.0.2.7")) && list.contains(&inet("10.9.9.9")));
+        assert!(!list.contains(&inet("192.0.2.8")) && list.skipped().is_none());
+        assert!(of_entries(fields, &[]).expect("good").is_empty());
+        for (entry, message) in [
+            ("192.0.2.7", "expected 2 fields separated by commas, found 1 in `192.0.2.7`"),
+            ("192.0.2,x", "field `addr` is INET, and `192.0.2` is none"),
+            ("", "`` is no record"),
+            (" \t", "is no record"),
+            ("#192.0.2.7,x", "`#192.0.2.7,x` is no record"),
+            ("192.0.2.7,x\n192.0.2.8,x", "is no record"),
+            ("\n192.0.2.7,x", "is no record"),
+            ("192.0.2.7,x\r", "is no record"),
+        ] {
+            let error = of_entries(fields, &["192.0.2.9,x", entry]).expect_err(entry).to_string();
+            assert!(error.starts_with("entry 2 of the watchlist: "), "{error}");
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn records_are_the_good_lines() {
+        let path = std::env::temp_dir().join(format!("wt-list-{}-records", std::process::id()));
+        std::fs::write(&path, "# head\n10.0.0.1,a\n\nwrong\n10.0.0.2,b\r\n").expect("written");
+        let of_file = source("IP addr (key);string why;", &path);
+        assert_eq!(records(&of_file).expect("good"), ["10.0.0.1,a", "10.0.0.2,b"]);
+        assert_eq!(key_text(&of_file, "10.0.0.1,a"), Some("10.0.0.1"));
+        std::fs::write(&path, b"10.0.0.1,\xff\n").expect("written");
+        let error = records(&of_file).expect_err("not text").to_string();
+        assert!(error.contains("records:1: ") && error.contains("is not UTF-8"), "{error}");
+        std::fs::remove_file(path).expect("removed");
     }
 
     proptest! {
@@ -430,7 +517,7 @@ mod tests {
 
         #[test]
         fn any_line_is_an_answer(line in "[0-9a-f:./,# -]{0,40}") {
-            let fields = declared("INET addr (key);uint n;").expect("well-formed");
+            let fields = declared("INET addr (key);uint n;");
             let _ = record(&fields, 0, line.as_bytes());
         }
     }

@@ -27,6 +27,9 @@ use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
 use crate::window::{self, Frontier, Judgement, WindowColumns};
 
+/// Tuples of a block whose columns are added up together, while they are in the cache.
+const PIECE_ROWS: usize = 1024;
+
 pub(super) struct Aggregate {
     name: String,
     intake: Intake,
@@ -364,11 +367,15 @@ impl Aggregate {
         block: &Block,
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded> {
-        let totals = self.totals.as_deref().and_then(|totals| blocks::totals(block, totals));
-        match (totals, block.first_ordinal()) {
-            (Some(totals), Some(ordinal)) => self.totals(block.len(), &totals, ordinal, cx),
-            _ => block.each(|tuple| self.tuple(port, tuple, cx)),
+        // Every column of a piece is read before it leaves the cache.
+        for block in block.pieces(PIECE_ROWS) {
+            let totals = self.totals.as_deref().and_then(|totals| blocks::totals(&block, totals));
+            match (totals, block.first_ordinal()) {
+                (Some(totals), Some(ordinal)) => self.totals(block.len(), &totals, ordinal, cx)?,
+                _ => block.each(|tuple| self.tuple(port, tuple, cx))?,
+            }
         }
+        Ok(())
     }
 
     /// Takes what so many tuples come to into the one group.

@@ -11,7 +11,7 @@ use wt_catalog::layout::word_value;
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value, arith};
 use wt_lang::ast::CmpOp;
-use wt_plan::ir::{Exprs, HandleArg, LayerId, Node, NodeId, Op};
+use wt_plan::ir::{Exprs, LayerId, Node, NodeId, Op};
 
 use super::bits;
 use super::env::{Env, Lack};
@@ -175,11 +175,7 @@ impl Evaluator {
     pub(crate) fn new(exprs: &Exprs, params: &[Value]) -> Result<Self, SetupError> {
         let mut handles = Vec::with_capacity(exprs.handles.len());
         for spec in &exprs.handles {
-            let argument = match &spec.argument {
-                HandleArg::Const(value) => value,
-                HandleArg::Param(param) => &params[param.0 as usize],
-            };
-            let handle = functions::prepare(spec.symbol, argument)
+            let handle = functions::register(spec, params)
                 .map_err(|source| SetupError::Handle { function: spec.symbol, source })?;
             handles.push(handle);
         }

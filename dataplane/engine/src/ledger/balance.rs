@@ -94,8 +94,10 @@ fn packets(counters: &PacketCounters, interface: &InterfaceLedger) -> [Equation;
     ]
 }
 
-fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 3] {
+fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 5] {
     let redirected = &live.redirected;
+    let by_kernel = (live.seen, live.kernel_dropped);
+    let (seen, dropped) = live.port.map_or(by_kernel, |port| (port.seen(), port.dropped()));
     [
         Equation {
             left_text: "seen",
@@ -118,6 +120,18 @@ fn of_live(live: &LiveLedger, interface: &InterfaceLedger) -> [Equation; 3] {
                 + redirected.no_frame
                 + redirected.ring_full
                 + redirected.under_way(),
+        },
+        Equation {
+            left_text: "seen",
+            left: live.seen,
+            right_text: "received + missed + errors + no buffer",
+            right: seen,
+        },
+        Equation {
+            left_text: "dropped",
+            left: live.kernel_dropped,
+            right_text: "missed + errors + no buffer + left",
+            right: dropped,
         },
     ]
 }
@@ -182,7 +196,7 @@ fn operator_tuples(counters: &OperatorCounters, fed: u64) -> [Equation; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::OperatorLedger;
+    use crate::ledger::{OperatorLedger, PortCounters};
 
     fn balanced() -> Ledger {
         let packets = PacketCounters { packets: 10, ..Default::default() };
@@ -244,6 +258,18 @@ mod tests {
         let live = LiveLedger { seen: 13, kernel_dropped: 2, ..Default::default() };
         ledger.interfaces[0].live = Some(live);
         assert_eq!(ledger.check().unwrap_err().left_text, "seen");
+        let port =
+            PortCounters { received: 11, missed: 1, errors: 1, left: 1, ..Default::default() };
+        let live =
+            LiveLedger { seen: 13, kernel_dropped: 3, port: Some(port), ..Default::default() };
+        ledger.interfaces[0].live = Some(live.clone());
+        assert_eq!(ledger.check(), Ok(()));
+        ledger.interfaces[0].live =
+            Some(LiveLedger { port: Some(PortCounters { no_buffer: 1, ..port }), ..live });
+        assert_eq!(
+            ledger.check().unwrap_err().right_text,
+            "received + missed + errors + no buffer"
+        );
         let mut ledger = balanced();
         let index = IndexLedger { skipped: 5, packets: Some(16), ..Default::default() };
         ledger.interfaces[0].index = Some(index);

@@ -22,6 +22,8 @@ pub struct LiveLedger {
     pub blocked: u64,
     /// Packets that a program in the driver gave to AF_XDP sockets, for queries on the host.
     pub redirected: Redirected,
+    /// What the driver of a port of DPDK has counted.
+    pub port: Option<PortCounters>,
     /// Times that the way to the operators was full.
     pub ring_full: u64,
 }
@@ -44,6 +46,45 @@ impl Redirected {
     /// Packets that nobody has counted yet. At the end of a run, those that went with an interface that was deleted.
     pub const fn under_way(&self) -> u64 {
         self.packets.saturating_sub(self.received + self.no_frame + self.ring_full)
+    }
+}
+
+/// What the driver of a port of DPDK has counted (`rte_eth_stats`). Each packet that reached the port is in one of the first four, and those that were
+/// received came to us, or lay in the port's queues when it was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Packets received (`ipackets`).
+    pub received: u64,
+    /// Packets dropped as the queues were full (`imissed`).
+    pub missed: u64,
+    /// Packets dropped as they were faulty, or too long (`ierrors`).
+    pub errors: u64,
+    /// Packets dropped as there was no buffer for them (`rx_nombuf`).
+    pub no_buffer: u64,
+    /// Packets received that were in the queues when the port was stopped.
+    pub left: u64,
+}
+
+impl PortCounters {
+    /// Packets that reached the port.
+    pub const fn seen(&self) -> u64 {
+        self.received + self.missed + self.errors + self.no_buffer
+    }
+
+    /// Of those, the ones that did not come to us.
+    pub const fn dropped(&self) -> u64 {
+        self.missed + self.errors + self.no_buffer + self.left
+    }
+}
+
+impl std::ops::AddAssign for PortCounters {
+    fn add_assign(&mut self, other: Self) {
+        let Self { received, missed, errors, no_buffer, left } = other;
+        self.received += received;
+        self.missed += missed;
+        self.errors += errors;
+        self.no_buffer += no_buffer;
+        self.left += left;
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use wt_catalog::display::show;
 use wt_catalog::{Type, Value};
 
-use super::Ledger;
+use super::{Ledger, PortCounters};
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +101,14 @@ impl Ledger {
             if let Some(r) = redirected.filter(|redirected| redirected.packets > 0) {
                 let numbers = [r.packets, r.received, r.no_frame, r.ring_full, r.under_way()];
                 grid.row(interface.name.clone(), &numbers);
+            }
+        }
+        grid.write(f)?;
+        let mut grid = Grid::new(&["port", "received", "missed", "errors", "no buffer", "left"]);
+        for interface in &self.interfaces {
+            if let Some(port) = interface.live.as_ref().and_then(|live| live.port) {
+                let PortCounters { received, missed, errors, no_buffer, left } = port;
+                grid.row(interface.name.clone(), &[received, missed, errors, no_buffer, left]);
             }
         }
         grid.write(f)

@@ -45,7 +45,7 @@ pub(crate) struct AggregateSpec<'a> {
 impl<'a> AggregateSpec<'a> {
     /// The parts of a query that aggregates; nothing for a selection.
     pub(crate) fn of(query: &'a LftaQuery, exprs: &Exprs, fixed_hash: bool) -> Option<Self> {
-        let LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, real_time } =
+        let LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, real_time, .. } =
             &query.action
         else {
             return None;

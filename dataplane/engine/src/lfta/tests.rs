@@ -84,6 +84,7 @@ fn grouping(b: &Bytes, slots: u32, tolerance: u64, real_time: bool) -> LftaActio
         slots,
         tolerance,
         real_time,
+        values: 0,
     }
 }
 
@@ -223,6 +224,7 @@ fn bounds_of_a_time_advance_windows_and_selections() {
         slots: 4,
         tolerance: 0,
         real_time: false,
+        values: 0,
     };
     let mut backend = backend(dag, vec![lfta("s", select), lfta("g", group)]);
     let mut out = Vec::new();

@@ -361,6 +361,7 @@ impl Capture<'_> {
             kernel_dropped: of_source.dropped,
             restamped: of_source.restamped,
             redirected: of_source.redirected,
+            port: of_source.port,
             ring_full: self.outbox.ring_full(),
             blocked: counted.blocked,
             ..self.live.clone()

@@ -22,6 +22,7 @@ mod sink;
 mod source;
 mod stop;
 
+pub use crate::ledger::PortCounters;
 pub use handle::{Change, ChangeError, Handle};
 pub use source::{
     DriverCounters, Link, LiveDriver, LiveSource, Polled, SourceCounters, StampOrder, TakePackets,

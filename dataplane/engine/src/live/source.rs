@@ -6,7 +6,7 @@ use std::time::Duration;
 use wt_wire::RecordRef;
 
 use crate::error::EngineError;
-use crate::ledger::{IndexLedger, PacketCounters, Redirected, TupleCounters};
+use crate::ledger::{IndexLedger, PacketCounters, PortCounters, Redirected, TupleCounters};
 use crate::packet::PacketBatch;
 use crate::run::LftaSetup;
 use crate::tuple::Message;
@@ -17,7 +17,7 @@ pub type TakePackets<'a> = dyn FnMut(&PacketBatch<'_>) -> Result<(), EngineError
 /// Packets that a source which waits ([`LiveSource::waits`]) gives at once, at most.
 pub const WAITING_PACKETS_MAX: usize = 256;
 
-/// The capture owner of one interface: a packet socket, an AF_XDP socket, a program in the driver.
+/// The capture owner of one interface: a packet socket, an AF_XDP socket, a program in the driver, a port of DPDK.
 ///
 /// Time stamps are those of the kernel's clock, in ns since the epoch, and never step back by less than the skew (see
 /// [`StampOrder`]). An interface that goes away and comes back is picked up again by the owner.
@@ -142,9 +142,9 @@ pub enum Link {
 /// What a source counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounters {
-    /// Packets that the kernel had for us.
+    /// Packets that the kernel, or the driver of a port of DPDK, had for us.
     pub seen: u64,
-    /// Of those, given up by the kernel for want of room.
+    /// Of those, given up there for want of room.
     pub dropped: u64,
     /// Packets whose stamp was moved up.
     pub restamped: u64,
@@ -152,6 +152,8 @@ pub struct SourceCounters {
     pub index: Option<IndexLedger>,
     /// Packets that a program in the driver gave to sockets.
     pub redirected: Redirected,
+    /// What the driver of a port of DPDK has counted.
+    pub port: Option<PortCounters>,
 }
 
 /// Puts time stamps into the order of packets. Processors stamp packets a moment before the ring orders them, so neighbours may be a

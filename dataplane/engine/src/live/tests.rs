@@ -31,6 +31,7 @@ fn plan(text: &str, interfaces: &[&str], finite: bool) -> PhysicalPlan {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite,
         library: &|_| None,
     });

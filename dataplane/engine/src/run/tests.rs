@@ -127,6 +127,7 @@ fn grouping(interfaces: &[&str], slots: u32, tolerance: u64) -> PhysicalPlan {
             slots,
             tolerance,
             real_time: false,
+            values: 0,
         };
         vec![lfta("_fta_q", action)]
     });

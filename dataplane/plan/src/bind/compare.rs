@@ -211,8 +211,8 @@ impl Clause<'_> {
             ));
         }
         // A watchlist without one has its own message.
-        let Some(argument) = list.argument.clone() else { return Err(Reported) };
-        let key = WatchlistKey { name: list.name.clone(), argument };
+        let Some(source) = list.source.clone() else { return Err(Reported) };
+        let key = WatchlistKey { name: list.name.clone(), source };
         Ok(node(ExprKind::InWatchlist(Box::new(value), Box::new(key)), Type::Bool, span))
     }
 

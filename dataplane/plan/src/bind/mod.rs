@@ -55,6 +55,7 @@ use wt_catalog::{Catalog, ProtocolId};
 use wt_lang::{Diagnostic, ast};
 
 use crate::logical::LogicalPlan;
+use crate::watchlist::Entries;
 
 pub use units::LIBRARY_FILES_MAX;
 
@@ -97,6 +98,8 @@ pub struct BindInput<'a> {
     pub interface_sets: &'a [(String, Vec<usize>)],
     /// Parameter values by name.
     pub params: &'a [(String, String)],
+    /// What watchlists have in the place of their files' records, by name.
+    pub watchlists: &'a [(String, Entries)],
     /// All sources end: files, closed ranges.
     pub finite: bool,
     /// Text of a library file by its path below the library directory, without `.gsql`.

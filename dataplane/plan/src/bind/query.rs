@@ -92,7 +92,7 @@ pub(crate) fn bind_file(
                 entries
                     .iter()
                     .filter(|e| e.unit == u)
-                    .filter_map(super::watchlist::key_of)
+                    .filter_map(|e| super::watchlist::key_of(e, input.watchlists))
                     .collect()
             })
             .collect();

@@ -1,6 +1,7 @@
 //! What all clauses of all queries share while they are bound.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use wt_catalog::{Catalog, Ordering};
 use wt_lang::{Diagnostic, Span};
@@ -13,6 +14,7 @@ use super::refuse;
 use super::walk;
 use crate::logical::{Expr, ExprKind, ProtocolSource};
 use crate::physical::{ParamSpec, Schema};
+use crate::watchlist::WatchlistSource;
 
 /// Most nodes that copies of expressions may add to one file: CASE operands, BETWEEN, group variables in WHERE.
 const COPIED_NODES_MAX: usize = 50_000;
@@ -179,7 +181,7 @@ pub(crate) struct Watchlist {
     /// Types of its key fields.
     pub(crate) keys: Vec<wt_catalog::Type>,
     /// What registers it; nothing when its own check finds it wrong.
-    pub(crate) argument: Option<wt_catalog::Value>,
+    pub(crate) source: Option<Arc<WatchlistSource>>,
 }
 
 /// Where a table's rows come from.

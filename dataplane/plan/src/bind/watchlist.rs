@@ -1,6 +1,8 @@
 //! WATCHLIST (gsql.md §18): checked, read by IN. WATCHLIST_JOIN is checked, then refused.
 
-use wt_catalog::{Ordering, Type, Value};
+use std::sync::Arc;
+
+use wt_catalog::{Ordering, Type};
 use wt_lang::Diagnostic;
 use wt_lang::ast::{self, CmpOp, Expr as Ast, QueryBody, Select};
 use wt_lang::suggest::nearest;
@@ -13,6 +15,7 @@ use super::shared::{Rows, Shared, Statement, Table, Watchlist};
 use super::units::Entry;
 use crate::logical::ExprKind;
 use crate::physical::{ColumnInfo, Schema};
+use crate::watchlist::{Entries, WatchlistField, WatchlistSource};
 
 /// Whether an attribute marks a key field.
 pub(crate) fn is_key(attr: &ast::Attr) -> bool {
@@ -20,29 +23,25 @@ pub(crate) fn is_key(attr: &ast::Attr) -> bool {
 }
 
 /// What IN needs to know of a watchlist.
-pub(crate) fn key_of(entry: &Entry<'_>) -> Option<Watchlist> {
+pub(crate) fn key_of(entry: &Entry<'_>, given: &[(String, Entries)]) -> Option<Watchlist> {
     let QueryBody::Watchlist(list) = &entry.query.body else { return None };
-    let types: Option<Vec<Type>> = list.fields.iter().map(|f| Type::parse(&f.ty.text)).collect();
-    let is_key = |f: &&ast::WatchField| f.attrs.iter().any(is_key);
-    let keys = list.fields.iter().filter(is_key);
-    let argument = match (types, &entry.defined.filename) {
-        (Some(types), Some(path)) => Some(argument(&list.fields, &types, path)),
+    let field = |f: &ast::WatchField| {
+        let (name, ty) = (f.name.text.clone(), Type::parse(&f.ty.text)?);
+        Some(WatchlistField { name, ty, is_key: f.attrs.iter().any(is_key) })
+    };
+    let fields: Option<Vec<WatchlistField>> = list.fields.iter().map(field).collect();
+    let keys = list.fields.iter().filter(|f| f.attrs.iter().any(is_key));
+    let keys = keys.filter_map(|f| Type::parse(&f.ty.text)).collect();
+    let entries = given.iter().rev().find(|(name, _)| *name == entry.name);
+    let source = match (fields, &entry.defined.filename) {
+        (Some(fields), Some(path)) => {
+            let entries = entries.map(|(_, entries)| Entries::clone(entries));
+            let (name, path) = (entry.name.clone(), path.clone());
+            Some(Arc::new(WatchlistSource { name, fields, path, entries }))
+        }
         _ => None,
     };
-    let keys = keys.filter_map(|f| Type::parse(&f.ty.text)).collect();
-    Some(Watchlist { name: entry.local.clone(), keys, argument })
-}
-
-/// What registers a watchlist: its fields as declared, a line break, and the path of its file, which may be any text.
-fn argument(fields: &[ast::WatchField], types: &[Type], path: &str) -> Value {
-    let mut text = String::new();
-    for (field, ty) in fields.iter().zip(types) {
-        let key = if field.attrs.iter().any(is_key) { " (key)" } else { "" };
-        text.push_str(&format!("{} {}{key};", ty.name(), field.name));
-    }
-    text.push('\n');
-    text.push_str(path);
-    Value::bytes(text)
+    Some(Watchlist { name: entry.local.clone(), keys, source })
 }
 
 /// Checks a watchlist; gives its columns and which are keys.

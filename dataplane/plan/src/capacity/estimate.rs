@@ -73,6 +73,12 @@ fn sent(query: &LftaQuery, shape: Shape, matched: f64, traffic: &Traffic) -> (f6
             // What was ejected is not there any more when the window closes.
             (whole.max(ejected).min(matched), groups.min(f64::from(slots)))
         }
+        Shape::Words { groups_max: Some(most), .. } => {
+            let most = f64::from(most);
+            let ejected = matched * emptied_share(groups, most);
+            let kept = groups * (1.0 + *tolerance as f64);
+            (whole.max(ejected).min(matched), kept.min(most))
+        }
         _ => (whole, groups * (1.0 + *tolerance as f64)),
     }
 }
@@ -81,6 +87,12 @@ fn sent(query: &LftaQuery, shape: Shape, matched: f64, traffic: &Traffic) -> (f6
 fn ejected_share(groups: f64, slots: f64) -> f64 {
     let load = groups / slots;
     if load < 1e-6 { 0.0 } else { 1.0 - (1.0 - (-load).exp()) / load }
+}
+
+/// Groups per tuple that leave a table which is emptied when it holds `most`: so many tuples bring those, of equally frequent groups.
+fn emptied_share(groups: f64, most: f64) -> f64 {
+    let filled = most / groups.max(1.0);
+    if filled >= 1.0 { 0.0 } else { filled / -(-filled).ln_1p() }
 }
 
 fn operator(plan: &PhysicalPlan, node: &HftaNode, flows: &Flows, traffic: &Traffic) -> NodeFlow {

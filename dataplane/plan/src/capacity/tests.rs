@@ -15,6 +15,7 @@ fn compiled(text: &str) -> Compiled {
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     };
@@ -31,6 +32,8 @@ const TOTALS: &str = "SELECT count(*), sum(len) FROM packet";
 const FLOWS: &str =
     "SELECT tb, srcIP, destIP, count(*) FROM ip GROUP BY time/1 AS tb, srcIP, destIP";
 const REGEX: &str = "SELECT time FROM tcp WHERE destPort = 80 AND str_regex_match[data, 'a+b']";
+const MERGED: &str = "DEFINE { query_name a; } SELECT time, len FROM eth0.tcp; DEFINE { query_name b; } SELECT time, len FROM eth1.tcp; \
+                      MERGE a.time : b.time FROM a, b";
 
 /// Every operator.
 const TEXTS: &[&str] = &[
@@ -42,10 +45,10 @@ const TEXTS: &[&str] = &[
     "SELECT DISTINCT srcIP FROM ip",
     "SELECT len FROM packet ORDER BY len LIMIT 3",
     "SELECT t, count_distinct(srcIP) FROM ip GROUP BY time/1 AS t HAVING count(*) > 3",
+    "SELECT t, srcIP, count_distinct(destIP), sum(len) FROM ip GROUP BY time/1 AS t, srcIP",
     "DEFINE { aggregate_slots 64; } SELECT srcIP, count(*) FROM ip GROUP BY srcIP",
     "DEFINE { real_time yes; } SELECT t, count(*) FROM tcp WHERE syn GROUP BY time/1 AS t",
-    "DEFINE { query_name a; } SELECT time, len FROM eth0.tcp; DEFINE { query_name b; } SELECT time, len FROM eth1.tcp; \
-     MERGE a.time : b.time FROM a, b",
+    MERGED,
     "SELECT srcIP, count(*) FROM ip GROUP BY SESSION(30), srcIP",
     "SELECT count(*) FROM (SELECT len + 1 AS n FROM packet) AS p WHERE p.n > 100",
 ];
@@ -160,5 +163,5 @@ fn the_dearest_query_is_named() {
 #[should_panic(expected = "flows of another plan")]
 fn flows_of_another_plan_are_a_fault() {
     let flows = estimate(&compiled(TOTALS).physical, &Catalog::builtin(), &Traffic::default());
-    predict(&compiled(TEXTS[10]), &flows, &CostTable::reference());
+    predict(&compiled(MERGED), &flows, &CostTable::reference());
 }

@@ -162,7 +162,7 @@ fn tuples(plan: &PhysicalPlan, flows: &Flows, interface: usize, query: usize, wo
             work.add(Kind::RowWord, sent * columns);
         }
         Shape::Totals => work.add(Kind::Totals, flow.matched * (1.0 + columns) / 2.0),
-        table @ Shape::Words { key_words, state_words } => {
+        table @ Shape::Words { key_words, state_words, .. } => {
             let (cache, memory) = misses(flow.kept * table.group_bytes());
             work.add(Kind::Row, flow.matched);
             work.add(Kind::RowWord, flow.matched * (key_words + state_words) as f64);

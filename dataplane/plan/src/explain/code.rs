@@ -27,6 +27,7 @@ pub fn program(catalog: &Catalog, plan: &InterfacePlan, notes: &[LftaNote], line
         let argument = match &handle.argument {
             crate::ir::HandleArg::Const(v) => literal(v, wt_catalog::Type::String),
             crate::ir::HandleArg::Param(p) => format!("${}", p.0),
+            crate::ir::HandleArg::Watchlist(list) => list.to_string(),
         };
         lines.line(2, 4, &format!("H{i} = {}({argument})", handle.symbol));
     }

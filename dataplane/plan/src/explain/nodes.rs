@@ -263,7 +263,7 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
                 lines.field(indent, "punctuates", &names.join(", "));
             }
         }
-        LftaAction::Aggregate { keys, ordered, tolerance, real_time, .. } => {
+        LftaAction::Aggregate { keys, ordered, tolerance, real_time, values, .. } => {
             let (key_notes, agg_notes) = note.columns.split_at(keys.len().min(note.columns.len()));
             if !key_notes.is_empty() {
                 lines.field(indent, "keys", &columns(key_notes));
@@ -279,6 +279,14 @@ fn lfta(query: &LftaQuery, note: &LftaNote, indent: usize, lines: &mut Lines) {
                 lines.field(indent, "real time", "packets that fail WHERE advance the window too");
             }
             lines.field(indent, "table", &memory(&note.memory));
+            if *values > 0 {
+                let first = names.len().saturating_sub(*values as usize);
+                let text = format!(
+                    "{}: repeats end here; where nearly every packet brings another, nearly every one is sent on",
+                    names[first..].join(", ")
+                );
+                lines.field(indent, "values", &text);
+            }
         }
     }
     let needs = match (note.plain_bytes, query.snap_len_bytes) {

@@ -1,5 +1,7 @@
 //! Expressions over whatever leaves they stand on.
 
+use std::sync::Arc;
+
 use wt_catalog::function::PassBy;
 use wt_catalog::{Function, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
@@ -63,7 +65,7 @@ pub(super) fn lower<L: Leaves>(l: &mut L, e: &Expr) -> Result<NodeId, LowerError
         ExprKind::InWatchlist(a, list) => {
             let a = lower(l, a)?;
             let a = narrow_address(l.dag(), a);
-            let argument = HandleArg::Const(list.argument.clone());
+            let argument = HandleArg::Watchlist(Arc::clone(&list.source));
             let handle = l.dag().handle(HandleSpec { symbol: IN_WATCHLIST, argument });
             l.dag().call(IN_WATCHLIST, vec![a], Some(handle), ty, false)
         }

@@ -18,6 +18,7 @@ fn wanted_of(text: &str, params: &[(&str, &str)], ddl: &str) -> Vec<Wanted> {
         interfaces: &[interface("default"), interface("eth1")],
         interface_sets: &[("all".to_owned(), vec![0, 1])],
         params: &params,
+        watchlists: &[],
         finite: true,
         library: &|_| None,
     });

@@ -260,6 +260,7 @@ fn query(rng: &mut Rng, maker: &mut Maker<'_>, layers: usize, number: usize) -> 
             slots: *rng.pick(&[SLOTS_DEFAULT, SLOTS_DEFAULT, SLOTS_DEFAULT, 1, 4]),
             tolerance: rng.below(3) as u64,
             real_time: false,
+            values: u32::from(rng.one_in(4)),
         }
     };
     let name = format!("q{number}");

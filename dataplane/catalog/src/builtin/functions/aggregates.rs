@@ -114,7 +114,11 @@ fn sketches(list: &mut Vec<Function>) {
     let flag = exact("x", Type::Bool);
     let q = || constant_in(exact("q", Type::Float), 0.0, 1.0);
     list.extend([
-        host("count_distinct", std::slice::from_ref(&any), Type::Ullong, 16 << 10).about(
+        Function {
+            ignores_repeats: true,
+            ..host("count_distinct", std::slice::from_ref(&any), Type::Ullong, 16 << 10)
+        }
+        .about(
             "Number of different values, estimated by HyperLogLog with 1.6 % standard error.",
             "count_distinct(srcIP)",
         ),

@@ -81,6 +81,7 @@ impl Function {
             partial: false,
             ordering: None,
             implicit_fields: &[],
+            ignores_repeats: false,
             state_bytes: 0,
             available: true,
             doc: "",

@@ -4,6 +4,7 @@ use wt_catalog::layout::{Packer, words_of};
 
 use super::*;
 use crate::block::{Block, BlockColumn};
+use crate::compiled::Words;
 
 /// Numbers as blocks hold them: whole words, and fields that share one.
 fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {
@@ -22,7 +23,7 @@ fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {
     }
     let columns = columns.map(BlockColumn::Row).into_iter();
     let columns: Vec<_> = columns.chain([BlockColumn::Same(Value::Uint(7))]).collect();
-    Block::new(columns, stride, words, 0)
+    Block::new(columns, stride, Words::from(&words[..]))
 }
 
 /// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same.

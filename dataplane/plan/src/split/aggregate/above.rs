@@ -159,7 +159,7 @@ impl Splitter<'_> {
         self.aggregate_node(a, input.refs, parts, &results, place, why)
     }
 
-    fn aggregate_node(
+    pub(super) fn aggregate_node(
         &mut self,
         a: &AggregateNode,
         mut refs: Vec<StreamRef>,
@@ -362,23 +362,23 @@ fn holds_strings(key_types: &[Type], aggs: &[HftaAgg]) -> bool {
 }
 
 /// What an aggregation node is made of.
-struct Parts {
-    dag: Dag,
-    quals: Vec<crate::ir::Qual>,
-    keys: Vec<NodeId>,
+pub(super) struct Parts {
+    pub(super) dag: Dag,
+    pub(super) quals: Vec<crate::ir::Qual>,
+    pub(super) keys: Vec<NodeId>,
     /// Upper bounds of the keys.
-    maxima: Vec<u64>,
-    aggs: Vec<HftaAgg>,
-    over_partials: bool,
-    tolerance: u64,
+    pub(super) maxima: Vec<u64>,
+    pub(super) aggs: Vec<HftaAgg>,
+    pub(super) over_partials: bool,
+    pub(super) tolerance: u64,
     /// Name of the column that measures sessions.
-    time: String,
+    pub(super) time: String,
     /// Streams of what was seen, and the windows that they keep open behind the newest.
-    seen: (Vec<StreamRef>, u64),
+    pub(super) seen: (Vec<StreamRef>, u64),
 }
 
 /// Windows an HFTA keeps open behind the newest.
-fn hfta_tolerance(place: Place<'_>) -> u64 {
+pub(super) fn hfta_tolerance(place: Place<'_>) -> u64 {
     let options = &place.query.options;
     let epochs = options.max_hfta_disorder.unwrap_or(match options.max_lfta_disorder {
         0 | 1 => 1,

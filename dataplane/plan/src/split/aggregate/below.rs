@@ -15,6 +15,17 @@ use crate::split::{
 };
 use crate::walk;
 
+/// What partial groups are.
+#[derive(Clone, Copy)]
+pub(super) enum Partial {
+    /// Parts of the query's groups.
+    Completed,
+    /// The result.
+    Result,
+    /// Parts of the query's groups that differ in so many values, the last keys.
+    ByValue(u32),
+}
+
 impl Splitter<'_> {
     /// Aggregation LFTAs, one per interface: keys, then one column per sub-aggregate.
     pub(super) fn lfta_aggregation(
@@ -23,7 +34,7 @@ impl Splitter<'_> {
         source: &ProtocolSource,
         kepts: &Kepts,
         place: Place<'_>,
-        own: bool,
+        kind: Partial,
     ) -> Planned<Stream> {
         let options = &place.query.options;
         let mut names_used: Vec<String> = a.keys.iter().map(|k| k.name.clone()).collect();
@@ -113,9 +124,9 @@ impl Splitter<'_> {
             narrowed = lowered.narrowing.names(self.catalog);
             let query = builder.push(
                 LftaQuery {
-                    name: match own {
-                        true => place.query.name.clone(),
-                        false => format!("_fta_{}", place.query.name),
+                    name: match kind {
+                        Partial::Result => place.query.name.clone(),
+                        _ => format!("_fta_{}", place.query.name),
                     },
                     requires: lowered.requires,
                     quals: lowered.quals,
@@ -126,6 +137,10 @@ impl Splitter<'_> {
                         slots,
                         tolerance: options.max_lfta_disorder.saturating_sub(1),
                         real_time,
+                        values: match kind {
+                            Partial::ByValue(values) => values,
+                            _ => 0,
+                        },
                     },
                     snap_len_bytes: None,
                 },

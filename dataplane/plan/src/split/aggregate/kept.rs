@@ -18,6 +18,7 @@ pub(super) struct Basic {
 }
 
 /// How the result of an aggregate call follows from the aggregates that are kept.
+#[derive(Clone, Copy)]
 pub(super) enum Kept {
     /// It is that one.
     Direct(usize),

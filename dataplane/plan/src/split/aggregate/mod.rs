@@ -4,6 +4,7 @@ mod above;
 mod below;
 mod kept;
 mod seen;
+mod values;
 
 use wt_catalog::Ordering;
 use wt_catalog::function::{FunctionKind, Split};
@@ -15,6 +16,7 @@ use super::{Place, Planned, Splitter, Stream};
 use crate::logical::{
     AggCall, AggregateNode, Expr, Item, LogicalNode, ProtocolSource, SessionNode,
 };
+use below::Partial;
 use kept::Kepts;
 
 impl Splitter<'_> {
@@ -26,8 +28,11 @@ impl Splitter<'_> {
         place: Place<'_>,
     ) -> Planned<Stream> {
         self.check_bounded(a, place)?;
-        let reasons = unsplittable(a);
+        let reasons = unsplittable(a, |_| false);
         if !reasons.is_empty() {
+            if let Some(stream) = self.by_value(a, source, place)? {
+                return Ok(stream);
+            }
             return self.over_selection(a, source, place, reasons);
         }
         let mut kepts = Kepts::default();
@@ -42,7 +47,8 @@ impl Splitter<'_> {
                 place.query.name
             ));
         }
-        let stream = self.lfta_aggregation(a, source, &kepts, place, own)?;
+        let kind = if own { Partial::Result } else { Partial::Completed };
+        let stream = self.lfta_aggregation(a, source, &kepts, place, kind)?;
         if own {
             return self.partials(a, stream, &kepts, place);
         }
@@ -126,8 +132,8 @@ impl Splitter<'_> {
     }
 }
 
-/// Why an aggregation cannot run in an LFTA; empty when it can.
-fn unsplittable(a: &AggregateNode) -> Vec<String> {
+/// Why an aggregation cannot run in an LFTA, calls apart that are taken `elsewhere`; empty when it can.
+fn unsplittable(a: &AggregateNode, elsewhere: impl Fn(&AggCall) -> bool) -> Vec<String> {
     let mut found = reasons(
         a.quals
             .iter()
@@ -137,7 +143,7 @@ fn unsplittable(a: &AggregateNode) -> Vec<String> {
     if a.session.is_some() {
         found.push("a fixed table cannot tell when a session ends".into());
     }
-    for call in &a.aggs {
+    for call in a.aggs.iter().filter(|call| !elsewhere(call)) {
         let name = call.function.name;
         let splits =
             matches!(call.function.kind, FunctionKind::Aggregate(s) if s != Split::HostOnly);

@@ -4,9 +4,13 @@
     reason = "machine code made at run time is called, and calls back, through raw pointers"
 )]
 
+mod words;
+
 use wt_wire::RecordRef;
 
 use super::host::Host;
+
+pub(crate) use words::Words;
 
 /// Signature of compiled code: the frame, the bytes of the batch, its records, and how many there are.
 type Entry = unsafe extern "C" fn(*mut u64, *const u8, *const RecordRef, u64);
@@ -114,7 +118,8 @@ extern "C" fn walk(
     let frame = unsafe { std::slice::from_raw_parts_mut(frame, frame_words as usize) };
     // SAFETY: compiled code passes the record that it is at, one of those given to `Code::run`.
     let record = unsafe { &*record };
-    host.walk(frame, record, bytes(&start, u64::from(record.caplen)), at as usize)
+    let data = bytes(&start, u64::from(record.caplen));
+    host.walk(frame, record, (start, data), at as usize)
 }
 
 /// Bytes that compiled code points at. They live at least as long as the call it is making.
