@@ -205,3 +205,36 @@ fn who_is_not_root_is_told() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("root"), "{said}");
 }
+
+#[test]
+fn recorders_write_what_was_sent() {
+    if !can_run(&["ip", "ethtool", "tcpdump"]) {
+        return;
+    }
+    let scratch = Scratch::new("record");
+    let report = report(
+        &scratch,
+        "record",
+        &[
+            "record",
+            "--seconds",
+            "0.2",
+            "--rounds",
+            "1",
+            "--rates",
+            "5k",
+            "--traces",
+            &format!("64,{}", capture("http.pcap")),
+            "--recorders",
+            "wiretable,wiretable --no-index,wiretable drop,tcpdump",
+            "--receiver-cpu",
+            "0",
+        ],
+    );
+    assert!(!report.contains("DO NOT BALANCE"), "{report}");
+    // Two traces at two rates.
+    for recorder in ["wiretable", "wiretable --no-index", "wiretable drop", "tcpdump"] {
+        assert_eq!(report.matches(&format!(" | {recorder} | ")).count(), 4, "{report}");
+    }
+    assert_eq!(report.matches("wiretable: more by the index").count(), 4, "{report}");
+}

@@ -138,7 +138,7 @@ pub fn finish(
         return Ok(());
     }
     Err(Failure::Input(
-        "the records before the damage were used; --lenient makes this no failure".to_owned(),
+        "what is not damaged was used, of captures what stands before the damage; --lenient makes this no failure".to_owned(),
     ))
 }
 

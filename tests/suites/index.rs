@@ -116,7 +116,10 @@ fn nothing_wanted_is_an_empty_extract() {
     let http = capture_argument("http.pcap");
     let range = ["--from", "2001-01-01", "--to", "2001-01-02"];
     let arguments = ["extract", "-r", &http, "-o", &text(&output)];
-    run([&arguments[..], &range].concat()).expect_status(0).expect_said("no packet is wanted");
+    run([&arguments[..], &range].concat())
+        .expect_status(0)
+        .expect_said("no packet is wanted")
+        .expect_said("the packets are from 2026-11-21T12:17:36.435015Z to ");
     assert!(packets(&output).is_empty());
     // To standard output, for a pipe.
     let arguments = ["extract", "-r", &http, "-o", "-", "--filter", "tcp port 80"];

@@ -320,6 +320,30 @@ fn values(setup: &Setup, catalog: &Catalog) -> Values {
     Values { addresses: shown("addresses"), ports: shown("ports"), last_s }
 }
 
+/// A tcpdump expression.
+fn expression(rng: &mut Rng, address: &str, port: &str) -> String {
+    let network = address.rsplit_once('.').map_or("10.1.0", |(network, _)| network);
+    let one = |rng: &mut Rng| match rng.below(9) {
+        0 => format!("host {address}"),
+        1 => format!("src or dst host {address}"),
+        2 if !address.contains(':') => format!("net {network}"),
+        2 => format!("ip6 net {address}/128"),
+        3 => format!("udp port {port} or 1012"),
+        4 => format!("(tcp[0] & 1 = 0 or port {port})"),
+        5 => format!("portrange {port}-{}", port.parse::<u32>().unwrap_or(0).min(65_530) + 3),
+        6 => "proto 132".to_owned(),
+        7 => "ip6 proto 44".to_owned(),
+        _ => format!("not port {port}"),
+    };
+    match rng.below(5) {
+        0 => one(rng),
+        1 => format!("{} and {}", one(rng), one(rng)),
+        2 => format!("{} or {}", one(rng), one(rng)),
+        3 => format!("vlan {} and {}", 100 + rng.below(20), one(rng)),
+        _ => format!("({} or {}) and not ({})", one(rng), one(rng), one(rng)),
+    }
+}
+
 /// A condition: the protocol it is of, and its text.
 fn condition(rng: &mut Rng, values: &Values) -> (&'static str, String) {
     let span = values.last_s - START_S + 20;
@@ -341,7 +365,7 @@ fn condition(rng: &mut Rng, values: &Values) -> (&'static str, String) {
         false => rng.pick(&values.ports).clone(),
     };
     let is_v4 = !address.contains(':');
-    let (from, fact) = match rng.below(9) {
+    let (from, fact) = match rng.below(12) {
         0 => return ("packet", time),
         1 => ("ip", format!("srcIP = '{address}'")),
         2 => ("ip", format!("(srcIP = '{address}' OR destIP = '{address}')")),
@@ -351,7 +375,8 @@ fn condition(rng: &mut Rng, values: &Values) -> (&'static str, String) {
         6 => ("eth", format!("vlan_id = {}", 100 + rng.below(20))),
         7 if is_v4 => ("ipv4", format!("srcIP IN ['{address}/29', '10.1.0.0/24']")),
         7 => ("ipv6", format!("destIP IN ['{address}/126']")),
-        _ => ("sctp", format!("destIP = '{address}'")),
+        8 => ("sctp", format!("destIP = '{address}'")),
+        _ => ("packet", format!("pcap_filter('{}')", expression(rng, &address, &port))),
     };
     match rng.below(3) {
         0 => (from, format!("{fact} AND {time}")),

@@ -267,6 +267,12 @@ fn what_cannot_be_recorded_leaves_no_store() {
         (&["-r", &trace, "--on-full", "pause"], 1, "--on-full pause"),
         (&["-r", &trace, "--keep-bytes", "1MiB"], 1, "two segments"),
         (&["-r", &trace, "--segment-size", "1"], 2, "not from 1MiB"),
+        (&["-r", &trace, "--index-ratio", "4KiB"], 2, "not from 64KiB"),
+        (&["-r", &trace, "--ring", "60s"], 1, "can be read again"),
+        (&["-i", "lo", "--ring", "60m"], 2, "minutes or mebibytes"),
+        (&["-i", "lo", "--ring", "60s", "--pre-trigger", "5s"], 1, "given twice"),
+        (&["-i", "lo", "--ring", "1MiB", "--ring", "2MiB"], 1, "two sizes"),
+        (&["-i", "lo", "--pre-trigger-size", "64MiB"], 1, "--ring 60s"),
     ] {
         record(arguments, &dir).expect_status(status).expect_no_output().expect_said(said);
         assert!(!dir.exists(), "{arguments:?}");
@@ -430,7 +436,7 @@ fn what_came_before_is_saved_when_someone_asks() {
     let scratch = Scratch::new().unwrap();
     let dir = scratch.path("store");
     let socket = text(&scratch.path("control.sock"));
-    let more = ["--pre-trigger", "60s", "--control", &socket];
+    let more = ["--ring", "60s", "--ring", "8MiB", "--control", &socket];
     let running = start(&netns, &dir, &more, 1);
     let frames: Vec<_> = (0..900).map(|n| numbered(n, 100)).collect();
     send(&netns, "far", &frames[..500]);
@@ -546,102 +552,6 @@ fn a_killed_recorder_loses_nothing_that_it_had_written() {
     let (found, findings) = stored(&dir);
     assert!(findings.is_empty(), "{findings:?}");
     assert!(found.iter().map(number_of).eq(kept));
-}
-
-/// The lengths of the first frames that [`counted`] makes, as a result has them.
-fn lengths(count: u64) -> String {
-    std::iter::once("len".to_owned())
-        .chain((0..count).map(|number| counted_len(number).to_string()))
-        .map(|line| line + "\n")
-        .collect()
-}
-
-/// Lengths that tell frames apart: one that is missing or comes twice shifts all behind it.
-fn counted_len(number: u64) -> usize {
-    60 + (number % 1399) as usize
-}
-
-#[test]
-fn the_past_and_what_follows_are_one_stream_without_gap_or_overlap() {
-    if !may_make() {
-        return;
-    }
-    let netns = Netns::new();
-    let scratch = Scratch::new().unwrap();
-    let dir = scratch.path("store");
-    let store = format!("past={}", text(&dir));
-    let ask = "SELECT len FROM past.packet THEN near.packet";
-    let query = ["query", ask, "-i", "near", "--store", &store, "--ledger"];
-    // Without a recorder nothing follows.
-    record(&["-r", &text(&wt_tests::capture("dns.pcap"))], &scratch.path("other")).expect_status(0);
-    let other = format!("past={}", text(&scratch.path("other")));
-    let refused = netns.wiretable().args(["query", ask, "-i", "near", "--store", &other]).output();
-    let refused = wt_tests::program::outcome(refused.unwrap());
-    refused.expect_status(2).expect_said("no recorder").expect_said("wiretable record -i near");
-
-    let more = ["--segment-size", "1MiB", "--ring", "64MiB"];
-    let recorder = start(&netns, &dir, &more, 1);
-    let sender = netns.sender("far").unwrap();
-    let mut sent = 0;
-    let mut queries: Vec<Running> = Vec::new();
-    // Queries begin in the middle of it.
-    for step in 0..60 {
-        for _ in 0..100 {
-            sender.send(&numbered(sent, counted_len(sent))).unwrap();
-            sent += 1;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-        if step % 15 == 7 {
-            // No socket of their own: the recorder owns the capture.
-            queries.push(Running::spawn(&netns, netns.wiretable().args(query), 1));
-        }
-    }
-    for query in &queries {
-        wait_until("all packets come", || query.stdout.text().lines().count() as u64 > sent);
-    }
-    // A window closes by the recorder's clock when nothing more comes.
-    let windows = [
-        "query",
-        "SELECT tb, count(*) AS n FROM past.packet THEN near.packet GROUP BY time/1 AS tb",
-        "-i",
-        "near",
-        "--store",
-        &store,
-    ];
-    let windows = Running::spawn(&netns, netns.wiretable().args(windows), 1);
-    wait_until("the windows close", || {
-        let rows = windows.stdout.text();
-        let counts = rows.lines().filter_map(|line| line.split_once(',')?.1.parse::<u64>().ok());
-        counts.sum::<u64>() == sent
-    });
-    let last = queries.pop().unwrap();
-    for query in queries {
-        let ended = query.interrupt();
-        assert!(ended.stdout == lengths(sent), "{}", ended.stdout.lines().count());
-        expect_booked(&ended.stderr, "live", "past", &[("seen", sent), ("records", sent)]);
-    }
-    windows.interrupt();
-    // When the recorder ends, so does what follows it.
-    for _ in 0..50 {
-        sender.send(&numbered(sent, counted_len(sent))).unwrap();
-        sent += 1;
-    }
-    recorder.interrupt();
-    let ended = last.end().expect_status(0);
-    assert!(ended.stdout == lengths(sent), "{} of {sent}", ended.stdout.lines().count());
-    // The store alone has the same, and ends.
-    let alone = run(["query", "SELECT len FROM past.packet", "--store", &store]);
-    assert!(alone.expect_status(0).expect_quiet().stdout == lengths(sent));
-    // A store of two interfaces is not the past of one.
-    netns.ip(&["link", "add", "quiet", "type", "veth", "peer", "name", "mute"]);
-    netns.ip(&["link", "set", "quiet", "up"]);
-    let both = scratch.path("both");
-    let recorder = start(&netns, &both, &["-i", "quiet"], 2);
-    let both = format!("past={}", text(&both));
-    let refused = netns.wiretable().args(["query", ask, "-i", "near", "--store", &both]).output();
-    let refused = wt_tests::program::outcome(refused.unwrap());
-    refused.expect_status(1).expect_said("a store of its own");
-    recorder.interrupt();
 }
 
 #[test]

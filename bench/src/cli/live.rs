@@ -167,9 +167,12 @@ pub struct RecordArgs {
     /// Packets per second that are sent; as fast as the sender can comes last
     #[arg(long, value_delimiter = ',', default_value = "100k,300k,600k", value_parser = rate)]
     pub rates: Vec<f64>,
-    /// What is sent: real, imix, attack, or a capture
-    #[arg(long, value_name = "TRACE", default_value = "real")]
-    pub trace: String,
+    /// What is sent, one after the other: real, imix, attack, captures, or a number: packets of imix that have so many bytes
+    #[arg(long, value_name = "TRACE", value_delimiter = ',', default_value = "64,imix,1500")]
+    pub traces: Vec<String>,
+    /// Recorders that are compared, of: wiretable, wiretable --no-index, wiretable drop, wiretable drop --no-index, tcpdump, netsniff-ng [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub recorders: Vec<String>,
     /// Serve the receiving interface on this core, by a thread of the kernel, instead of on the sender's
     #[arg(long, value_name = "N")]
     pub receiver_cpu: Option<usize>,

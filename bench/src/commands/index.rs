@@ -217,9 +217,10 @@ impl Bench<'_> {
             &["slice", &trace_text, &from_ns.to_string(), &to_ns.to_string(), "OUT"],
         )];
         if peers::find("tcpslice").is_some() {
-            // Its end is included, to the microsecond.
-            let end = seconds(to_ns - 1000);
-            let arguments = ["-w", "OUT", &from, &end, &trace_text];
+            // It takes microseconds, and its end is included.
+            let microseconds = |ns: u64| format!("{}.{:06}", ns / S, ns % S / 1000);
+            let (first, last) = (microseconds(from_ns), microseconds(to_ns - 1000));
+            let arguments = ["-w", "OUT", &first, &last, &trace_text];
             second.push(self.row("tcpslice", "tcpslice.pcap", "tcpslice", &arguments));
         }
         let mut scans = vec![self.extract(

@@ -5,12 +5,16 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use wt_bench::live::books::Summary;
+use wt_bench::live::cpu;
 use wt_bench::live::frames::Frames;
 use wt_bench::live::lab::{End, FAR, Lab, NEAR};
 use wt_bench::live::packets;
 use wt_bench::live::receiver::Ended;
 use wt_bench::live::trial::{Place, Sender, Trial};
+use wt_bench::live::xdp_rate::Counter;
 use wt_bench::peers;
+use wt_bench::program::{Program, Step};
+use wt_bench::report::Report;
 use wt_bench::statistics::Sample;
 use wt_bench::svg::{self, Curve};
 
@@ -22,52 +26,73 @@ const RING_KIB: u32 = 65_536;
 
 /// A program that writes packets of an interface to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Recorder {
+struct Recorder {
+    name: &'static str,
+    kind: Kind,
+    /// Beside what all of its kind are given.
+    more: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
     Wiretable,
     Tcpdump,
     NetsniffNg,
 }
 
-impl Recorder {
-    const ALL: [Self; 3] = [Self::Wiretable, Self::Tcpdump, Self::NetsniffNg];
+/// The recorders, in the order of the report. The first is compared with itself without an index.
+const RECORDERS: [Recorder; 6] = [
+    Recorder { name: "wiretable", kind: Kind::Wiretable, more: &[] },
+    Recorder { name: "wiretable --no-index", kind: Kind::Wiretable, more: &["--no-index"] },
+    Recorder { name: "wiretable drop", kind: Kind::Wiretable, more: &["--disposition", "drop"] },
+    Recorder {
+        name: "wiretable drop --no-index",
+        kind: Kind::Wiretable,
+        more: &["--disposition", "drop", "--no-index"],
+    },
+    Recorder { name: "tcpdump", kind: Kind::Tcpdump, more: &[] },
+    Recorder { name: "netsniff-ng", kind: Kind::NetsniffNg, more: &[] },
+];
 
+impl Recorder {
     fn program(self) -> &'static str {
-        match self {
-            Self::Wiretable => "wiretable",
-            Self::Tcpdump => "tcpdump",
-            Self::NetsniffNg => "netsniff-ng",
+        match self.kind {
+            Kind::Wiretable => "wiretable",
+            Kind::Tcpdump => "tcpdump",
+            Kind::NetsniffNg => "netsniff-ng",
         }
     }
 
     /// The command that is measured, as the report shows it.
     fn line(self) -> String {
-        match self {
-            Self::Wiretable => {
+        let line = match self.kind {
+            Kind::Wiretable => {
                 format!("wiretable record -i {NEAR} -w DIR --ring {RING_KIB}KiB --ledger")
             }
-            Self::Tcpdump => format!("tcpdump -i {NEAR} -B {RING_KIB} -Z root -w FILE"),
-            Self::NetsniffNg => {
+            Kind::Tcpdump => format!("tcpdump -i {NEAR} -B {RING_KIB} -Z root -w FILE"),
+            Kind::NetsniffNg => {
                 format!("netsniff-ng --in {NEAR} --out FILE --ring-size {RING_KIB}KiB --silent")
             }
-        }
+        };
+        [&[line.as_str()], self.more].concat().join(" ")
     }
 
     fn command(self, bench: &Bench, lab: &Lab, out: &Path) -> Command {
-        let mut command = match self {
-            Self::Wiretable => lab.command(End::Near, &bench.wiretable, &[bench.core]),
-            other => lab.command(End::Near, other.program(), &[bench.core]),
+        let mut command = match self.kind {
+            Kind::Wiretable => lab.command(End::Near, &bench.wiretable, &[bench.core]),
+            _ => lab.command(End::Near, self.program(), &[bench.core]),
         };
         let ring = format!("{RING_KIB}KiB");
-        match self {
-            Self::Wiretable => {
-                command.args(["record", "-i", NEAR, "--ring", &ring, "--ledger", "-w"])
-            }
-            Self::Tcpdump => {
-                command.args(["-i", NEAR, "-B", &RING_KIB.to_string(), "-Z", "root", "-w"])
-            }
-            Self::NetsniffNg => {
-                command.args(["--in", NEAR, "--ring-size", &ring, "--silent", "--out"])
-            }
+        match self.kind {
+            Kind::Wiretable => command.args(["record", "-i", NEAR, "--ring", &ring, "--ledger"]),
+            Kind::Tcpdump => command.args(["-i", NEAR, "-Z", "root"]),
+            Kind::NetsniffNg => command.args(["--in", NEAR, "--ring-size", &ring, "--silent"]),
+        };
+        command.args(self.more);
+        match self.kind {
+            Kind::Wiretable => command.arg("-w"),
+            Kind::Tcpdump => command.args(["-B", &RING_KIB.to_string(), "-w"]),
+            Kind::NetsniffNg => command.arg("--out"),
         };
         command.arg(out);
         command
@@ -75,15 +100,15 @@ impl Recorder {
 
     /// What it says became of the packets.
     fn books(self, ended: &Ended) -> (Summary, Result<(), String>) {
-        match self {
-            Self::Wiretable => books_of_wiretable(&ended.error),
-            Self::Tcpdump => {
+        match self.kind {
+            Kind::Wiretable => books_of_wiretable(&ended.error),
+            Kind::Tcpdump => {
                 let number = |end: &str| number_before(&ended.error, end);
                 let (captured, dropped) =
                     (number(" packets captured"), number(" packets dropped by kernel"));
                 books(captured, dropped)
             }
-            Self::NetsniffNg => {
+            Kind::NetsniffNg => {
                 let text = format!("{}\n{}", ended.output, ended.error);
                 let number = |end: &str| number_before(&text, end);
                 books(number("packets passed filter"), number("packets failed filter"))
@@ -145,23 +170,83 @@ struct Row {
     sent: Sample,
     written: Sample,
     per_cpu: Sample,
+    per_cpu_served: Sample,
+    /// Of recorder and interface, per packet written.
+    served_ns: Sample,
     per_cpu_all: Sample,
     cpu_ns: Sample,
+    /// Bytes of packets written per second of wall time and of processor time, MB.
+    wall_mb: Sample,
+    cpu_mb: Sample,
     imbalance: Option<String>,
 }
 
 impl Row {
-    fn add(&mut self, trial: &Trial) {
+    fn add(&mut self, trial: &Trial, mean_bytes: f64) {
         let records = trial.summary.records as f64;
-        let cpu = trial.receiver.cpu.as_secs_f64().max(1e-9);
+        let per = |cpu: std::time::Duration| records / cpu.as_secs_f64().max(1e-9) / 1e6;
         self.sent.push(trial.sent.rate());
         self.written.push(100.0 * records / trial.sent.frames.max(1) as f64);
-        self.per_cpu.push(records / cpu / 1e6);
+        self.per_cpu.push(per(trial.receiver.cpu));
+        self.per_cpu_served.push(per(trial.receiver.cpu + trial.interfaces));
+        let served = (trial.receiver.cpu + trial.interfaces).as_secs_f64();
+        self.served_ns.push(1e9 * served / records.max(1.0));
         self.per_cpu_all.push(trial.packets_per_cpu());
-        self.cpu_ns.push(1e9 * cpu / records.max(1.0));
+        self.cpu_ns.push(1e9 * trial.receiver.cpu.as_secs_f64() / records.max(1.0));
+        let mb = records * mean_bytes / 1e6;
+        self.wall_mb.push(mb / trial.sent.took.as_secs_f64().max(1e-9));
+        self.cpu_mb.push(mb / trial.receiver.cpu.as_secs_f64().max(1e-9));
         if let Err(why) = &trial.balance {
             self.imbalance.get_or_insert(why.clone());
         }
+    }
+
+    /// What is compared: with what serves the interface, where that is told apart.
+    fn compared(&self, is_served: bool) -> f64 {
+        if is_served { self.per_cpu_served.median() } else { self.per_cpu.median() }
+    }
+}
+
+/// What was measured of a trace.
+struct Sent {
+    name: String,
+    packets: usize,
+    mean_bytes: f64,
+    /// By rate and recorder.
+    rows: Vec<Vec<Row>>,
+    /// By rate: what the interface takes for a packet that a program in its driver counts and drops, ns.
+    floors: Vec<Sample>,
+}
+
+/// What `dd` writes to measure the disk, MiB.
+const DD_MIB: u32 = 512;
+
+/// How fast the disk takes large writes past the page cache.
+#[derive(Debug, Default)]
+struct Disk {
+    wall_mb: Sample,
+    cpu_mb: Sample,
+}
+
+impl Disk {
+    fn measure(bench: &Bench, rounds: u32) -> Result<Self> {
+        let mut disk = Self::default();
+        let out = bench.scratch.path("dd");
+        for _ in 0..rounds {
+            let of = format!("of={}", out.display());
+            let count = format!("count={DD_MIB}");
+            let step = Step::new(
+                "dd",
+                ["if=/dev/zero", &of, "bs=1M", &count, "oflag=direct", "status=none"],
+            );
+            let cores = vec![bench.core];
+            let measured = Program { name: "dd".to_owned(), steps: vec![step], cores }.measure()?;
+            remove(&out)?;
+            let mb = f64::from(DD_MIB) * 1.048_576;
+            disk.wall_mb.push(mb / measured.wall.as_secs_f64());
+            disk.cpu_mb.push(mb / measured.cpu.as_secs_f64());
+        }
+        Ok(disk)
     }
 }
 
@@ -170,78 +255,169 @@ pub fn record(args: &RecordArgs) -> Result<()> {
     let bench = Bench::new(&args.live)?;
     let lab = Lab::new(1)?;
     let napi = args.receiver_cpu.map(|core| lab.receive_on(core)).transpose()?;
-    let path = trace_path(&args.trace, &args.live.dir)?;
-    let packets = packets::of_capture(&path)?;
-    let (here, absent): (Vec<_>, Vec<_>) = Recorder::ALL.into_iter().partition(|recorder| {
-        *recorder == Recorder::Wiretable || peers::find(recorder.program()).is_some()
-    });
-    if here.len() < 2 {
-        bail!("tcpdump is not here: `wt-bench peers --install` installs it");
-    }
-    let sender = Sender::Frames(lab.inside(End::Far, || Frames::replay(FAR, &packets))?);
-    let place = Place {
-        lab: &lab,
-        pairs: 1,
-        sender_core: args.live.sender_core,
-        napi,
-        duration: bench.duration,
+    let is_asked = |recorder: &Recorder| {
+        args.recorders.is_empty() || args.recorders.iter().any(|name| recorder.name == name)
     };
-    let rates: Vec<Option<f64>> = args.rates.iter().map(|rate| Some(*rate)).chain([None]).collect();
-    let mut rows: Vec<Vec<Row>> = Vec::new();
-    for rate in &rates {
-        let mut of_rate: Vec<Row> = here.iter().map(|_| Row::default()).collect();
-        for round in 0..args.rounds {
-            for (row, recorder) in of_rate.iter_mut().zip(&here) {
-                let out = bench.scratch.path("recording");
-                let command = recorder.command(&bench, &lab, &out);
-                let trial = place.trial(&sender, command, *rate, |ended| recorder.books(ended));
-                remove(&out)?;
-                let trial = trial?;
-                eprintln!(
-                    "{} round {round}: {:.0} packets/s, {} of {} written, {:.2} s",
-                    recorder.program(),
-                    trial.sent.rate(),
-                    trial.summary.records,
-                    trial.sent.frames,
-                    trial.receiver.cpu.as_secs_f64()
-                );
-                row.add(&trial);
-            }
-        }
-        rows.push(of_rate);
+    let (here, absent): (Vec<_>, Vec<_>) =
+        RECORDERS.into_iter().filter(is_asked).partition(|recorder| {
+            recorder.kind == Kind::Wiretable || peers::find(recorder.program()).is_some()
+        });
+    if here.is_empty() {
+        bail!("none of the recorders is here: `wt-bench peers --install` installs them");
     }
+    let rates: Vec<Option<f64>> = args.rates.iter().map(|rate| Some(*rate)).chain([None]).collect();
+    let mut all = Vec::new();
+    for trace in &args.traces {
+        let bytes: Option<usize> = trace.parse().ok();
+        let of = if bytes.is_some() { "imix" } else { trace.as_str() };
+        let mut packets = packets::of_capture(&trace_path(of, &args.live.dir)?)?;
+        if let Some(bytes) = bytes {
+            packets = packets::of_size(&packets, bytes);
+        }
+        if packets.is_empty() {
+            bail!("imix has no packet of {trace} bytes; it has some of 64, 576 and 1500");
+        }
+        let sender = Sender::Frames(lab.inside(End::Far, || Frames::replay(FAR, &packets))?);
+        let place = Place {
+            lab: &lab,
+            pairs: 1,
+            sender_core: args.live.sender_core,
+            napi,
+            duration: bench.duration,
+        };
+        let mean_bytes = packets.iter().map(Vec::len).sum::<usize>() as f64 / packets.len() as f64;
+        let (mut rows, mut floors) = (Vec::new(), Vec::new());
+        for rate in &rates {
+            let mut floor = Sample::default();
+            if napi.is_some() {
+                for _ in 0..args.rounds {
+                    floor.push(of_counting(&place, &sender, *rate)?);
+                }
+            }
+            floors.push(floor);
+            rows.push(measure(&bench, &place, (&sender, mean_bytes), *rate, args.rounds, &here)?);
+        }
+        let name = bytes.map_or_else(|| trace.clone(), |bytes| format!("{bytes} bytes"));
+        all.push(Sent { name, packets: packets.len(), mean_bytes, rows, floors });
+    }
+    let is_served = napi.is_some();
+    let disk = Disk::measure(&bench, args.rounds)?;
     let mut report = bench.begin("Recording");
-    let mean = packets.iter().map(Vec::len).sum::<usize>() as f64 / packets.len() as f64;
     report.line(&format!(
-        "\nLive frames of {} packets of `{}`, {mean:.0} bytes each, again and again into a link; a recorder at its other end, on core {}, writes them to the disk. {} \
-         M/cpu-s: millions of packets written per second of processor time, of the recorder with all its threads, and of recorder, sender and what serves the interfaces together (softirq is in theirs). \
-         Medians of {} rounds in turns, {} s each; between the dots the least and the greatest.\n",
-        packets.len(),
-        args.trace,
+        "\nLive frames of a trace, again and again into a link; a recorder at its other end, on core {}, writes them to the disk. {} \
+         Nobody else takes the packets: behind a socket the stack throws them away, and with *drop* they end in the driver (AF_XDP). \
+         M/cpu-s: millions of packets written per second of processor time: of the recorder with all its threads; of recorder and the thread of the kernel that serves the interface{}; and of these and the sender. \
+         *Beyond counting*: without what that thread takes for the same packets when a program in the driver does nothing but count them and let them go, which no recorder can be below; much of it is giving the sender its memory back. \
+         Medians of {} rounds in turns, {} s each; between the dots the least and the greatest.",
         bench.core,
         served(args.receiver_cpu, args.live.sender_core),
+        if is_served { " (softirq is in it)" } else { ", which is none here (softirq is in the sender's)" },
         args.rounds,
         args.live.seconds,
     ));
-    report.line("| asked/s | recorder | sent/s | written | M/cpu-s, recorder | … | ns per packet, recorder | M/cpu-s, all | ratio to tcpdump | books |");
-    report.line("|---:|---|---:|---:|---:|---|---:|---:|---:|---|");
-    let mut curves: Vec<Curve> = here
-        .iter()
-        .map(|recorder| Curve { name: recorder.program().to_owned(), points: Vec::new() })
-        .collect();
-    for (rate, of_rate) in rates.iter().zip(&rows) {
-        let base = here.iter().position(|recorder| *recorder == Recorder::Tcpdump);
-        let base = base.map_or(0.0, |at| of_rate[at].per_cpu.median());
-        for ((recorder, row), curve) in here.iter().zip(of_rate).zip(&mut curves) {
-            curve.points.push((row.sent.median(), row.per_cpu.median()));
+    let mut curves = Vec::new();
+    for sent in &all {
+        write(&mut report, sent, &rates, &here, is_served);
+        for (at, recorder) in here.iter().enumerate() {
+            let point = |row: &Row| (row.sent.median(), row.compared(is_served));
+            let points = sent.rows.iter().map(|of_rate| point(&of_rate[at])).collect();
+            curves.push(Curve { name: format!("{}: {}", sent.name, recorder.name), points });
+        }
+    }
+    report.line(&format!(
+        "\n`dd` of zeroes past the page cache (`bs=1M oflag=direct`, {} MiB) to the same disk: {:.0} MB/s ({:.0}–{:.0}), {:.0} MB per second of processor time.",
+        DD_MIB, disk.wall_mb.median(), disk.wall_mb.least(), disk.wall_mb.greatest(), disk.cpu_mb.median()
+    ));
+    report.line("");
+    here.iter()
+        .for_each(|recorder| report.line(&format!("- {}: `{}`", recorder.name, recorder.line())));
+    absent.iter().for_each(|recorder| report.line(&format!("- Not here: {}.", recorder.name)));
+    let axes = ["packets sent per second", "M packets written per CPU-second"];
+    bench.finish(report, "record", &svg::plot("Recording", axes, &curves, None))
+}
+
+/// What the interface takes for a packet that a program in its driver counts and drops, ns.
+fn of_counting(place: &Place<'_>, sender: &Sender, rate: Option<f64>) -> Result<f64> {
+    let counter = Counter::attach(place.lab)?;
+    let before = cpu::of_interfaces(place.napi);
+    sender.send(place.lab, place.sender_core, rate, place.duration)?;
+    let took = cpu::of_interfaces(place.napi).saturating_sub(before);
+    Ok(1e9 * took.as_secs_f64() / counter.count().max(1) as f64)
+}
+
+/// Measures each recorder at a rate.
+fn measure(
+    bench: &Bench,
+    place: &Place<'_>,
+    (sender, mean_bytes): (&Sender, f64),
+    rate: Option<f64>,
+    rounds: u32,
+    here: &[Recorder],
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = here.iter().map(|_| Row::default()).collect();
+    for round in 0..rounds {
+        for (row, recorder) in rows.iter_mut().zip(here) {
+            let out = bench.scratch.path("recording");
+            let command = recorder.command(bench, place.lab, &out);
+            let trial = place.trial(sender, command, rate, |ended| recorder.books(ended));
+            remove(&out)?;
+            let trial = trial?;
+            eprintln!(
+                "{} round {round}: {:.0} packets/s, {} of {} written, {:.2} s and {:.2} s",
+                recorder.name,
+                trial.sent.rate(),
+                trial.summary.records,
+                trial.sent.frames,
+                trial.receiver.cpu.as_secs_f64(),
+                trial.interfaces.as_secs_f64()
+            );
+            row.add(&trial, mean_bytes);
+        }
+    }
+    Ok(rows)
+}
+
+fn write(
+    report: &mut Report,
+    sent: &Sent,
+    rates: &[Option<f64>],
+    here: &[Recorder],
+    is_served: bool,
+) {
+    report.line(&format!(
+        "\n## {}\n\n{} packets, {:.0} bytes each.\n",
+        sent.name, sent.packets, sent.mean_bytes
+    ));
+    report.line("| asked/s | recorder | sent/s | written | M/cpu-s, recorder | … | ns per packet, recorder | M/cpu-s, with the interface | ns per packet, with it | beyond counting | M/cpu-s, all | MB/s | MB/cpu-s, recorder | ratio to tcpdump, recorder | with the interface | beyond counting | books |");
+    report.line(
+        "|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+    );
+    for ((rate, of_rate), floor) in rates.iter().zip(&sent.rows).zip(&sent.floors) {
+        let floor = if is_served { floor.median() } else { 0.0 };
+        let base = here.iter().position(|recorder| recorder.kind == Kind::Tcpdump);
+        let ratio = |value: &dyn Fn(&Row) -> f64, row: &Row| {
+            let base = base.map_or(0.0, |at| value(&of_rate[at]));
+            if base > 0.0 { format!("{:.2}", value(row) / base) } else { "–".to_owned() }
+        };
+        for (recorder, row) in here.iter().zip(of_rate) {
             let books = row
                 .imbalance
                 .as_ref()
                 .map_or_else(|| "balance".to_owned(), |why| format!("DO NOT BALANCE: {why}"));
+            let beyond = |row: &Row| 1.0 / (row.served_ns.median() - floor).max(1.0);
+            let served = match is_served {
+                true => format!(
+                    "{:.2} | {:.0} | {:.0}",
+                    row.per_cpu_served.median(),
+                    row.served_ns.median(),
+                    row.served_ns.median() - floor
+                ),
+                false => "– | – | –".to_owned(),
+            };
             report.line(&format!(
-                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {:.2} | {:.2} | {books} |",
+                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {served} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {books} |",
                 rate.map_or("all".to_owned(), |rate| format!("{rate:.0}")),
-                recorder.program(),
+                recorder.name,
                 row.sent.median(),
                 row.written.median(),
                 row.per_cpu.median(),
@@ -249,15 +425,34 @@ pub fn record(args: &RecordArgs) -> Result<()> {
                 row.per_cpu.greatest(),
                 row.cpu_ns.median(),
                 row.per_cpu_all.median(),
-                row.per_cpu.median() / base.max(1e-9),
+                row.wall_mb.median(),
+                row.cpu_mb.median(),
+                ratio(&|row| row.per_cpu.median(), row),
+                if is_served { ratio(&|row| row.compared(true), row) } else { "–".to_owned() },
+                if is_served { ratio(&beyond, row) } else { "–".to_owned() },
             ));
         }
+        for pair in
+            [("wiretable", "wiretable --no-index"), ("wiretable drop", "wiretable drop --no-index")]
+        {
+            let of = |name: &str| here.iter().position(|recorder| recorder.name == name);
+            if let (Some(with), Some(without)) = (of(pair.0), of(pair.1)) {
+                let (with, without) = (&of_rate[with], &of_rate[without]);
+                report.line(&format!(
+                    "| | {}: more by the index | | | | | {:+.1}% | {} | | | | | | | | | |",
+                    pair.0,
+                    100.0 * (with.cpu_ns.median() / without.cpu_ns.median() - 1.0),
+                    match is_served {
+                        true => format!(
+                            "{:+.1}%",
+                            100.0 * (without.compared(true) / with.compared(true) - 1.0)
+                        ),
+                        false => "–".to_owned(),
+                    },
+                ));
+            }
+        }
     }
-    report.line("");
-    here.iter().for_each(|recorder| report.line(&format!("- `{}`", recorder.line())));
-    absent.iter().for_each(|recorder| report.line(&format!("- Not here: {}.", recorder.program())));
-    let axes = ["packets sent per second", "M packets written per CPU-second of the recorder"];
-    bench.finish(report, "record", &svg::plot("Recording", axes, &curves, None))
 }
 
 /// What a recorder has written is of no use any more.
@@ -274,19 +469,21 @@ fn remove(out: &PathBuf) -> Result<()> {
 mod tests {
     use super::*;
 
+    const TCPDUMP: Recorder = Recorder { name: "tcpdump", kind: Kind::Tcpdump, more: &[] };
+
     #[test]
     fn what_recorders_say_is_read() {
         let said = "tcpdump: listening on near\n10 packets captured\n12 packets received by filter\n2 packets dropped by kernel\n";
         let ended = Ended { error: said.to_owned(), ..Ended::default() };
-        let (summary, balance) = Recorder::Tcpdump.books(&ended);
+        let (summary, balance) = TCPDUMP.books(&ended);
         assert_eq!((summary.seen, summary.records, summary.dropped), (12, 10, 2));
         assert!(balance.is_ok());
         let said = "writer  received  kernel dropped  captured  written  filtered  lost (buffer)  lost (disk)\n\
                     near          12               1        11       10         0              1            0\n";
         let ended = Ended { error: said.to_owned(), ..Ended::default() };
-        let (summary, balance) = Recorder::Wiretable.books(&ended);
+        let (summary, balance) = RECORDERS[0].books(&ended);
         assert_eq!((summary.seen, summary.records, summary.dropped, summary.lost), (12, 10, 1, 1));
         assert!(balance.is_ok());
-        assert!(Recorder::Wiretable.books(&Ended::default()).1.is_err());
+        assert!(RECORDERS[0].books(&Ended::default()).1.is_err());
     }
 }

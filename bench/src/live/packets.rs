@@ -36,6 +36,23 @@ pub fn of_capture(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     Ok(packets)
 }
 
+/// Those of `bytes` bytes, or of a few less, again and again, as many as there were packets: a trace of frames of one size with the flows of another.
+#[must_use]
+pub fn of_size(packets: &[Vec<u8>], bytes: usize) -> Vec<Vec<u8>> {
+    let is_near =
+        |packet: &&Vec<u8>| (bytes.saturating_sub(SIZE_SLACK)..=bytes).contains(&packet.len());
+    let padded = |packet: &Vec<u8>| {
+        let mut packet = packet.clone();
+        packet.resize(bytes, 0);
+        packet
+    };
+    let near: Vec<_> = packets.iter().filter(is_near).map(padded).collect();
+    near.iter().cycle().take(if near.is_empty() { 0 } else { packets.len() }).cloned().collect()
+}
+
+/// Bytes by which frames of a size may be shorter: a frame's checksum, which captures leave out.
+const SIZE_SLACK: usize = 4;
+
 /// A TCP segment to port 80 in 64 bytes.
 pub fn smallest() -> Vec<u8> {
     let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
@@ -43,4 +60,20 @@ pub fn smallest() -> Vec<u8> {
     packet.extend([0x80, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
     packet.resize(64, 0);
     packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_a_size_are_padded_and_repeated() {
+        let packets = [vec![1; 60], vec![2; 700], vec![3; 64]];
+        let small = of_size(&packets, 64);
+        assert_eq!(small.len(), 3);
+        assert!(small.iter().all(|packet| packet.len() == 64));
+        assert_eq!((small[0][59], small[0][60], small[1][63], &small[2]), (1, 0, 3, &small[0]));
+        assert_eq!(of_size(&packets, 701).len(), 3);
+        assert!(of_size(&packets, 1500).is_empty());
+    }
 }

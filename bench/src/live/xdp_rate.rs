@@ -154,14 +154,18 @@ fn count_only(place: &Place<'_>, sender: &Sender) -> Result<(f64, f64, f64), Tri
     Ok((sent.rate(), counted as f64 / cpu / 1e6, lost / sent.frames.max(1) as f64))
 }
 
-/// A program in the driver that counts a packet and drops it.
-struct Counter {
+/// A program in the driver that counts a packet and drops it: nothing can take packets of the link for less.
+pub struct Counter {
     state: Shared,
     _link: OwnedFd,
 }
 
 impl Counter {
-    fn attach(lab: &Lab) -> io::Result<Self> {
+    /// Attaches it to the receiving interface, until it is dropped.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach(lab: &Lab) -> io::Result<Self> {
         const XDP_DROP: i32 = 1;
         let state = Shared::new(1, 1)?;
         let mut program = Program::default();
@@ -176,7 +180,8 @@ impl Counter {
         Ok(Self { state, _link: link })
     }
 
-    fn count(&self) -> u64 {
+    /// Packets so far.
+    pub fn count(&self) -> u64 {
         self.state.get(0)
     }
 }

@@ -20,7 +20,7 @@ Examples:
   wiretable ctl -s edge save alarm-7 --from -30s --to +10s
 ")]
 pub struct CtlArgs {
-    /// The run: the path of its socket, or its name among those of this user [default: the only one there is]
+    /// The run: the path of its socket, its name among those of this user, or the store of a recorder [default: the only one there is]
     #[arg(short = 's', long = "socket", value_name = "PATH|NAME")]
     pub socket: Option<PathBuf>,
     /// What is asked.
@@ -52,7 +52,7 @@ pub enum Ask {
         /// Its name
         name: String,
     },
-    /// Save the packets of a time, of a recorder: to DIR/saved/NAME.pcapng what --pre-trigger keeps, else a pin in its store
+    /// Save the packets of a time, of a recorder: to DIR/saved/NAME.pcapng what `record --ring 60s` keeps, else a pin in its store
     Save {
         /// What they are called
         name: String,

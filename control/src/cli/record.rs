@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::{UntilArgs, parse_bytes, parse_duration, parse_ring};
+use super::{CaptureWay, PacketFate, UntilArgs, parse_bytes, parse_duration, parse_ring};
 
 /// `wiretable record`.
 #[derive(Debug, Args)]
@@ -15,7 +15,8 @@ Examples:
   wiretable record -i eth0 -w edge --filter 'tcp port 443' --snaplen 128 --for 1h
   wiretable record -i eth0 -w web --protocol tcp --where 'destPort = 443 AND syn'
   wiretable record -r a.pcap -r b.pcapng.zst -w both --compress
-  wiretable record -i eth0 -w edge --pre-trigger 60s & wiretable ctl -s edge save alarm --from -30s --to +10s
+  wiretable record -i eth0 -w mirrored --disposition drop
+  wiretable record -i eth0 -w edge --ring 60s & wiretable ctl -s edge save alarm --from -30s --to +10s
   wiretable query 'SELECT tb, count(*) FROM tcp GROUP BY time/60 AS tb' -r edge
 
 Segments are pcapng, which Wireshark opens. Ctrl-C ends a recording; what it wrote last is synced then. One that was
@@ -41,13 +42,13 @@ pub struct RecordArgs {
     /// Bytes kept of each packet [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=262_144))]
     pub snaplen: Option<u32>,
-    /// Write nothing until `wiretable ctl save NAME` asks, and keep packets of so much time in memory
+    /// Write nothing until `wiretable ctl save NAME` asks, and keep packets of so much time in memory; also --ring TIME
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Pre-trigger")]
     pub pre_trigger: Option<Duration>,
-    /// Memory for that, per writer; packets leave earlier when it is full
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_buffer, requires = "pre_trigger", help_heading = "Pre-trigger")]
-    pub pre_trigger_size: u64,
-    /// Listen on this socket for `wiretable ctl`; `none`: on no socket [default: with --pre-trigger, one named after DIR]
+    /// Memory for that, per writer; packets leave earlier when it is full [default: 256MiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_buffer, help_heading = "Pre-trigger")]
+    pub pre_trigger_size: Option<u64>,
+    /// Listen on this socket for `wiretable ctl`; `none`: on no socket [default: with --ring TIME, one named after DIR]
     #[arg(long, value_name = "PATH", help_heading = "Pre-trigger")]
     pub control: Option<PathBuf>,
     /// When segments end, and what is kept of them.
@@ -59,9 +60,15 @@ pub struct RecordArgs {
     /// Receive only what is for this host
     #[arg(long, help_heading = "Live capture")]
     pub no_promiscuous: bool,
-    /// Memory in which the kernel keeps packets until they are taken, per queue [default: 16MiB]
-    #[arg(long, value_name = "BYTES", value_parser = parse_ring, help_heading = "Live capture")]
-    pub ring: Option<u64>,
+    /// Where packets are taken [default: auto: in the driver, by AF_XDP, if they end there, else by a socket]
+    #[arg(long, value_enum, value_name = "WAY", help_heading = "Live capture")]
+    pub capture: Option<CaptureWay>,
+    /// What becomes of packets that are recorded [default: pass]
+    #[arg(long, value_enum, value_name = "FATE", help_heading = "Live capture")]
+    pub disposition: Option<PacketFate>,
+    /// Memory in which the kernel keeps packets until they are taken, per queue [default: 16MiB]. A time, as in `--ring 60s`: the same as --pre-trigger
+    #[arg(long, value_name = "BYTES|DURATION", value_parser = parse_either_ring, action = ArgAction::Append, help_heading = "Live capture")]
+    pub ring: Vec<Ring>,
     /// When a live recording ends.
     #[command(flatten)]
     pub until: UntilArgs,
@@ -74,6 +81,83 @@ pub struct RecordArgs {
     /// Show no progress bar
     #[arg(long)]
     pub no_progress: bool,
+}
+
+/// What `--ring` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// So much memory that the kernel shares, bytes.
+    Kernel(u64),
+    /// The packets of so much time, in this process's memory.
+    PreTrigger(Duration),
+}
+
+/// Packets that are kept in memory until someone asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreTrigger {
+    /// How old they may become.
+    pub age_max: Duration,
+    /// Most memory for them, bytes per writer.
+    pub bytes_max: u64,
+}
+
+/// Memory of [`PreTrigger`] when nothing is said, bytes.
+const PRE_TRIGGER_BYTES: u64 = 256 << 20;
+
+impl RecordArgs {
+    /// Memory of the ring that the kernel shares, bytes, if it is given.
+    ///
+    /// # Errors
+    /// It is given twice.
+    pub fn kernel_ring(&self) -> Result<Option<u64>, String> {
+        let sizes = self.ring.iter().filter_map(|ring| match ring {
+            Ring::Kernel(bytes) => Some(*bytes),
+            Ring::PreTrigger(_) => None,
+        });
+        one(sizes, "--ring gives the kernel's ring two sizes")
+    }
+
+    /// What is kept in memory instead of on the disk, if that is asked for.
+    ///
+    /// # Errors
+    /// Its time is given twice, or a size without a time.
+    pub fn pre_trigger(&self) -> Result<Option<PreTrigger>, String> {
+        let times = self.ring.iter().filter_map(|ring| match ring {
+            Ring::PreTrigger(age) => Some(*age),
+            Ring::Kernel(_) => None,
+        });
+        let times = times.chain(self.pre_trigger);
+        let age_max = one(times, "--ring with a time is --pre-trigger: it is given twice")?;
+        if age_max.is_none() && self.pre_trigger_size.is_some() {
+            return Err("--pre-trigger-size is the memory of --ring TIME, which is not given\n  help: --ring 60s".to_owned());
+        }
+        let bytes_max = self.pre_trigger_size.unwrap_or(PRE_TRIGGER_BYTES);
+        Ok(age_max.map(|age_max| PreTrigger { age_max, bytes_max }))
+    }
+}
+
+/// The only one there is, if any.
+fn one<T>(mut all: impl Iterator<Item = T>, several: &str) -> Result<Option<T>, String> {
+    let first = all.next();
+    match all.next() {
+        Some(_) => Err(several.to_owned()),
+        None => Ok(first),
+    }
+}
+
+/// Reads the size of the kernel's ring, or a time.
+fn parse_either_ring(text: &str) -> Result<Ring, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    // Bytes are known by `m` elsewhere, times too.
+    if unit == "m" {
+        return Err(format!(
+            "`{text}` may be minutes or mebibytes; write seconds for a time (600s), or MiB"
+        ));
+    }
+    match parse_duration(text) {
+        Ok(age) => Ok(Ring::PreTrigger(age)),
+        Err(_) => parse_ring(text).map(Ring::Kernel),
+    }
 }
 
 /// Which packets are wanted.
@@ -160,9 +244,9 @@ fn parse_segment(text: &str) -> Result<u64, String> {
 
 fn parse_ratio(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text)?;
-    match (4 << 10..=1 << 30).contains(&bytes) {
+    match wt_trace::index::RATIOS.contains(&bytes) {
         true => Ok(bytes),
-        false => Err(format!("an index ratio of `{text}` is not from 4KiB to 1GiB")),
+        false => Err(format!("an index ratio of `{text}` is not from 64KiB to 64MiB")),
     }
 }
 

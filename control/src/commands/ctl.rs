@@ -85,6 +85,14 @@ fn read(args: &NewQueryArgs) -> Result<Query, Failure> {
 pub fn socket(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     let folder = control::folder();
     if let Some(asked) = asked {
+        // A recorder's is named after its store, wherever that lies.
+        let name = match asked.is_dir() {
+            true => std::path::absolute(asked).ok().and_then(|dir| dir.file_name().map(Into::into)),
+            false => None,
+        };
+        if let Some(name) = name {
+            return Ok(folder.join::<PathBuf>(name).with_extension("sock"));
+        }
         let named = folder.join(asked).with_extension("sock");
         let is_name = asked.components().count() == 1 && !asked.exists();
         return Ok(if is_name { named } else { asked.to_owned() });

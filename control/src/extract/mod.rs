@@ -1,6 +1,5 @@
 //! `wiretable extract`: packets of a time range that meet a condition, out of traces and stores, as pcapng.
 
-mod keys;
 mod open;
 
 use std::collections::HashMap;
@@ -33,15 +32,25 @@ pub fn extract(args: &ExtractArgs) -> Result<(), Failure> {
     let condition = Condition::of(&args.condition)?;
     let times = times(args)?;
     let inputs = open::inputs(args, &within(args, &times, condition.as_ref()))?;
+    let is_whole = inputs.is_whole();
     let sink = create(&args.output)?;
     let written = Extraction::new(sink, condition.as_ref(), &times)
         .and_then(|mut extraction| extraction.run(args, inputs).map(|told| (extraction, told)));
     let (extraction, told) = written?;
-    let Extraction { packets, writer, .. } = extraction;
+    let Extraction { packets, writer, range_ns, .. } = extraction;
     let mut sink = writer.into_inner();
     sink.flush().map_err(|error| refused(&args.output, &error))?;
     if packets == 0 {
         eprintln!("wiretable: no packet is wanted; {} has none", shown(&args.output));
+        // All of the data was looked at only where nothing was left out.
+        let all = range_ns.filter(|_| is_whole);
+        if let Some((min_ns, max_ns)) = all.filter(|(a, b)| *b < times.start || *a >= times.end) {
+            eprintln!(
+                "wiretable: the packets are from {} to {}",
+                moment::show(min_ns),
+                moment::show(max_ns)
+            );
+        }
     }
     told.iter().for_each(|line| eprintln!("wiretable: {line}"));
     Ok(())
@@ -53,7 +62,6 @@ fn within(args: &ExtractArgs, times: &Range<u64>, condition: Option<&Condition>)
         Some(last_ns) => vec![Wanted::Between(times.start, last_ns)],
         None => vec![Wanted::Never],
     };
-    all.extend(args.condition.filter.as_deref().map(keys::of_expression).unwrap_or_default());
     all.extend(condition.map(Condition::wanted));
     let keeps_order = args.read.len() + args.store.len() > 1;
     Within { wanted: Wanted::All(all), keeps_order }
@@ -112,6 +120,8 @@ struct Extraction<'a> {
     /// By capture and its interface: the number in the extract, and the name as conditions see it.
     numbers: HashMap<(usize, u32), (u32, Value)>,
     packets: u64,
+    /// Earliest and latest stamp of what was read.
+    range_ns: Option<(u64, u64)>,
 }
 
 impl<'a> Extraction<'a> {
@@ -122,7 +132,7 @@ impl<'a> Extraction<'a> {
     ) -> Result<Self, Failure> {
         let writer = PcapNgWriter::new(sink, ByteOrder::Little).map_err(written)?;
         let judge = Judge::new(condition);
-        Ok(Self { writer, judge, times, numbers: HashMap::new(), packets: 0 })
+        Ok(Self { writer, judge, times, numbers: HashMap::new(), packets: 0, range_ns: None })
     }
 
     /// Writes what is wanted; what there is to say.
@@ -144,6 +154,11 @@ impl<'a> Extraction<'a> {
             let key = (source, batch.interface);
             let times = self.times;
             let in_time = |record: &&RecordRef| times.contains(&record.timestamp_ns);
+            for record in batch.records {
+                let at = record.timestamp_ns;
+                self.range_ns =
+                    Some(self.range_ns.map_or((at, at), |(a, b)| (a.min(at), b.max(at))));
+            }
             let kept: Vec<RecordRef> = batch.records.iter().filter(in_time).copied().collect();
             batches += 1;
             if let Some(bar) = bar.as_ref().filter(|_| batches.is_multiple_of(64)) {
@@ -186,7 +201,7 @@ impl<'a> Extraction<'a> {
         }
         told.iter().for_each(|line| eprintln!("wiretable: {line}"));
         Err(Failure::Input(format!(
-            "{}\n  help: what stands before the damage was extracted; --lenient makes this no failure",
+            "{}\n  help: what is not damaged was extracted, of captures what stands before the damage; --lenient makes this no failure",
             damage.join("\nwiretable: ")
         )))
     }

@@ -24,6 +24,12 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// Whether all that there is will be read.
+    pub(super) fn is_whole(&self) -> bool {
+        let taken = self.taken();
+        taken.bytes.0 == taken.bytes.1
+    }
+
     /// How much is read, so far.
     pub(super) fn taken(&self) -> Taken {
         let mut total = Taken::default();

@@ -29,7 +29,7 @@ pub const NO_DRIVER: &str = "no interface of this run is captured from in its dr
 
 /// Why nothing can be saved.
 pub const NO_RECORDER: &str = "this run records nothing\n  \
-    help: `wiretable record -i IF -w DIR --pre-trigger 60s` keeps packets that can be saved";
+    help: `wiretable record -i IF -w DIR --ring 60s` keeps packets that can be saved";
 
 /// Objects that are gone and whose generation is kept, of each kind: older ones are forgotten first.
 const GONE_MAX: usize = 100_000;

@@ -11,6 +11,7 @@ mod show;
 pub mod store;
 pub mod watchlists;
 
+pub use open::WITHOUT_DRIVER;
 pub use queries::{Admit, Setting};
 
 use std::io::IsTerminal;
@@ -211,15 +212,17 @@ pub fn execute(
     // So many packets are those that come, needed or not.
     let need =
         (settings.index && live.until.packets.is_none()).then(|| Need::of(plan, &live.stores));
+    let mut reads_of_others = false;
     for past in pasts(compiled, &live.stores, interfaces, need.as_ref()) {
         let (input, found) = store::open(&past)?;
+        reads_of_others |= store::is_of_another_user(&past);
         inputs.push(open::Opened { input, in_driver: false });
         findings.push(found);
     }
     let socket = live.control.as_deref().map(Socket::bind).transpose()?;
     let spools = output::spools(&routes);
     let mut results = Results::open(plan.outputs.len(), routes, socket.is_some())?;
-    privileges::keep_none(in_driver)?;
+    privileges::keep_least(in_driver, reads_of_others)?;
     // Clients of the control socket name files of their queries later.
     privileges::confine(socket.is_none().then_some(&spools))?;
     let inputs = inputs.into_iter().map(|opened| opened.input).collect();

@@ -26,7 +26,7 @@ pub(super) struct Opened {
 }
 
 /// Interfaces that no program can be attached to.
-const WITHOUT_DRIVER: [&str; 2] = ["any", "lo"];
+pub const WITHOUT_DRIVER: [&str; 2] = ["any", "lo"];
 
 /// Opens the interfaces that the plan reads.
 pub(super) fn all(
@@ -109,6 +109,7 @@ fn in_driver(
             PacketFate::Drop => Disposition::Drop,
         },
         ring_bytes: u32::try_from(wanted.ring_bytes).unwrap_or(1 << 31),
+        keep_bytes: 0,
         is_promiscuous: wanted.is_promiscuous,
         blocks: blocks.cloned(),
     };

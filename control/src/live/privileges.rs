@@ -22,18 +22,24 @@ pub fn unlimit_frames() {
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
-/// Lets go of all privileges, for good. Threads started later have none either. Older kernels want one for the maps of programs (`in_driver`).
-pub fn keep_none(in_driver: bool) -> Result<(), Failure> {
-    let is_old = wt_xdp::host::version().is_none_or(|version| version < KERNEL_OF_OPEN_MAPS);
-    match in_driver && is_old {
-        true => keep(CapabilitySet::BPF),
-        false => keep(CapabilitySet::empty()),
-    }
+/// Lets go of all privileges, for good. Threads started later have none either. Older kernels want one for the maps of programs (`in_driver`). A store that
+/// another user writes to (`reads_of_others`) has segments to come that only that user may read: of reading, the run keeps what it had.
+pub fn keep_least(in_driver: bool, reads_of_others: bool) -> Result<(), Failure> {
+    let mut kept = of_maps(in_driver);
+    kept.set(CapabilitySet::DAC_READ_SEARCH, reads_of_others);
+    keep(kept)
 }
 
-/// Lets go of all privileges but that of writing to files of others: a recorder goes on to make files in a directory that need not be its user's.
-pub fn keep_files() -> Result<(), Failure> {
-    keep(CapabilitySet::DAC_OVERRIDE)
+/// Lets go of all privileges but that of writing to files of others: a recorder goes on to make files in a directory that need not be its user's. For
+/// `in_driver` see [`keep_least`].
+pub fn keep_files(in_driver: bool) -> Result<(), Failure> {
+    keep(CapabilitySet::DAC_OVERRIDE | of_maps(in_driver))
+}
+
+/// What older kernels want for the maps of programs.
+fn of_maps(in_driver: bool) -> CapabilitySet {
+    let is_old = wt_xdp::host::version().is_none_or(|version| version < KERNEL_OF_OPEN_MAPS);
+    if in_driver && is_old { CapabilitySet::BPF } else { CapabilitySet::empty() }
 }
 
 /// Lets go of starting programs and of whatever else a run never does, and with `folders` of writing files elsewhere; what is open stays open.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use wt_catalog::Value;
@@ -12,7 +13,7 @@ use wt_engine::live::{
 };
 use wt_engine::{EngineError, LftaSetup, PacketBatch};
 use wt_trace::index::Wanted;
-use wt_trace::store::{Findings, Follow, Followed, Store, StoreError};
+use wt_trace::store::{Findings, Follow, Followed, RUN, Store, StoreError};
 
 use super::LiveInterface;
 use crate::failure::Failure;
@@ -80,6 +81,13 @@ pub fn open(past: &Past) -> Result<(LiveInput, Findings), Failure> {
         skew_ns: past.followed.as_ref().map_or(SKEW_NS_DEFAULT, LiveInterface::skew_ns),
     };
     Ok((input, findings))
+}
+
+/// Whether another user writes to a store: its directory is that user's, or what its recorder says of itself.
+pub fn is_of_another_user(past: &Past) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let files = past.traces.files.iter().flat_map(|dir| [dir.clone(), dir.join(RUN)]);
+    files.filter_map(|file| std::fs::metadata(file).ok()).any(|file| file.uid() != user)
 }
 
 const LINKTYPE_ETHERNET: u16 = 1;

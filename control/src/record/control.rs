@@ -27,7 +27,9 @@ pub(super) fn listen(
     let path = match &args.control {
         Some(path) if path.as_os_str() == "none" => return Ok(None),
         Some(path) => path.clone(),
-        None if args.pre_trigger.is_none() => return Ok(None),
+        None if !keepers.iter().any(|(_, keeper)| matches!(keeper, Keeper::Memory(_))) => {
+            return Ok(None);
+        }
         None => {
             let dir = std::path::absolute(store.dir());
             let dir = dir.unwrap_or_else(|_| store.dir().to_owned());

@@ -1,8 +1,11 @@
 //! What of the packets is recorded: `--filter` and `--where`, judged by the code that is made of a query.
 
+use std::path::PathBuf;
+
 use wt_catalog::Value;
 use wt_engine::{EngineError, PacketBatch, PacketFilter, index_wanted};
 use wt_plan::Compiled;
+use wt_plan::physical::PhysicalPlan;
 use wt_trace::index::Wanted;
 use wt_trace::record::Feed;
 use wt_wire::RecordRef;
@@ -31,18 +34,20 @@ impl Condition {
             return Ok(None);
         }
         let text = format!("SELECT len FROM {} WHERE {}", args.protocol, parts.join(" AND "));
-        let catalog = session::catalog(&args.protocols)?;
-        let interface = Traces {
-            interface: DEFAULT_INTERFACE.to_owned(),
-            files: Vec::new(),
-            properties: Vec::new(),
-        };
-        let options =
-            CompileOptions { params: &[], watchlists: &[], sets: &[], library: None, finite: true };
-        let interfaces = [interface.interface_info()];
-        let compiled =
-            session::compile(&catalog, &NamedText::inline(&text), &interfaces, &options)?;
-        Ok(Some(Self { compiled, expression: args.filter.clone() }))
+        Ok(Some(Self {
+            compiled: compile(&text, &args.protocols)?,
+            expression: args.filter.clone(),
+        }))
+    }
+
+    /// The condition that every packet meets.
+    pub(super) fn everything() -> Result<Self, Failure> {
+        Ok(Self { compiled: compile("SELECT len FROM packet", &[])?, expression: None })
+    }
+
+    /// Its plan: one query on one interface.
+    pub(super) fn plan(&self) -> &PhysicalPlan {
+        &self.compiled.physical
     }
 
     /// What an index can be asked of it.
@@ -56,6 +61,18 @@ impl Condition {
         let programs = self.compiled.physical.interfaces.iter();
         programs.map(|i| packet_socket::snap_bytes(&i.program)).max().unwrap_or(0)
     }
+}
+
+fn compile(text: &str, protocols: &[PathBuf]) -> Result<Compiled, Failure> {
+    let catalog = session::catalog(protocols)?;
+    let interface = Traces {
+        interface: DEFAULT_INTERFACE.to_owned(),
+        files: Vec::new(),
+        properties: Vec::new(),
+    };
+    let options = CompileOptions { params: &[], watchlists: &[], sets: &[], library: None, finite: true };
+    let interfaces = [interface.interface_info()];
+    session::compile(&catalog, &NamedText::inline(text), &interfaces, &options)
 }
 
 /// Tells packets that are wanted.

@@ -1,39 +1,46 @@
-//! Records interfaces: a thread per queue takes packets from its socket and gives them to its writer.
+//! Records interfaces: a thread takes packets from a socket, or of all receive queues of a driver, and gives them to their writers.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use wt_engine::PacketBatch;
-use wt_engine::live::{Link, LiveSource, Polled};
+use wt_engine::live::Link;
 use wt_trace::record::memory::{self, Memory, MemoryOptions};
-use wt_trace::record::{self, Ended, Feed, Interface, RecordOptions, Writer};
+use wt_trace::record::{self, Ended, Feed, RecordOptions, Writer};
 use wt_trace::store::OwnStore;
-use wt_wire::LinkType;
+use wt_xdp::live::QueueSource;
 use wt_xdp::packet_socket::{Options, PacketSource};
 
-use super::filter::{Condition, Judge};
-use super::{control, finish};
+use super::filter::Condition;
+use super::{by_socket, control, finish, in_driver};
 use crate::broker;
-use crate::cli::UntilArgs;
-use crate::cli::record::RecordArgs;
+use crate::cli::record::{PreTrigger, RecordArgs};
+use crate::cli::{CaptureWay, PacketFate, UntilArgs};
 use crate::execute::cancelled_by_signal;
 use crate::failure::Failure;
 use crate::live::{LiveInterface, privileges};
 
 /// How long a thread waits for packets before it looks at the clock again.
-const TICK: Duration = Duration::from_millis(20);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// How often the kernel's counts are asked for.
-const COUNT_EVERY: Duration = Duration::from_millis(100);
+pub(super) const COUNT_EVERY: Duration = Duration::from_millis(100);
 
-/// A queue that is open.
-pub(super) struct Queue {
-    /// As the books call it.
-    name: String,
+/// Where packets come from.
+enum Source {
+    /// A packet socket, with a writer.
+    Socket(Box<PacketSource>),
+    /// A program in the driver, with a writer for each receive queue.
+    Driver(Box<QueueSource>),
+}
+
+/// A source that is open.
+pub(super) struct Opened {
+    /// By writer, as the books call it.
+    names: Vec<String>,
     interface: LiveInterface,
-    source: PacketSource,
+    source: Source,
 }
 
 pub(super) fn open(
@@ -41,15 +48,23 @@ pub(super) fn open(
     interfaces: &[LiveInterface],
     options: &RecordOptions,
     condition: Option<&Condition>,
-) -> Result<Vec<Queue>, Failure> {
+) -> Result<Vec<Opened>, Failure> {
     // A condition looks at what is not kept, too.
     let looked_at = condition.map_or(0, Condition::snap_bytes);
-    let mut queues = Vec::new();
+    let mut opened = Vec::new();
     let broker = broker::start(interfaces.iter().map(|interface| interface.device.clone()))?;
     for (number, interface) in (0..).zip(interfaces) {
+        if is_in_driver(interface) {
+            let source = in_driver::open(args, interface, &broker, options, condition)?;
+            let names = names(interface, source.queues());
+            let source = Source::Driver(Box::new(source));
+            opened.push(Opened { names, interface: interface.clone(), source });
+            continue;
+        }
+        let names = names(interface, args.queues.into());
         // Sockets of one group share packets; it needs a number of its own on this host.
         let group = (std::process::id() as u16).wrapping_add(number);
-        for queue in 0..args.queues {
+        for name in names {
             let source_options = Options {
                 broker: Some(broker.clone()),
                 snap_bytes: options.snap_len.max(looked_at),
@@ -65,18 +80,49 @@ pub(super) fn open(
                     error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
                 Failure::Environment(format!("{error}{help}"))
             })?;
-            let name = match args.queues {
-                1 => interface.interface.clone(),
-                _ => format!("{} queue {queue}", interface.interface),
-            };
-            queues.push(Queue { name, interface: interface.clone(), source });
+            let source = Source::Socket(Box::new(source));
+            opened.push(Opened { names: vec![name], interface: interface.clone(), source });
         }
     }
-    Ok(queues)
+    Ok(opened)
+}
+
+/// Refuses ways that nothing is recorded by, and ends of packets that only drivers bring about.
+pub(super) fn refuse(interfaces: &[LiveInterface]) -> Result<(), Failure> {
+    if interfaces.iter().any(|one| one.way == CaptureWay::Dpdk) {
+        return Err(Failure::Input(
+            "packets of DPDK are not recorded\n  help: record by a socket, or in the driver: --disposition drop".to_owned(),
+        ));
+    }
+    let is_passed = |one: &LiveInterface| !is_in_driver(one) && one.fate == PacketFate::Drop;
+    match interfaces.iter().any(is_passed) {
+        true => Err(Failure::Input(
+            "--disposition drop ends packets in the driver, where a socket sees none\n  help: --capture xdp".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Whether its packets are taken in its driver.
+pub(super) fn is_in_driver(interface: &LiveInterface) -> bool {
+    match interface.way {
+        CaptureWay::Xdp => true,
+        CaptureWay::Auto => interface.fate == PacketFate::Drop,
+        CaptureWay::Socket | CaptureWay::Dpdk => false,
+    }
+}
+
+/// What the books call the writers of an interface.
+fn names(interface: &LiveInterface, writers: u32) -> Vec<String> {
+    let name = &interface.interface;
+    match writers {
+        1 => vec![name.clone()],
+        _ => (0..writers).map(|queue| format!("{name} queue {queue}")).collect(),
+    }
 }
 
 /// When a recording ends.
-struct Stop {
+pub(super) struct Stop {
     cancel: Arc<AtomicBool>,
     failed: AtomicBool,
     ends: Option<Instant>,
@@ -97,7 +143,7 @@ impl Stop {
         }
     }
 
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
             || self.failed.load(Ordering::Relaxed)
             || self.ends.is_some_and(|ends| Instant::now() >= ends)
@@ -105,7 +151,7 @@ impl Stop {
     }
 
     /// Takes so many of the packets that may still be taken, or as many as there are.
-    fn claim(&self, wanted: u64) -> u64 {
+    pub(super) fn claim(&self, wanted: u64) -> u64 {
         let Some(left) = &self.left else { return wanted };
         let take = |left: u64| Some(left - left.min(wanted));
         let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
@@ -117,24 +163,31 @@ impl Stop {
 
 pub(super) fn record(
     args: &RecordArgs,
+    pre_trigger: Option<PreTrigger>,
     store: &Arc<OwnStore>,
-    queues: Vec<Queue>,
+    opened: Vec<Opened>,
     options: &RecordOptions,
     condition: Option<&Condition>,
 ) -> Result<(), Failure> {
-    let devices: Vec<String> = queues.iter().map(|queue| queue.interface.device.clone()).collect();
+    let devices: Vec<String> = opened.iter().map(|one| one.interface.device.clone()).collect();
     // Segments are made as time goes by, in a directory that may be another user's.
-    privileges::keep_files()?;
+    let in_driver = opened.iter().any(|one| matches!(one.source, Source::Driver(_)));
+    privileges::keep_files(in_driver)?;
     privileges::confine_calls()?;
     let stop = Stop::new(&args.until);
     // From now on a signal ends it in order.
-    announce(store, &queues).map_err(super::failure)?;
+    announce(store, &opened).map_err(super::failure)?;
     let mut keepers = Vec::new();
-    let mut feeds = Vec::new();
-    for (number, queue) in (0..).zip(queues) {
-        let (feed, keeper) = Keeper::start(args, store, number, options)?;
-        keepers.push((queue.name.clone(), keeper));
-        feeds.push((feed, queue));
+    let mut all_feeds = Vec::new();
+    for one in opened {
+        let mut feeds = Vec::new();
+        for name in &one.names {
+            let number = keepers.len() as u16;
+            let (feed, keeper) = Keeper::start(pre_trigger, store, number, options)?;
+            keepers.push((name.clone(), keeper));
+            feeds.push(feed);
+        }
+        all_feeds.push((feeds, one));
     }
     // It goes with this function.
     let _socket = control::listen(args, store, &keepers)?;
@@ -144,9 +197,9 @@ pub(super) fn record(
         eprintln!("wiretable: recording {}; Ctrl-C ends it", names.join(", "));
     }
     let captured = std::thread::scope(|scope| {
-        let threads: Vec<_> = feeds
+        let threads: Vec<_> = all_feeds
             .into_iter()
-            .map(|(feed, queue)| scope.spawn(|| capture(queue, feed, &stop, condition)))
+            .map(|(feeds, one)| scope.spawn(|| capture(one, feeds, &stop, condition)))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Failure>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -168,18 +221,18 @@ pub(super) enum Keeper {
 
 impl Keeper {
     fn start(
-        args: &RecordArgs,
+        pre_trigger: Option<PreTrigger>,
         store: &Arc<OwnStore>,
         number: u16,
         options: &RecordOptions,
     ) -> Result<(Feed, Self), Failure> {
-        let Some(age_max) = args.pre_trigger else {
+        let Some(PreTrigger { age_max, bytes_max }) = pre_trigger else {
             let (feed, writer) = record::start(store, number, options).map_err(super::failure)?;
             return Ok((feed, Self::Disk(writer)));
         };
         let options = MemoryOptions {
             age_max,
-            bytes_max: args.pre_trigger_size,
+            bytes_max,
             buffer_bytes: options.buffer_bytes,
             snap_len: options.snap_len,
         };
@@ -197,8 +250,8 @@ impl Keeper {
 }
 
 /// Says in the store who records what, by writer.
-fn announce(store: &OwnStore, queues: &[Queue]) -> Result<(), wt_trace::store::StoreError> {
-    let devices = queues.iter().map(|queue| queue.interface.device.clone().into());
+fn announce(store: &OwnStore, opened: &[Opened]) -> Result<(), wt_trace::store::StoreError> {
+    let devices = opened.iter().map(|one| one.interface.device.clone().into());
     let mut recorder = toml::Table::new();
     recorder.insert("pid".to_owned(), i64::from(std::process::id()).into());
     recorder.insert("devices".to_owned(), toml::Value::Array(devices.collect()));
@@ -206,92 +259,44 @@ fn announce(store: &OwnStore, queues: &[Queue]) -> Result<(), wt_trace::store::S
 }
 
 fn capture(
-    queue: Queue,
-    feed: Feed,
+    opened: Opened,
+    feeds: Vec<Feed>,
     stop: &Stop,
     condition: Option<&Condition>,
 ) -> Result<(), Failure> {
-    let Queue { interface, source, .. } = queue;
-    let mut capture = Capture {
-        interface,
-        source,
-        feed,
-        judge: Judge::new(condition),
-        link: Link::Up,
-        counted: Instant::now(),
+    let Opened { interface, source, .. } = opened;
+    let done = match source {
+        // It has one writer.
+        Source::Socket(source) => feeds
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |feed| by_socket::capture(interface, *source, feed, stop, condition)),
+        Source::Driver(source) => in_driver::capture(interface, *source, feeds, stop, condition),
     };
-    let done = capture.run(stop);
     if done.is_err() {
         // The others end too.
         stop.failed.store(true, Ordering::Relaxed);
     }
-    capture.count();
-    capture.feed.finish();
     done
 }
 
-struct Capture<'a> {
-    interface: LiveInterface,
-    source: PacketSource,
-    feed: Feed,
-    judge: Judge<'a>,
+/// Whether packets can come by an interface, as the user was told.
+pub(super) struct Told {
+    interface: String,
     link: Link,
-    counted: Instant,
 }
 
-impl Capture<'_> {
-    fn run(&mut self, stop: &Stop) -> Result<(), Failure> {
-        let device = self.interface.device.clone();
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::Environment(format!("cannot capture from {device}: {error}"))
-        };
-        let mut is_stopping = false;
-        loop {
-            if !is_stopping && (stop.is_due() || self.feed.has_failed()) {
-                is_stopping = true;
-                self.source.stop().map_err(|error| failed(&error))?;
-            }
-            let polled = self.poll(stop).map_err(|error| failed(&error))?;
-            let as_of_ns = match polled {
-                Polled::Packets => None,
-                Polled::Idle { as_of_ns } => Some(as_of_ns),
-                Polled::Ended => return Ok(()),
-            };
-            self.feed.tick(as_of_ns);
-            let link = self.source.link();
-            self.tell(link, is_stopping);
-            if self.counted.elapsed() >= COUNT_EVERY {
-                self.count();
-            }
-        }
-    }
-
-    fn poll(&mut self, stop: &Stop) -> Result<Polled, wt_engine::EngineError> {
-        let Self { source, feed, interface, judge, .. } = self;
-        source.poll(TICK, &mut |batch| {
-            let taken = stop.claim(batch.records.len() as u64) as usize;
-            let snap_len = feed.snap_len();
-            let number = feed.interface(&Interface {
-                name: Some(interface.interface.as_str().into()),
-                link_type: LinkType(batch.link_type),
-                snap_len,
-            });
-            judge.give(feed, number, &PacketBatch { records: &batch.records[..taken], ..*batch })
-        })
-    }
-
-    fn count(&mut self) {
-        self.counted = Instant::now();
-        let counters = self.source.counters();
-        self.feed.counted(counters.seen, counters.dropped);
+impl Told {
+    pub(super) fn new(interface: &LiveInterface) -> Self {
+        Self { interface: interface.interface.clone(), link: Link::Up }
     }
 
     /// Tells the user that packets cannot come any more, or can again.
-    fn tell(&mut self, link: Link, is_stopping: bool) {
-        if std::mem::replace(&mut self.link, link) == link || is_stopping {
+    pub(super) fn tell(&mut self, link: Link) {
+        if std::mem::replace(&mut self.link, link) == link {
             return;
         }
-        let name = &self.interface.interface;
+        let name = &self.interface;
         match link {
             Link::Up => eprintln!("wiretable: interface {name} is back"),
             Link::Down => eprintln!(

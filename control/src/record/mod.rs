@@ -1,15 +1,17 @@
 //! `wiretable record`: packets of interfaces or traces into a store.
 
+mod by_socket;
 mod control;
 mod device;
 pub mod filter;
+mod in_driver;
 mod live;
 mod show;
 mod traces;
 
 use std::sync::Arc;
 
-use wt_trace::record::{Ended, Notice, OnFull, RecordOptions};
+use wt_trace::record::{Books, Ended, Notice, OnFull, RecordOptions};
 use wt_trace::store::{Keep, OwnStore, Recovered, StoreError};
 
 use self::filter::Condition;
@@ -24,13 +26,18 @@ const COMPRESS_LEVEL: i32 = 3;
 /// Records until the traces end, or someone ends it.
 pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     let is_live = !args.interface.is_empty();
-    refuse_of_traces(args, is_live)?;
+    let ring = args.kernel_ring().map_err(Failure::Input)?;
+    let pre_trigger = args.pre_trigger().map_err(Failure::Input)?;
+    refuse_of_traces(args, pre_trigger.is_some(), is_live)?;
     let capture = crate::cli::CaptureArgs {
         no_promiscuous: args.no_promiscuous,
-        ring: args.ring,
+        ring,
+        capture: args.capture,
+        disposition: args.disposition,
         ..Default::default()
     };
-    let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Socket)?;
+    let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Auto)?;
+    live::refuse(&interfaces)?;
     let options = options(args, is_live)?;
     let condition = Condition::of(&args.condition)?;
     // What cannot be read or captured from leaves no store behind.
@@ -43,27 +50,36 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
     recovered.iter().for_each(say_recovered);
     let store = Arc::new(store);
     match run {
-        Run::Live(sources) => live::record(args, &store, sources, &options, condition.as_ref()),
+        Run::Live(sources) => {
+            live::record(args, pre_trigger, &store, sources, &options, condition.as_ref())
+        }
         Run::Traces(traces) => traces::record(args, &store, traces, &options, condition.as_ref()),
     }
 }
 
 enum Run {
-    Live(Vec<live::Queue>),
+    Live(Vec<live::Opened>),
     Traces(traces::Opened),
 }
 
-fn refuse_of_traces(args: &RecordArgs, is_live: bool) -> Result<(), Failure> {
+fn refuse_of_traces(args: &RecordArgs, is_kept: bool, is_live: bool) -> Result<(), Failure> {
     let given = [
         (args.until.is_given(), "--for and --packets end a live capture; traces end by themselves"),
         (args.queues > 1, "--queues is for interfaces; traces have one order"),
-        (args.ring.is_some(), "--ring is for interfaces; traces wait in their files"),
-        (args.pre_trigger.is_some(), "--pre-trigger is for interfaces; traces can be read again"),
+        (
+            is_kept,
+            "--pre-trigger, or --ring with a time, is for interfaces; traces can be read again",
+        ),
+        (!args.ring.is_empty(), "--ring is for interfaces; traces wait in their files"),
         (
             args.control.is_some(),
             "--control is for interfaces; a recording of traces ends by itself",
         ),
         (args.no_promiscuous, "--no-promiscuous is for interfaces"),
+        (
+            args.capture.is_some() || args.disposition.is_some(),
+            "--capture and --disposition are for interfaces",
+        ),
         (
             args.store.on_full == Some(FullArg::Pause),
             "--on-full pause is for interfaces, whose packets come whether there is room or not; traces can be read again later",
@@ -137,14 +153,20 @@ fn finish(args: &RecordArgs, unread: u64, ended: Vec<(String, Ended)>) -> Result
         eprint!("{}", show::ledger(&ended));
     }
     eprintln!("wiretable: {}", show::summary(args, &ended));
+    let mut all = Books::default();
     for (name, Ended { books, .. }) in &ended {
-        let is_live = books.received > 0;
-        let is_complete = books.received == books.os_dropped + books.captured + unread;
-        if !books.balance() || (is_live && ended.len() == 1 && !is_complete) {
+        if !books.balance() {
             return Err(Failure::Environment(format!(
                 "the books of {name} do not balance, which is a fault of this program: {books}"
             )));
         }
+        all += *books;
+    }
+    let Books { received, os_dropped, captured, .. } = all;
+    if received > 0 && received != os_dropped + captured + unread {
+        return Err(Failure::Environment(format!(
+            "the books do not balance, which is a fault of this program: received {received}, kernel dropped {os_dropped}, captured {captured}, not read {unread}"
+        )));
     }
     match ended.into_iter().find_map(|(_, ended)| ended.failure) {
         Some(error) => Err(failure(error)),

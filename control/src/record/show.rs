@@ -11,7 +11,8 @@ pub fn summary(args: &RecordArgs, ended: &[(String, Ended)]) -> String {
     let mut all = Books::default();
     ended.iter().for_each(|(_, ended)| all += ended.books);
     let Books { written, segment_bytes, segments, .. } = all;
-    let mut text = match args.pre_trigger {
+    // What is wrong about it was said before the recording began.
+    let mut text = match args.pre_trigger().ok().flatten() {
         None => format!(
             "recorded {written} packets, {segment_bytes} bytes in {segments} segments of {}",
             dir.display()

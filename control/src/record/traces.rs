@@ -126,7 +126,7 @@ pub(super) fn record(
         return Ok(());
     }
     Err(Failure::Input(
-        "the records before the damage were recorded; --lenient makes this no failure".to_owned(),
+        "what is not damaged was recorded, of captures what stands before the damage; --lenient makes this no failure".to_owned(),
     ))
 }
 

@@ -45,6 +45,8 @@ pub struct Exprs {
     pub nodes: Vec<Node>,
     /// Registered once at start: regexes, tables.
     pub handles: Vec<HandleSpec>,
+    /// Nodes that are tcpdump expressions, and their texts.
+    pub filters: Vec<(NodeId, Box<str>)>,
 }
 
 /// One node.

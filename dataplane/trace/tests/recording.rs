@@ -245,6 +245,22 @@ fn a_second_recorder_and_a_strange_directory_are_refused() {
     }
 }
 
+/// A segment that was put among those of another store is told of, and left as it is.
+#[test]
+fn a_segment_of_another_store_is_told_of_and_not_touched() {
+    let (_other, _, path, bytes) = small_segment();
+    let (dir, packets, ours, _) = small_segment();
+    let strange = ours.with_file_name("w00-0000000000999999.pcapng");
+    fs::copy(path, &strange).unwrap();
+    let (found, findings) = read(dir.path());
+    assert_eq!(found, packets);
+    let segment = "w00-0000000000999999.pcapng".to_owned();
+    assert_eq!(findings, [Finding::OfAnotherStore { segment }]);
+    let refused = OwnStore::open(dir.path(), 4096).unwrap_err();
+    assert!(matches!(refused, StoreError::OfAnotherStore { .. }), "{refused}");
+    assert!(fs::read(&strange).unwrap() == bytes);
+}
+
 #[test]
 fn the_oldest_segments_go_first_and_pinned_ones_stay() {
     let dir = TempDir::new();

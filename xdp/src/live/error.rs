@@ -4,6 +4,7 @@ use std::io;
 
 use crate::codegen::CodegenError;
 use crate::loader::{AttachError, BlockError, LoadError, MapAccess};
+use crate::xdp_socket::SocketError;
 
 /// An interface that cannot be captured from this way.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum XdpError {
     /// The interpreter cannot be set up.
     #[error(transparent)]
     Setup(#[from] wt_engine::SetupError),
+    /// There can be no sockets, which the packets should come by.
+    #[error("there are no AF_XDP sockets: {0}")]
+    Sockets(#[source] SocketError),
     /// Something else.
     #[error("the kernel refuses what capturing in the driver needs: {0}")]
     System(#[source] io::Error),
@@ -49,12 +53,17 @@ impl XdpError {
         match self {
             Self::NoInterface { .. } => Some("`ip link` lists the interfaces."),
             Self::NoCode { .. } => Some("`wiretable explain` says why."),
+            Self::Sockets(SocketError::Down) => Some("Bring it up: ip link set IF up."),
+            Self::Sockets(SocketError::Memory { .. }) => {
+                Some("Ask for less memory (--ring 4MiB), or raise the limit (ulimit -l).")
+            }
             Self::Load(error) => Some(error.hint()),
             Self::Attach(error) => Some(error.hint()),
             Self::Codegen(_)
             | Self::Map(_)
             | Self::Blocks(_)
             | Self::Setup(_)
+            | Self::Sockets(_)
             | Self::System(_) => None,
         }
     }

@@ -13,6 +13,9 @@ use crate::xdp_socket::{Shape, SocketError, Sockets, Statistics};
 /// Queues that a program has room for: of cards that have more, nobody uses all.
 const QUEUES_MAX: u32 = 256;
 
+/// Bytes of an Ethernet header with two VLAN tags.
+const LINK_BYTES_MAX: u32 = 14 + 2 * 4;
+
 /// How long a queue is waited for that another socket has. One that was just closed is free after some milliseconds.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -59,6 +62,16 @@ impl Feed {
         self.refused.as_ref()
     }
 
+    /// The same, which is then forgotten.
+    pub(super) fn take_refused(&mut self) -> Option<SocketError> {
+        self.refused.take()
+    }
+
+    /// Receive queues that have a socket.
+    pub(super) fn queues(&self) -> u32 {
+        self.sockets.as_ref().map_or(0, |sockets| sockets.by_queue().count() as u32)
+    }
+
     /// A number that no other program's frames carry.
     pub(super) fn next_number(&mut self) -> u32 {
         self.number = self.number.wrapping_add(1);
@@ -95,6 +108,11 @@ impl Feed {
         self.sockets.as_mut().map_or(0, |sockets| sockets.drain(take))
     }
 
+    /// As [`Self::drain`]; each packet with its queue and the number of its program.
+    pub(super) fn drain_queues(&mut self, take: impl FnMut(u32, u32, &PacketRecord<'_>)) -> usize {
+        self.sockets.as_mut().map_or(0, |sockets| sockets.drain_queues(take))
+    }
+
     /// What the kernel has counted since the beginning.
     pub(super) fn statistics(&self) -> Statistics {
         let now = self.sockets.as_ref().map_or(Statistics::default(), Sockets::statistics);
@@ -111,11 +129,14 @@ fn open(
     snap_bytes: u32,
     patience: Duration,
 ) -> Result<Sockets, SocketError> {
-    let channels = host::interface(device).ok().and_then(|facts| facts.channels);
+    let facts = host::interface(device).ok();
+    let channels = facts.as_ref().and_then(|facts| facts.channels);
+    // No packet is longer, but for what cards and the stack put together, which takes several frames.
+    let longest = facts.and_then(|facts| facts.mtu?.checked_add(LINK_BYTES_MAX));
     let shape = Shape {
         queues: channels.map_or(1, |channels| channels.receive).min(QUEUES_MAX),
         bytes: options.ring_bytes.into(),
-        snap_bytes,
+        snap_bytes: snap_bytes.min(longest.unwrap_or(u32::MAX)),
     };
     Sockets::open(ifindex, &shape, options.broker.as_ref(), patience)
 }

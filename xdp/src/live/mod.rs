@@ -12,6 +12,7 @@ mod error;
 mod feed;
 mod ordered;
 mod program;
+mod queues;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,7 @@ pub use self::error::XdpError;
 use self::feed::Feed;
 use self::ordered::Ordered;
 use self::program::{Made, Program};
+pub use self::queues::{Looked, QueueCounters, QueueSource, QueuedPacket};
 use crate::broker::Broker;
 use crate::clock;
 use crate::codegen::spec::{control_words, packet_counters};
@@ -71,6 +73,8 @@ pub struct XdpOptions {
     pub disposition: Disposition,
     /// Size of the ring, bytes: the next power of two.
     pub ring_bytes: u32,
+    /// Bytes of a packet that come to the host, also when queries look at fewer.
+    pub keep_bytes: u32,
     /// Receive what is for other stations too.
     pub is_promiscuous: bool,
     /// Whose packets are dropped once they are counted.

@@ -94,7 +94,7 @@ impl Made {
         let all = program.queries.len() as u32;
         let is_fixed = |query: &u32| fixed_hash.get(*query as usize).copied().unwrap_or(false);
         let kept: Vec<u32> = (0..all).filter(is_fixed).collect();
-        let snap_bytes = snap_bytes(program);
+        let snap_bytes = snap_bytes(program).max(options.keep_bytes);
         let mut code = Options {
             disposition: options.disposition,
             ring_bytes: options.ring_bytes.next_power_of_two(),
@@ -279,6 +279,17 @@ impl Program {
         Ok(())
     }
 
+    /// Reads what it has counted.
+    pub(super) fn read_frames(&mut self) -> Result<(), MapAccess> {
+        self.frames = self.loaded.frames()?;
+        Ok(())
+    }
+
+    /// Packets that the host may have wanted, for which there was no way to it.
+    pub(super) fn not_sent(&self) -> u64 {
+        self.total(packet_counters::UNSENT) + self.total(packet_counters::OVERSIZE)
+    }
+
     pub(super) fn total(&self, word: u32) -> u64 {
         total(&self.frames, word)
     }
@@ -293,7 +304,6 @@ impl Program {
     /// What it has counted of packets.
     pub(super) fn counters(&self) -> DriverCounters {
         let total = |word| self.total(word);
-        let not_sent = total(packet_counters::UNSENT) + total(packet_counters::OVERSIZE);
         DriverCounters {
             packets: PacketCounters {
                 packets: total(packet_counters::PACKETS),
@@ -303,7 +313,7 @@ impl Program {
             },
             bytes: total(packet_counters::BYTES),
             given: self.given,
-            lost: not_sent + self.lost_in_sockets(),
+            lost: self.not_sent() + self.lost_in_sockets(),
             blocked: self.loaded.spec().layout.blocks.map_or(0, |b| total(b.counter)),
         }
     }

@@ -33,6 +33,8 @@ const COMPLETION_ENTRIES: u32 = 64;
 
 /// How often a queue that is taken is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How many packets before it is read a packet is fetched: each lies in a frame of its own, where no processor looks by itself.
+const AHEAD: u32 = 4;
 /// How many frames are given back to the kernel at once.
 const RELEASE_EVERY: u32 = 64;
 
@@ -143,6 +145,9 @@ impl Socket {
         let ready = self.received.ready();
         let mut packets = 0;
         for count in 1..=ready {
+            if ready - count >= AHEAD {
+                self.frames.prefetch(self.received.place_ahead(AHEAD) as usize);
+            }
             let Received { at, len, goes_on } = self.received.read();
             let bytes = self.frames.bytes(at as usize, len as usize).unwrap_or_default();
             if goes_on || !self.begun.is_empty() {
@@ -240,6 +245,18 @@ impl Sockets {
     /// Takes what has been received, queue by queue, each packet with the number of the program that sent it; how many.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(u32, &PacketRecord<'_>)) -> usize {
         self.sockets.iter_mut().map(|socket| socket.drain(&mut take)).sum()
+    }
+
+    /// As [`Self::drain`]; each packet with its queue and the number of the program that sent it.
+    pub(crate) fn drain_queues(
+        &mut self,
+        mut take: impl FnMut(u32, u32, &PacketRecord<'_>),
+    ) -> usize {
+        let sockets = (0..).zip(&mut self.sockets);
+        let of_queue = |(queue, socket): (u32, &mut Socket)| {
+            socket.drain(&mut |number, packet| take(queue, number, packet))
+        };
+        sockets.map(of_queue).sum()
     }
 
     /// What the kernel has counted.

@@ -50,6 +50,15 @@ impl Dag {
         (self.exprs, self.layers)
     }
 
+    /// Says of a node that it is a tcpdump expression.
+    pub fn name_filter(&mut self, node: NodeId, text: &str) {
+        // A constant is the value of others, too; one text is enough.
+        let is_known = self.exprs.filters.iter().any(|(known, _)| *known == node);
+        if !is_known && self.as_const(node).is_none() {
+            self.exprs.filters.push((node, text.into()));
+        }
+    }
+
     /// The layer of a selection.
     pub fn layer(&mut self, sel: LayerSel) -> LayerId {
         let next = LayerId(index_u32(self.layers.len()));

@@ -148,7 +148,9 @@ impl Leaves for PacketLower<'_> {
                 Ok(self.dag.node(Op::Present(layer), Type::Bool))
             }
             ExprKind::PcapFilter(text) => {
-                Ok(crate::bpf::pcap_filter(text, &self.env.link_types, self.dag)?)
+                let node = crate::bpf::pcap_filter(text, &self.env.link_types, self.dag)?;
+                self.dag.name_filter(node, text);
+                Ok(node)
             }
             _ => Err(LowerError::ColumnInPacket),
         }

@@ -65,7 +65,10 @@ pub fn compact(
         }
     }
     *prefilter = prefilter.map(new_node);
-    (Exprs { nodes, handles }, layers)
+    let is_used = |(node, _): &(NodeId, Box<str>)| used[node.0 as usize];
+    let filters = exprs.filters.into_iter().filter(is_used);
+    let filters = filters.map(|(node, text)| (new_node(node), text)).collect();
+    (Exprs { nodes, handles, filters }, layers)
 }
 
 fn renumber(used: &[bool]) -> Vec<u32> {

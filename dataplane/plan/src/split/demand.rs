@@ -162,7 +162,7 @@ mod tests {
         let vlan = id(&catalog, "vlan");
         let depth = Op::Depth { protocol: vlan, run_below: None };
         let node = Node { op: depth, ty: wt_catalog::Type::Uint, host_only: false, fails: false };
-        let exprs = Exprs { nodes: vec![node], handles: Vec::new() };
+        let exprs = Exprs { nodes: vec![node], ..Exprs::default() };
         for (layers, exprs) in
             [(vec![LayerSel::First(vlan)], exprs), (vec![LayerSel::Last(vlan)], Exprs::default())]
         {

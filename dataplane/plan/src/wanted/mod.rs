@@ -5,6 +5,7 @@
 //! index can answer for many packets at once: time stamps, addresses, ports, IP protocols, VLANs. The rest is [`Condition::Any`], and a
 //! condition is always true of at least the packets that are needed.
 
+mod expression;
 mod facts;
 mod time;
 
@@ -18,9 +19,10 @@ use wt_lang::ast::CmpOp;
 use crate::ir::{Exprs, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 use crate::physical::{HftaOp, InterfacePlan, ParamSpec, PhysicalPlan};
 
+pub use expression::of_expression;
 pub use facts::KNOWN_PROTOCOLS;
 
-/// Nodes that are looked at for one qual: translated packet filters are large, and say nothing here.
+/// Nodes that are looked at for one qual.
 const NODES_MAX: u32 = 2048;
 /// Operators that may stand on each other in what is looked at.
 const DEPTH_MAX: u32 = 64;
@@ -262,6 +264,10 @@ impl<'a> Reader<'a> {
             return Condition::Any;
         };
         self.nodes_left = left;
+        // A translated packet filter is large, and its text says more.
+        if let Some((_, text)) = self.exprs().filters.iter().find(|(filter, _)| *filter == node) {
+            return of_expression(text);
+        }
         match self.op(node) {
             Op::Const(Value::Bool(false)) => Condition::Never,
             Op::And(a, b) => {

@@ -99,7 +99,13 @@ fn header_fields_are_facts_where_summaries_know_them() {
         ("ip", "ttl = 5", "any".to_owned()),
         ("ip", "srcIP = destIP", "any".to_owned()),
         ("arp", "arp_spa = '10.0.0.1'", "any".to_owned()),
-        ("packet", "pcap_filter('host 10.0.0.1')", "any".to_owned()),
+        ("packet", "pcap_filter('host 10.0.0.1')", "host 10.0.0.1".to_owned()),
+        (
+            "packet",
+            "(pcap_filter('tcp port 80 or 443') OR time < 1) AND NOT pcap_filter('port 22')",
+            "one(all(proto 6 port 80) all(proto 6 port 443) 0..999999999)".to_owned(),
+        ),
+        ("packet", "NOT pcap_filter('host 10.0.0.1')", "any".to_owned()),
     ] {
         let text = format!("SELECT len FROM {from} WHERE {quals}");
         assert_eq!(show(&condition(&text)), expected, "{text}");

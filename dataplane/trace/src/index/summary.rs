@@ -31,9 +31,8 @@ const PROTO_DCCP: u8 = 33;
 const PROTO_UDPLITE: u8 = 136;
 /// IP in IP, GRE, IPv6 in IP, EtherIP, IPComp, L2TP, MPLS in IP, Ethernet.
 const PROTOS_NESTING: [u8; 9] = [4, 47, 41, 97, 108, 115, 137, 143, 94];
-/// VXLAN, GENEVE, GTP, Teredo, L2TP, VXLAN-GPE, GUE, MPLS over UDP, LISP, old VXLAN ports.
-const PORTS_NESTING: [u16; 13] =
-    [4789, 6081, 2152, 3386, 3544, 1701, 4790, 6080, 6635, 4341, 8472, 2123, 6636];
+/// Destination ports of VXLAN (two), GENEVE, GTP-U, MPLS over UDP: where readers look for another packet. Nobody does behind a source port, which may be any.
+const PORTS_NESTING: [u16; 5] = [4789, 8472, 6081, 2152, 6635];
 /// Extension headers of IPv6 that are stepped over: hop by hop, routing, destination, mobility, HIP, shim6.
 const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 const EXTENSION_FRAGMENT: u8 = 44;
@@ -61,10 +60,9 @@ impl Carried {
     /// The ports of a header that begins with these bytes, zeroes where it has none; nothing when it holds a packet, or may.
     #[inline]
     fn ports(self, bytes: [u8; 4]) -> Option<[u8; 4]> {
-        let [a, b, c, d] = bytes;
-        let [from, to] = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        let [_, _, c, d] = bytes;
         // Without branches: what a packet carries is hardly foreseen.
-        let is_nested = (self == Self::Udp) & (is_nesting(from) | is_nesting(to));
+        let is_nested = (self == Self::Udp) & is_nesting(u16::from_be_bytes([c, d]));
         let mask = u32::from(self.has_ports()).wrapping_neg();
         let ports = (u32::from_ne_bytes(bytes) & mask).to_ne_bytes();
         (!is_nested & (self != Self::Packet)).then_some(ports)
@@ -487,7 +485,7 @@ fn transport(protocol: u8, data: &[u8], keys: &mut impl Keys) -> Option<()> {
     for at in [0, 2] {
         let Some(port) = pair(data, at) else { return Some(()) };
         keys.key(Key::Port(port));
-        if carried == Carried::Udp && is_nesting(port) {
+        if carried == Carried::Udp && at == 2 && is_nesting(port) {
             return None;
         }
     }
@@ -567,6 +565,8 @@ mod tests {
         ] {
             assert_eq!(keys(1, &data), None, "{data:02x?}");
         }
+        // What comes from such a port is a plain packet.
+        assert!(keys(101, &ipv4_packet(17, 0, &[0x12, 0xb5, 0, 9])).is_some());
         assert_eq!(keys(147, &[0; 40]), None);
         let mut summary = Summary::new(64);
         assert!(!summary.may_have(Key::Port(1)));

@@ -1,6 +1,7 @@
 //! The thread of a writer that has the disk: frames, segments, syncs, room.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::books::add;
 use super::encode::{self, Interface, Statistics};
 use super::feed::{Chunk, Order, Shared};
-use super::segment::SegmentFile;
+use super::segment::{ALIGN, SegmentFile};
 use super::{OnFull, RecordOptions};
 use crate::index::{Growing, RATIOS};
 use crate::store::frame::{FRAME_LEN, Frame, Kind};
@@ -107,8 +108,8 @@ impl Disk {
     pub(super) fn run(mut self) -> Outcome {
         loop {
             match self.orders.recv_timeout(self.patience()) {
-                Ok(Order::Chunk(chunk)) => {
-                    self.chunk(&chunk);
+                Ok(Order::Chunk(mut chunk)) => {
+                    self.chunk(&mut chunk);
                     // The feed may be gone.
                     let _ = self.written.send(chunk);
                 }
@@ -162,7 +163,7 @@ impl Disk {
     }
 
     /// Writes the packets of a chunk, or counts them as lost.
-    fn chunk(&mut self, chunk: &Chunk) {
+    fn chunk(&mut self, chunk: &mut Chunk) {
         let is_waiting = self.full_since.is_some_and(|since| since.elapsed() < TRY_EVERY);
         if self.failure.is_some() || is_waiting {
             return add(&self.shared.account.lost_disk, chunk.packets);
@@ -207,12 +208,12 @@ impl Disk {
         let path = self.segment.as_ref().map(|open| open.file.path());
         let path = path.unwrap_or(self.store.dir());
         self.failure = Some(StoreError::io("write", path)(error));
-        self.shared.account.has_failed.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.shared.account.has_failed.store(true, Ordering::Relaxed);
     }
 
-    fn write(&mut self, chunk: &Chunk) -> io::Result<()> {
+    fn write(&mut self, chunk: &mut Chunk) -> io::Result<()> {
         let over = self.segment.as_ref().is_some_and(|open| {
-            let len = open.file.len() + chunk.blocks.len() as u64;
+            let len = open.file.len() + chunk.buffer.len() as u64;
             open.packets > 0 && len > self.options.segment_bytes
         });
         if over {
@@ -230,7 +231,7 @@ impl Disk {
     }
 
     /// Appends a chunk to a segment, and to its index.
-    fn append(&mut self, open: &mut Open, chunk: &Chunk) -> io::Result<()> {
+    fn append(&mut self, open: &mut Open, chunk: &mut Chunk) -> io::Result<()> {
         let described = open.described;
         let all = chunk.interfaces.max(described);
         let mut interfaces = Vec::new();
@@ -254,7 +255,9 @@ impl Disk {
             describing.extend(frame(Kind::Interfaces, bytes, new, described, crc));
             describing.append(&mut interfaces);
         }
-        let blocks = &chunk.blocks[..];
+        let place = open.file.len() + describing.len() as u64;
+        self.shared.shift.store(place.wrapping_sub(chunk.at) % ALIGN as u64, Ordering::Relaxed);
+        let blocks = chunk.buffer.body();
         let before_packets = (describing.len() + FRAME_LEN) as u64;
         let looked =
             open.index.as_mut().map(|index| index.look(before_packets, blocks, link_types));
@@ -268,7 +271,13 @@ impl Disk {
         };
         let head = frame(Kind::Packets, blocks.len() as u64, chunk.packets, all, crc);
         let before = open.file.len();
-        if let Err(error) = open.file.append(&[&describing, &head, blocks]) {
+        // Nothing stands between the file and this frame: it is written from where it lies.
+        let appended = match describing.is_empty() && open.file.takes(&chunk.buffer) {
+            true => open.file.append_buffer(&mut chunk.buffer, &head),
+            false => open.file.append(&[&describing, &head, blocks]),
+        };
+        let blocks = chunk.buffer.body();
+        if let Err(error) = appended {
             if let Some(index) = &mut open.index {
                 index.unlook();
             }

@@ -27,6 +27,9 @@ const TSRESOL_NS: u8 = 9;
 /// Bytes of an enhanced packet beside its packet, at most: frame, five fields, padding, the flags.
 pub(crate) const PACKET_EXTRA_MAX: usize = 32 + 3 + 12;
 
+/// Bytes of it behind the packet, at most.
+const TAIL_LEN_MAX: usize = 3 + 12 + 4;
+
 /// An interface of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -134,14 +137,18 @@ pub(crate) fn packet(
     for (place, field) in head.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_le_bytes());
     }
-    out.extend_from_slice(&head);
-    out.extend_from_slice(data);
-    out.extend_from_slice(&[0; 3][..padding]);
+    // Padding, the option, the length once more: a copy of known size, of which the end is then taken back.
+    let mut tail = [0_u8; TAIL_LEN_MAX];
     if let Some(flags) = flags {
         let [low, high] = EPB_FLAGS.to_le_bytes();
-        out.extend_from_slice(&[low, high, 4, 0, flags, 0, 0, 0, 0, 0, 0, 0]);
+        tail[padding..padding + 5].copy_from_slice(&[low, high, 4, 0, flags]);
     }
-    out.extend_from_slice(&block_len.to_le_bytes());
+    let len_at = padding + options_len;
+    tail[len_at..len_at + 4].copy_from_slice(&block_len.to_le_bytes());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(data);
+    out.extend_from_slice(&tail);
+    out.truncate(out.len() - (TAIL_LEN_MAX - len_at - 4));
 }
 
 /// Tells what was counted of an interface.

@@ -1,6 +1,6 @@
 //! The end of a writer that packets are given to. It encodes them into chunks, and never waits for the disk unless it is told to.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use wt_wire::{Direction, RecordRef};
 
 use super::books::{Account, Books, add};
 use super::encode::{self, Interface, PACKET_EXTRA_MAX};
-use crate::store::frame::BODY_LEN_MAX;
+use super::segment::Buffer;
+use crate::store::frame::{BODY_LEN_MAX, FRAME_LEN};
 
 /// Bytes of a chunk: what is written at once.
 pub(super) const CHUNK_LEN: usize = 1 << 20;
@@ -22,10 +23,12 @@ const _: () = assert!((CHUNK_LEN + PACKET_LEN_MAX + PACKET_EXTRA_MAX) as u64 <= 
 const CHUNK_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// Packets as blocks, on their way to the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunk {
     /// Enhanced packet blocks.
-    pub(super) blocks: Vec<u8>,
+    pub(super) buffer: Buffer,
+    /// Where they would stand in a file in which there were nothing but chunks.
+    pub(super) at: u64,
     pub(super) packets: u64,
     pub(super) packet_bytes: u64,
     pub(super) min_ns: u64,
@@ -37,8 +40,23 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn clear(&mut self) {
-        self.blocks.clear();
+    fn new() -> Self {
+        Self {
+            buffer: Buffer::new(FRAME_LEN, CHUNK_LEN),
+            at: 0,
+            packets: 0,
+            packet_bytes: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
+            interfaces: 0,
+            as_of_ns: 0,
+        }
+    }
+
+    /// Empties it. Its frame would stand at `at` among chunks, and is expected at `place` in the file.
+    fn clear(&mut self, at: u64, place: u64) {
+        self.buffer.clear(place);
+        self.at = at;
         (self.packets, self.packet_bytes) = (0, 0);
         (self.min_ns, self.max_ns) = (u64::MAX, 0);
         self.as_of_ns = 0;
@@ -51,6 +69,8 @@ pub(super) struct Shared {
     pub(super) account: Account,
     /// All interfaces described so far. They are few.
     pub(super) interfaces: Mutex<Vec<Interface>>,
+    /// How far the file is behind [`Chunk::at`], modulo the alignment of writes: chunks are laid out for it, so that they need not be moved.
+    pub(super) shift: AtomicU64,
 }
 
 /// What the writing thread is given.
@@ -81,6 +101,8 @@ pub struct Feed {
     pub(super) snap_len: u32,
     /// The source can wait: a file.
     pub(super) waits: bool,
+    /// Bytes of chunks and frames so far.
+    pub(super) at: u64,
 }
 
 impl Feed {
@@ -103,6 +125,7 @@ impl Feed {
             interfaces: Vec::new(),
             snap_len,
             waits,
+            at: 0,
         }
     }
 
@@ -121,9 +144,8 @@ impl Feed {
     pub fn packets(&mut self, interface: u32, data: &[u8], records: &[RecordRef]) {
         add(&self.shared.account.captured, records.len() as u64);
         for record in records {
-            let caplen = record.caplen.min(self.snap_len) as usize;
-            let bytes = &data[record.at as usize..][..caplen];
-            self.packet(interface, record.timestamp_ns, record.len, record.direction, bytes);
+            let bytes = &data[record.at as usize..][..record.caplen as usize];
+            self.encode(interface, record.timestamp_ns, record.len, record.direction, bytes);
         }
     }
 
@@ -138,8 +160,22 @@ impl Feed {
         add(&self.shared.account.filtered, packets);
     }
 
+    /// Takes a packet of an interface.
     #[inline]
-    fn packet(
+    pub fn packet(
+        &mut self,
+        interface: u32,
+        timestamp_ns: u64,
+        len: u32,
+        direction: Direction,
+        data: &[u8],
+    ) {
+        add(&self.shared.account.captured, 1);
+        self.encode(interface, timestamp_ns, len, direction, data);
+    }
+
+    #[inline]
+    fn encode(
         &mut self,
         interface: u32,
         timestamp_ns: u64,
@@ -148,9 +184,10 @@ impl Feed {
         data: &[u8],
     ) {
         // Longer ones are no packets, and no reader would take them.
-        let data = &data[..data.len().min(PACKET_LEN_MAX)];
+        let kept = data.len().min(PACKET_LEN_MAX).min(self.snap_len as usize);
+        let data = &data[..kept];
         let need = data.len() + PACKET_EXTRA_MAX;
-        if self.chunk.as_ref().is_some_and(|chunk| chunk.blocks.len() + need > CHUNK_LEN) {
+        if self.chunk.as_ref().is_some_and(|chunk| chunk.buffer.len() + need > CHUNK_LEN) {
             self.hand_over();
         }
         let interfaces = self.interfaces.len() as u32;
@@ -163,7 +200,7 @@ impl Feed {
         chunk.packet_bytes += data.len() as u64;
         chunk.min_ns = chunk.min_ns.min(timestamp_ns);
         chunk.max_ns = chunk.max_ns.max(timestamp_ns);
-        encode::packet(&mut chunk.blocks, interface, timestamp_ns, len, direction, data);
+        encode::packet(chunk.buffer.bytes(), interface, timestamp_ns, len, direction, data);
     }
 
     /// A chunk with room for a packet, if there is one.
@@ -182,13 +219,13 @@ impl Feed {
             Ok(chunk) => chunk,
             Err(_) if self.chunks_left > 0 => {
                 self.chunks_left -= 1;
-                Chunk { blocks: Vec::with_capacity(CHUNK_LEN), ..Chunk::default() }
+                Chunk::new()
             }
             // The writing thread gives back every chunk, also those that it cannot write.
             Err(_) if self.waits => self.written.recv().ok()?,
             Err(_) => return None,
         };
-        chunk.clear();
+        chunk.clear(self.at, self.at.wrapping_add(self.shared.shift.load(Ordering::Relaxed)));
         Some(chunk)
     }
 
@@ -196,6 +233,7 @@ impl Feed {
         self.chunk_since = None;
         let Some(chunk) = self.chunk.take() else { return };
         let packets = chunk.packets;
+        self.at = self.at.wrapping_add((FRAME_LEN + chunk.buffer.len()) as u64);
         if self.orders.send(Order::Chunk(chunk)).is_err() {
             // The thread is gone, which is a fault of ours; the books say so.
             add(&self.shared.account.lost_buffer, packets);

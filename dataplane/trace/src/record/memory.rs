@@ -173,7 +173,7 @@ impl Keeper {
 
     fn keep(&mut self, chunk: &Chunk) {
         let kept = Kept {
-            blocks: chunk.blocks.as_slice().into(),
+            blocks: chunk.buffer.body().into(),
             min_ns: chunk.min_ns,
             max_ns: chunk.max_ns,
             interfaces: chunk.interfaces,

@@ -8,11 +8,62 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 
 /// What writes past the page cache are aligned to, bytes: a page, which is a multiple of every sector.
-const ALIGN: usize = 4096;
+pub(super) const ALIGN: usize = 4096;
 
 /// Bytes that are gathered for one write.
 const STAGE_LEN: usize = (1 << 20) + (64 << 10);
 const _: () = assert!(STAGE_LEN.is_multiple_of(ALIGN));
+
+/// Bytes that can be written from where they lie: behind room for what the last page of the file holds already, and for a head.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    /// Begins at any address; what is written begins at the first aligned one.
+    bytes: Vec<u8>,
+    head_len: usize,
+    /// Where the body begins.
+    body_at: usize,
+}
+
+impl Buffer {
+    /// Room for a head of `head_len` bytes and a body of `body_len_max`.
+    pub(super) fn new(head_len: usize, body_len_max: usize) -> Self {
+        // Up to an aligned address, up to the place in a page; behind it, up to the end of a page.
+        let bytes = Vec::with_capacity(2 * ALIGN + head_len + body_len_max + ALIGN);
+        Self { bytes, head_len, body_at: 0 }
+    }
+
+    /// Empties it for a head that stands at `place` of a file, modulo [`ALIGN`].
+    pub(super) fn clear(&mut self, place: u64) {
+        self.bytes.clear();
+        self.body_at = self.aligned_at() + (place % ALIGN as u64) as usize + self.head_len;
+        self.bytes.resize(self.body_at, 0);
+    }
+
+    /// What the body is appended to.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Bytes of the body.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.body_at
+    }
+
+    /// The body.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..]
+    }
+
+    fn aligned_at(&self) -> usize {
+        self.bytes.as_ptr().align_offset(ALIGN)
+    }
+
+    /// Where in a page of the file the head is to stand; nothing where what was appended has been moved in memory, as it was more than there was room for.
+    fn place(&self) -> Option<usize> {
+        let place = (self.body_at - self.head_len).checked_sub(self.aligned_at())?;
+        (place < ALIGN && self.bytes.capacity() - self.bytes.len() >= ALIGN).then_some(place)
+    }
+}
 
 /// A segment that is written.
 pub(super) struct SegmentFile {
@@ -84,6 +135,45 @@ impl SegmentFile {
                     self.is_direct = false;
                     return self.append(parts);
                 }
+                self.cut();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a buffer can be appended from where it lies.
+    pub(super) fn takes(&self, buffer: &Buffer) -> bool {
+        self.is_direct && buffer.place() == Some(self.filled)
+    }
+
+    /// Appends a head and the body of a buffer that it [takes](Self::takes): all or nothing.
+    pub(super) fn append_buffer(&mut self, buffer: &mut Buffer, head: &[u8]) -> io::Result<()> {
+        self.is_dirty = true;
+        let (begin, end) = (buffer.aligned_at(), buffer.bytes.len());
+        let (head_at, body_at) = (buffer.body_at - buffer.head_len, buffer.body_at);
+        let last_page = &self.stage[self.stage_at..self.stage_at + self.filled];
+        buffer.bytes[begin..head_at].copy_from_slice(last_page);
+        buffer.bytes[head_at..body_at].copy_from_slice(head);
+        let more = end - head_at;
+        let pages = (end - begin).next_multiple_of(ALIGN);
+        buffer.bytes.resize(begin + pages, 0);
+        let at = self.len - self.filled as u64;
+        let written = self.file.write_all_at(&buffer.bytes[begin..], at);
+        buffer.bytes.truncate(end);
+        match written {
+            Ok(()) => {
+                self.len += more as u64;
+                let last = begin + (end - begin) / ALIGN * ALIGN;
+                self.filled = end - last;
+                self.stage[self.stage_at..self.stage_at + self.filled]
+                    .copy_from_slice(&buffer.bytes[last..]);
+                Ok(())
+            }
+            // A file system that opens such files and does not write them.
+            Err(error) if error.raw_os_error() == Some(INVALID) => {
+                self.append(&[head, &buffer.bytes[body_at..]])
+            }
+            Err(error) => {
                 self.cut();
                 Err(error)
             }
@@ -196,8 +286,49 @@ mod tests {
         std::fs::remove_dir_all(dir).unwrap();
     }
 
+    /// Buffers that are laid out for their place are written from where they lie, the others are moved; the file is the same.
+    #[test]
+    fn buffers_follow_one_another_as_parts_do() {
+        let dir = tempdir();
+        let path = dir.join("buffers");
+        let mut file = SegmentFile::create(&path, 1 << 20).unwrap();
+        let is_direct = file.is_direct;
+        let (mut expected, mut in_place) = (Vec::new(), 0);
+        let mut buffer = Buffer::new(80, 1 << 20);
+        let sizes = [0, 1, 4016, 4015, 4017, 1 << 20, 100_000, 12, (1 << 20) - 3, 2 << 20, 7];
+        for (number, size) in (0..).zip(sizes) {
+            // One is laid out for another place.
+            let place = file.len() + u64::from(number == 6);
+            buffer.clear(place);
+            buffer.bytes().extend((0..size).map(|at| (at + number) as u8));
+            assert_eq!((buffer.len(), buffer.body().len()), (size, size));
+            let head = [number as u8; 80];
+            match file.takes(&buffer) {
+                true => {
+                    in_place += 1;
+                    file.append_buffer(&mut buffer, &head).unwrap();
+                }
+                false => file.append(&[&head, buffer.body()]).unwrap(),
+            }
+            expected.extend(head);
+            expected.extend_from_slice(buffer.body());
+            assert_eq!(file.len(), expected.len() as u64);
+            assert!(std::fs::read(&path).unwrap().starts_with(&expected));
+        }
+        if is_direct {
+            // Not the one for another place, nor the one that is too long.
+            assert!((sizes.len() - 2..sizes.len()).contains(&in_place), "{in_place}");
+        }
+        file.close().unwrap();
+        assert!(std::fs::read(&path).unwrap() == expected);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
     fn tempdir() -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("wt-segment-{}", std::process::id()));
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("wt-segment-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }

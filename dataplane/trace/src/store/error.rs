@@ -20,6 +20,14 @@ pub enum StoreError {
         /// Name of the file.
         file: String,
     },
+    /// A segment lies there that another store's recorder has written.
+    #[error("{} has a segment of another store: {file}", dir.display())]
+    OfAnotherStore {
+        /// The directory.
+        dir: PathBuf,
+        /// Name of the segment.
+        file: String,
+    },
     /// The manifest does not say what it has to.
     #[error("{}: {what}", path.display())]
     Manifest {
@@ -65,6 +73,9 @@ impl StoreError {
         Some(match self {
             Self::NotAStore { .. } => {
                 "Name a directory that `wiretable record -w DIR` has written; single traces are given by file."
+            }
+            Self::OfAnotherStore { .. } => {
+                "Move it back: the numbers of its packets mean something there alone. It can be read by itself, with -r."
             }
             Self::Foreign { .. } => {
                 "Move the file elsewhere, or name another directory: a recorder deletes what is old, so it keeps to directories of its own."

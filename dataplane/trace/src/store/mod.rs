@@ -54,8 +54,8 @@ use self::mark::MarkFile;
 pub const MANIFEST: &str = "wiretable-store.toml";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const PINS: &str = "pins.toml";
-/// What the recorder says of itself while it runs.
-pub(crate) const RUN: &str = "recorder.toml";
+/// The file in which the recorder says of itself what it does, while it runs.
+pub const RUN: &str = "recorder.toml";
 /// The folder of what was saved on request.
 pub const SAVED: &str = "saved";
 /// Behind the name of a file that is being written and will take the place of another.

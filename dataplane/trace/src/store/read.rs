@@ -45,6 +45,11 @@ pub enum Finding {
         /// Name of the segment.
         segment: String,
     },
+    /// A segment says that it is of another store, and has nothing of this one.
+    OfAnotherStore {
+        /// Name of the segment.
+        segment: String,
+    },
     /// A segment cannot be read.
     Unreadable {
         /// Name of the segment.
@@ -74,6 +79,9 @@ impl std::fmt::Display for Finding {
             ),
             Self::Deleted { segment } => {
                 write!(f, "segment {segment} was deleted by the recorder before it was read")
+            }
+            Self::OfAnotherStore { segment } => {
+                write!(f, "segment {segment} is of another store, and was left out")
             }
             Self::Unreadable { segment, message } => {
                 write!(f, "segment {segment} cannot be read: {message}")
@@ -374,6 +382,11 @@ impl Chain {
                 Ok(None) => Some(Ok(scan.tail())),
                 Err(error) => Some(Err(error)),
             };
+            if ended.is_some() && scan.is_foreign() {
+                self.at = None;
+                self.found(Finding::OfAnotherStore { segment });
+                continue;
+            }
             for skipped in damaged {
                 self.found(Finding::Damaged { segment: segment.clone(), skipped });
             }

@@ -45,7 +45,14 @@ impl OwnStore {
                 continue;
             }
             let closed = self.close(segment);
-            recovered.push(closed.map_err(StoreError::io("recover", &segment.path))?);
+            match closed.map_err(StoreError::io("recover", &segment.path))? {
+                Some(closed) => recovered.push(closed),
+                // It is nobody's to put in order here, and not ours to delete.
+                None => {
+                    let (dir, file) = (self.dir.to_path_buf(), segment.name.to_string());
+                    return Err(StoreError::OfAnotherStore { dir, file });
+                }
+            }
         }
         // Whoever follows a writer of before waits for nothing more of it.
         for writer in 0..super::WRITERS_MAX {
@@ -66,7 +73,8 @@ impl OwnStore {
         Ok(recovered)
     }
 
-    fn close(&self, segment: &Segment) -> io::Result<Recovered> {
+    /// Closes a segment; nothing where it is another store's.
+    fn close(&self, segment: &Segment) -> io::Result<Option<Recovered>> {
         let first = segment.name.first;
         let mut scan = Scan::new(File::open(&segment.path)?, self.id, first);
         let (mut min_ns, mut max_ns) = (u64::MAX, 0);
@@ -75,6 +83,9 @@ impl OwnStore {
             if frame.kind == Kind::Packets && frame.packets > 0 {
                 (min_ns, max_ns) = (min_ns.min(frame.min_ns), max_ns.max(frame.max_ns));
             }
+        }
+        if scan.is_foreign() {
+            return Ok(None);
         }
         let (end, next) = (scan.offset(), scan.next);
         let packets = next - first;
@@ -92,7 +103,7 @@ impl OwnStore {
         remove(&sidecar(&segment.path))?;
         if packets == 0 {
             fs::remove_file(&segment.path)?;
-            return Ok(recovered);
+            return Ok(Some(recovered));
         }
         let file = OpenOptions::new().write(true).open(&segment.path)?;
         let modified = file.metadata()?.modified()?;
@@ -112,7 +123,7 @@ impl OwnStore {
         file.set_modified(modified)?;
         file.sync_all()?;
         recovered.is_indexed = was_indexed && self.index(&segment.path);
-        Ok(recovered)
+        Ok(Some(recovered))
     }
 
     /// Makes an index anew that is there and not that of the whole segment.

@@ -41,6 +41,19 @@ pub(crate) struct Scan<R> {
     /// The segment says that it was closed.
     pub(crate) is_closed: bool,
     begun: bool,
+    /// It says that it is of another store.
+    says_other: bool,
+    has_frame: bool,
+}
+
+/// What stands before the store's number in the comment of a segment.
+const STORE_WORD: &[u8] = b"wiretable store=";
+
+/// The store that a segment says it is of, in the bytes of its section header.
+fn store_said(section: &[u8]) -> Option<u64> {
+    let at = memmem::find(section, STORE_WORD)? + STORE_WORD.len();
+    let digits = std::str::from_utf8(section.get(at..at + 16)?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 impl<R: Read> Scan<R> {
@@ -58,7 +71,14 @@ impl<R: Read> Scan<R> {
             skipping: None,
             is_closed: false,
             begun: false,
+            says_other: false,
+            has_frame: false,
         }
+    }
+
+    /// Whether nothing in it is of this store, and it says itself that it is of another one.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.says_other && !self.has_frame
     }
 
     /// The next frame and the blocks that belong to it; nothing at the end. `skipped` is called with what lies before it and is damaged.
@@ -113,6 +133,7 @@ impl<R: Read> Scan<R> {
                 Kind::Statistics => {}
                 Kind::End => self.is_closed = true,
             }
+            self.has_frame = true;
             self.consume(FRAME_LEN + body_len);
             return Ok(Some((frame, &self.buffer[at..at + body_len])));
         }
@@ -162,6 +183,8 @@ impl<R: Read> Scan<R> {
             && self.fill(len)? >= len
             && quad(&self.buffer[self.start..], len - 4) as usize == len
         {
+            let said = store_said(&self.buffer[self.start..self.start + len]);
+            self.says_other = said.is_some_and(|said| said != self.store);
             self.consume(len);
         }
         Ok(())

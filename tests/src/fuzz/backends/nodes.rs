@@ -158,7 +158,7 @@ impl<'a> Maker<'a> {
             symbol: "str_regex_match",
             argument: HandleArg::Const(Value::bytes("[\u{1}-\u{4}]")),
         };
-        Self { ground, exprs: Exprs { nodes: Vec::new(), handles: vec![pattern] } }
+        Self { ground, exprs: Exprs { handles: vec![pattern], ..Exprs::default() } }
     }
 
     /// The DAG.
