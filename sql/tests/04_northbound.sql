@@ -1,5 +1,5 @@
 BEGIN;
-SELECT plan(47);
+SELECT plan(49);
 INSERT INTO net.device (device, driver, tenant) VALUES ('nic', 'appliance', 'system'), ('redk', 'kubernetes', 'red');
 CREATE FUNCTION pg_temp.want(p_name text, p_body jsonb) RETURNS void LANGUAGE sql AS $$
     INSERT INTO net.object AS o (device, kind, name, tenant, desired) VALUES ('nic', 'param', p_name, 'system', p_body)
@@ -43,11 +43,14 @@ SELECT ok((SELECT count(*) FROM prov.story((SELECT max(id) FROM prov.event WHERE
 TRUNCATE held;
 INSERT INTO held SELECT id, lease, gen, name, attempts FROM north.lease('w1', 1, 0.05);
 SELECT pg_sleep(0.06) \g /dev/null
-SELECT ok(NOT (SELECT north.renew(id, lease) FROM held), 'a lease that ran out cannot be renewed');
-INSERT INTO held SELECT id, lease, gen, name, attempts FROM north.lease('w2');
+INSERT INTO held SELECT id, lease, gen, name, attempts FROM north.lease('w2', 1, 0.05);
+SELECT ok(NOT (SELECT north.renew(id, lease) FROM held ORDER BY lease LIMIT 1), 'a lease that ran out and was taken cannot be renewed');
 SELECT results_eq('SELECT gen, attempts FROM held ORDER BY lease', 'VALUES (3::bigint, 1), (3, 2)', 'another takes it');
 SELECT ok(NOT (SELECT north.ack(id, lease, '{"v": 3}') FROM held ORDER BY lease LIMIT 1), 'the first cannot acknowledge any more');
 SELECT is((SELECT north.nack(id, lease, 'x') FROM held ORDER BY lease LIMIT 1), NULL, 'nor refuse');
+SELECT pg_sleep(0.06) \g /dev/null
+SELECT ok((SELECT leased_until < clock_timestamp() FROM north.command WHERE name = 'a' AND gen = 3), 'that of the second has run out as well');
+SELECT ok((SELECT north.renew(id, lease) FROM held ORDER BY lease DESC LIMIT 1), 'nobody has taken it: it can be renewed, and answered for');
 
 -- Back-off.
 SELECT is((SELECT north.nack(id, lease, 'busy') FROM held ORDER BY lease DESC LIMIT 1), 'pending', 'north.nack: it waits');

@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[(&str, &str)] = embedded![
     "V17__export",
     "V18__averages",
     "V19__lists",
+    "V20__late_answers",
 ];
 
 /// Where the history is kept.

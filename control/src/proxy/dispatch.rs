@@ -141,6 +141,8 @@ impl Dispatcher<'_> {
         self.look_at = Instant::now();
         loop {
             self.tell(outbox)?;
+            // Before anything is claimed: what is under way here is not to be claimed again because its lease has run out.
+            self.keep(outbox)?;
             let is_ending = stop.is_set();
             if is_ending && self.is_idle() {
                 return Ok(());
@@ -150,7 +152,6 @@ impl Dispatcher<'_> {
                 self.claim(outbox)?;
                 self.check(outbox)?;
             }
-            self.keep(outbox)?;
             self.wait(incoming);
         }
     }
