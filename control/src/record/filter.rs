@@ -70,7 +70,8 @@ fn compile(text: &str, protocols: &[PathBuf]) -> Result<Compiled, Failure> {
         files: Vec::new(),
         properties: Vec::new(),
     };
-    let options = CompileOptions { params: &[], watchlists: &[], sets: &[], library: None, finite: true };
+    let options =
+        CompileOptions { params: &[], watchlists: &[], sets: &[], library: None, finite: true };
     let interfaces = [interface.interface_info()];
     session::compile(&catalog, &NamedText::inline(text), &interfaces, &options)
 }
