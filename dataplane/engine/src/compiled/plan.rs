@@ -58,7 +58,13 @@ pub(super) enum Body {
     /// Adds it to totals in the frame: an aggregation without keys.
     Totals(Totals),
     /// Writes a row.
-    Rows(Rows),
+    Rows(Box<Rows>),
+}
+
+impl From<Rows> for Body {
+    fn from(rows: Rows) -> Self {
+        Self::Rows(Box::new(rows))
+    }
 }
 
 /// Totals in the frame.
@@ -226,7 +232,7 @@ impl Planner<'_> {
         let (absent, failed) = (layout.take(1), layout.take(1));
         let body = match &query.action {
             LftaAction::Select { outputs, .. } => {
-                Body::Rows(self.rows(layout, outputs.iter().copied(), Use::Select))
+                Body::from(self.rows(layout, outputs.iter().copied(), Use::Select))
             }
             LftaAction::Aggregate { keys, ordered, real_time: true, .. }
                 if !shape::moves_by_words(self.exprs, keys, ordered) =>
@@ -243,11 +249,11 @@ impl Planner<'_> {
                     && shape::key_words(self.exprs, keys, ordered).is_some()
                 {
                     let groups_max = shape::groups_max(*values);
-                    Body::Rows(self.groups(layout, keys, (ordered, *tolerance), aggs, groups_max))
+                    Body::from(self.groups(layout, keys, (ordered, *tolerance), aggs, groups_max))
                 } else {
                     let args = aggs.iter().filter_map(|agg| agg.arg);
                     let columns = keys.iter().copied().chain(args);
-                    Body::Rows(self.rows(layout, columns, Use::Values { keys: keys.len() }))
+                    Body::from(self.rows(layout, columns, Use::Values { keys: keys.len() }))
                 }
             }
         };

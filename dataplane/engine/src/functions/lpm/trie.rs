@@ -488,7 +488,7 @@ mod tests {
         let (count, together) = (90_000u128, LIST_PREFIXES_MAX as u128 + 1);
         let factor = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
         let spread = |n: u128| (n / together).wrapping_mul(factor);
-        let of = |n: u128| (spread(n).first(120) | n % together, 128, n as i32);
+        let of = |n: u128| (spread(n).first(120) | (n % together), 128, n as i32);
         let prefixes: Vec<_> = (0..count).map(of).collect();
         let (trie, listed) = trie(&prefixes);
         assert!(trie.nodes.len() as u128 <= 19 * count / 5, "{} nodes", trie.nodes.len());
