@@ -3,6 +3,8 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wt_tests::corpus::Scratch;
@@ -161,13 +163,17 @@ fn addressed(number: u32) -> Vec<u8> {
     frame
 }
 
-/// As fast as one process can send, from two queues into segments that end many times a second, with queries that begin in the middle of it.
+/// Nearly as fast as one process can send, from two queues into segments that end many times a second, with queries that begin in the middle of it.
 #[test]
 fn the_seam_holds_under_load() {
     if !may_make() {
         return;
     }
-    const FRAMES: u32 = 400_000;
+    const QUERIES: usize = 4;
+    /// Sent after the last query has begun.
+    const FRAMES_AFTER: u32 = 100_000;
+    const FRAMES_MAX: u32 = 2_000_000;
+    const BURST: u32 = 1000;
     let netns = Netns::new();
     let scratch = Scratch::new().unwrap();
     let dir = scratch.path("store");
@@ -177,27 +183,37 @@ fn the_seam_holds_under_load() {
     let sender = netns.sender("far").unwrap();
     let ask = "SELECT timestamp, srcIP FROM past.ip THEN near.ip";
     let query = ["query", ask, "-i", "near", "--store", &store];
+    let begun = Arc::new(AtomicBool::new(false));
+    let have_begun = Arc::clone(&begun);
     let sending = std::thread::spawn(move || {
-        (0..FRAMES).for_each(|number| sender.send(&addressed(number)).unwrap());
-    });
-    let mut queries: Vec<Running> = Vec::new();
-    while !sending.is_finished() {
-        if queries.len() < 4 {
-            queries.push(Running::spawn(&netns, netns.wiretable().args(query), 2));
+        let (mut sent, mut last) = (0, FRAMES_MAX);
+        while sent < last {
+            (sent..sent + BURST).for_each(|number| sender.send(&addressed(number)).unwrap());
+            sent += BURST;
+            if last == FRAMES_MAX {
+                if have_begun.load(Ordering::Relaxed) {
+                    last = FRAMES_MAX.min(sent + FRAMES_AFTER);
+                }
+                // Queries shall begin before millions are sent.
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    sending.join().unwrap();
-    assert!(queries.len() > 1, "queries began before the last frame was sent");
+        sent
+    });
+    let begin = |_| Running::spawn(&netns, netns.wiretable().args(query), 2);
+    let queries: Vec<Running> = (0..QUERIES).map(begin).collect();
+    begun.store(true, Ordering::Relaxed);
+    let sent = sending.join().unwrap();
+    assert!(sent < FRAMES_MAX, "queries began while frames were sent");
     let written = || -> u64 {
         let store = Store::open(&dir).unwrap();
         (0..2).filter_map(|writer| store.mark(writer)).map(|mark| mark.next).sum()
     };
-    wait_until("all packets are written", || written() == u64::from(FRAMES));
+    wait_until("all packets are written", || written() == u64::from(sent));
     recorder.interrupt();
     for query in queries {
         let ended = query.end().expect_status(0);
-        let mut came = vec![false; FRAMES as usize];
+        let mut came = vec![false; sent as usize];
         let mut before = String::new();
         for line in ended.stdout.lines().skip(1) {
             let (stamp, address) = line.split_once(',').unwrap();
