@@ -121,7 +121,8 @@ fn told(row: &Row) -> Result<[u64; 4]> {
     let numbers = line.unwrap_or("").split(|c: char| !c.is_ascii_digit() && c != '.');
     let numbers: Vec<u64> = numbers.filter_map(|word| word.parse().ok()).collect();
     match numbers[..] {
-        [_, read, of, bytes, of_bytes, ..] => Ok([read, of, bytes, of_bytes]),
+        // Behind the packets, and the segments of a store.
+        [.., read, of, bytes, of_bytes] => Ok([read, of, bytes, of_bytes]),
         _ => bail!("extract does not say what it has read: {}", said.error),
     }
 }
