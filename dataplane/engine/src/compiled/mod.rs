@@ -30,6 +30,7 @@ mod plan;
 mod query;
 mod range;
 mod rare;
+mod rows;
 mod seek;
 mod seen;
 mod sys;
@@ -43,7 +44,7 @@ mod width;
 use std::sync::Arc;
 
 use wt_catalog::Value;
-use wt_catalog::layout::{Column, Place, value_of};
+use wt_catalog::layout::value_of;
 use wt_plan::ir::{Exprs, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual};
 use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
@@ -52,16 +53,17 @@ use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
 use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
-use self::plan::{Body, MOVES, MovesPlan, PatternPlan, QueryPlan, Rows, Totals, Use};
+use self::plan::{Body, QueryPlan, Rows, Totals, Use};
 use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
 use self::rare::RareWalk;
+use self::rows::{block, block_columns, kept_for_folding, matching, take_values, tuples};
 pub(crate) use self::sys::Words;
 pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
-use crate::block::{Block, BlockColumn};
+use crate::block::BlockColumn;
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
@@ -538,134 +540,6 @@ impl Query {
             }
         }
         Ok(())
-    }
-}
-
-/// The columns of a selection as a block has them: none of those that are read may be kept by the host.
-fn block_columns(plan: &QueryPlan, reader: Option<&OwnedReader>) -> Option<Arc<[BlockColumn]>> {
-    let Body::Rows(rows) = &plan.body else { return None };
-    let reader = reader.filter(|_| rows.ahead.is_some());
-    let column = |(number, (_, column)): (u32, &(_, Column))| match column.place {
-        Place::Kept { .. } if reader.is_some_and(|reader| !reader.columns.contains(&number)) => {
-            Some(BlockColumn::Same(Value::bytes("")))
-        }
-        Place::Kept { .. } => None,
-        _ => Some(BlockColumn::Row(*column)),
-    };
-    (0..).zip(&rows.columns).map(column).collect()
-}
-
-/// Rows whose bytes are asked for before the first of them is looked at.
-const SUBJECTS_AHEAD: usize = 8;
-/// Cache lines of each that are asked for; the processor foresees those that follow.
-const SUBJECT_LINES: std::ops::Range<usize> = 0..3;
-
-/// Moves the rows that have all patterns to the front; returns the words that they take.
-fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
-    if plan.patterns.is_empty() {
-        return rows.len();
-    }
-    let subject = |row: &[u64], pattern: &PatternPlan| (row[pattern.word], row[pattern.word + 1]);
-    let mut kept = 0;
-    for first in (0..rows.len()).step_by(SUBJECTS_AHEAD * plan.stride) {
-        let end = rows.len().min(first + SUBJECTS_AHEAD * plan.stride);
-        for row in rows[first..end].chunks_exact(plan.stride) {
-            for pattern in &plan.patterns {
-                let (address, len) = subject(row, pattern);
-                let bytes = sys::bytes(&address, len);
-                SUBJECT_LINES.for_each(|line| sys::prefetch(bytes, 64 * line));
-            }
-        }
-        for at in (first..end).step_by(plan.stride) {
-            let row = &rows[at..at + plan.stride];
-            let matches = plan.patterns.iter().all(|pattern| {
-                let (address, len) = subject(row, pattern);
-                let handle = &handles[pattern.handle];
-                matches!(handle, Handle::Regex(regex) if regex.is_match(sys::bytes(&address, len)))
-            });
-            if matches {
-                rows.copy_within(at..at + plan.stride, kept);
-                kept += plan.stride;
-            }
-        }
-    }
-    kept
-}
-
-/// Sends the rows together.
-fn block(columns: &Arc<[BlockColumn]>, batch: RowBatch<'_>, out: &mut dyn FnMut(u64, Message)) {
-    let Some(first) = batch.rows.first_chunk::<1>() else { return };
-    let first = batch.index(first);
-    let mut words = Words::from(batch.rows);
-    for row in words.chunks_exact_mut(batch.stride) {
-        row[0] = batch.ordinal + batch.index(row);
-    }
-    out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words)));
-}
-
-/// Sends a tuple per row.
-fn tuples(plan: &Rows, batch: RowBatch<'_>, kept: &[Value], out: &mut dyn FnMut(u64, Message)) {
-    for row in batch.rows.chunks_exact(batch.stride) {
-        let values = plan.columns.iter().map(|(_, column)| column.value(row, kept)).collect();
-        let index = batch.index(row);
-        out(index, Message::Tuple(Tuple { ordinal: batch.ordinal + index, values }));
-    }
-}
-
-/// As [`tuples`], and what moves the window as punctuation.
-fn kept_for_folding(
-    plan: &Rows,
-    batch: RowBatch<'_>,
-    kept: &[Value],
-    out: &mut dyn FnMut(u64, Message),
-) {
-    let Some(moves) = &plan.moves else { return tuples(plan, batch, kept, out) };
-    for row in batch.rows.chunks_exact(batch.stride) {
-        if row[0] & MOVES == 0 {
-            tuples(plan, RowBatch { rows: row, ..batch }, kept, out);
-            continue;
-        }
-        let known = (0..).zip(known(moves, row));
-        let known = known.filter_map(|(number, value)| Some((number, value?))).collect();
-        out(batch.index(row), Message::Punctuation(known));
-    }
-}
-
-/// The components of the window that a row knows of.
-fn known<'a>(moves: &'a MovesPlan, row: &'a [u64]) -> impl Iterator<Item = Option<Value>> + 'a {
-    let mask = row[moves.known];
-    let is_known = move |number: usize| mask >> number & 1 == 1;
-    let components = moves.components.iter().enumerate();
-    components.map(move |(number, of)| is_known(number).then(|| of.column.value(row, &[])))
-}
-
-fn take_values(
-    aggregate: &mut Aggregate,
-    plan: &Rows,
-    batch: RowBatch<'_>,
-    kept: &[Value],
-    counters: &mut TupleCounters,
-    out: &mut dyn FnMut(u64, Message),
-) {
-    let Use::Values { keys } = plan.use_ else { return };
-    for row in batch.rows.chunks_exact(batch.stride) {
-        let index = batch.index(row);
-        let mut send = |message| out(index, message);
-        if let Some(moves) = plan.moves.as_ref().filter(|_| row[0] & MOVES != 0) {
-            let known: Vec<_> = known(moves, row).collect();
-            aggregate.move_to(&known, counters, &mut send);
-            continue;
-        }
-        let value = |(_, column): &(_, Column)| column.value(row, kept);
-        let (keys, args) = plan.columns.split_at(keys);
-        let ordinal = batch.ordinal + index;
-        aggregate.take_values(
-            keys.iter().map(value),
-            args.iter().map(value),
-            ordinal,
-            counters,
-            &mut send,
-        );
     }
 }
 
