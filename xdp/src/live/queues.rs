@@ -58,7 +58,7 @@ pub struct QueueCounters {
     pub seen: u64,
     /// Packets that came to this process.
     pub given: u64,
-    /// Packets that the program has ended, as the condition does not hold for them.
+    /// Packets that the program has ended, as the condition does not hold for them: until the end, those that are certain.
     pub unwanted: u64,
     /// Packets that were wanted, perhaps, and did not come: there was no free frame, no room in a ring, or they were too long.
     pub lost: u64,
@@ -80,10 +80,38 @@ pub struct QueueSource {
     queues: u32,
     /// Begun with the first look: its thread has the privileges that whoever looks has then.
     barrier: Option<Barrier>,
+    finished: Finished,
     link: Link,
     looked: Instant,
     is_stopped: bool,
     has_ended: bool,
+}
+
+/// Packets that no program is at any more. Of one that it is at, it is counted that it was seen, and not yet what became of it: such a packet must not be
+/// taken for one that was ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Finished {
+    /// Seen when the barrier was asked.
+    asked: u64,
+    /// Seen when the barrier was asked that has passed.
+    passed: u64,
+}
+
+impl Finished {
+    /// The barrier is asked, and this many packets have been seen.
+    fn ask(&mut self, seen: u64) {
+        self.asked = seen;
+    }
+
+    /// What was asked last has passed.
+    fn pass(&mut self) {
+        self.passed = self.asked;
+    }
+
+    /// Packets that were ended, at least, if this many were sent or could not be. That has to have been read since the barrier passed.
+    fn unwanted(&self, handled: u64) -> u64 {
+        self.passed.saturating_sub(handled)
+    }
 }
 
 /// Waits until programs have ended that ran at a time, in a thread of its own: that takes longer than frames may wait to be taken.
@@ -169,6 +197,7 @@ impl QueueSource {
             feed,
             options,
             barrier: None,
+            finished: Finished::default(),
             link: Link::Up,
             looked: Instant::now(),
             is_stopped: false,
@@ -200,6 +229,8 @@ impl QueueSource {
             self.drain(take);
             self.count()?;
             self.program.settle();
+            self.finished.ask(self.program.total(packet_counters::PACKETS));
+            self.finished.pass();
             self.has_ended = true;
             return Ok(Looked::Ended);
         }
@@ -209,13 +240,18 @@ impl QueueSource {
         };
         if barrier.is_due() {
             self.options.broker.as_ref().map_or(Ok(()), Broker::check).map_err(XdpError::System)?;
-            barrier.ask(self.now_ns()?);
+            let now_ns = self.now_ns()?;
+            // Counts that cannot be read are older, and as true.
+            let _ = self.program.read_frames();
+            self.finished.ask(self.program.total(packet_counters::PACKETS));
+            barrier.ask(now_ns);
         }
         let passed = barrier.passed();
         self.barrier = Some(barrier);
         if let Some(passed) = passed {
             // Programs that ran then have put their packets where they are seen.
             let passed_ns = passed.map_err(XdpError::System)?;
+            self.finished.pass();
             self.drain(take);
             return Ok(Looked::UpTo(passed_ns));
         }
@@ -267,8 +303,8 @@ impl QueueSource {
         let seen = self.program.total(packet_counters::PACKETS);
         let lost = self.program.counters().lost;
         let given = self.program.received;
-        let (sent, not_sent) = (self.program.redirected(), self.program.not_sent());
-        QueueCounters { seen, given, unwanted: seen.saturating_sub(sent + not_sent), lost }
+        let unwanted = self.finished.unwanted(self.program.redirected() + self.program.not_sent());
+        QueueCounters { seen, given, unwanted, lost }
     }
 
     /// Whether packets can come now. An interface that has come back is attached to again, once what came before has been given.
@@ -322,5 +358,28 @@ impl QueueSource {
             self.program.loaded.detach().map_err(io::Error::other)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Finished;
+
+    #[test]
+    fn a_packet_in_the_program_is_not_taken_for_one_that_was_ended() {
+        let mut finished = Finished::default();
+        assert_eq!(finished.unwanted(0), 0);
+        // Ten were seen; nine had been sent by then, and the program was at the tenth, which it sends as well.
+        finished.ask(10);
+        assert_eq!(finished.unwanted(9), 0);
+        finished.pass();
+        assert_eq!(finished.unwanted(10), 0);
+        // More was sent meanwhile than had been seen at the barrier.
+        assert_eq!(finished.unwanted(12), 0);
+        // Five of twenty were ended.
+        finished.ask(20);
+        assert_eq!(finished.unwanted(10), 0);
+        finished.pass();
+        assert_eq!(finished.unwanted(15), 5);
     }
 }
