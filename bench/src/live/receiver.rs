@@ -89,7 +89,8 @@ impl Receiver {
         let stderr = Stream::of(child.stderr.take());
         let mut receiver = Self { program, child, has_ended: false, stdout, stderr };
         let begin = Instant::now();
-        while receiver.capturing(lab)? < interfaces {
+        // Programs open their sockets first, and are ready to be interrupted after that.
+        while receiver.capturing(lab)? < interfaces || !receiver.catches_interrupts() {
             match receiver.child.try_wait() {
                 Ok(None) => {}
                 Ok(Some(_)) => {
@@ -147,6 +148,15 @@ impl Receiver {
         let sockets = table.unwrap_or_default().lines().filter(is_capture).count();
         let links = lab.run(End::Near, "ip", &["-details", "link", "show"])?;
         Ok(sockets + links.matches("prog/xdp").count())
+    }
+
+    /// Whether SIGINT would be caught, instead of ending it on the spot.
+    fn catches_interrupts(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & 1 << (libc::SIGINT - 1) != 0)
     }
 
     fn said(&self) -> String {
