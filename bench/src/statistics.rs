@@ -11,6 +11,11 @@ impl Sample {
         self.0.insert(at, value);
     }
 
+    /// Whether nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The one in the middle, or the mean of the two there; 0 of none.
     pub fn median(&self) -> f64 {
         let (n, values) = (self.0.len(), &self.0);

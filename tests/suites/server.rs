@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wt_tests::http::{Http, head};
+use wt_tests::http::{Answer, Http, head};
 use wt_tests::live::wait_until;
 use wt_tests::program::run;
 use wt_tests::server::{Server, serve};
@@ -197,6 +197,15 @@ fn work_with_a_key_is_done_once() {
     let second = once(&operator, "k1", &call).expect(200);
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
     assert_eq!(first.body, second.body);
+    // What the database was asked for says how long that took.
+    let duration = |answer: &Answer| {
+        let timing = answer.header("server-timing").expect("it is told");
+        timing.strip_prefix("db;dur=").expect("the database's").parse::<f64>().expect("in ms")
+    };
+    assert!(duration(&first) > 0.0 && duration(&second) > 0.0);
+    let read = json!({ "sql": "SELECT pg_sleep(0.05)::text AS slept" });
+    let slept = duration(&operator.post("/v1/query", &read).expect(200));
+    assert!(slept >= 50.0, "{slept}");
     once(&operator, "k1", &call.replace("berlin", "paris"))
         .expect(422)
         .expect_said("belongs to another request");
@@ -273,7 +282,9 @@ fn telemetry_is_taken_once_and_in_part() {
     let (trace, now) = ("0af7651916cd43dd8448eb211c80319c", now_ns());
     let good =
         traces(&[span(trace, "b7ad6b7169203331", now), span(trace, "b7ad6b7169203332", now)]);
-    assert_eq!(ingest.post("/v1/traces", &good).expect(200).json()["partialSuccess"], Value::Null);
+    let taken = ingest.post("/v1/traces", &good).expect(200);
+    assert_eq!(taken.json()["partialSuccess"], Value::Null);
+    assert!(taken.header("server-timing").is_some_and(|timing| timing.starts_with("db;dur=")));
     ingest.post("/v1/traces", &good).expect(200);
     let stored = "SELECT count(*), min(r.service), min(s.attributes ->> 'peer'), min(s.attributes ->> 'http.status_code'), min(s.status), min(k.name) \
                   FROM otel.span s JOIN otel.resource r ON r.id = s.resource_id JOIN otel.scope k ON k.id = s.scope_id";

@@ -16,6 +16,14 @@ pub struct Client {
     token: String,
 }
 
+/// A good answer.
+pub struct Answer {
+    /// Its body.
+    pub body: Value,
+    /// How long the database took of it, ms, as the server says (`Server-Timing`).
+    pub database_ms: Option<f64>,
+}
+
 impl Client {
     /// Connects.
     ///
@@ -33,7 +41,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection breaks, or the answer is a refusal, which is told.
-    pub fn post(&mut self, path: &str, body: &str) -> io::Result<Value> {
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<Answer> {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.address,
@@ -45,13 +53,17 @@ impl Client {
         self.stream.read_line(&mut line)?;
         let is_good = line.split(' ').nth(1) == Some("200");
         let first = line.trim_end().to_owned();
-        let mut len = 0;
+        let (mut len, mut database_ms) = (0, None);
         loop {
             line.clear();
             self.stream.read_line(&mut line)?;
             match line.trim_end().split_once(':') {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                     len = value.trim().parse().map_err(io::Error::other)?;
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("server-timing") => {
+                    let dur = value.trim().strip_prefix("db;dur=").map(str::parse).transpose();
+                    database_ms = dur.map_err(io::Error::other)?;
                 }
                 Some(_) => {}
                 None => break,
@@ -63,6 +75,7 @@ impl Client {
             let said = String::from_utf8_lossy(&answer).into_owned();
             return Err(io::Error::other(format!("{path}: {first}: {said}")));
         }
-        serde_json::from_slice(&answer).map_err(io::Error::other)
+        let body = serde_json::from_slice(&answer).map_err(io::Error::other)?;
+        Ok(Answer { body, database_ms })
     }
 }

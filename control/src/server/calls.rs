@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request};
 use axum::response::{IntoResponse, Response};
-use deadpool_postgres::Object;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::ToSql;
@@ -16,6 +15,7 @@ use tokio_postgres::types::ToSql;
 use super::App;
 use super::caller::{Caller, Purpose};
 use super::problem::Problem;
+use super::timing;
 
 /// Calls that have a path of their own: /v1/NAME.
 pub(super) const CALLS: [&str; 7] = [
@@ -144,10 +144,8 @@ impl Write {
 async fn run(app: &App, caller: &Caller, write: Write) -> Result<Response, Problem> {
     let mut tries = 1;
     let (answer, is_replayed) = loop {
-        let connection = app.logins.of(caller).await?;
-        match attempt(&connection, caller, &write).await {
+        match timing::of_database(attempt(app, caller, &write)).await {
             Err(problem) if problem.is_conflict_of_transactions() && tries < TRIES => {
-                drop(connection);
                 // Further apart each time, and not at the same moment as the other.
                 let spread = u64::from(std::process::id()) ^ caller.token.unsigned_abs();
                 let pause = (1_u64 << tries) + spread % (1 << tries);
@@ -174,11 +172,8 @@ async fn run(app: &App, caller: &Caller, write: Write) -> Result<Response, Probl
 
 /// One try; the answer, and whether it was given before. What does not depend on an answer goes out before it comes; after a failure COMMIT takes back
 /// what was done, and its own answer tells nothing.
-async fn attempt(
-    connection: &Object,
-    caller: &Caller,
-    write: &Write,
-) -> Result<(Value, bool), Problem> {
+async fn attempt(app: &App, caller: &Caller, write: &Write) -> Result<(Value, bool), Problem> {
+    let connection = app.logins.of(caller).await?;
     // A list is a transaction of the caller's making: as if nothing else ran.
     let isolation = if write.is_list { "ISOLATION LEVEL SERIALIZABLE" } else { "" };
     let entry = if caller.tenant.is_some() { "wt.tenant_apply" } else { "wt.apply" };
@@ -186,7 +181,7 @@ async fn attempt(
     let apply = connection.prepare_cached(&apply).await?;
     let calls = write.calls.to_string();
     let parameters = [&calls as &(dyn ToSql + Sync), &write.is_dry];
-    let begin = caller.begin(connection, isolation);
+    let begin = caller.begin(&connection, isolation);
     let apply = connection.query_one(&apply, &parameters);
     let Some(key) = &write.key else {
         let (begun, applied, committed) =

@@ -12,6 +12,7 @@
 //! | `telemetry/` | OTLP/HTTP in |
 //! | `events` | provenance and results out, as server-sent events |
 //! | `metrics` | what the server itself does |
+//! | `timing` | how long the database took of a request, told in the answer |
 //! | `openapi` | the description of all this |
 //!
 //! A request runs as the LOGIN role that its token stands for, in one transaction with the caller's time limit. The database decides what it may do.
@@ -27,6 +28,7 @@ mod openapi;
 mod problem;
 mod read;
 mod telemetry;
+mod timing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -212,7 +214,7 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let began = std::time::Instant::now();
-    let mut response = next.run(request).await;
+    let mut response = timing::told(next.run(request)).await;
     app.metrics.count(&path, response.status(), began.elapsed());
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

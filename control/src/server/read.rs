@@ -6,7 +6,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Request;
-use deadpool_postgres::Object;
 use serde_json::{Map, Value, json};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
@@ -14,6 +13,7 @@ use super::App;
 use super::caller::{Caller, Purpose};
 use super::calls::object;
 use super::problem::Problem;
+use super::timing;
 
 /// Rows of an answer when nobody says.
 const ROWS_DEFAULT: i64 = 1000;
@@ -137,22 +137,22 @@ async fn rows(
     params: &[Text],
     limit: i64,
 ) -> Result<Json<Value>, Problem> {
-    let connection = app.logins.of(caller).await?;
-    // The transaction ends with the connection's return.
-    let mut rows = fetch(&connection, caller, statement, params).await?;
+    let mut rows = timing::of_database(fetch(app, caller, statement, params)).await?;
     let has_more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(Json(json!({ "rows": rows, "more": has_more })))
 }
 
+/// The rows of a transaction, which ends with the connection's return.
 async fn fetch(
-    connection: &Object,
+    app: &App,
     caller: &Caller,
     statement: &str,
     params: &[Text],
 ) -> Result<Vec<Value>, Problem> {
+    let connection = app.logins.of(caller).await?;
     let (begun, prepared) =
-        tokio::join!(caller.begin(connection, "READ ONLY"), connection.prepare(statement));
+        tokio::join!(caller.begin(&connection, "READ ONLY"), connection.prepare(statement));
     begun?;
     let prepared = prepared?;
     let wanted = prepared.params().len();

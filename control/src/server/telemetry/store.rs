@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use futures_util::future::join_all;
@@ -14,17 +15,18 @@ use crate::server::caller::Caller;
 use crate::server::gather::Gather;
 use crate::server::logins::Logins;
 use crate::server::problem::Problem;
+use crate::server::timing;
 
 /// Rows of a transaction, unless a request has more.
 const GROUP_ROWS_MAX: usize = 5_000;
 /// How often a transaction that stood in another's way is tried.
 const TRIES: u32 = 3;
 
-/// The rows of a request, and whom to tell how many were rejected for their time.
+/// The rows of a request, and whom to tell how many were rejected for their time, and how long the database took.
 pub(super) struct Parcel {
     caller: Caller,
     rows: Rows,
-    answer: oneshot::Sender<Result<i64, Problem>>,
+    answer: oneshot::Sender<(Result<i64, Problem>, Duration)>,
 }
 
 /// Puts rows of one signal into the database.
@@ -42,16 +44,20 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         self.0.add(Parcel { caller: caller.clone(), rows, answer }).await;
         let broken = |_| Problem::unavailable("the rows were given up on");
-        answered.await.map_err(broken)?
+        let (rejected, took) = answered.await.map_err(broken)?;
+        timing::add(took);
+        rejected
     }
 }
 
 async fn store(logins: Arc<Logins>, group: Vec<Parcel>) {
     let parts: Vec<Part<'_>> = group.iter().map(Part::of).collect();
+    let began = Instant::now();
     let outcomes = put_all(&logins, &parts).await;
+    let took = began.elapsed();
     for (parcel, outcome) in group.into_iter().zip(outcomes) {
         // Whoever has gone away needs no answer; the rows are there.
-        let _ = parcel.answer.send(outcome);
+        let _ = parcel.answer.send((outcome, took));
     }
 }
 
