@@ -313,6 +313,11 @@ impl Appliance {
         });
         child
     }
+
+    /// What the run that lives has said.
+    fn said(&self) -> String {
+        std::fs::read_to_string(format!("{}.log", self.socket)).unwrap()
+    }
 }
 
 impl Device for Appliance {
@@ -339,11 +344,35 @@ impl Device for Appliance {
         let mut command = wiretable(["ctl", "-s", &self.socket, "watch", name]);
         let shown = outcome(command.output().unwrap()).expect_status(0).stdout;
         let entries: Vec<&str> = shown.lines().collect();
-        (entries != ["192.0.2.1"]).then(|| json!({"entries": entries}))
+        let state = (entries != ["192.0.2.1"]).then(|| json!({"entries": entries}))?;
+        // Whoever runs it can read who made it so.
+        let is_told = |line: &str| {
+            line.starts_with(&format!("wiretable: watchlist {name} by generation "))
+                && line.ends_with(&format!(": {state}"))
+        };
+        assert!(self.said().lines().any(is_told), "{state}: {}", self.said());
+        Some(state)
     }
 
     fn repeated(&self) -> Option<String> {
-        // The run keeps the last generation of each object, which the device test of its own shows; it keeps no list of what it did.
+        // Of the run that lives: it says each change that it makes.
+        let said = self.said();
+        let mut made: Vec<(&str, &str)> = Vec::new();
+        for line in said.lines() {
+            let Some(change) = line.strip_prefix("wiretable: watchlist ") else { continue };
+            let (object, state) = change.split_once(" by generation ").unwrap();
+            let (_, state) = state.split_once(": ").unwrap();
+            // An object may be removed more than once, but for once between states.
+            let before = made.iter().rfind(|(name, _)| *name == object);
+            let is_again = match state {
+                "removed" => before.is_some_and(|(_, last)| *last == state),
+                _ => made.contains(&(object, state)),
+            };
+            if is_again {
+                return Some(format!("{object}: {state}\n{said}"));
+            }
+            made.push((object, state));
+        }
         None
     }
 }

@@ -5,6 +5,7 @@
 //! drives the next one finds out by asking.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub const NO_RECORDER: &str = "this run records nothing\n  \
 
 /// Objects that are gone and whose generation is kept, of each kind: older ones are forgotten first.
 const GONE_MAX: usize = 100_000;
+/// Characters of a state in a line of the log.
+const SHOWN_MAX: usize = 200;
 
 /// Kinds of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -76,6 +79,21 @@ pub struct Wanted {
     /// The state; nothing: it should not be there.
     #[serde(default)]
     pub body: Option<Value>,
+}
+
+/// As a line of a log: `block 192.0.2.0/24 by generation 7: {"ttl_s":60}`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, generation, body } = self;
+        let kind = format!("{kind:?}").to_lowercase();
+        write!(f, "{kind} {} by generation {generation}: ", name.escape_debug())?;
+        let Some(body) = body else { return f.write_str("removed") };
+        let text = body.to_string();
+        match text.char_indices().nth(SHOWN_MAX) {
+            Some((at, _)) => write!(f, "{}…", &text[..at]),
+            None => f.write_str(&text),
+        }
+    }
 }
 
 /// What was applied of an object.
@@ -220,6 +238,7 @@ impl Device {
                 Kind::Watchlist => watchlists::apply(wanted, handle, &mut lock(queries))?,
             }
             record.note(wanted);
+            eprintln!("wiretable: {wanted}");
         }
         let observed = self.observed(&record, wanted.kind, &wanted.name, queries)?;
         let answer = json!({
@@ -442,6 +461,23 @@ mod tests {
         assert!(record.objects.len() <= GONE_MAX + 1, "{}", record.objects.len());
         assert_eq!(record.generation("0"), 7, "what is there stays");
         assert_eq!(record.generation(&(2 * GONE_MAX).to_string()), 7, "and what went last");
+    }
+
+    #[test]
+    fn a_change_is_a_line_of_the_log() {
+        let mut wanted = Wanted {
+            kind: Kind::Watchlist,
+            name: "l\n0".to_owned(),
+            generation: 7,
+            body: Some(json!({"entries": ["192.0.2.1"]})),
+        };
+        let line = r#"watchlist l\n0 by generation 7: {"entries":["192.0.2.1"]}"#;
+        assert_eq!(wanted.to_string(), line);
+        wanted.body = Some(json!({"entries": ["ü".repeat(300)]}));
+        let line = wanted.to_string();
+        assert!(line.ends_with("ü…") && line.chars().count() < 250, "{line}");
+        wanted.body = None;
+        assert_eq!(wanted.to_string(), r"watchlist l\n0 by generation 7: removed");
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Device {
                 None => self.forget(name)?,
             }
             record.note(wanted);
+            eprintln!("wiretable: {wanted}");
         }
         let answer = json!({
             "effect": if is_newer { "applied" } else { "ignored" },
