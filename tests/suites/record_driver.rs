@@ -178,16 +178,19 @@ fn what_frames_cannot_hold_is_counted_and_long_packets_come_whole() {
     let sender = netns.sender("far").unwrap();
     (0..20_000).for_each(|n| sender.send(&udp(n, 100)).unwrap());
     running.signal(18);
-    (0..1000).for_each(|n| sender.send(&udp(n, 100)).unwrap());
-    wait_until("the packets come", || {
+    // It goes on, which may take a while on a busy machine.
+    let mut sent = 20_000;
+    wait_until("packets come that were sent since", || {
+        (0..100).for_each(|n| sender.send(&udp(n, 100)).unwrap());
+        sent += 100;
         Store::open(&dir).unwrap().mark(0).is_some_and(|mark| mark.next > 256)
     });
     let ended = running.interrupt();
     let row = booked(&ended.stderr, "writer", "near");
     let of = |column: &str| row.iter().find(|(known, _)| known == column).unwrap().1;
-    assert_eq!(of("received"), 21_000, "{}", ended.stderr);
+    assert_eq!(of("received"), sent, "{}", ended.stderr);
     assert!(of("kernel dropped") > 0, "{}", ended.stderr);
-    assert_eq!(of("kernel dropped") + of("written"), 21_000, "{}", ended.stderr);
+    assert_eq!(of("kernel dropped") + of("written"), sent, "{}", ended.stderr);
     assert_eq!(stored(&dir).len() as u64, of("written"));
 
     for interface in ["near", "far"] {
