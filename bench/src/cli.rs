@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use wt_bench::amount;
 use wt_bench::bound::{Method, TaskName};
+use wt_bench::cache::Pages;
 use wt_bench::generate::{Amount, Profile, Spec};
 
 /// Measures wiretable against hand-written programs and the tools of the field.
@@ -244,6 +245,9 @@ pub struct MeasureArgs {
     /// Measurements of each program
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
+    /// In what the page cache holds the traces of `run` and `flows`
+    #[arg(long, value_enum, default_value_t = Pages::Huge)]
+    pub pages: Pages,
 }
 
 /// `wt-bench run`.

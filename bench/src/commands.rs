@@ -31,7 +31,7 @@ use wt_bench::program::{self, Program, Step};
 use wt_bench::report::{Report, bars, mebibytes};
 use wt_bench::statistics::Sample;
 use wt_bench::trace::{self, Source};
-use wt_bench::{filters, machine, peers, special, svg, task};
+use wt_bench::{cache, filters, machine, peers, special, svg, task};
 
 use crate::cli::{FlowsArgs, MeasureArgs, MemoryArgs, RunArgs, StartupArgs};
 
@@ -97,8 +97,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let source = trace::named(given, args.packets, &captures)?;
         eprintln!("trace {given}");
         let trace = trace::prepare(given, &source, &args.measure.dir)?;
+        let in_huge_pages = cache::hold(&trace.path, args.measure.pages)?;
         let facts = setting.facts(&trace)?;
-        report.trace(&trace, &facts);
+        report.trace(&trace, &facts, in_huge_pages);
         let mut groups = Vec::new();
         for &task in &tasks {
             eprintln!("  {}", task::title(task));
@@ -146,9 +147,10 @@ pub fn flows(args: &FlowsArgs) -> Result<()> {
         let trace =
             trace::prepare(&format!("flows-{count}"), &Source::Generated(spec), &args.measure.dir)?;
         eprintln!("{count} flows");
+        let in_huge_pages = cache::hold(&trace.path, args.measure.pages)?;
         let facts = setting.facts(&trace)?;
         let outcome = setting.compare(TaskName::T4, &trace, &facts)?;
-        report.trace(&trace, &facts);
+        report.trace(&trace, &facts, in_huge_pages);
         report.outcome(&outcome, &facts);
     }
     finish(&report, &args.measure, "flows")

@@ -5,6 +5,7 @@
 pub mod agree;
 pub mod amount;
 pub mod bound;
+pub mod cache;
 pub mod calibrate;
 pub mod compare;
 pub mod dbnet;

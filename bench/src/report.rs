@@ -35,11 +35,15 @@ impl Report {
     }
 
     /// Adds the head of a trace's part.
-    pub fn trace(&mut self, trace: &Trace, facts: &Facts) {
+    pub fn trace(&mut self, trace: &Trace, facts: &Facts, in_huge_pages: f64) {
         let mean = facts.bytes as f64 / facts.packets.max(1) as f64;
         self.line(&format!(
-            "\n## Trace {}\n\n{}. {} packets, {} bytes on the wire, {mean:.0} bytes each.",
-            trace.name, trace.recipe, facts.packets, facts.bytes
+            "\n## Trace {}\n\n{}. {} packets, {} bytes on the wire, {mean:.0} bytes each. In the page cache, {:.0}% of it in huge pages.",
+            trace.name,
+            trace.recipe,
+            facts.packets,
+            facts.bytes,
+            100.0 * in_huge_pages
         ));
     }
 

@@ -66,6 +66,11 @@ impl Map {
         }
     }
 
+    /// Has what is not in the page cache read into huge pages; only a hint.
+    pub fn ask_for_huge_pages(&self) {
+        self.advise(libc::MADV_HUGEPAGE);
+    }
+
     fn advise(&self, advice: libc::c_int) {
         // SAFETY: the range is the mapping; the advice changes how it is read ahead, not what is read.
         unsafe { libc::madvise(self.start.cast_mut().cast(), self.len, advice) };
@@ -87,6 +92,30 @@ impl Drop for Map {
             // SAFETY: this is the range that mmap returned, unmapped once.
             unsafe { libc::munmap(self.start.cast_mut().cast(), self.len) };
         }
+    }
+}
+
+/// Has the page cache forget a file, as far as it is on the disk.
+///
+/// # Errors
+/// What `posix_fadvise` says.
+pub fn leave_cache(file: &File) -> io::Result<()> {
+    file_advice(file, libc::POSIX_FADV_DONTNEED)
+}
+
+/// Has what is read through this descriptor come page by page, and nothing beyond it.
+///
+/// # Errors
+/// What `posix_fadvise` says.
+pub fn read_at_random(file: &File) -> io::Result<()> {
+    file_advice(file, libc::POSIX_FADV_RANDOM)
+}
+
+fn file_advice(file: &File, advice: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the advice changes what is cached, not what is read.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 

@@ -116,6 +116,9 @@ impl Mapping {
         }
         guard.len.store(whole_len, Ordering::Release);
         mapping.advise(0, whole_len, libc::MADV_SEQUENTIAL)?;
+        // What is not in the page cache is read into huge pages, where the file system can hold it so: they are mapped in no time, now and by whoever reads it next.
+        // A kernel without them refuses.
+        let _ = mapping.advise(0, whole_len, libc::MADV_HUGEPAGE);
         Ok(mapping)
     }
 
