@@ -113,7 +113,7 @@ fn said_of(path: &Path, within: &Within) -> Result<String, Failure> {
         return Ok("standard input: all of it".to_owned());
     }
     Ok(match Index::open(path) {
-        Ok(index) => match index.choose(&within.wanted, within.keeps_order) {
+        Ok(mut index) => match index.choose(&within.wanted, within.keeps_order) {
             Some(chosen) => amounts(&chosen.taken()),
             None => whole(path, Some("the index leaves nothing out")),
         },
@@ -145,7 +145,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
     if path == Path::new("-") {
         return None;
     }
-    let index = match Index::open(path) {
+    let mut index = match Index::open(path) {
         Ok(index) => index,
         Err(IndexError::Absent) => return None,
         Err(error) => {
@@ -156,6 +156,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
             return None;
         }
     };
+    let chosen = index.choose(&within.wanted, within.keeps_order);
     if !index.is_whole() {
         let (len, covered) = index.covered();
         eprintln!(
@@ -163,7 +164,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
             path.display()
         );
     }
-    let chosen = index.choose(&within.wanted, within.keeps_order)?;
+    let chosen = chosen?;
     if let Some(range_ns) = index.range_ns()
         && chosen.taken().uncounted == 0
         && !within.wanted.may_be_in(range_ns, None)

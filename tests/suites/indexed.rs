@@ -226,9 +226,9 @@ fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> Captures {
             }
             continue;
         }
-        let index = Index::open(file).ok();
+        let mut index = Index::open(file).ok();
         let chosen =
-            condition.as_ref().and_then(|wanted| index.as_ref()?.choose(wanted, keeps_order));
+            condition.as_ref().and_then(|wanted| index.as_mut()?.choose(wanted, keeps_order));
         match (index, chosen) {
             (Some(index), Some(chosen)) => {
                 let reading = Reading::new(chosen.taken());
@@ -460,8 +460,9 @@ fn all_that_queries_find_is_in_summaries() {
             continue;
         }
         let index = Index::open(&copy).unwrap();
+        let entries = index.entries();
         let may_have = |key: index::Key| {
-            index.entries().iter().any(|entry| entry.summary.may_have(key))
+            entries.iter().any(|entry| entry.summary.may_have(key))
                 || index.covered().0 > index.covered().1
         };
         let setup =

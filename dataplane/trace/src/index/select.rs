@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::choose::{Chosen, Reading, Run};
-use super::format::Entry;
+use super::format::Head;
 
 /// Bytes that are read at a time.
 const PIECE_LEN: usize = 256 << 10;
@@ -31,8 +31,8 @@ fn checksum(file: &File, range: Range<u64>, piece: &mut [u8]) -> io::Result<u32>
 }
 
 /// Whether a block of a trace has the bytes that were indexed.
-pub(super) fn is_as_indexed(file: &File, entry: &Entry) -> bool {
-    crc_of(file, entry.offset..entry.offset + entry.len).is_ok_and(|crc| crc == entry.crc)
+pub(super) fn is_as_indexed(file: &File, head: &Head) -> bool {
+    crc_of(file, head.offset..head.end()).is_ok_and(|crc| crc == head.crc)
 }
 
 impl Run {
