@@ -37,6 +37,17 @@ pub(super) fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> C
             None => Captures::Plain(trace),
         };
     }
+    if let [dir] = files
+        && dir.is_dir()
+    {
+        let wanted = condition.as_ref().map(|wanted| (wanted, keeps_order));
+        let captured = Store::open(dir).unwrap().captured(wanted).unwrap();
+        let reading = captured.reading;
+        let part = IndexedPart { reading, name: text(dir), places: None };
+        let parts = condition.map(|_| part).into_iter().collect();
+        let captures = MergedCaptures::new(captured.readers);
+        return Captures::Store(captures, parts, captured.pieces.map(Box::new));
+    }
     let mut readers = Vec::new();
     let mut parts = Vec::new();
     for file in files {

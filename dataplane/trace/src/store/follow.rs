@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use wt_wire::RecordRef;
 
+use super::findings::{Finding, Findings};
 use super::frame::Kind;
 use super::mark::{Mark, MarkFile};
-use super::read::{Finding, Findings};
 use super::scan::Scan;
 use super::{Segment, Store, StoreError, WRITERS_MAX, blocks, name, read};
 use crate::index::{Taken, Wanted};
@@ -400,7 +400,7 @@ impl Lane {
                 if !is_over {
                     return false;
                 }
-                if let Some(skipped) = scan.tail() {
+                if let Some(skipped) = scan.tail(None) {
                     findings.add(Finding::Unfinished { segment: name, skipped });
                 }
                 // Behind an empty one comes another.

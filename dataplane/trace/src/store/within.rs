@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::read::{Finding, Findings, Part};
+use super::findings::{Finding, Findings};
+use super::read::Part;
 use super::{Segment, Store, Summary};
 use crate::index::{Index, IndexError, Reading, Taken, Unit, Wanted, keep_order};
 
