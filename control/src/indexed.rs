@@ -9,7 +9,7 @@ use wt_engine::{IndexedPart, index_wanted};
 use wt_plan::physical::PhysicalPlan;
 use wt_plan::wanted::{self, Condition};
 use wt_trace::index::{Chosen, Index, IndexError, Reading, Taken, Wanted};
-use wt_trace::store::Store;
+use wt_trace::store::{Captured, Store};
 use wt_wire::CaptureReader;
 
 use crate::failure::Failure;
@@ -31,6 +31,8 @@ pub struct Within {
 pub struct Need {
     interfaces: Vec<wanted::Wanted>,
     keeps_order: bool,
+    /// One store may be read by several cores.
+    may_cut: bool,
 }
 
 impl Need {
@@ -38,7 +40,11 @@ impl Need {
     pub fn of(plan: &PhysicalPlan, traces: &[Traces]) -> Self {
         let interfaces = wanted::wanted(plan, true);
         let files: usize = traces.iter().map(|traces| traces.files.len()).sum();
-        Self { interfaces, keeps_order: files > 1 || wanted::depends_on_arrival(plan) }
+        Self {
+            interfaces,
+            keeps_order: files > 1 || wanted::depends_on_arrival(plan),
+            may_cut: files == 1 && wt_engine::may_cut_store(plan),
+        }
     }
 
     /// Of an interface; nothing where every packet is needed.
@@ -69,9 +75,33 @@ impl Need {
                     None => whole(file, None),
                 };
                 let _ = writeln!(text, "    {}  {said}", file.display());
+                if let Some(by) = self.threads_of(file)? {
+                    let _ = writeln!(text, "      {by}");
+                }
             }
         }
         Ok(text)
+    }
+}
+
+impl Need {
+    /// How many threads read a store.
+    fn threads_of(&self, path: &Path) -> Result<Option<String>, Failure> {
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let segments = Store::open(path).and_then(|store| store.segments()).map_err(failure)?;
+        let mut writers: Vec<u16> = segments.iter().map(|s| s.name.writer).collect();
+        writers.dedup();
+        Ok(match writers.len() {
+            0 => None,
+            1 if self.may_cut => Some(format!(
+                "cut into pieces for as many threads as --cores says, from {} MiB on: rows and their order are those of one",
+                wt_engine::CUT_BYTES_MIN >> 20
+            )),
+            1 => Some("read by one thread, in the order of its packets".to_owned()),
+            writers => Some(format!("{writers} writers, merged by time by one thread")),
+        })
     }
 }
 
@@ -113,7 +143,7 @@ fn said_of(path: &Path, within: &Within) -> Result<String, Failure> {
         return Ok("standard input: all of it".to_owned());
     }
     Ok(match Index::open(path) {
-        Ok(index) => match index.choose(&within.wanted, within.keeps_order) {
+        Ok(mut index) => match index.choose(&within.wanted, within.keeps_order) {
             Some(chosen) => amounts(&chosen.taken()),
             None => whole(path, Some("the index leaves nothing out")),
         },
@@ -145,7 +175,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
     if path == Path::new("-") {
         return None;
     }
-    let index = match Index::open(path) {
+    let mut index = match Index::open(path) {
         Ok(index) => index,
         Err(IndexError::Absent) => return None,
         Err(error) => {
@@ -156,6 +186,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
             return None;
         }
     };
+    let chosen = index.choose(&within.wanted, within.keeps_order);
     if !index.is_whole() {
         let (len, covered) = index.covered();
         eprintln!(
@@ -163,7 +194,7 @@ pub fn chosen(path: &Path, within: &Within) -> Option<Chosen> {
             path.display()
         );
     }
-    let chosen = index.choose(&within.wanted, within.keeps_order)?;
+    let chosen = chosen?;
     if let Some(range_ns) = index.range_ns()
         && chosen.taken().uncounted == 0
         && !within.wanted.may_be_in(range_ns, None)
@@ -196,21 +227,22 @@ pub fn capture(path: &Path, chosen: Chosen) -> Option<(CaptureReader, IndexedPar
     Some((reader, IndexedPart { reading, name: name.into_owned(), places }))
 }
 
-/// The captures of a store, what is found in it, and what is counted.
+/// A store, and what is counted of it where something is said of what is wanted.
 pub fn store(
     path: &Path,
-    within: &Within,
-) -> Result<(Vec<CaptureReader>, wt_trace::store::Findings, IndexedPart), Failure> {
+    within: Option<&Within>,
+) -> Result<(Captured, Option<IndexedPart>), Failure> {
     let store = Store::open(path).map_err(failure)?;
-    let within_it = store.captures_within(&within.wanted, within.keeps_order);
-    let (readers, findings, reading) = within_it.map_err(failure)?;
+    let wanted = within.map(|within| (&within.wanted, within.keeps_order));
+    let captured = store.captured(wanted).map_err(failure)?;
+    let Some(within) = within else { return Ok((captured, None)) };
     if let Some(range_ns) = store.range_ns()
         && !within.wanted.may_be_in(range_ns, None)
     {
         say_out_of_range(path, range_ns);
     }
-    let name = path.display().to_string();
-    Ok((readers, findings, IndexedPart { reading, name, places: None }))
+    let (reading, name) = (captured.reading.clone(), path.display().to_string());
+    Ok((captured, Some(IndexedPart { reading, name, places: None })))
 }
 
 /// What is counted of a trace that is read as a whole beside others that are not.

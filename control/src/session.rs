@@ -7,7 +7,7 @@ use wt_engine::{Captures, IndexedPart, Source};
 use wt_lang::Diagnostic;
 use wt_plan::watchlist::Entries;
 use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
-use wt_trace::store::{Findings, Store};
+use wt_trace::store::Findings;
 use wt_trace::{Opened as OpenedTrace, TraceFile};
 use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
@@ -147,17 +147,10 @@ pub fn open_readers(
     };
     for file in files {
         if file.is_dir() {
-            if let Some(within) = within {
-                let (readers, findings, part) = indexed::store(file, within)?;
-                opened.readers.extend(readers);
-                opened.findings.push(findings);
-                opened.parts.push(part);
-                continue;
-            }
-            let store = Store::open(file).map_err(crate::record::failure)?;
-            let (readers, findings) = store.captures().map_err(crate::record::failure)?;
-            opened.readers.extend(readers);
-            opened.findings.push(findings);
+            let (captured, part) = indexed::store(file, within)?;
+            opened.readers.extend(captured.readers);
+            opened.findings.push(captured.findings);
+            opened.parts.extend(part);
             continue;
         }
         let chosen = within.and_then(|within| indexed::chosen(file, within));
@@ -207,6 +200,13 @@ pub fn open_sources(all: &[Traces], lenient: bool, need: Option<&Need>) -> Resul
         let captures = match &traces.files[..] {
             [file] if file.as_os_str() != "-" && !file.is_dir() => {
                 open_alone(file, lenient, within.as_ref(), &mut opened)?
+            }
+            [dir] if dir.is_dir() => {
+                let (captured, part) = indexed::store(dir, within.as_ref())?;
+                opened.findings.push(captured.findings);
+                let captures = MergedCaptures::new(captured.readers);
+                let parts = part.into_iter().collect();
+                Captures::Store(captures, parts, captured.pieces.map(Box::new))
             }
             files => {
                 let several = open_readers(files, lenient, within.as_ref())?;

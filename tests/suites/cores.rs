@@ -1,5 +1,6 @@
-//! One file on several cores: the rows and the books are those of one core, whatever the file holds and wherever it is cut.
+//! One file or store on several cores: the rows and the books are those of one core, whatever it holds and wherever it is cut.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +9,11 @@ use wt_engine::{Backend, Captures, Progress, RunEnd, RunOptions, Source};
 use wt_plan::Compiled;
 use wt_tests::answers::{Answers, ValueSink, batch_text};
 use wt_tests::corpus::{Scratch, carried};
+use wt_tests::program;
 use wt_tests::run::Setup;
+use wt_trace::store::{Finding, Store};
 use wt_trace::{Opened, TraceFile};
-use wt_wire::{ByteOrder, LinkType, PcapVariant, PcapWriter};
+use wt_wire::{ByteOrder, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
 const QUERIES: [(&str, &str); 5] = [
     (
@@ -167,4 +170,93 @@ fn a_run_on_several_cores_can_be_cancelled() {
     let records = cancelled.report.ledger.records();
     assert!(records > 0 && records < 1_000, "{records} records");
     assert_eq!(cancelled.numbers("totals")[0], records);
+}
+
+/// What a store answers, what is found in it, and what there was to say of its progress.
+fn of_store(
+    plan: &Compiled,
+    dir: &Path,
+    options: &RunOptions<'_>,
+) -> (Answers, Vec<Finding>, Vec<Progress>) {
+    let captured = Store::open(dir).and_then(|store| store.captured(None)).expect("a store");
+    let pieces = captured.pieces.map(Box::new);
+    assert!(pieces.is_some(), "one writer");
+    let captures = Captures::Store(MergedCaptures::new(captured.readers), Vec::new(), pieces);
+    let source = Source { interface: "default".to_owned(), captures };
+    let mut sink = ValueSink::new(&plan.physical);
+    let told = RefCell::new(Vec::new());
+    let progress = |progress: &Progress| told.borrow_mut().push(*progress);
+    let options = RunOptions { progress: Some(&progress), ..*options };
+    let report = wt_engine::run(&plan.physical, vec![source], &options, &mut sink).expect("runs");
+    assert_eq!(report.ledger.check(), Ok(()));
+    (sink.into_answers(&plan.physical, report), captured.findings.all(), told.into_inner())
+}
+
+/// Compares a store on several cores with the same on one; how many packets there were, and what was found.
+fn compare_store(plan: &Compiled, dir: &Path) -> (u64, Vec<Finding>) {
+    let (one, found, _) = of_store(plan, dir, &on(1, 0));
+    for (cores, range_bytes) in [(2, 1), (3, 2_500_000), (8, 1 << 30)] {
+        let (several, again, told) = of_store(plan, dir, &on(cores, range_bytes));
+        let what = format!("{cores} cores, pieces of {range_bytes} bytes");
+        for (name, answer) in &one.results {
+            assert_eq!(several.rows(name), answer.rows, "{name} on {what}");
+        }
+        assert_eq!(several.report.ledger, one.report.ledger, "{what}");
+        assert_eq!(again, found, "{what}");
+        let last = told.last().expect("progress");
+        assert_eq!(last.bytes_total, Some(last.bytes_read), "{what}");
+        // It says where it is after each piece, and at the end.
+        let pieces = told.len() - 1;
+        assert_eq!(pieces > 3, range_bytes < 1 << 30, "{what}: {pieces} pieces");
+    }
+    (one.report.ledger.records(), found)
+}
+
+#[test]
+fn a_store_answers_the_same() {
+    let plan = plan();
+    let scratch = Scratch::new().expect("a folder");
+    // The clock steps back now and then.
+    let after_ns = |number: u64| number * 1_000_000 - (number % 1000 / 900) * 300_000_000;
+    let trace = scratch.path("a.pcap");
+    let data = |number: u64| packet(number, &vec![number as u8; 300 + (number % 700) as usize]);
+    let bytes = pcap(14_000, |number| (1_000_000_000 + after_ns(number), data(number)));
+    std::fs::write(&trace, bytes).expect("written");
+    let store = scratch.path("store");
+    let text = |path: &Path| path.display().to_string();
+    let arguments = ["record", "-r", &text(&trace), "-w", &text(&store), "--segment-size", "4MiB"];
+    program::run(arguments).expect_status(0);
+    assert_eq!(compare_store(&plan, &store), (14_000, Vec::new()));
+    // Damaged in the middle: what is whole is answered, and the rest told of.
+    let segments = Store::open(&store).and_then(|store| store.segments()).expect("segments");
+    assert!(segments.len() > 2, "{}", segments.len());
+    for (segment, at) in segments.iter().zip([2_500_000, 900_000]) {
+        let mut bytes = std::fs::read(&segment.path).expect("read");
+        bytes[at] ^= 1;
+        std::fs::write(&segment.path, bytes).expect("written");
+    }
+    let (records, found) = compare_store(&plan, &store);
+    assert!((10_000..14_000).contains(&records) && found.len() == 2, "{records}, {found:?}");
+}
+
+/// Interfaces are numbered in the order in which their packets come, which nobody knows who reads a piece.
+#[test]
+fn a_store_whose_interfaces_are_numbered_is_read_on_one_core() {
+    let scratch = Scratch::new().expect("a folder");
+    let store = scratch.path("store");
+    let text = |path: &Path| path.display().to_string();
+    let captures = ["eth0.pcap", "eth1.pcap"].map(wt_tests::capture);
+    let files: Vec<String> = captures.iter().map(|path| text(path)).collect();
+    let mut arguments = vec!["record", "-w"];
+    let dir = text(&store);
+    arguments.push(&dir);
+    files.iter().for_each(|file| arguments.extend(["-r", file]));
+    program::run(arguments).expect_status(0);
+    let query = "SELECT ifindex, interface, count(*) AS n FROM packet GROUP BY ifindex, interface";
+    let query = batch_text([("numbers", query)]);
+    let plan = Setup::default().compile(&Catalog::builtin(), &query, true).expect("compiles");
+    let (one, _, _) = of_store(&plan, &store, &on(1, 0));
+    let (several, _, _) = of_store(&plan, &store, &on(4, 1));
+    assert_eq!(several.rows("numbers"), one.rows("numbers"));
+    assert_eq!(several.report.ledger, one.report.ledger);
 }

@@ -496,7 +496,7 @@ fn expect_true_indices(dir: &Path) {
         // The last one may have been killed before there was anything in it.
         let Ok(index) = Index::open(&segment.path) else { continue };
         let scanned = index::scan(&segment.path, index.ratio(), &mut |_| {}).unwrap();
-        assert!(scanned.starts_with(index.entries()), "{}", segment.path.display());
+        assert!(scanned.starts_with(&index.entries()), "{}", segment.path.display());
     }
 }
 

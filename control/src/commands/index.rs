@@ -24,7 +24,8 @@ pub fn index(args: &IndexArgs) -> Result<(), Failure> {
         }
         IndexCommand::Info { traces } => {
             for (trace, _) in files(traces)? {
-                info(&trace, &Index::open(&trace).map_err(|error| unusable(&trace, &error))?);
+                let index = Index::open(&trace).map_err(|error| unusable(&trace, &error))?;
+                info(&trace, &index.checked());
             }
             Ok(())
         }
@@ -98,7 +99,7 @@ fn made_line(made: &Index, trace: &Path) -> String {
     format!(
         "{}: {} entries, {} bytes, {share:.2}% of the trace",
         index::path_of(trace).display(),
-        made.entries().len(),
+        made.len(),
         made.bytes()
     )
 }
@@ -118,18 +119,18 @@ fn info(trace: &Path, index: &Index) {
     let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
     line("trace", trace.display().to_string());
     line("bytes", format!("{len}, {:.1}% indexed", share(covered, len)));
-    line("entries", format!("{}, one for each {} bytes", index.entries().len(), index.ratio()));
+    line("entries", format!("{}, one for each {} bytes", index.len(), index.ratio()));
     line(
         "index",
         format!("{} bytes, {:.2}% of the trace", index.bytes(), share(index.bytes(), len)),
     );
-    let packets: u64 = index.entries().iter().map(|entry| u64::from(entry.packets)).sum();
+    let entries = index.entries();
+    let packets: u64 = entries.iter().map(|entry| u64::from(entry.packets)).sum();
     line("packets", packets.to_string());
     if let Some((from_ns, to_ns)) = index.range_ns() {
         line("from", moment::show(from_ns));
         line("to", moment::show(to_ns));
     }
-    let entries = index.entries();
     let in_order = entries.iter().all(|entry| entry.is_in_order)
         && entries.windows(2).all(|pair| pair[0].max_ns <= pair[1].min_ns);
     line("order", if in_order { "of time" } else { "stamps fall at places" }.to_owned());
@@ -150,13 +151,14 @@ fn info(trace: &Path, index: &Index) {
 /// What differs between a trace and its index.
 fn verify(trace: &Path) -> Result<Option<String>, Failure> {
     let index = match Index::open(trace) {
-        Ok(index) => index,
+        Ok(index) => index.checked(),
         Err(error @ IndexError::Io { .. }) => return Err(unusable(trace, &error)),
         Err(error) => return Ok(Some(error.to_string())),
     };
     let again = index::scan(trace, index.ratio(), &mut |_| {});
     let again = again.map_err(|error| Failure::Input(error.to_string()))?;
-    let pairs = || index.entries().iter().zip(&again);
+    let entries = index.entries();
+    let pairs = || entries.iter().zip(&again);
     // A trace that has grown has a last block that was shorter.
     let differs = |(kept, now): &(&Entry, &Entry)| kept.len == now.len && kept != now;
     if let Some((kept, _)) = pairs().find(differs) {
@@ -164,7 +166,7 @@ fn verify(trace: &Path) -> Result<Option<String>, Failure> {
     }
     let (len, covered) = index.covered();
     let of_now = again.last().map_or(covered, |last| last.offset + last.len);
-    if covered < of_now && index.entries().len() < again.len() {
+    if covered < of_now && entries.len() < again.len() {
         let rest = len - covered;
         return Ok(Some(format!("the last {rest} bytes have no entry, and are always read")));
     }

@@ -62,6 +62,9 @@ pub fn open(past: &Past) -> Result<(LiveInput, Findings), Failure> {
     if let Some(within) = &past.within {
         follow.leave_out(within.wanted.clone());
     }
+    if past.followed.is_none() {
+        follow.without_waiting();
+    }
     let link_type = follow.first_link_type().map_err(failure)?;
     let findings = follow.findings();
     let source = StoreSource {

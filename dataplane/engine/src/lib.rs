@@ -42,7 +42,10 @@ pub use ledger::{CaptureDamage, Imbalance, Ledger};
 pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
-pub use run::{Backend, LftaSetup, MakeLfta, Progress, RunEnd, RunOptions, RunReport, run};
+pub use run::{
+    Backend, CUT_BYTES_MIN, LftaSetup, MakeLfta, Progress, RunEnd, RunOptions, RunReport,
+    may_cut_store, run,
+};
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
 pub use source::{Captures, IndexedPart, Source};

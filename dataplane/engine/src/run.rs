@@ -12,6 +12,7 @@ use wt_plan::shape;
 
 use self::apart::Pace;
 use self::ranges::Cores;
+pub use self::ranges::{CUT_BYTES_MIN, may_cut_store};
 use crate::check;
 use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
 use crate::error::EngineError;
@@ -64,7 +65,7 @@ pub struct RunOptions<'a> {
     pub backend: Backend,
     /// Most packets of a batch; `None`: as many as suits.
     pub batch_packets_max: Option<usize>,
-    /// Most threads: those that scan one plain file, in ranges, or for another single input one that scans and one for operators. Rows and books do
+    /// Most threads: those that scan one plain file or store of one writer, in ranges, or for another single input one that scans and one for operators. Rows and books do
     /// not depend on it. 0 is 1.
     pub cores: usize,
     /// Bytes of a range; `None`: as many as suits, and small files are left to one thread.

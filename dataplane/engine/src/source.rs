@@ -1,16 +1,20 @@
 //! Sources: the captures of one interface, and what is counted of them.
 
+mod cut;
+
 use std::collections::HashMap;
-use std::ops::Range;
 
 use wt_catalog::Value;
-use wt_trace::index::{Chosen, Places, Reading, Run, Taken};
+use wt_trace::index::{Chosen, Places, Reading, Taken};
+use wt_trace::store::Pieces;
 use wt_trace::{MapFile, Meanwhile, TraceFile, TraceReader, Tuning};
 use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
 
 use crate::error::EngineError;
 use crate::ledger::{CaptureDamage, IndexLedger, InterfaceLedger};
 use crate::packet::PacketBatch;
+
+pub(crate) use cut::{RangeRead, RangeReader, Ranges};
 
 /// The captures of one interface, read in time order.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub enum Captures {
     Indexed(MergedCaptures, Vec<IndexedPart>),
     /// What an index has chosen of a plain pcap file, read as such a file is.
     PlainIndexed(TraceFile, Chosen),
+    /// A store: its captures, what is counted where indices have left something out, and the same in pieces, where it can be cut.
+    Store(MergedCaptures, Vec<IndexedPart>, Option<Box<Pieces>>),
 }
 
 /// A trace or a store of which an index has left something out.
@@ -58,7 +64,9 @@ impl Captures {
     fn merged(self) -> (MergedCaptures, Vec<IndexedPart>, Option<CaptureError>) {
         let (opened, parts) = match self {
             Self::Merged(captures) => return (captures, Vec::new(), None),
-            Self::Indexed(captures, parts) => return (captures, parts, None),
+            Self::Indexed(captures, parts) | Self::Store(captures, parts, _) => {
+                return (captures, parts, None);
+            }
             Self::Plain(trace) => (trace.capture(), Vec::new()),
             Self::PlainIndexed(trace, chosen) => {
                 let reading = Reading::new(chosen.taken());
@@ -78,14 +86,13 @@ impl Captures {
     }
 }
 
-/// Most ranges that a file is cut into.
-const RANGES_MAX: usize = 1 << 16;
-
 /// What packets come from.
 enum Input {
     Merged {
         captures: MergedCaptures,
         records: Vec<RecordRef>,
+        /// The same, for several to read.
+        pieces: Option<Box<Pieces>>,
     },
     Plain(Box<TraceReader>),
     /// Read in ranges by others, as far as `position`.
@@ -94,133 +101,12 @@ enum Input {
         position: u64,
         chosen: Option<Chosen>,
     },
-}
-
-/// One file cut into ranges that several threads read.
-pub(crate) struct Ranges {
-    trace: TraceFile,
-    /// In file order. Where one begins is a guess, until the one before ended there.
-    pub(crate) ranges: Vec<Range<u64>>,
-    /// Where an index has chosen, nothing is a guess: what is read of each range, but for the last one, which is not indexed.
-    runs: Option<Vec<Vec<Run>>>,
-    label: Label,
-}
-
-/// What was read of a range.
-pub(crate) struct RangeRead {
-    /// Where the first record began.
-    pub(crate) start: u64,
-    /// Behind the last one.
-    pub(crate) end: u64,
-    /// It is not what was indexed, and was not read.
-    pub(crate) has_changed: bool,
-    ledger: InterfaceLedger,
-    error: Option<CaptureError>,
-}
-
-impl RangeRead {
-    fn new(start: u64) -> Self {
-        let ledger = InterfaceLedger::default();
-        Self { start, end: start, has_changed: false, ledger, error: None }
-    }
-
-    /// Records in it.
-    pub(crate) fn records(&self) -> u64 {
-        self.ledger.records
-    }
-
-    /// Nothing can be read behind it.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.error.is_some()
-    }
-}
-
-impl Ranges {
-    /// A reader of any range.
-    pub(crate) fn reader(&self) -> TraceReader {
-        self.trace.reader()
-    }
-
-    /// Whether it is known where ranges begin, and that something may lie between them.
-    pub(crate) fn are_chosen(&self) -> bool {
-        self.runs.is_some()
-    }
-
-    /// Length of the file, bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.trace.len()
-    }
-
-    /// Reads a range by its number, if it is what was indexed.
-    pub(crate) fn read_numbered<E>(
-        &self,
-        reader: &mut TraceReader,
-        number: usize,
-        take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
-    ) -> Result<RangeRead, E> {
-        let range = self.ranges[number].clone();
-        let Some(runs) = self.runs.as_ref().and_then(|runs| runs.get(number)) else {
-            return self.read(reader, range, take);
-        };
-        self.read_runs(reader, range.start, runs, take)
-    }
-
-    /// Reads a range, and gives its packets batch by batch.
-    pub(crate) fn read<E>(
-        &self,
-        reader: &mut TraceReader,
-        range: Range<u64>,
-        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
-    ) -> Result<RangeRead, E> {
-        let mut read = RangeRead::new(range.start);
-        self.read_on(reader, range, &mut read, &mut take)?;
-        Ok(read)
-    }
-
-    /// Reads runs one after the other, each checked first.
-    fn read_runs<E>(
-        &self,
-        reader: &mut TraceReader,
-        start: u64,
-        runs: &[Run],
-        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
-    ) -> Result<RangeRead, E> {
-        let mut read = RangeRead::new(start);
-        for run in runs {
-            if self.trace.changed_at(run).is_some() {
-                read.has_changed = true;
-                break;
-            }
-            self.read_on(reader, run.range.clone(), &mut read, &mut take)?;
-            if read.is_damaged() {
-                break;
-            }
-        }
-        Ok(read)
-    }
-
-    fn read_on<E>(
-        &self,
-        reader: &mut TraceReader,
-        range: Range<u64>,
-        read: &mut RangeRead,
-        take: &mut impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        reader.turn_to(range);
-        read.error = loop {
-            match reader.next_with_more() {
-                Ok(Some((batch, more))) => {
-                    let ordinal = read.ledger.records;
-                    read.ledger.add(batch.records);
-                    take(&packets(&batch, more, &self.label), ordinal)?;
-                }
-                Ok(None) => break None,
-                Err(error) => break Some(error),
-            }
-        };
-        read.end = reader.position();
-        Ok(())
-    }
+    /// Read in pieces by others, so many bytes so far.
+    Pieces {
+        link_type: Option<u16>,
+        bytes: u64,
+        bytes_total: u64,
+    },
 }
 
 /// Indices of interfaces by order of first appearance, over all sources of a run.
@@ -271,13 +157,17 @@ impl Feed {
                 let part = IndexedPart { reading, name, places: None };
                 (Input::Plain(Box::new(reader)), 1, vec![part])
             }
-            captures => {
+            mut captures => {
+                let pieces = match &mut captures {
+                    Captures::Store(_, _, pieces) if alone => pieces.take(),
+                    _ => None,
+                };
                 let (captures, parts, error) = captures.merged();
                 if let Some(source) = error {
                     return Err(EngineError::Source { interface, source });
                 }
                 let count = captures.len();
-                (Input::Merged { captures, records: Vec::new() }, count, parts)
+                (Input::Merged { captures, records: Vec::new(), pieces }, count, parts)
             }
         };
         Ok(Self {
@@ -307,7 +197,7 @@ impl Feed {
         take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
         let (capture, batch, more) = match &mut self.input {
-            Input::Merged { captures, records } => {
+            Input::Merged { captures, records, .. } => {
                 // Damage is noted here, so that what follows cannot meet any.
                 while let Err(error) = captures.prime() {
                     note(&mut self.ledger, &self.parts, &error);
@@ -315,7 +205,7 @@ impl Feed {
                 let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
                 (sourced.source, sourced.batch, None)
             }
-            Input::Ranges { .. } => return Ok(0),
+            Input::Ranges { .. } | Input::Pieces { .. } => return Ok(0),
             Input::Plain(reader) => match reader.next_with_more() {
                 Ok(Some((batch, more))) => (0, batch, more),
                 Ok(None) => return Ok(0),
@@ -348,63 +238,6 @@ impl Feed {
         Ok(count)
     }
 
-    /// The one plain file that is read, cut into ranges of about so many bytes; nothing is read here any more then.
-    pub(crate) fn ranges(
-        &mut self,
-        indices: &mut InterfaceIndices,
-        range_bytes: u64,
-    ) -> Option<Ranges> {
-        let Input::Plain(reader) = &self.input else { return None };
-        let trace = reader.file().clone();
-        let (ranges, runs) = match reader.chosen() {
-            Some(chosen) => {
-                let (_, runs, rest) = chosen.parts();
-                let groups = grouped(runs, range_bytes);
-                let ends = |runs: &Vec<Run>| {
-                    let (first, last) = (runs.first(), runs.last());
-                    first.map_or(0, |run| run.range.start)..last.map_or(0, |run| run.range.end)
-                };
-                (
-                    groups.iter().map(ends).chain(std::iter::once(rest..u64::MAX)).collect(),
-                    Some(groups),
-                )
-            }
-            None => {
-                let count = trace.len().div_ceil(range_bytes.max(1));
-                let count = usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX);
-                (trace.split(count), None)
-            }
-        };
-        let chosen = reader.chosen().cloned();
-        let label = self.label(indices, 0, 0);
-        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen };
-        Some(Ranges { trace, ranges, runs, label })
-    }
-
-    /// Says that everything from an offset on is read, whatever an index says.
-    pub(crate) fn fall_back(&self, offset: u64) {
-        if let (Input::Ranges { chosen: Some(chosen), .. }, [part]) = (&self.input, &self.parts[..])
-        {
-            chosen.fall_back(offset, &part.reading);
-        }
-    }
-
-    /// Enters what was read of the next range.
-    pub(crate) fn enter(&mut self, read: &RangeRead) {
-        let RangeRead { end, ledger, error, .. } = read;
-        if let Input::Ranges { position, .. } = &mut self.input {
-            *position = *end;
-        }
-        self.ledger.records += ledger.records;
-        self.ledger.processed += ledger.processed;
-        self.ledger.wire_bytes += ledger.wire_bytes;
-        self.ledger.captured_bytes += ledger.captured_bytes;
-        self.ledger.truncated += ledger.truncated;
-        if let Some(error) = error {
-            note(&mut self.ledger, &self.parts, error);
-        }
-    }
-
     /// What the first packets begin with.
     pub(crate) fn first_link_type(&mut self) -> Option<u16> {
         self.head_timestamp_ns();
@@ -413,6 +246,7 @@ impl Feed {
             Input::Merged { captures, .. } => captures.readers().find_map(of),
             Input::Plain(reader) => Some(reader.file().interface().link_type.0),
             Input::Ranges { trace, .. } => Some(trace.interface().link_type.0),
+            Input::Pieces { link_type, .. } => *link_type,
         }
     }
 
@@ -424,6 +258,8 @@ impl Feed {
             }
             Input::Plain(reader) => Some(std::slice::from_ref(reader.file().interface())),
             Input::Ranges { trace, .. } => Some(std::slice::from_ref(trace.interface())),
+            // Whoever reads a piece knows its interfaces.
+            Input::Pieces { .. } => None,
         };
         let info = info.and_then(|interfaces| interfaces.get(interface as usize));
         let name = info.and_then(|info| info.name.clone());
@@ -458,6 +294,7 @@ impl Feed {
             }
             Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
             Input::Ranges { trace, position, .. } => (*position, Some(trace.len())),
+            Input::Pieces { bytes, bytes_total, .. } => (*bytes, Some(*bytes_total)),
         }
     }
 
@@ -478,6 +315,8 @@ impl Feed {
             None => reader.size_hint(),
         };
         match &self.input {
+            Input::Merged { pieces: Some(pieces), .. } => Some(pieces.bytes()),
+            Input::Pieces { bytes_total, .. } => Some(*bytes_total),
             Input::Merged { captures, .. } => captures.readers().map(of).sum(),
             Input::Plain(_) | Input::Ranges { .. } => match self.taken() {
                 Some(taken) => Some(taken.bytes.0),
@@ -515,23 +354,6 @@ impl Feed {
         });
         InterfaceLedger { index, ..self.ledger.clone() }
     }
-}
-
-/// Runs that have about so many bytes together.
-fn grouped(runs: &[Run], range_bytes: u64) -> Vec<Vec<Run>> {
-    let mut groups: Vec<Vec<Run>> = Vec::new();
-    let mut bytes = range_bytes;
-    for run in runs {
-        match groups.last_mut().filter(|_| bytes < range_bytes) {
-            Some(group) => group.push(run.clone()),
-            None => {
-                groups.push(vec![run.clone()]);
-                bytes = 0;
-            }
-        }
-        bytes += run.range.end - run.range.start;
-    }
-    groups
 }
 
 fn packets<'a>(

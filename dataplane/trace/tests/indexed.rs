@@ -104,7 +104,7 @@ fn an_index_that_was_left_half_written_is_made_anew() {
     let path = segments(original.path()).pop().unwrap();
     let name = path.file_name().unwrap();
     let (bytes, sidecar) = (fs::read(&path).unwrap(), fs::read(index::path_of(&path)).unwrap());
-    assert!(sidecar.len() > 64 + 2 * 4160);
+    assert!(sidecar.len() > 96 + 2 * (88 + 4096));
     let long_ago =
         fs::metadata(&path).unwrap().modified().unwrap() - std::time::Duration::from_secs(9);
     for step in 0..40 {
@@ -137,7 +137,7 @@ fn the_index_of_the_last_segment_is_completed() {
     let path = segments(dir.path()).pop().unwrap();
     let sidecar = index::path_of(&path);
     let whole = fs::read(&sidecar).unwrap();
-    for len in [0, 10, 64, 64 + 4160, whole.len() - 1] {
+    for len in [0, 10, 96, 96 + 88 + 4096, whole.len() - 1] {
         fs::write(&sidecar, &whole[..len]).unwrap();
         let (_, recovered) = OwnStore::open(dir.path(), 1 << 20).unwrap();
         assert!(recovered.is_empty(), "the segment was closed");

@@ -1,14 +1,16 @@
-//! A run over one plain file on several cores: threads scan ranges of it, this one folds them in file order and scans too.
+//! A run over one plain file, or a store of one writer, on several cores: threads scan ranges of it, this one folds them in file order and scans too.
 //!
 //! Where a range begins is a guess, proven when the one before has ended there; a range that was guessed wrong is scanned again from
 //! where it begins. Threads run ahead of the folding by a few ranges only, so memory does not grow with the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use wt_trace::TraceReader;
+use wt_catalog::protocol::Meta;
+use wt_plan::ir::{LftaProgram, Op};
+use wt_plan::physical::PhysicalPlan;
 
 use super::{BackendSetup, Run, RunEnd, RunOptions};
 use crate::compiled::{CompiledLfta, PathsWanted, Scanned, WordHasher};
@@ -16,14 +18,30 @@ use crate::error::EngineError;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
-use crate::source::{Feed, InterfaceIndices, RangeRead, Ranges};
+use crate::source::{Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
 const RANGE_BYTES: u64 = 16 << 20;
 /// Files of fewer ranges are left to one thread: starting more takes longer than it gains.
 const RANGES_MIN: u64 = 4;
-/// Ranges that threads may be ahead of the folding, for each of them.
-const RANGES_AHEAD: usize = 3;
+/// Ranges that threads may be ahead of the folding, for each of them. One that cannot be cut counts as many.
+const RANGES_AHEAD: u64 = 3;
+
+/// Bytes from which on a file or a store is cut for several cores.
+pub const CUT_BYTES_MIN: u64 = RANGES_MIN * RANGE_BYTES;
+
+/// Whether a plan lets a store be cut: it reads nothing else, and no query asks for the numbers of interfaces, which come in the order of packets.
+pub fn may_cut_store(plan: &PhysicalPlan) -> bool {
+    let is_alone = plan.nodes.iter().all(|node| node.inputs.len() <= 1);
+    match &plan.interfaces[..] {
+        [interface] => is_alone && !has_numbers(&interface.program),
+        _ => false,
+    }
+}
+
+fn has_numbers(program: &LftaProgram) -> bool {
+    program.exprs.nodes.iter().any(|node| node.op == Op::Meta(Meta::IfIndex))
+}
 
 /// Several cores at one file.
 pub(super) struct Cores<'a> {
@@ -34,6 +52,7 @@ pub(super) struct Cores<'a> {
     paths: PathsWanted,
     hasher: WordHasher,
     memory_bytes_max: Option<u64>,
+    range_bytes: u64,
 }
 
 /// A range that was scanned.
@@ -43,11 +62,12 @@ struct Scan {
 }
 
 /// What threads share.
-struct Board {
+struct Board<'a> {
     state: Mutex<State>,
     changed: Condvar,
-    count: usize,
-    ahead_max: usize,
+    ranges: &'a Ranges,
+    range_bytes: u64,
+    threads: usize,
 }
 
 #[derive(Default)]
@@ -56,13 +76,15 @@ struct State {
     next: usize,
     /// Ranges that have been folded.
     folded: usize,
+    /// Weights of those that are claimed and not folded, in order.
+    ahead: VecDeque<u64>,
     done: BTreeMap<usize, Result<Scan, EngineError>>,
     stopped: bool,
     /// Most memory that scanning threads kept, bytes.
     memory_peak_bytes: u64,
 }
 
-impl Board {
+impl Board<'_> {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A thread that panics holds no half-made state: the guard is only held to move whole values.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,12 +94,19 @@ impl Board {
     fn claim(&self, waits: bool) -> Option<usize> {
         let mut state = self.lock();
         loop {
-            if state.stopped || state.next >= self.count {
+            if state.stopped {
                 return None;
             }
-            if state.next < state.folded + self.ahead_max {
+            let number = state.next;
+            self.ranges.range(number)?;
+            let weight = self.ranges.weight(number, self.range_bytes);
+            let ahead: u64 = state.ahead.iter().sum();
+            let is_near = ahead + weight <= RANGES_AHEAD * self.threads as u64;
+            // However large they are, each thread may have one.
+            if is_near || state.ahead.len() < self.threads {
                 state.next += 1;
-                return Some(state.next - 1);
+                state.ahead.push_back(weight);
+                return Some(number);
             }
             if !waits {
                 return None;
@@ -107,13 +136,16 @@ impl Board {
     }
 
     fn folded(&self) {
-        self.lock().folded += 1;
+        let mut state = self.lock();
+        state.folded += 1;
+        state.ahead.pop_front();
+        drop(state);
         self.changed.notify_all();
     }
 }
 
 /// Lets no thread wait for one that is gone.
-struct StopOnDrop<'a>(&'a Board);
+struct StopOnDrop<'a>(&'a Board<'a>);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
@@ -123,7 +155,7 @@ impl Drop for StopOnDrop<'_> {
 }
 
 /// As [`StopOnDrop`], when the thread panics.
-struct StopOnPanic<'a>(&'a Board);
+struct StopOnPanic<'a>(&'a Board<'a>);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
@@ -142,24 +174,26 @@ impl<'a> Cores<'a> {
         options: &RunOptions<'_>,
     ) -> Option<Self> {
         let len = feed.unpacked_bytes();
-        let is_small = len? < RANGES_MIN * RANGE_BYTES && options.range_bytes.is_none();
+        let is_small = len? < CUT_BYTES_MIN && options.range_bytes.is_none();
         if options.cores < 2 || is_small {
             return None;
         }
         let paths = lead.paths().clone();
         let link_type = feed.first_link_type()?;
         let range_bytes = options.range_bytes.unwrap_or(RANGE_BYTES);
-        let ranges = feed.ranges(&mut InterfaceIndices::default(), range_bytes)?;
+        let numbers = has_numbers(setup.program);
+        let ranges = feed.ranges(&mut InterfaceIndices::default(), numbers, range_bytes)?;
         let hasher = lead.hasher();
         lead.scans_ranges(hasher);
         Some(Self {
-            threads: options.cores.min(ranges.ranges.len()),
+            threads: ranges.count().map_or(options.cores, |count| options.cores.min(count)),
             ranges,
             setup,
             link_type,
             paths,
             hasher,
             memory_bytes_max: options.memory_bytes_max,
+            range_bytes,
         })
     }
 
@@ -173,8 +207,9 @@ impl<'a> Cores<'a> {
         let board = Board {
             state: Mutex::default(),
             changed: Condvar::new(),
-            count: self.ranges.ranges.len(),
-            ahead_max: RANGES_AHEAD * self.threads,
+            ranges: &self.ranges,
+            range_bytes: self.range_bytes,
+            threads: self.threads,
         };
         let end = std::thread::scope(|scope| {
             let _stop = StopOnDrop(&board);
@@ -189,7 +224,7 @@ impl<'a> Cores<'a> {
     }
 
     /// A thread that scans ranges until none is left.
-    fn help(&self, board: &Board) {
+    fn help(&self, board: &Board<'_>) {
         let _stop = StopOnPanic(board);
         let mut memory = Memory::new(self.memory_bytes_max);
         let BackendSetup { program, params, fixed, ahead } = self.setup;
@@ -210,7 +245,7 @@ impl<'a> Cores<'a> {
     fn scan(
         &self,
         backend: &mut CompiledLfta,
-        reader: &mut TraceReader,
+        reader: &mut RangeReader,
         range: Range<u64>,
         memory: &mut Memory,
     ) -> Result<Scan, EngineError> {
@@ -225,7 +260,7 @@ impl<'a> Cores<'a> {
     fn scan_numbered(
         &self,
         backend: &mut CompiledLfta,
-        reader: &mut TraceReader,
+        reader: &mut RangeReader,
         number: usize,
         memory: &mut Memory,
     ) -> Result<Scan, EngineError> {
@@ -240,17 +275,19 @@ impl<'a> Cores<'a> {
     /// Folds ranges in file order; scans some while the next one is not there.
     fn lead(
         &self,
-        board: &Board,
+        board: &Board<'_>,
         run: &mut Run<'_>,
         feed: &mut Feed,
         options: &RunOptions<'_>,
     ) -> Result<Option<RunEnd>, EngineError> {
         let mut own =
             Own { reader: self.ranges.reader(), memory: Memory::new(self.memory_bytes_max) };
-        let mut place = Place { position: self.ranges.ranges[0].start, ordinal: 0 };
-        for number in 0..board.count {
+        let first = self.ranges.range(0);
+        let mut place = Place { position: first.map_or(0, |first| first.start), ordinal: 0 };
+        for number in 0.. {
+            let Some(range) = self.ranges.range(number) else { break };
             if self.ranges.are_chosen() {
-                place.position = self.ranges.ranges[number].start;
+                place.position = range.start;
             }
             let scan = loop {
                 if let Some(scan) = board.next_done(false) {
@@ -280,11 +317,12 @@ impl<'a> Cores<'a> {
                 Ok(scan) if scan.read.start == place.position => scan,
                 // The guess where it begins was wrong: whatever came of it does not count.
                 _ => {
-                    let range = place.position..self.ranges.ranges[number].end;
+                    let range = place.position..range.end;
                     let Some(lead) = run.lead() else { return Ok(None) };
                     self.scan(lead, &mut own.reader, range, &mut own.memory)?
                 }
             };
+            self.ranges.enter(&scan.read);
             let folded = fold(scan, run, feed, &mut place, options)?;
             board.folded();
             match folded {
@@ -324,7 +362,7 @@ impl<'a> Cores<'a> {
 
 /// What the folding thread scans with.
 struct Own {
-    reader: TraceReader,
+    reader: RangeReader,
     memory: Memory,
 }
 

@@ -1,14 +1,15 @@
 //! Makes indices.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wt_wire::{CaptureError, CaptureReader};
 
 use super::block::Block;
-use super::format::{Entry, Header};
+use super::format::{Appending, Entry, Header};
 use super::seen::Seen;
 use super::select::crc_of;
 use super::summary::Summary;
@@ -148,7 +149,7 @@ pub fn build(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<
     let io = io_of(trace);
     let Scanned { entries, first_at, file, before } = read(trace, ratio, progress)?;
     let head_len = before.len().min(HEAD_LEN_MAX);
-    let header = Header {
+    let mut header = Header {
         ratio,
         trace_len: before.len(),
         changed_ns: changed_ns(&before),
@@ -156,6 +157,9 @@ pub fn build(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<
         head_len: head_len as u32,
         head_crc: head_crc(&file, head_len).map_err(&io)?,
         summary_len: Summary::len_at(ratio) as u32,
+        entries: 0,
+        earliest_ns: u64::MAX,
+        fall_ns: 0,
     };
     let after = file.metadata().map_err(&io)?;
     let has_changed = after.len() == before.len() && changed_ns(&after) != header.changed_ns;
@@ -163,25 +167,29 @@ pub fn build(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<
         return Err(BuildError::Changed { path: trace.to_owned() });
     }
     let path = path_of(trace);
-    let bytes = write(&path, &header, &entries).map_err(io_of(&path))?;
-    Ok(Index { trace: trace.to_owned(), header, entries, trace_len: after.len(), bytes })
+    let (index, len) = write(&path, &mut header, &entries).map_err(io_of(&path))?;
+    Ok(Index::new(trace, header, after.len(), index, len))
 }
 
-/// Writes an index beside its place, and puts it there when it is complete; its length.
-fn write(path: &Path, header: &Header, entries: &[Entry]) -> io::Result<u64> {
+/// Writes an index beside its place, and puts it there when it is complete; the file and its length.
+fn write(path: &Path, header: &mut Header, entries: &[Entry]) -> io::Result<(File, u64)> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut out = BufWriter::new(File::create(&part)?);
+    let (mut appending, mut bytes) = (Appending::new(), Vec::new());
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&part);
+    let mut out = BufWriter::new(options?);
     out.write_all(&header.encode())?;
-    let mut bytes = Vec::new();
     for entry in entries {
         bytes.clear();
-        entry.encode(&mut bytes);
+        appending.entry(entry, &mut bytes);
         out.write_all(&bytes)?;
     }
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    appending.put(header);
+    file.write_all_at(&header.encode(), 0)?;
     file.sync_data()?;
     fs::rename(&part, path)?;
-    Ok(file.metadata()?.len())
+    let len = file.metadata()?.len();
+    Ok((file, len))
 }

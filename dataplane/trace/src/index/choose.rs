@@ -8,13 +8,6 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Index;
-use super::format::Entry;
-use super::wanted::Wanted;
-
-/// Bytes that are checked and read at once, unless a block has more.
-const RUN_LEN_MAX: u64 = 16 << 20;
-
 /// How much of a capture is read, and how much is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -120,11 +113,11 @@ pub struct Run {
 
 /// A stretch that is left out.
 #[derive(Clone, Copy, Debug)]
-struct Gap {
-    at: u64,
-    bytes: u64,
-    packets: u64,
-    blocks: u64,
+pub(super) struct Gap {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+    pub(super) packets: u64,
+    pub(super) blocks: u64,
 }
 
 /// What is read of a trace: its head, runs of blocks, and what is not indexed.
@@ -135,8 +128,8 @@ pub struct Chosen {
     pub(crate) runs: Vec<Run>,
     /// Where what is not indexed begins; it goes on to the end, also when that moves.
     pub(crate) rest: u64,
-    gaps: Vec<Gap>,
-    taken: Taken,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) taken: Taken,
 }
 
 impl Chosen {
@@ -166,81 +159,6 @@ impl Chosen {
             // What the index says of it does not count any more.
             taken.uncounted += 1;
         });
-    }
-}
-
-impl Index {
-    /// The blocks of which packets are wanted, each as a unit: with `order`, also those that the order depends on.
-    pub(crate) fn units(&self, wanted: &Wanted) -> Vec<Unit> {
-        let of = |entry: &Entry| {
-            let range_ns = (entry.packets > 0).then_some((entry.min_ns, entry.max_ns));
-            let may_be = |range: (u64, u64)| wanted.may_be_in(range, Some(&entry.summary));
-            Unit { range_ns, is_read: range_ns.is_some_and(may_be) }
-        };
-        self.entries.iter().map(of).collect()
-    }
-
-    /// What is to be read of the trace for all packets that are wanted; where `keeps_order`, so that their order among those of other
-    /// captures stays, and when the capture ends. `None` when nothing can be left out.
-    pub fn choose(&self, wanted: &Wanted, keeps_order: bool) -> Option<Chosen> {
-        let mut units = self.units(wanted);
-        let (len, covered) = self.covered();
-        if len > covered {
-            // What is not indexed may have any stamp.
-            units.push(Unit { range_ns: Some((0, 0)), is_read: true });
-        }
-        if keeps_order {
-            keep_order(&mut units);
-        }
-        let flags: Vec<bool> = units.iter().map(|unit| unit.is_read).collect();
-        self.chosen(&flags)
-    }
-
-    /// The part with these blocks, and those that describe interfaces to what follows. `None` when that is everything.
-    pub(crate) fn chosen(&self, is_read: &[bool]) -> Option<Chosen> {
-        let (len, covered) = self.covered();
-        let last = match len > covered {
-            true => self.entries.len(),
-            false => is_read.iter().rposition(|is_read| *is_read).map_or(0, |last| last + 1),
-        };
-        let mut chosen = Chosen {
-            head: self.header.first_at,
-            runs: Vec::new(),
-            rest: covered,
-            gaps: Vec::new(),
-            taken: Taken {
-                blocks: (0, self.entries.len() as u64),
-                bytes: (self.header.first_at + (len - covered), len),
-                uncounted: u64::from(len > covered),
-                ..Taken::default()
-            },
-        };
-        for (number, entry) in self.entries.iter().enumerate() {
-            let packets = u64::from(entry.packets);
-            chosen.taken.packets += packets;
-            let end = entry.offset + entry.len;
-            if !(is_read[number] || entry.has_metadata && number < last) {
-                chosen.taken.packets_skipped += packets;
-                chosen.gaps.push(Gap { at: entry.offset, bytes: entry.len, packets, blocks: 1 });
-                continue;
-            }
-            chosen.taken.blocks.0 += 1;
-            chosen.taken.bytes.0 += entry.len;
-            match chosen.runs.last_mut() {
-                Some(run)
-                    if run.range.end == entry.offset && end - run.range.start <= RUN_LEN_MAX =>
-                {
-                    run.range.end = end;
-                    run.blocks.push((end, entry.crc));
-                }
-                _ => {
-                    chosen
-                        .runs
-                        .push(Run { range: entry.offset..end, blocks: vec![(end, entry.crc)] });
-                }
-            }
-        }
-        (!chosen.gaps.is_empty()).then_some(chosen)
     }
 }
 

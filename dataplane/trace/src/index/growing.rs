@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crc32fast::Hasher;
 
 use super::block::Block;
-use super::format::{HEADER_LEN, Header};
+use super::format::{Appending, HEADER_LEN, Header};
 use super::seen::Seen;
 use super::summary::Summary;
 use super::{HEAD_LEN_MAX, changed_ns, path_of};
@@ -36,6 +36,7 @@ pub(crate) struct Growing {
     len: u64,
     pending: Vec<u8>,
     pending_end: u64,
+    appending: Appending,
     /// Bytes of the trace so far, and its beginning.
     trace_len: u64,
     head: Vec<u8>,
@@ -80,6 +81,9 @@ impl Growing {
             head_len: 0,
             head_crc: 0,
             summary_len: Summary::len_at(ratio) as u32,
+            entries: 0,
+            earliest_ns: u64::MAX,
+            fall_ns: 0,
         };
         let file = File::create(&path)?;
         file.write_all_at(&header.encode(), 0)?;
@@ -90,6 +94,7 @@ impl Growing {
             len: HEADER_LEN as u64,
             pending: Vec::new(),
             pending_end: 0,
+            appending: Appending::new(),
             trace_len: 0,
             head: Vec::new(),
             link_types: Vec::new(),
@@ -206,7 +211,7 @@ impl Growing {
         for ((block, part), end) in ended.into_iter().zip(ends) {
             let mut crc = std::mem::replace(&mut open.crc, Hasher::new());
             crc.combine(&part);
-            block.end(end, crc.finalize()).encode(&mut self.pending);
+            self.appending.entry(&block.end(end, crc.finalize()), &mut self.pending);
             self.pending_end = end;
         }
         open.crc.combine(&self.looked.rest);
@@ -251,6 +256,7 @@ impl Growing {
         self.header.trace_len = covered;
         self.header.head_len = head.len() as u32;
         self.header.head_crc = crc32fast::hash(head);
+        self.appending.put(&mut self.header);
         self.file.write_all_at(&self.header.encode(), 0)
     }
 
@@ -266,7 +272,8 @@ impl Growing {
             // What stands behind the last packet may be needed for what is appended.
             block.has_metadata = true;
             block.complete(&mut self.seen);
-            block.end(trace.len(), crc.finalize()).encode(&mut self.pending);
+            let entry = block.end(trace.len(), crc.finalize());
+            self.appending.entry(&entry, &mut self.pending);
             self.pending_end = trace.len();
         }
         self.flush()?;
@@ -354,8 +361,8 @@ mod tests {
                     std::fs::write(&trace, &bytes).unwrap();
                     let index = Index::open(&trace).unwrap();
                     let whole = scan(&trace, ratio, &mut |_| {}).unwrap();
-                    let (entries, len) = (index.entries(), index.entries().len());
-                    assert_eq!((len + 1, entries), (whole.len(), &whole[..len]));
+                    let (entries, len) = (index.entries(), index.len());
+                    assert_eq!((len + 1, &entries[..]), (whole.len(), &whole[..len]));
                 }
             }
             let end = [0xbb, 0xaa, 0xaa, 0x8a, 12, 0, 0, 0, 12, 0, 0, 0];
@@ -367,7 +374,7 @@ mod tests {
             let len = bytes.len() as u64;
             assert_eq!((index.covered(), index.ratio()), ((len, len), ratio));
             assert!(index.entries() == scan(&trace, ratio, &mut |_| {}).unwrap(), "{ratio}");
-            assert!(index.entries().len() as u64 > len / ratio * 9 / 10, "{ratio}");
+            assert!(index.len() as u64 > len / ratio * 9 / 10, "{ratio}");
         }
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -5,22 +5,27 @@
 //! x.pcap.wti    header │ entry 0 │ entry 1 │ …          where, times, packets, checksum, summary
 //! ```
 //!
-//! An index is never trusted blindly. It says of which file it is (length, time of change, checksum of the beginning), each entry has a checksum of
-//! its own and one of its block, and blocks that are read are checked first. What does not agree is as if there were no index: the
-//! answer is that of a full scan. The bytes of both files are described in `dataplane/README.md`.
+//! An index is never trusted blindly. It says of which file it is (length, time of change, checksum of the beginning), each entry has checksums of
+//! its own and one of its block; an entry is checked when it is looked at, a block before it is read. What does not agree is as if there were no
+//! index: the answer is that of a full scan. The bytes of both files are described in `dataplane/README.md`.
+//!
+//! Of the index, too, only that is read which an answer needs: entries of a time are found by bisection, summaries are looked at where something
+//! asks for them. So what a time takes does not grow with the trace.
 
 mod block;
 mod build;
 mod choose;
+mod entries;
 mod format;
 mod growing;
+mod pick;
 mod seen;
 mod select;
 mod summary;
 mod wanted;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +39,8 @@ pub use select::{Places, Selected};
 pub use summary::{Key, Summary};
 pub use wanted::Wanted;
 
-use format::{HEADER_LEN, Header};
+use entries::{Damaged, Entries};
+use format::{HEADER_LEN, Head, Header, Sums};
 
 /// Bytes of a trace for each entry.
 pub const RATIO_DEFAULT: u64 = 1 << 20;
@@ -45,11 +51,14 @@ pub const RATIOS: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 const HEAD_LEN_MAX: u64 = 4096;
 
 /// An index, as far as it agrees with its trace.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Index {
     trace: PathBuf,
     header: Header,
-    entries: Vec<Entry>,
+    entries: Entries,
+    /// What the entries have, and where the last one's block ends.
+    sums: Sums,
+    covered: u64,
     /// Length of the trace now.
     trace_len: u64,
     /// Bytes of the index.
@@ -103,7 +112,8 @@ fn head_crc(file: &File, len: u64) -> io::Result<u32> {
 }
 
 impl Index {
-    /// Opens the index of a trace, if there is one that belongs to it. Entries behind the first that is damaged are left out.
+    /// Opens the index of a trace, if there is one that belongs to it. Entries are checked when they are looked at; those behind one that is then found
+    /// to be damaged are left out.
     ///
     /// # Errors
     /// There is none, it cannot be read, is of another version or of another state of the trace.
@@ -113,15 +123,20 @@ impl Index {
             let path = path.to_owned();
             move |source| IndexError::Io { path, source }
         };
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => drop(file.read_to_end(&mut bytes).map_err(io(&path))?),
+        let own = match File::open(&path) {
+            Ok(own) => own,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(IndexError::Absent);
             }
             Err(error) => return Err(io(&path)(error)),
-        }
-        let header = bytes.get(..HEADER_LEN).and_then(Header::decode);
+        };
+        let own_len = own.metadata().map_err(io(&path))?.len();
+        let mut bytes = [0; HEADER_LEN];
+        let header = match own.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Header::decode(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(io(&path)(error)),
+        };
         let header = header.ok_or_else(|| IndexError::Foreign { path: path.clone() })?;
         let file = File::open(trace).map_err(io(trace))?;
         let metadata = file.metadata().map_err(io(trace))?;
@@ -134,38 +149,82 @@ impl Index {
         if head_crc(&file, u64::from(header.head_len)).map_err(io(trace))? != header.head_crc {
             return Err(IndexError::Stale { what: "the trace begins otherwise" });
         }
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut at = header.first_at;
-        for bytes in bytes[HEADER_LEN..].chunks_exact(header.entry_len()) {
-            let Some(entry) = Entry::decode(bytes) else { break };
-            let end = entry.offset.checked_add(entry.len);
-            if entry.offset != at || end.is_none_or(|end| end > header.trace_len) {
-                break;
-            }
-            at += entry.len;
-            entries.push(entry);
-        }
-        let index = Self {
-            trace: trace.to_owned(),
-            header,
-            entries,
-            trace_len: metadata.len(),
-            bytes: bytes.len() as u64,
-        };
+        let index = Self::new(trace, header, metadata.len(), own, own_len);
         if metadata.len() > index.header.trace_len && !index.is_last_as_it_was(&file) {
             return Err(IndexError::Stale { what: "the trace has grown and changed" });
         }
         Ok(index)
     }
 
-    /// Whether the last block is as the index has it: then a longer trace is the same and more.
-    fn is_last_as_it_was(&self, file: &File) -> bool {
-        self.entries.last().is_none_or(|last| select::is_as_indexed(file, last))
+    /// That of a trace of so many bytes, in a file of `own_len`.
+    fn new(trace: &Path, header: Header, trace_len: u64, own: File, own_len: u64) -> Self {
+        let entries = Entries::new(own, own_len, &header);
+        let mut index = Self {
+            trace: trace.to_owned(),
+            entries,
+            sums: Sums::NONE,
+            covered: header.first_at,
+            header,
+            trace_len,
+            bytes: own_len,
+        };
+        match index.last() {
+            Ok(last) => index.end_behind(last.as_ref()),
+            Err(Damaged) => index.leave_damaged(),
+        }
+        index
     }
 
-    /// Its entries, in the order of the trace.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    /// The last entry.
+    fn last(&self) -> Result<Option<Head>, Damaged> {
+        self.entries.count().checked_sub(1).map(|last| self.entries.head(last)).transpose()
+    }
+
+    fn end_behind(&mut self, last: Option<&Head>) {
+        self.sums = last.map_or(Sums::NONE, |last| last.before.with(last));
+        self.covered = last.map_or(self.header.first_at, Head::end);
+    }
+
+    /// Leaves out the first entry that is damaged and those behind it.
+    fn leave_damaged(&mut self) {
+        let mut last: Option<Head> = None;
+        // One that is damaged ends it.
+        let _ = self.entries.each(0..self.entries.count(), true, |head, _| last = Some(*head));
+        self.entries.cut(last.map_or(0, |last| last.number() + 1));
+        self.end_behind(last.as_ref());
+    }
+
+    /// The same with all of it checked: the first entry that is damaged and those behind it are left out.
+    #[must_use]
+    pub fn checked(mut self) -> Self {
+        self.leave_damaged();
+        self
+    }
+
+    /// Whether the last block is as the index has it: then a longer trace is the same and more.
+    fn is_last_as_it_was(&self, file: &File) -> bool {
+        let last = self.last();
+        last.is_ok_and(|last| last.is_none_or(|last| select::is_as_indexed(file, &last)))
+    }
+
+    /// Its entries, in the order of the trace, up to the first that is damaged.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        // One that is damaged ends them.
+        let _ = self.entries.each(0..self.entries.count(), true, |head, summary| {
+            entries.extend(summary.map(|summary| head.with(summary.clone())));
+        });
+        entries
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.entries.count() as usize
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.count() == 0
     }
 
     /// Bytes of the trace for each entry.
@@ -185,8 +244,7 @@ impl Index {
 
     /// Length of the trace, bytes, and how much of it the entries cover, with its head.
     pub fn covered(&self) -> (u64, u64) {
-        let covered = self.entries.last().map_or(self.header.first_at, |e| e.offset + e.len);
-        (self.trace_len, covered)
+        (self.trace_len, self.covered)
     }
 
     /// What was chosen of the trace, to be read.
@@ -199,13 +257,12 @@ impl Index {
 
     /// Whether it has entries for all of the trace that it was made of. If not, it is damaged, or the trace is, from there on.
     pub fn is_whole(&self) -> bool {
-        self.covered().1 >= self.header.trace_len
+        self.covered >= self.header.trace_len
     }
 
-    /// Earliest and latest stamp of what the entries cover, ns; nothing when that is no packet.
+    /// A time in which all packets are that the entries cover, ns, both ends included; of a whole index those of the earliest and the latest. Nothing
+    /// when that is no packet.
     pub fn range_ns(&self) -> Option<(u64, u64)> {
-        let with_packets = self.entries.iter().filter(|entry| entry.packets > 0);
-        let ranges = with_packets.map(|entry| (entry.min_ns, entry.max_ns));
-        ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        (self.sums.packets > 0).then_some((self.header.earliest_ns, self.sums.latest_ns))
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::choose::{Chosen, Reading, Run};
-use super::format::Entry;
+use super::format::Head;
 
 /// Bytes that are read at a time.
 const PIECE_LEN: usize = 256 << 10;
@@ -31,8 +31,8 @@ fn checksum(file: &File, range: Range<u64>, piece: &mut [u8]) -> io::Result<u32>
 }
 
 /// Whether a block of a trace has the bytes that were indexed.
-pub(super) fn is_as_indexed(file: &File, entry: &Entry) -> bool {
-    crc_of(file, entry.offset..entry.offset + entry.len).is_ok_and(|crc| crc == entry.crc)
+pub(super) fn is_as_indexed(file: &File, head: &Head) -> bool {
+    crc_of(file, head.offset..head.end()).is_ok_and(|crc| crc == head.crc)
 }
 
 impl Run {
@@ -56,11 +56,13 @@ pub(crate) struct Ranges {
     chosen: Chosen,
     reading: Reading,
     next: usize,
+    /// All of it was checked before.
+    is_checked: bool,
 }
 
 impl Ranges {
     pub(crate) fn new(chosen: Chosen, reading: Reading) -> Self {
-        Self { chosen, reading, next: 0 }
+        Self { chosen, reading, next: 0, is_checked: false }
     }
 
     /// Bytes before the first block.
@@ -79,6 +81,7 @@ impl Ranges {
         let number = self.next;
         self.next += 1;
         match runs.get(number) {
+            Some(run) if self.is_checked => Some(run.range.clone()),
             Some(run) => match run.changed_at(file) {
                 None => Some(run.range.clone()),
                 Some(offset) => {
@@ -144,9 +147,11 @@ impl Selected {
         Self { file, ranges: Ranges::new(chosen, reading), at: head, places }
     }
 
-    /// Whether all that was chosen is what was indexed; reads it once.
-    pub fn is_as_indexed(&self) -> bool {
-        self.ranges.chosen.runs.iter().all(|run| run.changed_at(&self.file).is_none())
+    /// The same, if all that was chosen is what was indexed: it is looked at now, and not again when it is read.
+    pub fn checked(mut self) -> Option<Self> {
+        let mut runs = self.ranges.chosen.runs.iter();
+        self.ranges.is_checked = runs.all(|run| run.changed_at(&self.file).is_none());
+        self.ranges.is_checked.then_some(self)
     }
 
     /// Where its bytes stand in the trace.

@@ -8,7 +8,7 @@ use super::summary::{Key, Summary};
 const NETWORK_ADDRESSES_MAX: u32 = 256;
 
 /// Stamps from here on (year 2106, ns since the epoch) never exclude a block: seconds of them do not fit the 32 bits of `time`.
-const TELLING_NS_MAX: u64 = (1 << 32) * 1_000_000_000;
+pub(super) const TELLING_NS_MAX: u64 = (1 << 32) * 1_000_000_000;
 
 /// What must be true of a packet that is wanted. A block without one is not read; a block that is read may have none.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,31 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// A time, both ends included, ns since the epoch, outside of which no packet is wanted; nothing when none is.
+    pub(super) fn time(&self) -> Option<(u64, u64)> {
+        let common = |a: (u64, u64), b: (u64, u64)| (a.0.max(b.0), a.1.min(b.1));
+        match self {
+            Self::Any | Self::Has(_) | Self::Network(..) => Some((0, u64::MAX)),
+            Self::Never => None,
+            Self::Between(from_ns, to_ns) => Some((*from_ns, *to_ns)),
+            Self::All(parts) => parts
+                .iter()
+                .try_fold((0, u64::MAX), |time, part| part.time().map(|other| common(time, other))),
+            Self::OneOf(parts) => {
+                parts.iter().filter_map(Self::time).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            }
+        }
+    }
+
+    /// Whether it asks for more than a time.
+    pub(super) fn asks_summaries(&self) -> bool {
+        match self {
+            Self::Any | Self::Never | Self::Between(..) => false,
+            Self::Has(_) | Self::Network(..) => true,
+            Self::All(parts) | Self::OneOf(parts) => parts.iter().any(Self::asks_summaries),
+        }
+    }
+
     /// Whether a packet of a block, or of a whole trace, may be wanted: one of those with stamps from `range_ns`, both included, that have what
     /// the summary says, or anything where there is none.
     pub fn may_be_in(&self, range_ns: (u64, u64), summary: Option<&Summary>) -> bool {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use wt_wire::RecordRef;
 
+use super::findings::{Finding, Findings};
 use super::frame::Kind;
 use super::mark::{Mark, MarkFile};
-use super::read::{Finding, Findings};
 use super::scan::Scan;
 use super::{Segment, Store, StoreError, WRITERS_MAX, blocks, name, read};
 use crate::index::{Taken, Wanted};
@@ -22,6 +22,8 @@ use crate::record::Interface;
 
 /// How often it is looked whether the recorder is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How long a packet waits for those of writers that are silent: what they have written by then came before, whatever it is stamped.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Packets of one interface that lie side by side.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +54,17 @@ pub enum Followed<'a> {
     Ended,
 }
 
-/// Reads a store and follows its recorder. Several writers are merged by time, as far as each is known to have come.
+/// Reads a store and follows its recorder. Several writers are merged by time, as far as each is known to have come: a packet waits for writers that may
+/// still come with earlier ones. Where clocks step, a silent writer may seem to be behind for as long as the step; then packets wait a second, no longer.
 pub struct Follow {
     store: Store,
     lanes: Vec<Lane>,
     findings: Findings,
     looked: Instant,
     is_recorded: bool,
+    /// Since when packets have waited for silent writers, and how long they may.
+    waiting: Option<Instant>,
+    wait_max: Duration,
     /// Which packets are wanted; others may be left out.
     wanted: Wanted,
     taken: Taken,
@@ -77,6 +83,8 @@ impl Follow {
             findings: Findings::default(),
             looked: Instant::now(),
             is_recorded,
+            waiting: None,
+            wait_max: WAIT_MAX,
             wanted: Wanted::Any,
             taken: Taken::default(),
         };
@@ -88,6 +96,11 @@ impl Follow {
     /// opened. The packets that are given come in the same order.
     pub fn leave_out(&mut self, wanted: Wanted) {
         self.wanted = wanted;
+    }
+
+    /// Lets packets wait for no writer that is silent: whoever does not go on with the recorder wants what is there, and has caught up when he has it.
+    pub fn without_waiting(&mut self) {
+        self.wait_max = Duration::ZERO;
     }
 
     /// How much was read, and left out, so far.
@@ -154,14 +167,16 @@ impl Follow {
         };
         // Other writers may still come with packets of this time, unless they have come further.
         let others = || self.lanes.iter().filter(|lane| lane.writer != writer);
-        let bound_ns = |lane: &Lane| match lane.head_ns() {
-            Some(head_ns) => head_ns,
-            None if is_recorded && !lane.is_ended => lane.as_of_ns,
-            None => u64::MAX,
-        };
-        let bound_ns = others().map(bound_ns).min().unwrap_or(u64::MAX);
-        if head_ns > bound_ns {
+        let of_packets = others().filter_map(Lane::head_ns).min().unwrap_or(u64::MAX);
+        let may_come = |lane: &&Lane| lane.head_ns().is_none() && is_recorded && !lane.is_ended;
+        let of_silent = others().filter(may_come).map(|lane| lane.as_of_ns).min();
+        let mut bound_ns = of_silent.map_or(of_packets, |as_of_ns| as_of_ns.min(of_packets));
+        if head_ns <= bound_ns {
+            self.waiting = None;
+        } else if self.waiting.get_or_insert_with(Instant::now).elapsed() < self.wait_max {
             return Ok(Followed::CaughtUp { as_of_ns: bound_ns });
+        } else {
+            bound_ns = of_packets;
         }
         let lane = self.lanes.iter_mut().find(|lane| lane.writer == writer);
         Ok(lane.map_or(Followed::Ended, |lane| Followed::Packets(lane.take(max, bound_ns))))
@@ -400,7 +415,7 @@ impl Lane {
                 if !is_over {
                     return false;
                 }
-                if let Some(skipped) = scan.tail() {
+                if let Some(skipped) = scan.tail(None) {
                     findings.add(Finding::Unfinished { segment: name, skipped });
                 }
                 // Behind an empty one comes another.

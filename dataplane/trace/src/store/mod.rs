@@ -15,10 +15,12 @@
 
 pub(crate) mod blocks;
 mod error;
+mod findings;
 mod follow;
 pub(crate) mod frame;
 pub(crate) mod mark;
 pub(crate) mod name;
+mod pieces;
 mod pins;
 mod read;
 mod recover;
@@ -37,11 +39,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 pub use error::StoreError;
+pub use findings::{Finding, Findings};
 pub use follow::{Follow, Followed, Run};
 pub use mark::Mark;
 pub use name::{SegmentName, WRITERS_MAX};
+pub use pieces::Pieces;
 pub use pins::Pin;
-pub use read::{Finding, Findings};
+pub use read::Captured;
 pub use recover::Recovered;
 pub(crate) use recover::compress;
 pub use retain::Keep;

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wt_wire::{CaptureError, CaptureReader};
 
+use super::findings::{Finding, Findings};
 use super::frame::Kind;
 use super::name::SegmentName;
-use super::scan::{Scan, Skipped};
+use super::pieces::Pieces;
+use super::scan::{Begin, Scan};
 use super::{Segment, Store, StoreError, within};
 use crate::index::{Chosen, Reading, Selected, Wanted};
 
@@ -23,98 +25,6 @@ const SECTION: [u8; 28] = [
     0xff, 0xff, 0xff, 0xff, 0xff, 28, 0, 0, 0,
 ];
 
-/// What was found while a store was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// Bytes of a segment are not what was written, and were left out.
-    Damaged {
-        /// Name of the segment.
-        segment: String,
-        /// Where, and how much.
-        skipped: Skipped,
-    },
-    /// The end of a segment is not complete: its recorder was killed, or lost power. What it had not yet written whole is left out.
-    Unfinished {
-        /// Name of the segment.
-        segment: String,
-        /// Where, and how much.
-        skipped: Skipped,
-    },
-    /// A segment was deleted before it was read: the recorder makes room.
-    Deleted {
-        /// Name of the segment.
-        segment: String,
-    },
-    /// A segment says that it is of another store, and has nothing of this one.
-    OfAnotherStore {
-        /// Name of the segment.
-        segment: String,
-    },
-    /// A segment cannot be read.
-    Unreadable {
-        /// Name of the segment.
-        segment: String,
-        /// What the operating system says.
-        message: String,
-    },
-    /// A segment has an index that is not of it, or damaged, and was read as if there were none.
-    NotIndexed {
-        /// Name of the segment.
-        segment: String,
-        /// What is wrong.
-        message: String,
-    },
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Damaged { segment, skipped: Skipped { offset, bytes, packets } } => write!(
-                f,
-                "segment {segment}: {bytes} bytes at offset {offset} are damaged and were left out, with {packets} packets"
-            ),
-            Self::Unfinished { segment, skipped: Skipped { offset, bytes, .. } } => write!(
-                f,
-                "segment {segment} was not closed: {bytes} bytes at offset {offset} are not complete and were left out"
-            ),
-            Self::Deleted { segment } => {
-                write!(f, "segment {segment} was deleted by the recorder before it was read")
-            }
-            Self::OfAnotherStore { segment } => {
-                write!(f, "segment {segment} is of another store, and was left out")
-            }
-            Self::Unreadable { segment, message } => {
-                write!(f, "segment {segment} cannot be read: {message}")
-            }
-            Self::NotIndexed { segment, message } => {
-                write!(f, "the index of segment {segment} is not used: {message}")
-            }
-        }
-    }
-}
-
-impl Finding {
-    /// Whether something is missing that was there.
-    pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Unfinished { .. } | Self::NotIndexed { .. })
-    }
-}
-
-/// What was found while a store was read, as far as it has been read.
-#[derive(Clone, Debug, Default)]
-pub struct Findings(Arc<Mutex<Vec<Finding>>>);
-
-impl Findings {
-    /// All of it so far.
-    pub fn all(&self) -> Vec<Finding> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn add(&self, finding: Finding) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
-    }
-}
-
 /// A segment to be read, as far as it is complete.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
@@ -125,7 +35,23 @@ pub(super) struct Part {
     /// What its index has chosen, where it leaves something out.
     pub(super) chosen: Option<Chosen>,
     /// No other segment of the writer was there behind it.
-    is_last: bool,
+    pub(super) is_last: bool,
+    /// Where it begins, if not where the segment does, and what follows it of the same segment: the number of the next packet.
+    pub(super) begin: Option<Arc<Begin>>,
+    pub(super) next: Option<u64>,
+}
+
+/// A store as captures.
+#[derive(Debug)]
+pub struct Captured {
+    /// One for each writer.
+    pub readers: Vec<CaptureReader>,
+    /// What is found while they are read.
+    pub findings: Findings,
+    /// How much is read.
+    pub reading: Reading,
+    /// The same in pieces, where there is one writer. Either is read.
+    pub pieces: Option<Pieces>,
 }
 
 /// What is wanted of a store.
@@ -144,11 +70,12 @@ enum Source {
     Selected(Selected),
 }
 
-/// The segment at hand.
+/// The segment at hand, or the part of it.
 struct At {
     segment: String,
     source: Source,
     is_last: bool,
+    next: Option<u64>,
 }
 
 /// Reads the segments of one writer.
@@ -173,7 +100,8 @@ impl Store {
     /// # Errors
     /// The directory cannot be read, or has what is not ours.
     pub fn captures(&self) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
-        self.captures_of(None)
+        let captured = self.captured(None)?;
+        Ok((captured.readers, captured.findings))
     }
 
     /// As [`Self::captures`], and only what may have wanted packets: segments and blocks without are left out, where their ends and indices
@@ -187,10 +115,40 @@ impl Store {
         wanted: &Wanted,
         keeps_order: bool,
     ) -> Result<(Vec<CaptureReader>, Findings, Reading), StoreError> {
-        let reading = Reading::default();
-        let within = Within { wanted, keeps_order, reading: reading.clone() };
-        let (readers, findings) = self.captures_of(Some(&within))?;
-        Ok((readers, findings, reading))
+        let captured = self.captured(Some((wanted, keeps_order)))?;
+        Ok((captured.readers, captured.findings, captured.reading))
+    }
+
+    /// As [`Self::captures`], or with what is wanted and `keeps_order` as [`Self::captures_within`]; also in pieces, where the store has one writer.
+    ///
+    /// # Errors
+    /// As [`Self::captures`].
+    pub fn captured(&self, within: Option<(&Wanted, bool)>) -> Result<Captured, StoreError> {
+        let (reading, findings) = (Reading::default(), Findings::default());
+        let chains = match within {
+            Some((wanted, keeps_order)) => {
+                let within = Within { wanted, keeps_order, reading: reading.clone() };
+                self.chosen_parts(&within, &findings)?
+            }
+            None => {
+                let whole = |(writer, parts): (u16, Segments)| {
+                    (writer, parts.into_iter().map(|(part, _)| part).collect())
+                };
+                self.parts()?.into_iter().map(whole).collect()
+            }
+        };
+        let pieces = match &chains[..] {
+            [(writer, parts)] => {
+                Some(Pieces::new(self, *writer, parts.clone(), reading.clone(), findings.clone()))
+            }
+            _ => None,
+        };
+        let mut readers = Vec::new();
+        for (writer, parts) in chains {
+            let reader = capture(self, writer, parts, reading.clone(), findings.clone());
+            readers.push(reader.map_err(unreadable(self))?);
+        }
+        Ok(Captured { readers, findings, reading, pieces })
     }
 
     /// How much of it [`Self::captures_within`] would read, without reading it, and what is found odd about its indices.
@@ -227,7 +185,8 @@ impl Store {
                 _ => None,
             };
             let (name, path) = (segment.name, segment.path.clone());
-            let part = Part { name, path, limit, chosen: None, is_last: true };
+            let (begin, next) = (None, None);
+            let part = Part { name, path, limit, chosen: None, is_last: true, begin, next };
             match chains.last_mut() {
                 Some((writer, parts)) if *writer == name.writer => {
                     if let Some((before, _)) = parts.last_mut() {
@@ -256,37 +215,27 @@ impl Store {
         };
         Ok(chains.into_iter().map(choose).collect())
     }
+}
 
-    fn captures_of(
-        &self,
-        within: Option<&Within<'_>>,
-    ) -> Result<(Vec<CaptureReader>, Findings), StoreError> {
-        let findings = Findings::default();
-        let chains = match within {
-            Some(within) => self.chosen_parts(within, &findings)?,
-            None => {
-                let whole = |(writer, parts): (u16, Segments)| {
-                    (writer, parts.into_iter().map(|(part, _)| part).collect())
-                };
-                self.parts()?.into_iter().map(whole).collect()
-            }
-        };
-        let mut readers = Vec::new();
-        for (writer, parts) in chains {
-            let chain = Chain {
-                store: self.id(),
-                parts,
-                reading: within.map(|within| within.reading.clone()).unwrap_or_default(),
-                at: None,
-                out: SECTION.to_vec(),
-                out_at: 0,
-                findings: findings.clone(),
-            };
-            let name = format!("{} (writer {writer})", self.dir().display());
-            readers.push(CaptureReader::from_reader(&name, chain).map_err(unreadable(self))?);
-        }
-        Ok((readers, findings))
-    }
+/// Segments of a writer as a capture.
+pub(super) fn capture(
+    store: &Store,
+    writer: u16,
+    parts: VecDeque<Part>,
+    reading: Reading,
+    findings: Findings,
+) -> Result<CaptureReader, CaptureError> {
+    let chain = Chain {
+        store: store.id(),
+        parts,
+        reading,
+        at: None,
+        out: SECTION.to_vec(),
+        out_at: 0,
+        findings,
+    };
+    let name = format!("{} (writer {writer})", store.dir().display());
+    CaptureReader::from_reader(&name, chain)
 }
 
 /// The first section is ours, so it begins as a capture does.
@@ -310,21 +259,28 @@ impl Chain {
                 && let Ok(file) = File::open(&part.path)
             {
                 let selected = Selected::new(file, chosen.clone(), self.reading.clone());
-                if selected.is_as_indexed() {
+                if let Some(selected) = selected.checked() {
                     // It begins with the segment's own section header.
                     let source = Source::Selected(selected);
-                    self.at = Some(At { segment, source, is_last: part.is_last });
+                    self.at = Some(At { segment, source, is_last: part.is_last, next: None });
                     return Ok(true);
                 }
                 // Frame by frame from the beginning: a frame is taken as a whole or not.
                 chosen.fall_back(0, &self.reading);
             }
-            match open(&part.path, part.name, part.limit) {
+            let begin = part.begin.as_deref();
+            match open_from(&part.path, part.name, begin.map_or(0, |b| b.offset), part.limit) {
                 Ok(source) => {
-                    let scan = Scan::new(source, self.store, part.name.first);
-                    self.at =
-                        Some(At { segment, source: Source::Scan(scan), is_last: part.is_last });
                     self.out.extend_from_slice(&SECTION);
+                    let scan = match begin {
+                        Some(begin) => {
+                            self.out.extend_from_slice(&begin.described);
+                            Scan::from(source, self.store, begin)
+                        }
+                        None => Scan::new(source, self.store, part.name.first),
+                    };
+                    let (source, is_last, next) = (Source::Scan(scan), part.is_last, part.next);
+                    self.at = Some(At { segment, source, is_last, next });
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -332,9 +288,15 @@ impl Chain {
                     let compressed = part.name.compressed();
                     let path = part.path.with_file_name(compressed.to_string());
                     if !part.name.is_compressed && path.exists() {
-                        let part =
-                            Part { name: compressed, path, limit: None, chosen: None, ..part };
-                        self.parts.push_front(part);
+                        // Offsets are those of what was compressed.
+                        let limit = part.limit.filter(|_| part.next.is_some());
+                        self.parts.push_front(Part {
+                            name: compressed,
+                            path,
+                            limit,
+                            chosen: None,
+                            ..part
+                        });
                     } else {
                         self.found(Finding::Deleted { segment });
                     }
@@ -355,7 +317,9 @@ impl Chain {
             if self.at.is_none() && !self.open()? {
                 return Ok(false);
             }
-            let Some(At { segment, source, is_last }) = &mut self.at else { return Ok(false) };
+            let Some(At { segment, source, is_last, next: behind }) = &mut self.at else {
+                return Ok(false);
+            };
             let scan = match source {
                 Source::Scan(scan) => scan,
                 Source::Selected(selected) => {
@@ -369,7 +333,7 @@ impl Chain {
                     continue;
                 }
             };
-            let (segment, is_last) = (segment.clone(), *is_last);
+            let (segment, is_last, behind) = (segment.clone(), *is_last, *behind);
             let mut damaged = Vec::new();
             let next = scan.next(&mut |skipped| damaged.push(skipped));
             if let Ok(Some((frame, body))) = &next
@@ -379,7 +343,7 @@ impl Chain {
             }
             let ended = match next {
                 Ok(Some(_)) => None,
-                Ok(None) => Some(Ok(scan.tail())),
+                Ok(None) => Some(Ok(scan.tail(behind))),
                 Err(error) => Some(Err(error)),
             };
             if ended.is_some() && scan.is_foreign() {
@@ -414,15 +378,32 @@ impl Chain {
 
 /// Opens a segment for reading, decompressed.
 pub(crate) fn open(
-    path: &std::path::Path,
+    path: &Path,
     name: SegmentName,
     limit: Option<u64>,
 ) -> io::Result<Box<dyn Read + Send>> {
-    let file = File::open(path)?;
-    Ok(match (name.is_compressed, limit) {
-        (true, _) => Box::new(zstd::Decoder::new(file)?),
-        (false, Some(limit)) => Box::new(file.take(limit)),
-        (false, None) => Box::new(file),
+    open_from(path, name, 0, limit)
+}
+
+/// As [`open`], from an offset on; the limit, too, is one of what is not compressed.
+fn open_from(
+    path: &Path,
+    name: SegmentName,
+    offset: u64,
+    limit: Option<u64>,
+) -> io::Result<Box<dyn Read + Send>> {
+    let mut file = File::open(path)?;
+    let len = limit.map_or(u64::MAX, |limit| limit.saturating_sub(offset));
+    Ok(match name.is_compressed {
+        true => {
+            let mut decoder = zstd::Decoder::new(file)?;
+            io::copy(&mut decoder.by_ref().take(offset), &mut io::sink())?;
+            Box::new(decoder.take(len))
+        }
+        false => {
+            file.seek(SeekFrom::Start(offset))?;
+            Box::new(file.take(len))
+        }
     })
 }
 

@@ -130,7 +130,7 @@ impl OwnStore {
     fn complete_index(&self, segment: &Path) {
         let is_complete = match Index::open(segment) {
             Err(IndexError::Absent) => true,
-            Ok(index) => matches!(index.covered(), (len, covered) if len == covered),
+            Ok(index) => matches!(index.checked().covered(), (len, covered) if len == covered),
             Err(_) => false,
         };
         if !is_complete {

@@ -23,6 +23,18 @@ pub struct Skipped {
     pub packets: u64,
 }
 
+/// A frame from which a segment is read on.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    /// Where it stands.
+    pub(crate) offset: u64,
+    /// Number of its first packet.
+    pub(crate) sequence: u64,
+    /// Interfaces described before, and the blocks that describe them.
+    pub(crate) interfaces: u32,
+    pub(crate) described: Vec<u8>,
+}
+
 /// Reads frames.
 pub(crate) struct Scan<R> {
     source: R,
@@ -49,6 +61,18 @@ pub(crate) struct Scan<R> {
 /// What stands before the store's number in the comment of a segment.
 const STORE_WORD: &[u8] = b"wiretable store=";
 
+fn quad(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes.get(at + i).copied().unwrap_or(0)))
+}
+
+/// Bytes of the section header that begins here, if one does.
+pub(super) fn section_len(head: &[u8]) -> Option<usize> {
+    let (kind, len) = (quad(head, 0), quad(head, 4) as usize);
+    let is_header = head.len() >= 12 && kind == 0x0a0d_0d0a && quad(head, 8) == 0x1a2b_3c4d;
+    let is_len = (28..=SECTION_LEN_MAX).contains(&len) && len.is_multiple_of(4);
+    (is_header && is_len).then_some(len)
+}
+
 /// The store that a segment says it is of, in the bytes of its section header.
 fn store_said(section: &[u8]) -> Option<u64> {
     let at = memmem::find(section, STORE_WORD)? + STORE_WORD.len();
@@ -74,6 +98,13 @@ impl<R: Read> Scan<R> {
             says_other: false,
             has_frame: false,
         }
+    }
+
+    /// Scans the frames of a segment from one on.
+    pub(crate) fn from(source: R, store: u64, at: &Begin) -> Self {
+        let Begin { offset, sequence, interfaces, .. } = *at;
+        let new = Self::new(source, store, sequence);
+        Self { offset, interfaces, begun: true, ..new }
     }
 
     /// Whether nothing in it is of this store, and it says itself that it is of another one.
@@ -127,10 +158,14 @@ impl<R: Read> Scan<R> {
                 found.packets = next.saturating_sub(self.next);
                 skipped(found);
             }
+            // Behind what was left out, whatever stands there says which packet is next.
             match frame.kind {
                 Kind::Packets => self.next = frame.sequence + frame.packets,
-                Kind::Interfaces => self.interfaces = frame.interfaces + frame.packets as u32,
-                Kind::Statistics => {}
+                Kind::Interfaces => {
+                    self.next = frame.sequence;
+                    self.interfaces = frame.interfaces + frame.packets as u32;
+                }
+                Kind::Statistics => self.next = frame.sequence,
                 Kind::End => self.is_closed = true,
             }
             self.has_frame = true;
@@ -140,8 +175,11 @@ impl<R: Read> Scan<R> {
     }
 
     /// What was left out behind the last frame: the tail of a segment that was not closed, or damage of one that was.
-    pub(crate) fn tail(&mut self) -> Option<Skipped> {
-        self.skipping.take()
+    /// `next` is the number of the packet that follows, where something does.
+    pub(crate) fn tail(&mut self, next: Option<u64>) -> Option<Skipped> {
+        let skipped = self.skipping.take()?;
+        let packets = next.map_or(skipped.packets, |next| next.saturating_sub(self.next));
+        Some(Skipped { packets, ..skipped })
     }
 
     /// Reads on behind what was the end.
@@ -169,17 +207,8 @@ impl<R: Read> Scan<R> {
 
     /// Steps over the section header.
     fn section(&mut self) -> io::Result<()> {
-        let have = self.fill(12)?;
-        let quad = |bytes: &[u8], at: usize| {
-            u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes.get(at + i).copied().unwrap_or(0)))
-        };
-        let head = &self.buffer[self.start..];
-        let (kind, len) = (quad(head, 0), quad(head, 4) as usize);
-        let is_header = kind == 0x0a0d_0d0a && quad(head, 8) == 0x1a2b_3c4d;
-        if have >= 12
-            && is_header
-            && (28..=SECTION_LEN_MAX).contains(&len)
-            && len.is_multiple_of(4)
+        self.fill(12)?;
+        if let Some(len) = section_len(&self.buffer[self.start..])
             && self.fill(len)? >= len
             && quad(&self.buffer[self.start..], len - 4) as usize == len
         {

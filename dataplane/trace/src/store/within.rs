@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::read::{Finding, Findings, Part};
+use super::findings::{Finding, Findings};
+use super::read::Part;
 use super::{Segment, Store, Summary};
 use crate::index::{Index, IndexError, Reading, Taken, Unit, Wanted, keep_order};
 
@@ -35,29 +36,32 @@ impl Candidate {
         self.summary.is_some_and(|summary| summary.packets == 0)
     }
 
-    /// Its index, where it has one for all of it.
-    fn find_index(&mut self, findings: &Findings) {
+    /// The blocks of its index, where it has one for all of it.
+    fn find_index(&mut self, wanted: &Wanted, findings: &Findings) -> Option<Vec<Unit>> {
         if self.part.name.is_compressed || self.summary.is_none() {
-            return;
+            return None;
         }
-        match Index::open(&self.part.path) {
-            Ok(index) if index.covered().0 == index.covered().1 => self.index = Some(index),
-            Ok(_) => findings.add(Finding::NotIndexed {
-                segment: self.part.name.to_string(),
-                message: "the index is not whole".to_owned(),
-            }),
-            Err(IndexError::Absent) => {}
-            Err(error) => findings.add(Finding::NotIndexed {
-                segment: self.part.name.to_string(),
-                message: error.to_string(),
-            }),
-        }
+        let message = match Index::open(&self.part.path) {
+            Ok(index) if index.covered().0 == index.covered().1 => match index.units(wanted) {
+                Ok(units) => {
+                    self.index = Some(index);
+                    return Some(units);
+                }
+                Err(damaged) => damaged.to_string(),
+            },
+            Ok(_) => "the index is not whole".to_owned(),
+            Err(IndexError::Absent) => return None,
+            Err(error) => error.to_string(),
+        };
+        let segment = self.part.name.to_string();
+        findings.add(Finding::NotIndexed { segment, message });
+        None
     }
 
     /// All of it is left out.
     fn skipped(&self) -> Taken {
         let packets = self.summary.map_or(0, |summary| summary.packets);
-        let blocks = self.index.as_ref().map_or(0, |index| index.entries().len() as u64);
+        let blocks = self.index.as_ref().map_or(0, |index| index.len() as u64);
         Taken {
             segments: (0, 1),
             blocks: (0, blocks),
@@ -70,7 +74,7 @@ impl Candidate {
 
     /// All of it is read.
     fn whole(&self) -> Taken {
-        let blocks = self.index.as_ref().map_or(0, |index| index.entries().len() as u64);
+        let blocks = self.index.as_ref().map_or(0, |index| index.len() as u64);
         let packets = self.summary.map(|summary| summary.packets);
         Taken {
             segments: (1, 1),
@@ -100,11 +104,12 @@ pub(super) fn choose(
         if !candidate.has_no_packet() {
             let range_ns = candidate.range_ns();
             let is_in_time = range_ns.is_none_or(|range| wanted.may_be_in(range, None));
-            if is_in_time {
-                candidate.find_index(findings);
-            }
-            match &candidate.index {
-                Some(index) => units.extend(index.units(wanted)),
+            let indexed = match is_in_time {
+                true => candidate.find_index(wanted, findings),
+                false => None,
+            };
+            match indexed {
+                Some(blocks) => units.extend(blocks),
                 // One that is being written may hold any stamp.
                 None => units
                     .push(Unit { range_ns: Some(range_ns.unwrap_or((0, 0))), is_read: is_in_time }),
@@ -125,7 +130,7 @@ pub(super) fn choose(
             continue;
         }
         let mut part = candidate.part.clone();
-        part.chosen = candidate.index.as_ref().and_then(|index| index.chosen(&is_read));
+        part.chosen = candidate.index.as_ref().and_then(|index| index.chosen_of(&is_read));
         total.add(&match &part.chosen {
             Some(chosen) => Taken { segments: (1, 1), ..chosen.taken() },
             None => candidate.whole(),

@@ -1,0 +1,374 @@
+//! One input cut into ranges that several threads read: a plain file, or a store of one writer.
+
+use std::ops::Range;
+
+use wt_catalog::Value;
+use wt_trace::index::Run;
+use wt_trace::store::{Findings, Pieces};
+use wt_trace::{TraceFile, TraceReader};
+use wt_wire::{CaptureError, RecordRef};
+
+use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Label, note, packets};
+use crate::packet::PacketBatch;
+
+/// Most ranges that a file is cut into.
+const RANGES_MAX: usize = 1 << 16;
+/// Most records of a batch of a piece.
+const BATCH_RECORDS_MAX: usize = 4096;
+
+/// One input cut into ranges.
+pub(crate) struct Ranges {
+    of: Of,
+    /// For packets of a file, and those of a store whose interface has no name.
+    label: Label,
+}
+
+enum Of {
+    File {
+        trace: TraceFile,
+        /// In file order. Where one begins is a guess, until the one before ended there.
+        ranges: Vec<Range<u64>>,
+        /// Where an index has chosen, nothing is a guess: what is read of each range, but for the last one, which is not indexed.
+        runs: Option<Vec<Vec<Run>>>,
+    },
+    /// The range of a piece is its number.
+    Store(Box<Pieces>),
+}
+
+/// Reads any range.
+pub(crate) enum RangeReader {
+    File(Box<TraceReader>),
+    Store(Vec<RecordRef>),
+}
+
+/// What was read of a range.
+pub(crate) struct RangeRead {
+    /// Where the first record began.
+    pub(crate) start: u64,
+    /// Behind the last one.
+    pub(crate) end: u64,
+    /// It is not what was indexed, and was not read.
+    pub(crate) has_changed: bool,
+    ledger: InterfaceLedger,
+    error: Option<CaptureError>,
+    /// Of a piece: what is wrong with it, and its bytes.
+    findings: Option<Findings>,
+    bytes: u64,
+}
+
+impl RangeRead {
+    fn new(start: u64) -> Self {
+        let ledger = InterfaceLedger::default();
+        let (error, findings) = (None, None);
+        Self { start, end: start, has_changed: false, ledger, error, findings, bytes: 0 }
+    }
+
+    /// Records in it.
+    pub(crate) fn records(&self) -> u64 {
+        self.ledger.records
+    }
+
+    /// Nothing can be read behind it.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+impl Ranges {
+    /// A reader of any range.
+    pub(crate) fn reader(&self) -> RangeReader {
+        match &self.of {
+            Of::File { trace, .. } => RangeReader::File(Box::new(trace.reader())),
+            Of::Store(_) => RangeReader::Store(Vec::new()),
+        }
+    }
+
+    /// A range by its number; nothing when there are not so many.
+    pub(crate) fn range(&self, number: usize) -> Option<Range<u64>> {
+        match &self.of {
+            Of::File { ranges, .. } => ranges.get(number).cloned(),
+            Of::Store(pieces) => pieces.bytes_of(number).map(|_| number as u64..number as u64 + 1),
+        }
+    }
+
+    /// What a thread takes on itself with a range, in ranges of the usual size of `range_bytes`, rounded up.
+    pub(crate) fn weight(&self, number: usize, range_bytes: u64) -> u64 {
+        match &self.of {
+            Of::File { .. } => 1,
+            Of::Store(pieces) => {
+                pieces.bytes_of(number).unwrap_or(0).div_ceil(range_bytes.max(1)).max(1)
+            }
+        }
+    }
+
+    /// How many there are, where that is known.
+    pub(crate) fn count(&self) -> Option<usize> {
+        match &self.of {
+            Of::File { ranges, .. } => Some(ranges.len()),
+            Of::Store(_) => None,
+        }
+    }
+
+    /// Whether it is known where ranges begin, and that something may lie between them.
+    pub(crate) fn are_chosen(&self) -> bool {
+        match &self.of {
+            Of::File { runs, .. } => runs.is_some(),
+            Of::Store(_) => true,
+        }
+    }
+
+    /// Length of the file, bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.of {
+            Of::File { trace, .. } => trace.len(),
+            Of::Store(pieces) => pieces.bytes(),
+        }
+    }
+
+    /// Reads a range by its number, if it is what was indexed.
+    pub(crate) fn read_numbered<E>(
+        &self,
+        reader: &mut RangeReader,
+        number: usize,
+        take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        match (&self.of, reader) {
+            (Of::File { trace, ranges, runs }, RangeReader::File(reader)) => {
+                match runs.as_ref().and_then(|runs| runs.get(number)) {
+                    Some(runs) => self.read_runs(trace, reader, ranges[number].start, runs, take),
+                    None => self.read_on(reader, ranges[number].clone(), take),
+                }
+            }
+            (Of::Store(pieces), RangeReader::Store(records)) => {
+                self.read_piece(pieces, records, number, take)
+            }
+            (_, _) => Ok(RangeRead::new(number as u64)),
+        }
+    }
+
+    /// Reads a range, and gives its packets batch by batch.
+    pub(crate) fn read<E>(
+        &self,
+        reader: &mut RangeReader,
+        range: Range<u64>,
+        take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        match reader {
+            RangeReader::File(reader) => self.read_on(reader, range, take),
+            RangeReader::Store(_) => self.read_numbered(reader, range.start as usize, take),
+        }
+    }
+
+    fn read_on<E>(
+        &self,
+        reader: &mut TraceReader,
+        range: Range<u64>,
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let mut read = RangeRead::new(range.start);
+        self.read_more(reader, range, &mut read, &mut take)?;
+        Ok(read)
+    }
+
+    /// Reads runs one after the other, each checked first.
+    fn read_runs<E>(
+        &self,
+        trace: &TraceFile,
+        reader: &mut TraceReader,
+        start: u64,
+        runs: &[Run],
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let mut read = RangeRead::new(start);
+        for run in runs {
+            if trace.changed_at(run).is_some() {
+                read.has_changed = true;
+                break;
+            }
+            self.read_more(reader, run.range.clone(), &mut read, &mut take)?;
+            if read.is_damaged() {
+                break;
+            }
+        }
+        Ok(read)
+    }
+
+    fn read_more<E>(
+        &self,
+        reader: &mut TraceReader,
+        range: Range<u64>,
+        read: &mut RangeRead,
+        take: &mut impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        reader.turn_to(range);
+        read.error = loop {
+            match reader.next_with_more() {
+                Ok(Some((batch, more))) => {
+                    let ordinal = read.ledger.records;
+                    read.ledger.add(batch.records);
+                    take(&packets(&batch, more, &self.label), ordinal)?;
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        read.end = reader.position();
+        Ok(())
+    }
+
+    fn read_piece<E>(
+        &self,
+        pieces: &Pieces,
+        records: &mut Vec<RecordRef>,
+        number: usize,
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<RangeRead, E> {
+        let mut read = RangeRead::new(number as u64);
+        read.end += 1;
+        let (mut reader, findings) = match pieces.open(number) {
+            Some(Ok(opened)) => opened,
+            Some(Err(error)) => return Ok(RangeRead { error: Some(error), ..read }),
+            None => return Ok(read),
+        };
+        let mut labels: Vec<Option<Label>> = Vec::new();
+        read.error = loop {
+            let batch = match reader.next_batch(records, BATCH_RECORDS_MAX) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            };
+            let ordinal = read.ledger.records;
+            read.ledger.add(batch.records);
+            let interface = batch.interface as usize;
+            if let Some(Some(label)) = labels.get(interface) {
+                take(&packets(&batch, None, label), ordinal)?;
+                continue;
+            }
+            // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
+            let (data, link_type) = (batch.data.to_vec(), batch.link_type.0);
+            let records = batch.records.to_vec();
+            let name = reader.interfaces().get(interface).and_then(|info| info.name.clone());
+            let name = name.map(|name| Value::bytes(name.as_bytes()));
+            let label = Label { name: name.unwrap_or_else(|| self.label.name.clone()), ifindex: 0 };
+            labels.resize(labels.len().max(interface + 1), None);
+            let label = labels[interface].insert(label);
+            let (interface, ifindex) = (&label.name, label.ifindex);
+            let (data, records) = (&data[..], &records[..]);
+            take(
+                &PacketBatch { data, records, link_type, interface, ifindex, meanwhile: None },
+                ordinal,
+            )?;
+        };
+        read.findings = Some(findings);
+        read.bytes = pieces.bytes_of(number).unwrap_or(0);
+        Ok(read)
+    }
+
+    /// Enters what was found in the next range.
+    pub(crate) fn enter(&self, read: &RangeRead) {
+        if let (Of::Store(pieces), Some(findings)) = (&self.of, &read.findings) {
+            pieces.found(findings);
+        }
+    }
+}
+
+impl Feed {
+    /// The one plain file or store that is read, cut into ranges of about so many bytes; nothing is read here any more then. Without `numbers`
+    /// nobody asks for those of interfaces.
+    pub(crate) fn ranges(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        numbers: bool,
+        range_bytes: u64,
+    ) -> Option<Ranges> {
+        match &mut self.input {
+            Input::Plain(_) => self.ranges_of_file(indices, range_bytes),
+            // They are numbered in the order in which their packets come, over all pieces.
+            Input::Merged { pieces, .. } if !numbers => {
+                let mut pieces = pieces.take()?;
+                let link_type = self.first_link_type();
+                pieces.begin(range_bytes);
+                let bytes_total = pieces.bytes();
+                self.input = Input::Pieces { link_type, bytes: 0, bytes_total };
+                let label = Label { name: self.name.clone(), ifindex: 0 };
+                Some(Ranges { of: Of::Store(pieces), label })
+            }
+            _ => None,
+        }
+    }
+
+    fn ranges_of_file(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        range_bytes: u64,
+    ) -> Option<Ranges> {
+        let Input::Plain(reader) = &self.input else { return None };
+        let trace = reader.file().clone();
+        let (ranges, runs) = match reader.chosen() {
+            Some(chosen) => {
+                let (_, runs, rest) = chosen.parts();
+                let groups = grouped(runs, range_bytes);
+                let ends = |runs: &Vec<Run>| {
+                    let (first, last) = (runs.first(), runs.last());
+                    first.map_or(0, |run| run.range.start)..last.map_or(0, |run| run.range.end)
+                };
+                (
+                    groups.iter().map(ends).chain(std::iter::once(rest..u64::MAX)).collect(),
+                    Some(groups),
+                )
+            }
+            None => {
+                let count = trace.len().div_ceil(range_bytes.max(1));
+                let count = usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX);
+                (trace.split(count), None)
+            }
+        };
+        let chosen = reader.chosen().cloned();
+        let label = self.label(indices, 0, 0);
+        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen };
+        Some(Ranges { of: Of::File { trace, ranges, runs }, label })
+    }
+
+    /// Says that everything from an offset on is read, whatever an index says.
+    pub(crate) fn fall_back(&self, offset: u64) {
+        if let (Input::Ranges { chosen: Some(chosen), .. }, [part]) = (&self.input, &self.parts[..])
+        {
+            chosen.fall_back(offset, &part.reading);
+        }
+    }
+
+    /// Enters what was read of the next range.
+    pub(crate) fn enter(&mut self, read: &RangeRead) {
+        let RangeRead { end, ledger, error, .. } = read;
+        match &mut self.input {
+            Input::Ranges { position, .. } => *position = *end,
+            Input::Pieces { bytes, .. } => *bytes += read.bytes,
+            Input::Merged { .. } | Input::Plain(_) => {}
+        }
+        self.ledger.records += ledger.records;
+        self.ledger.processed += ledger.processed;
+        self.ledger.wire_bytes += ledger.wire_bytes;
+        self.ledger.captured_bytes += ledger.captured_bytes;
+        self.ledger.truncated += ledger.truncated;
+        if let Some(error) = error {
+            note(&mut self.ledger, &self.parts, error);
+        }
+    }
+}
+
+/// Runs that have about so many bytes together.
+fn grouped(runs: &[Run], range_bytes: u64) -> Vec<Vec<Run>> {
+    let mut groups: Vec<Vec<Run>> = Vec::new();
+    let mut bytes = range_bytes;
+    for run in runs {
+        match groups.last_mut().filter(|_| bytes < range_bytes) {
+            Some(group) => group.push(run.clone()),
+            None => {
+                groups.push(vec![run.clone()]);
+                bytes = 0;
+            }
+        }
+        bytes += run.range.end - run.range.start;
+    }
+    groups
+}

@@ -1,0 +1,210 @@
+//! Stores in pieces: all pieces one after the other are what the whole store gives, with whatever is damaged.
+
+#[expect(dead_code, reason = "other tests need more of it")]
+mod store_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use store_support::{Made, TempDir, all_of, made};
+use wt_trace::index::Wanted;
+use wt_trace::record::{self, Interface, RecordOptions};
+use wt_trace::store::{Finding, OwnStore, Store};
+use wt_wire::LinkType;
+
+/// A store of one writer, four segments of up to four frames; another interface is described in the middle.
+fn stored(dir: &Path, options: &RecordOptions) -> Vec<Made> {
+    let packets = made(10_000, 4, 1400);
+    let (store, _) = OwnStore::open(dir, 1 << 20).unwrap();
+    let options =
+        RecordOptions { segment_bytes: 4 << 20, waits: true, index: false, ..options.clone() };
+    let (mut feed, writer) = record::start(&Arc::new(store), 0, &options).unwrap();
+    let interface =
+        |name: &str| Interface { name: Some(name.into()), link_type: LinkType(1), snap_len: 0 };
+    for (number, packet) in packets.iter().enumerate() {
+        let name = if number % 1700 > 900 { "two" } else { "one" };
+        let of = feed.interface(&interface(name));
+        feed.packets(of, &packet.data, &[packet.record()]);
+    }
+    feed.finish();
+    assert!(writer.join().failure.is_none());
+    packets
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let segments = Store::open(dir).unwrap().segments().unwrap();
+    segments.into_iter().map(|segment| segment.path).collect()
+}
+
+/// What the store gives as a whole.
+fn whole(dir: &Path) -> (Vec<Made>, Vec<Finding>) {
+    store_support::read(dir)
+}
+
+/// What its pieces of about so many bytes give, how many they are, and what is found.
+fn in_pieces(dir: &Path, piece_bytes: u64) -> (Vec<Made>, Vec<Finding>, usize) {
+    let captured = Store::open(dir).unwrap().captured(None).unwrap();
+    let mut pieces = captured.pieces.expect("one writer");
+    pieces.begin(piece_bytes);
+    let count = (0..).take_while(|number| pieces.bytes_of(*number).is_some()).count();
+    let bytes: u64 = (0..count).map(|number| pieces.bytes_of(number).unwrap()).sum();
+    assert_eq!(bytes, pieces.bytes());
+    assert!(pieces.open(count).is_none());
+    // They are read in any order, and told of in theirs.
+    let mut parts = Vec::new();
+    for number in (0..count).rev() {
+        let (reader, findings) = pieces.open(number).unwrap().unwrap();
+        parts.push((all_of(reader), findings));
+    }
+    let mut found = Vec::new();
+    for (packets, findings) in parts.into_iter().rev() {
+        found.extend(packets);
+        pieces.found(&findings);
+    }
+    (found, captured.findings.all(), count)
+}
+
+#[test]
+fn pieces_are_the_store() {
+    let dir = TempDir::new();
+    let packets = stored(dir.path(), &RecordOptions::default());
+    let whole = whole(dir.path());
+    assert_eq!(whole, (packets, Vec::new()));
+    let of_segments = segments(dir.path()).len();
+    for (piece_bytes, least) in [(1, 12), (1_500_000, 7), (2 << 20, 6), (u64::MAX, 4)] {
+        let (found, findings, count) = in_pieces(dir.path(), piece_bytes);
+        assert!(found == whole.0 && findings.is_empty(), "{piece_bytes}: {findings:?}");
+        assert!(count >= least && (count == of_segments) == (piece_bytes == u64::MAX), "{count}");
+    }
+    // Compressed segments are pieces as they are.
+    let dir = TempDir::new();
+    let packets = stored(dir.path(), &RecordOptions { compress: Some(1), ..Default::default() });
+    let (found, findings, count) = in_pieces(dir.path(), 1);
+    assert!(found == packets && findings.is_empty());
+    assert_eq!(count, segments(dir.path()).len());
+}
+
+#[test]
+fn what_is_damaged_is_left_out_and_told_of_as_by_one_reader() {
+    let dir = TempDir::new();
+    stored(dir.path(), &RecordOptions::default());
+    let (mut damaged, mut several) = (0, 0);
+    for segment in segments(dir.path()) {
+        let good = fs::read(&segment).unwrap();
+        let heads: Vec<usize> =
+            memchr::memmem::find_iter(&good, b"wt-frame").map(|at| at - 8).collect();
+        assert!(heads.len() > 3);
+        // Frames of interfaces.
+        let of = |at: &usize| good[at + 64] == 1;
+        let described: Vec<_> = heads.iter().filter(|at| of(at)).map(|at| *at..*at + 200).collect();
+        let count = heads.iter().filter(|at| good[**at + 64] == 0).count();
+        assert!(!described.is_empty() && count > 1, "{count} frames");
+        // Heads, what is behind them, several at once, and places in between.
+        let mut places: Vec<Vec<usize>> =
+            heads.iter().flat_map(|at| [vec![at + 30], vec![at + 100], vec![at + 68]]).collect();
+        places.extend(heads.windows(2).map(|two| vec![two[0] + 100, two[1] + 100]));
+        places.extend(heads.windows(3).map(|all| vec![all[0] + 100, all[1] + 30, all[2] + 100]));
+        places.extend(heads.windows(3).map(|all| vec![all[0] + 100, all[2] + 100]));
+        places.extend((0..8).map(|n| vec![5 + n * good.len() / 9]));
+        places.push(vec![8]);
+        for places in places {
+            let mut bad = good.clone();
+            places.iter().filter(|at| **at < good.len()).for_each(|at| bad[*at] ^= 0x10);
+            fs::write(&segment, &bad).unwrap();
+            let whole = whole(dir.path());
+            for piece_bytes in [1, 2_200_000] {
+                let (found, findings, _) = in_pieces(dir.path(), piece_bytes);
+                assert!(found == whole.0, "{places:?} in pieces of {piece_bytes}");
+                assert_eq!(findings, whole.1, "{places:?} in pieces of {piece_bytes}");
+            }
+            // What is whole is given: one bit takes no more than its frame, unless it describes interfaces.
+            let missing = 10_000 - whole.0.len();
+            let is_described = places.iter().any(|at| described.iter().any(|d| d.contains(at)));
+            assert!(missing <= 740 * places.len() || is_described, "{missing} of {places:?}");
+            damaged += usize::from(!whole.1.is_empty());
+            several += usize::from(whole.1.len() > 1);
+        }
+        // Cut off, as a killed recorder leaves the last one.
+        for cut in [0, 20, 200, good.len() / 2, good.len() - 80] {
+            fs::write(&segment, &good[..cut]).unwrap();
+            let whole = whole(dir.path());
+            let (found, findings, _) = in_pieces(dir.path(), 1);
+            assert!(found == whole.0, "cut at {cut}");
+            assert_eq!(findings, whole.1, "cut at {cut}");
+        }
+        fs::write(&segment, &good).unwrap();
+    }
+    assert!(damaged > 60 && several > 2, "{damaged}, {several}");
+}
+
+#[test]
+fn segments_go_while_they_are_read() {
+    let dir = TempDir::new();
+    let packets = stored(dir.path(), &RecordOptions::default());
+    let captured = Store::open(dir.path()).unwrap().captured(None).unwrap();
+    let mut pieces = captured.pieces.unwrap();
+    pieces.begin(1);
+    let count = (0..).take_while(|number| pieces.bytes_of(*number).is_some()).count();
+    // One is compressed, as a recorder does with those that are closed; one is deleted.
+    let [first, second, ..] = &segments(dir.path())[..] else { panic!("some segments") };
+    let compressed = first.with_extension("pcapng.zst");
+    let bytes = fs::read(first).unwrap();
+    fs::write(&compressed, zstd::encode_all(&bytes[..], 1).unwrap()).unwrap();
+    fs::remove_file(first).unwrap();
+    fs::remove_file(second).unwrap();
+    let mut found = Vec::new();
+    for number in 0..count {
+        let (reader, findings) = pieces.open(number).unwrap().unwrap();
+        found.extend(all_of(reader));
+        pieces.found(&findings);
+    }
+    let missing = packets.len() - found.len();
+    let at = (0..found.len()).find(|at| found[*at] != packets[*at]).unwrap();
+    assert_eq!(found[at..], packets[at + missing..]);
+    let segment = second.file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(captured.findings.all(), [Finding::Deleted { segment }]);
+    assert!(missing > 1000);
+}
+
+#[test]
+fn what_is_wanted_comes_in_pieces_too() {
+    let dir = TempDir::new();
+    let packets = stored(dir.path(), &RecordOptions::default());
+    let (first, last) = (packets[3000].timestamp_ns, packets[6000].timestamp_ns);
+    let wanted = Wanted::Between(first, last);
+    let store = Store::open(dir.path()).unwrap();
+    let captured = store.captured(Some((&wanted, false))).unwrap();
+    let taken = captured.reading.taken();
+    let mut pieces = captured.pieces.unwrap();
+    pieces.begin(1 << 20);
+    assert_eq!(pieces.bytes(), taken.bytes.0);
+    assert!(taken.segments.0 < taken.segments.1);
+    let all: Vec<Made> = (0..)
+        .map_while(|number| pieces.open(number))
+        .flat_map(|opened| all_of(opened.unwrap().0))
+        .collect();
+    let of_all: Vec<Made> = captured.readers.into_iter().flat_map(all_of).collect();
+    assert_eq!(all, of_all);
+    assert!(all.len() < packets.len() && all.contains(&packets[4000]));
+}
+
+#[test]
+fn several_writers_are_merged_and_not_cut() {
+    let dir = TempDir::new();
+    let (store, _) = OwnStore::open(dir.path(), 1 << 20).unwrap();
+    let store = Arc::new(store);
+    for number in 0..2 {
+        let options = RecordOptions { waits: true, ..RecordOptions::default() };
+        let (mut feed, writer) = record::start(&store, number, &options).unwrap();
+        let interface = Interface { name: None, link_type: LinkType(1), snap_len: 0 };
+        let interface = feed.interface(&interface);
+        for packet in made(10, u64::from(number), 100) {
+            feed.packets(interface, &packet.data, &[packet.record()]);
+        }
+        feed.finish();
+        assert!(writer.join().failure.is_none());
+    }
+    let captured = store.captured(None).unwrap();
+    assert_eq!((captured.readers.len(), captured.pieces.is_none()), (2, true));
+}
