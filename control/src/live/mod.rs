@@ -7,12 +7,14 @@ mod metrics;
 mod open;
 pub mod privileges;
 mod queries;
+mod serving;
 mod show;
 pub mod store;
 pub mod watchlists;
 
 pub use open::WITHOUT_DRIVER;
 pub use queries::{Admit, Setting};
+pub use serving::parse_cores;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -56,6 +58,10 @@ pub struct LiveInterface {
     pub way: CaptureWay,
     /// What becomes of them in the driver.
     pub fate: PacketFate,
+    /// Receive queues that it is to have; as many as it has where this is not said.
+    pub queues: Option<u32>,
+    /// Cores that serve its queues, in turn; as they are where there are none.
+    pub served_by: Vec<u32>,
     /// Further interface properties.
     pub properties: Vec<(String, String)>,
 }
@@ -72,6 +78,8 @@ impl LiveInterface {
             ring_bytes: RING_BYTES_DEFAULT as u64,
             way,
             fate: PacketFate::default(),
+            queues: None,
+            served_by: Vec::new(),
             properties: Vec::new(),
         }
     }
@@ -200,6 +208,7 @@ pub fn execute(
     let of_kernel = interfaces.iter().filter(|interface| interface.way != CaptureWay::Dpdk);
     let broker = broker::start(of_kernel.map(|interface| interface.device.clone()))?;
     privileges::unlimit_frames();
+    serving::place(interfaces)?;
     let blocks = device::block_list(live.blocklist.as_deref(), interfaces, &broker)?;
     let dpdk_args = live.dpdk_args.as_deref();
     let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref(), dpdk_args)?;

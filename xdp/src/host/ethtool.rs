@@ -13,7 +13,11 @@ const GRINGPARAM: u32 = 0x10;
 const GFLAGS: u32 = 0x25;
 const GGRO: u32 = 0x2b;
 const GCHANNELS: u32 = 0x3c;
+const SCHANNELS: u32 = 0x3d;
 const GET_TS_INFO: u32 = 0x41;
+
+/// struct ethtool_channels: cmd, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined.
+const CHANNEL_WORDS: usize = 9;
 
 /// ETH_FLAG_RXVLAN: the card takes VLAN tags out of the frame.
 const FLAG_RXVLAN: u32 = 1 << 8;
@@ -59,9 +63,20 @@ impl Driver<'_> {
 
     /// Receive queues: now, and at most.
     pub(super) fn channels(&self) -> Option<Channels> {
-        // cmd, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined.
-        let words = self.ask::<9>(GCHANNELS).ok()?;
+        let words = self.ask::<CHANNEL_WORDS>(GCHANNELS).ok()?;
         Some(Channels { receive: words[5] + words[8], receive_max: words[1] + words[4] })
+    }
+
+    /// Sets the number of receive queues.
+    pub(super) fn set_channels(&self, receive: u32) -> io::Result<()> {
+        let mut words = self.ask::<CHANNEL_WORDS>(GCHANNELS)?;
+        words[0] = SCHANNELS;
+        // Cards whose queues receive and send have no others, but for some that have both kinds.
+        match words[4] {
+            0 => words[5] = receive,
+            _ => words[8] = receive.saturating_sub(words[5]),
+        }
+        sys::ethtool(self.socket, self.interface, &mut words)
     }
 
     /// Generic receive offload: the stack joins packets of a stream.
