@@ -25,6 +25,7 @@
 //! ring = "16MiB"                          # memory in which the kernel keeps packets until they are read
 //! capture = "auto"                        # in the driver where that is possible (the default), else xdp or socket
 //! disposition = "pass"                    # what becomes of packets in the driver: pass (the default) or drop
+//! stamps = "kernel"                       # whose time stamps packets carry: kernel (the default) or card
 //! queues = 4                              # receive queues; default: as many as it has
 //! interrupts = "0-3"                      # cores that serve its queues' interrupts, in turn; default: as they are
 //!
@@ -219,6 +220,8 @@ struct SourceConfig {
     #[serde(default)]
     disposition: Option<String>,
     #[serde(default)]
+    stamps: Option<String>,
+    #[serde(default)]
     queues: Option<u32>,
     #[serde(default)]
     interrupts: Option<String>,
@@ -233,17 +236,17 @@ impl SourceConfig {
     /// The interface that it is, if it is a live one.
     fn live(&self) -> Result<Option<LiveInterface>, String> {
         let Self { interface, traces, device, cpu, promiscuous, skew, ring, properties, .. } = self;
-        let Self { capture, disposition, queues, interrupts, .. } = self;
+        let Self { capture, disposition, stamps, queues, interrupts, .. } = self;
         let refuse = |what: &str| Err(format!("source `{interface}` {what}"));
         let Some(device) = device else {
             if traces.is_empty() {
                 return refuse("has neither `traces` nor `device`");
             }
-            let texts = [skew, ring, capture, disposition, interrupts];
+            let texts = [skew, ring, capture, disposition, stamps, interrupts];
             let is_live = texts.iter().any(|text| text.is_some()) || queues.is_some();
             if is_live || cpu.is_some() || promiscuous.is_some() {
                 return refuse(
-                    "has traces: `cpu`, `promiscuous`, `skew`, `ring`, `capture`, `disposition`, `queues` and `interrupts` are of live interfaces",
+                    "has traces: `cpu`, `promiscuous`, `skew`, `ring`, `capture`, `disposition`, `stamps`, `queues` and `interrupts` are of live interfaces",
                 );
             }
             return Ok(None);
@@ -259,6 +262,11 @@ impl SourceConfig {
                 "has `queues` or `interrupts`, which are of one interface that the kernel has",
             );
         }
+        if stamps.as_deref() == Some("card") && (way == CaptureWay::Dpdk || device == "any") {
+            return refuse(
+                "has `stamps` of a card, which are of one interface that the kernel has",
+            );
+        }
         if queues.is_some_and(|queues| !QUEUES.contains(&queues)) {
             return refuse("has a number of `queues` that is not from 1 to 4096");
         }
@@ -270,6 +278,7 @@ impl SourceConfig {
             ring_bytes: ring.as_deref().map(parse_ring).transpose()?.unwrap_or(default.ring_bytes),
             properties: properties.clone().into_iter().collect(),
             fate: chosen(disposition.as_deref(), "disposition")?.unwrap_or_default(),
+            stamps: chosen(stamps.as_deref(), "stamps")?.unwrap_or_default(),
             queues: *queues,
             served_by: interrupts.as_deref().map(parse_cores).transpose()?.unwrap_or_default(),
             ..default

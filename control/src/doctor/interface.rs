@@ -167,9 +167,14 @@ fn offloads(facts: &Interface, out: &mut Findings) {
 
 fn stamps(facts: &Interface, out: &mut Findings) {
     match facts.stamps {
-        Some(stamps) if stamps.by_card => {
-            out.note("time stamps", "by the kernel; the card could, which is not used");
-        }
+        Some(stamps) if stamps.by_card && stamps.of_all => out.note(
+            "time stamps",
+            "by the kernel; by the card for captures by a socket that ask for it (--stamps card)",
+        ),
+        Some(stamps) if stamps.by_card => out.note(
+            "time stamps",
+            "by the kernel; the card stamps packets of the precision time protocol only",
+        ),
         Some(_) | None => out.note("time stamps", "by the kernel"),
     }
 }

@@ -31,7 +31,7 @@ use self::control::{Control, Socket};
 use self::device::Device;
 use self::queries::LiveQueries;
 use self::store::Past;
-use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
+use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, StampedBy, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::indexed::Need;
@@ -62,6 +62,8 @@ pub struct LiveInterface {
     pub queues: Option<u32>,
     /// Cores that serve its queues, in turn; as they are where there are none.
     pub served_by: Vec<u32>,
+    /// Who stamps its packets.
+    pub stamps: StampedBy,
     /// Further interface properties.
     pub properties: Vec<(String, String)>,
 }
@@ -80,6 +82,7 @@ impl LiveInterface {
             fate: PacketFate::default(),
             queues: None,
             served_by: Vec::new(),
+            stamps: StampedBy::default(),
             properties: Vec::new(),
         }
     }
@@ -91,6 +94,27 @@ impl LiveInterface {
         self.ring_bytes = capture.ring.unwrap_or(self.ring_bytes);
         self.way = capture.capture.unwrap_or(self.way);
         self.fate = capture.disposition.unwrap_or(self.fate);
+        self.stamps = capture.stamps.unwrap_or(self.stamps);
+    }
+
+    /// How far the clock of the card that stamps packets may be from this host's, by which windows close; nothing where the kernel stamps them.
+    pub fn clock_apart_max(&self) -> Option<Duration> {
+        (self.stamps == StampedBy::Card).then_some(self.skew)
+    }
+
+    /// Refuses stamps of the card where programs in the driver take packets.
+    ///
+    /// # Errors
+    /// They are asked for.
+    pub fn refuse_stamps_in_driver(&self) -> Result<(), Failure> {
+        match self.stamps {
+            StampedBy::Kernel => Ok(()),
+            StampedBy::Card => Err(Failure::Environment(format!(
+                "`{}`: programs in drivers have the kernel's time stamps: those of the card are read by a function of the kernel that only programs bound to \
+                 the card may call, which cannot be loaded here\n  help: capture by a socket (--capture socket), or leave the kernel's stamps",
+                self.device
+            ))),
+        }
     }
 
     /// The interface as the planner sees it.

@@ -27,6 +27,10 @@ const FLAG_LRO: u32 = 1 << 15;
 const STAMPS_RX_HARDWARE: u32 = 1 << 2;
 /// SOF_TIMESTAMPING_RX_SOFTWARE.
 const STAMPS_RX_SOFTWARE: u32 = 1 << 3;
+/// SOF_TIMESTAMPING_RAW_HARDWARE: stamps come as the card's clock shows them.
+const STAMPS_RAW_HARDWARE: u32 = 1 << 6;
+/// HWTSTAMP_FILTER_ALL, as a bit.
+const FILTERS_ALL: u32 = 1 << 1;
 
 /// Asks the driver of one interface. What a driver does not answer is `None`.
 pub(super) struct Driver<'a> {
@@ -95,8 +99,10 @@ impl Driver<'_> {
         // cmd, so_timestamping, phc_index, tx_types, reserved × 3, rx_filters, reserved × 3.
         let words = self.ask::<11>(GET_TS_INFO).ok()?;
         Some(Stamps {
-            by_card: words[1] & STAMPS_RX_HARDWARE != 0,
+            by_card: words[1] & STAMPS_RX_HARDWARE != 0 && words[1] & STAMPS_RAW_HARDWARE != 0,
             by_kernel: words[1] & STAMPS_RX_SOFTWARE != 0,
+            of_all: words[7] & FILTERS_ALL != 0,
+            clock: u32::try_from(words[2].cast_signed()).ok(),
         })
     }
 }

@@ -1,10 +1,11 @@
 //! What a host and its interfaces can do for captures: facts, read without changing anything and without privileges where the kernel lets
-//! everybody read them. What they mean is the caller's to say. Only [`serve_on`] and [`set_queues`] change something.
+//! everybody read them. What they mean is the caller's to say. Only [`serve_on`], [`set_queues`] and what asks for the card's stamps change something.
 
 mod ethtool;
 mod kernel;
 mod netlink;
 mod serving;
+mod stamps;
 mod sys;
 
 use std::io;
@@ -13,6 +14,8 @@ use crate::packet_socket::interface_index;
 
 pub use kernel::{Card, Host, HugePages, read as host, version};
 pub use serving::{Moved, ServingError, serve_on};
+pub(crate) use stamps::stamp_by_card;
+pub use stamps::{StampError, check_stamps};
 
 /// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,10 @@ pub struct Stamps {
     pub by_card: bool,
     /// The kernel.
     pub by_kernel: bool,
+    /// The card stamps packets of all kinds, not only those of the precision time protocol.
+    pub of_all: bool,
+    /// Number of the card's clock: `/dev/ptp0`.
+    pub clock: Option<u32>,
 }
 
 /// An interrupt of an interface.
