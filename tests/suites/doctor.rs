@@ -4,7 +4,6 @@ use std::process::Command;
 
 use serde_json::Value;
 use wt_tests::corpus::Scratch;
-use wt_tests::live::Running;
 use wt_tests::netns::{Netns, may_make};
 use wt_tests::program::{Outcome, outcome, run};
 
@@ -119,18 +118,17 @@ fn a_batch_places_what_doctor_advises() {
         std::fs::write(&config, text).unwrap();
         config.display().to_string()
     };
-    let arguments = |config: &str| ["run", config, "--for", "1h"].map(str::to_owned);
-    let refused = |placed: &str| {
+    let run = |placed: &str| {
         let mut command = netns.wiretable();
-        outcome(command.args(arguments(&write(placed))).output().unwrap()).expect_status(2)
+        command.args(["run", &write(placed), "--for", "100ms"]);
+        outcome(command.output().unwrap())
     };
+    let refused = |placed: &str| run(placed).expect_status(2);
     refused("interrupts = \"4000\"").expect_said("this host has no core 4000; there are 0 to");
     refused("queues = 7").expect_said("`wide` cannot have 7 receive queues");
 
-    let config = write("queues = 2\ninterrupts = \"0\"");
-    let arguments = arguments(&config);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let said = Running::start(&netns, &arguments, 1).interrupt().stderr;
+    let placed = "queues = 2\ninterrupts = \"0\"";
+    let said = run(placed).expect_status(0).stderr;
     assert!(said.contains("wide has 2 receive queues now; it had 1"), "{said}");
     for queue in ["rx-0", "rx-1"] {
         assert!(said.contains(&format!("queue {queue} of wide is served by core 0 now")), "{said}");
@@ -141,6 +139,6 @@ fn a_batch_places_what_doctor_advises() {
     }
     assert_eq!(queues(), ("ok".to_owned(), "2".to_owned()));
     // What is in its place is not said again.
-    let said = Running::start(&netns, &arguments, 1).interrupt().stderr;
+    let said = run(placed).expect_status(0).stderr;
     assert!(!said.contains("now"), "{said}");
 }

@@ -38,6 +38,8 @@ pub struct Summary {
     pub records: u64,
     /// Packets that the kernel dropped.
     pub dropped: u64,
+    /// Packets that a program in the driver saw and gave to sockets that had no room; the receiving interface counts them as its drops, too.
+    pub undelivered: u64,
     /// Tuples and packets lost on the way out of the driver, of all queries.
     pub lost: u64,
     /// Tuples given up because rows were taken too slowly.
@@ -84,6 +86,7 @@ impl Books {
             seen: sum("live", "seen"),
             records: sum("packets", "records"),
             dropped: sum("live", "kernel dropped"),
+            undelivered: sum("sockets", "no frame") + sum("sockets", "ring full"),
             lost: sum("shed", "lost"),
             shed: sum("shed", "shed"),
             ejected: sum("queries", "ejected"),
@@ -188,6 +191,7 @@ http        1       0
             seen: 242,
             records: 239,
             dropped: 3,
+            undelivered: 2,
             lost: 5,
             shed: 1,
             ejected: 2,
