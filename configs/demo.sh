@@ -24,7 +24,7 @@ about() { sed -nE '1s/^# *(.*)$/\1/p' "$1"; }
 # sinks FILE: the files that a batch writes, in the order of its queries.
 sinks() { sed -nE 's/^sink *= *\{.*\bpath *= *"([^"]+)".*$/\1/p' "$1"; }
 
-for name in traffic-matrix top-talkers tcp-health; do
+for name in traffic-matrix top-talkers tcp-health web; do
   config=$configs/$name.toml
   printf '\n%s\n%s\n%s\n%s\n' "$rule" "$(title "$config")" "$(about "$config")" "$rule"
   printf '$ wiretable run configs/%s.toml\n' "$name"

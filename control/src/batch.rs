@@ -25,6 +25,9 @@
 //! ring = "16MiB"                          # memory in which the kernel keeps packets until they are read
 //! capture = "auto"                        # in the driver where that is possible (the default), else xdp or socket
 //! disposition = "pass"                    # what becomes of packets in the driver: pass (the default) or drop
+//! stamps = "kernel"                       # whose time stamps packets carry: kernel (the default) or card
+//! queues = 4                              # receive queues; default: as many as it has
+//! interrupts = "0-3"                      # cores that serve its queues' interrupts, in turn; default: as they are
 //!
 //! [store.past]                            # FROM past.tcp, or FROM past.tcp THEN uplink.tcp
 //! path = "/var/lib/wiretable/edge"        # what wiretable record writes; relative to this file
@@ -64,7 +67,7 @@ use crate::cli::{
     parse_duration, parse_ring,
 };
 use crate::failure::Failure;
-use crate::live::LiveInterface;
+use crate::live::{LiveInterface, parse_cores};
 use crate::session::{self, DEFAULT_INTERFACE, NamedText, Traces};
 use crate::sink::{PostgresConfig, PostgresSink};
 
@@ -217,23 +220,33 @@ struct SourceConfig {
     #[serde(default)]
     disposition: Option<String>,
     #[serde(default)]
+    stamps: Option<String>,
+    #[serde(default)]
+    queues: Option<u32>,
+    #[serde(default)]
+    interrupts: Option<String>,
+    #[serde(default)]
     properties: BTreeMap<String, String>,
 }
+
+/// Receive queues of an interface.
+const QUEUES: std::ops::RangeInclusive<u32> = 1..=4096;
 
 impl SourceConfig {
     /// The interface that it is, if it is a live one.
     fn live(&self) -> Result<Option<LiveInterface>, String> {
         let Self { interface, traces, device, cpu, promiscuous, skew, ring, properties, .. } = self;
-        let Self { capture, disposition, .. } = self;
+        let Self { capture, disposition, stamps, queues, interrupts, .. } = self;
         let refuse = |what: &str| Err(format!("source `{interface}` {what}"));
         let Some(device) = device else {
             if traces.is_empty() {
                 return refuse("has neither `traces` nor `device`");
             }
-            let is_live = [skew, ring, capture, disposition].iter().any(|text| text.is_some());
+            let texts = [skew, ring, capture, disposition, stamps, interrupts];
+            let is_live = texts.iter().any(|text| text.is_some()) || queues.is_some();
             if is_live || cpu.is_some() || promiscuous.is_some() {
                 return refuse(
-                    "has traces: `cpu`, `promiscuous`, `skew`, `ring`, `capture` and `disposition` are of live interfaces",
+                    "has traces: `cpu`, `promiscuous`, `skew`, `ring`, `capture`, `disposition`, `stamps`, `queues` and `interrupts` are of live interfaces",
                 );
             }
             return Ok(None);
@@ -242,6 +255,21 @@ impl SourceConfig {
             return refuse("has both `traces` and `device`; keep one");
         }
         let way = chosen(capture.as_deref(), "capture")?.unwrap_or(CaptureWay::Auto);
+        if (queues.is_some() || interrupts.is_some())
+            && (way == CaptureWay::Dpdk || device == "any")
+        {
+            return refuse(
+                "has `queues` or `interrupts`, which are of one interface that the kernel has",
+            );
+        }
+        if stamps.as_deref() == Some("card") && (way == CaptureWay::Dpdk || device == "any") {
+            return refuse(
+                "has `stamps` of a card, which are of one interface that the kernel has",
+            );
+        }
+        if queues.is_some_and(|queues| !QUEUES.contains(&queues)) {
+            return refuse("has a number of `queues` that is not from 1 to 4096");
+        }
         let default = LiveInterface::new(interface, device, way);
         Ok(Some(LiveInterface {
             cpu: *cpu,
@@ -250,6 +278,9 @@ impl SourceConfig {
             ring_bytes: ring.as_deref().map(parse_ring).transpose()?.unwrap_or(default.ring_bytes),
             properties: properties.clone().into_iter().collect(),
             fate: chosen(disposition.as_deref(), "disposition")?.unwrap_or_default(),
+            stamps: chosen(stamps.as_deref(), "stamps")?.unwrap_or_default(),
+            queues: *queues,
+            served_by: interrupts.as_deref().map(parse_cores).transpose()?.unwrap_or_default(),
             ..default
         }))
     }
@@ -513,12 +544,20 @@ mod tests {
         let [up] = &batch.interfaces[..] else { panic!("{:?}", batch.interfaces) };
         assert_eq!((up.interface.as_str(), up.device.as_str(), up.cpu), ("up", "eth0", Some(1)));
         assert_eq!(up.skew, std::time::Duration::from_millis(50));
+        assert_eq!((up.queues, &up.served_by[..]), (None, &[][..]));
+        let placed = format!("{source}queues = 4\ninterrupts = '0,2-3'\n{query}");
+        let [up] = &parse(&placed).unwrap().interfaces[..] else { panic!("one interface") };
+        assert_eq!((up.queues, &up.served_by[..]), (Some(4), &[0, 2, 3][..]));
         for (more, expected) in [
             ("traces = ['a.pcap']\n", "keep one"),
             ("ring = '1'\n", "not from 512KiB"),
             ("[[source]]\ntraces = ['a.pcap']\n", "make two batches"),
             ("[[source]]\ninterface = 'x'\n", "neither"),
             ("[[source]]\ntraces = ['a.pcap']\ncpu = 1\n", "live interfaces"),
+            ("[[source]]\ntraces = ['a.pcap']\ninterrupts = '1'\n", "live interfaces"),
+            ("queues = 0\n", "from 1 to 4096"),
+            ("interrupts = 'all'\n", "no list of cores"),
+            ("capture = 'dpdk'\nqueues = 2\n", "that the kernel has"),
         ] {
             let message = parse(&format!("{source}{more}{query}")).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");

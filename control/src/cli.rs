@@ -16,7 +16,8 @@ mod top;
 pub use ctl::{Ask, BlockAsk, CtlArgs, NewQueryArgs, WatchArgs};
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use live::{
-    CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs, parse_duration, parse_ring,
+    CaptureArgs, CaptureWay, ControlArgs, PacketFate, StampedBy, UntilArgs, parse_duration,
+    parse_ring,
 };
 pub use top::TopArgs;
 

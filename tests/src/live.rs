@@ -1,7 +1,7 @@
 //! Live runs in tests: a command in a namespace, the frames it is sent, its books.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,6 +65,27 @@ impl Stream {
         Self { text, reader: Some(reader) }
     }
 
+    /// Reads a pipe until its end, and gives each line, without its end, to `keeps`, which says whether it is kept: a test of millions of rows looks at
+    /// most of them as they come.
+    pub fn of_lines(
+        pipe: impl Read + Send + 'static,
+        mut keeps: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut pipe = BufReader::with_capacity(1 << 16, pipe);
+            let mut line = Vec::new();
+            while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
+                if keeps(line.trim_ascii_end()) {
+                    sink.lock().unwrap().extend_from_slice(&line);
+                }
+                line.clear();
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
     /// What was read so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
@@ -87,9 +108,19 @@ impl Running {
 
     /// As [`Self::start`], for a command made by the test.
     pub fn spawn(netns: &Netns, command: &mut Command, interfaces: usize) -> Self {
+        Self::spawn_reading(netns, command, interfaces, Stream::of)
+    }
+
+    /// As [`Self::spawn`], with another way to read what it prints.
+    pub fn spawn_reading(
+        netns: &Netns,
+        command: &mut Command,
+        interfaces: usize,
+        read: impl FnOnce(ChildStdout) -> Stream,
+    ) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Guarded(command.spawn().expect("wiretable starts"));
-        let stdout = Stream::of(child.0.stdout.take().unwrap());
+        let stdout = read(child.0.stdout.take().unwrap());
         let stderr = Stream::of(child.0.stderr.take().unwrap());
         let mut running = Self { child, stdout, stderr };
         wait_until("the capture begins", || {

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use wt_tests::corpus::Scratch;
 use wt_tests::netns::{Netns, may_make};
 use wt_tests::program::{Outcome, outcome, run};
 
@@ -84,4 +85,60 @@ fn missing_privileges_are_told_with_the_command_that_grants_them() {
     let doctor = outcome(weak.arg("doctor").output().expect("setpriv starts")).expect_status(2);
     assert!(doctor.stdout.contains("CAP_NET_RAW is missing"), "{}", doctor.stdout);
     assert!(doctor.stdout.contains("setcap cap_net_raw,"), "{}", doctor.stdout);
+}
+
+#[test]
+fn a_batch_places_what_doctor_advises() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let ends = ["numrxqueues", "2", "numtxqueues", "2"];
+    let pair = [&["link", "add", "wide"][..], &ends, &["type", "veth", "peer", "name", "peer"]];
+    netns.ip(&[&pair.concat()[..], &ends].concat());
+    for interface in ["wide", "peer"] {
+        netns.ip(&["link", "set", interface, "arp", "off", "up"]);
+    }
+    let channels = netns.command("ethtool").args(["-L", "wide", "rx", "1"]).output().unwrap();
+    assert!(channels.status.success(), "{}", String::from_utf8_lossy(&channels.stderr));
+    let queues = || {
+        let mut command = netns.wiretable();
+        command.args(["doctor", "-i", "wide", "--format", "json"]);
+        finding(&outcome(command.output().unwrap()), "wide", "queues").expect("a finding")
+    };
+    let has_two_cores = std::thread::available_parallelism().unwrap().get() > 1;
+    assert_eq!(queues().0, if has_two_cores { "advice" } else { "ok" });
+
+    let scratch = Scratch::new().unwrap();
+    let config = scratch.path("placed.toml");
+    let write = |placed: &str| {
+        let text = format!(
+            "[[source]]\ndevice = \"wide\"\n{placed}\n[[query]]\nname = \"all\"\ntext = \"SELECT count(*) AS n FROM packet\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        config.display().to_string()
+    };
+    let run = |placed: &str| {
+        let mut command = netns.wiretable();
+        command.args(["run", &write(placed), "--for", "100ms"]);
+        outcome(command.output().unwrap())
+    };
+    let refused = |placed: &str| run(placed).expect_status(2);
+    refused("interrupts = \"4000\"").expect_said("this host has no core 4000; there are 0 to");
+    refused("queues = 7").expect_said("`wide` cannot have 7 receive queues");
+
+    let placed = "queues = 2\ninterrupts = \"0\"";
+    let said = run(placed).expect_status(0).stderr;
+    assert!(said.contains("wide has 2 receive queues now; it had 1"), "{said}");
+    for queue in ["rx-0", "rx-1"] {
+        assert!(said.contains(&format!("queue {queue} of wide is served by core 0 now")), "{said}");
+        let path = format!("/sys/class/net/wide/queues/{queue}/rps_cpus");
+        let mask = netns.command("cat").arg(path).output().unwrap().stdout;
+        let mask = String::from_utf8_lossy(&mask).trim().replace(',', "");
+        assert_eq!(u64::from_str_radix(&mask, 16), Ok(1), "{mask}");
+    }
+    assert_eq!(queues(), ("ok".to_owned(), "2".to_owned()));
+    // What is in its place is not said again.
+    let said = run(placed).expect_status(0).stderr;
+    assert!(!said.contains("now"), "{said}");
 }

@@ -355,6 +355,31 @@ fn drivers_say_why_they_take_no_program() {
     assert_eq!(capturing(&netns), 0);
 }
 
+#[test]
+fn stamps_of_a_card_that_gives_none_are_refused() {
+    if !may_make() {
+        return;
+    }
+    let netns = Netns::new();
+    let refused = |arguments: &[&str]| {
+        let mut command = netns.wiretable();
+        command.args(arguments).args(["-i", "near", "--stamps", "card"]);
+        outcome(command.output().unwrap()).expect_status(2).expect_no_output()
+    };
+    let query = ["query", "SELECT timestamp FROM packet"];
+    let said = refused(&query).expect_said("the card of `near` does not stamp every packet");
+    drop(said.expect_said("ethtool -T near"));
+    let said = refused(&[&query[..], &["--capture", "auto"]].concat());
+    drop(said.expect_said("captured by a socket").expect_said("does not stamp every packet"));
+    let said = refused(&[&query[..], &["--capture", "xdp"]].concat());
+    drop(said.expect_said("programs in drivers have the kernel's time stamps"));
+    let folder = Scratch::new().unwrap();
+    let store = folder.path("store").display().to_string();
+    refused(&["record", "-w", &store]).expect_said("does not stamp every packet");
+    refused(&["record", "-w", &store, "--disposition", "drop"]).expect_said("bound to the card");
+    assert_eq!(capturing(&netns), 0);
+}
+
 /// What the host itself sends never comes to a program in the driver.
 #[test]
 fn who_asks_for_the_direction_gets_what_is_sent_too() {

@@ -289,7 +289,7 @@ fn trials(report: &mut Report, way: Way, sweeps: &[Sweep<Answered>]) {
                 t.rate(),
                 a.megabits(),
                 t.sent.frames,
-                t.link.lost() + t.unexplained(),
+                t.lost_on_link() + t.unexplained(),
                 t.summary.dropped,
                 t.summary.lost + t.summary.shed,
                 a.sent.port80,

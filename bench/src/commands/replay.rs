@@ -99,7 +99,7 @@ fn section(report: &mut Report, sender: &Sender, swept: &Sweep<Trial>, loss_max:
             t.rate(),
             t.sent.frames,
             t.summary.seen,
-            t.link.lost(),
+            t.lost_on_link(),
             t.summary.dropped,
             t.summary.lost + t.summary.shed,
             t.unexplained(),

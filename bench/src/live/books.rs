@@ -26,7 +26,8 @@ pub struct Books {
 }
 
 /// First words of the tables.
-const TABLES: [&str; 7] = ["packets", "live", "sockets", "queries", "shed", "operators", "results"];
+const TABLES: [&str; 8] =
+    ["packets", "live", "sockets", "queries", "shed", "operators", "results", "writer"];
 
 /// What became of the packets, in numbers that a report needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Summary {
     pub records: u64,
     /// Packets that the kernel dropped.
     pub dropped: u64,
+    /// Packets that a program in the driver saw and gave to sockets that had no room; the receiving interface counts them as its drops, too.
+    pub undelivered: u64,
     /// Tuples and packets lost on the way out of the driver, of all queries.
     pub lost: u64,
     /// Tuples given up because rows were taken too slowly.
@@ -78,11 +81,12 @@ impl Books {
 
     /// The sums.
     pub fn summary(&self) -> Summary {
-        let sum = |table: &str, column: &str| self.lines(table).iter().map(|l| l.get(column)).sum();
+        let sum = |table, column| self.sum(table, column);
         Summary {
             seen: sum("live", "seen"),
             records: sum("packets", "records"),
             dropped: sum("live", "kernel dropped"),
+            undelivered: sum("sockets", "no frame") + sum("sockets", "ring full"),
             lost: sum("shed", "lost"),
             shed: sum("shed", "shed"),
             ejected: sum("queries", "ejected"),
@@ -95,6 +99,11 @@ impl Books {
         let tables = ["queries", "shed"].map(|table| self.lines(table));
         let mut lines = tables.into_iter().flatten().filter(|line| line.name.contains(part));
         lines.find_map(|line| Some(line.numbers.iter().find(|(name, _)| name == column)?.1))
+    }
+
+    /// The sum of a column over all lines of a table, e.g. `redirected` of `sockets`, `written` of `writer`.
+    pub fn sum(&self, table: &str, column: &str) -> u64 {
+        self.lines(table).iter().map(|line| line.get(column)).sum()
     }
 
     /// Whether every equation holds, of packets and of tuples; the first that does not, in words.
@@ -141,6 +150,10 @@ impl Books {
             let left = line.sum(&["in", "expanded"]);
             require(line, "in + expanded", left, "out + …", line.sum(&right))?;
         }
+        for line in self.lines("writer") {
+            let right = ["written", "filtered", "lost (buffer)", "lost (disk)"];
+            require(line, "captured", line.get("captured"), "written + …", line.sum(&right))?;
+        }
         match checked {
             0 => Err("no books were printed".to_owned()),
             _ => Ok(()),
@@ -178,6 +191,7 @@ http        1       0
             seen: 242,
             records: 239,
             dropped: 3,
+            undelivered: 2,
             lost: 5,
             shed: 1,
             ejected: 2,

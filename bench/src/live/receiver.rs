@@ -75,8 +75,17 @@ impl Receiver {
     ///
     /// # Errors
     /// [`ReceiverError`].
-    pub fn start(
+    pub fn start(lab: &Lab, command: Command, interfaces: usize) -> Result<Self, ReceiverError> {
+        Self::start_at(lab, End::Near, command, interfaces)
+    }
+
+    /// As [`Self::start`], for a command in the namespace of either end; interfaces that others capture from there count, too.
+    ///
+    /// # Errors
+    /// [`ReceiverError`].
+    pub fn start_at(
         lab: &Lab,
+        end: End,
         mut command: Command,
         interfaces: usize,
     ) -> Result<Self, ReceiverError> {
@@ -90,7 +99,7 @@ impl Receiver {
         let mut receiver = Self { program, child, has_ended: false, stdout, stderr };
         let begin = Instant::now();
         // Programs open their sockets first, and are ready to be interrupted after that.
-        while receiver.capturing(lab)? < interfaces || !receiver.catches_interrupts() {
+        while receiver.capturing(lab, end)? < interfaces || !receiver.catches_interrupts() {
             match receiver.child.try_wait() {
                 Ok(None) => {}
                 Ok(Some(_)) => {
@@ -138,7 +147,7 @@ impl Receiver {
     }
 
     /// Packet sockets of the namespace that packets reach, and interfaces with a program in the driver.
-    fn capturing(&self, lab: &Lab) -> Result<usize, ReceiverError> {
+    fn capturing(&self, lab: &Lab, end: End) -> Result<usize, ReceiverError> {
         let table = std::fs::read_to_string(format!("/proc/{}/net/packet", self.child.id()));
         // Columns: sk, references, type, protocol, interface, running …
         let is_capture = |line: &&str| {
@@ -146,7 +155,7 @@ impl Receiver {
             cells.get(3) == Some(&"0003") && cells.get(5) == Some(&"1")
         };
         let sockets = table.unwrap_or_default().lines().filter(is_capture).count();
-        let links = lab.run(End::Near, "ip", &["-details", "link", "show"])?;
+        let links = lab.run(end, "ip", &["-details", "link", "show"])?;
         Ok(sockets + links.matches("prog/xdp").count())
     }
 

@@ -107,15 +107,21 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Packets that were lost before anybody saw them. What a program in the driver could not give to a socket is a drop of the interface, but not one of
+    /// these.
+    pub fn lost_on_link(&self) -> u64 {
+        self.link.lost() - self.summary.undelivered.min(self.link.receive_drops)
+    }
+
     /// Packets that were sent and of which nobody says what became of them.
     pub fn unexplained(&self) -> u64 {
-        let explained = self.link.lost() + self.summary.seen;
+        let explained = self.lost_on_link() + self.summary.seen;
         self.sent.frames.saturating_sub(explained)
     }
 
     /// Packets that did not reach the queries.
     pub fn lost_packets(&self) -> u64 {
-        self.link.lost() + self.summary.dropped + self.unexplained()
+        self.lost_on_link() + self.summary.dropped + self.unexplained()
     }
 
     /// Processor time of both ends and of what serves the interfaces.

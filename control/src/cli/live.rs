@@ -27,6 +27,9 @@ pub struct CaptureArgs {
     /// How far packets may come behind the clock; windows of a silent interface close so much later [default: 200ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub skew: Option<Duration>,
+    /// Whose time stamps packets carry [default: kernel]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub stamps: Option<StampedBy>,
     /// Further arguments for DPDK's environment (EAL), in one word, e.g. '-l 2 -m 512'
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub dpdk_args: Option<String>,
@@ -43,6 +46,16 @@ pub enum CaptureWay {
     Socket,
     /// By DPDK, in a build that has it; IF is a device as DPDK writes it, e.g. net_af_xdp0,iface=eth0 or 0000:01:00.0
     Dpdk,
+}
+
+/// Who stamps packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StampedBy {
+    /// The kernel, when it sees them
+    #[default]
+    Kernel,
+    /// The network card, when they arrive; behind a socket only, and its clock must be that of this host (phc2sys)
+    Card,
 }
 
 /// What becomes of packets in the driver.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::{CaptureWay, PacketFate, UntilArgs, parse_bytes, parse_duration, parse_ring};
+use super::{
+    CaptureWay, PacketFate, StampedBy, UntilArgs, parse_bytes, parse_duration, parse_ring,
+};
 
 /// `wiretable record`.
 #[derive(Debug, Args)]
@@ -66,6 +68,9 @@ pub struct RecordArgs {
     /// What becomes of packets that are recorded [default: pass]
     #[arg(long, value_enum, value_name = "FATE", help_heading = "Live capture")]
     pub disposition: Option<PacketFate>,
+    /// Whose time stamps packets carry [default: kernel]
+    #[arg(long, value_enum, value_name = "BY", help_heading = "Live capture")]
+    pub stamps: Option<StampedBy>,
     /// Memory in which the kernel keeps packets until they are taken, per queue [default: 16MiB]. A time, as in `--ring 60s`: the same as --pre-trigger
     #[arg(long, value_name = "BYTES|DURATION", value_parser = parse_either_ring, action = ArgAction::Append, help_heading = "Live capture")]
     pub ring: Vec<Ring>,

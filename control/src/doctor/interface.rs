@@ -114,7 +114,7 @@ fn queues(facts: &Interface, host: &Host, out: &mut Findings) {
                     "{} of {}; programs run on as many cores as there are queues",
                     queues.receive, queues.receive_max
                 ),
-                format!("ethtool -L {name} combined {better} (or rx {better})"),
+                format!("queues = {better} in the batch, or ethtool -L {name} combined {better} (or rx {better})"),
             );
         } else {
             out.ok("queues", queues.receive.to_string());
@@ -167,9 +167,14 @@ fn offloads(facts: &Interface, out: &mut Findings) {
 
 fn stamps(facts: &Interface, out: &mut Findings) {
     match facts.stamps {
-        Some(stamps) if stamps.by_card => {
-            out.note("time stamps", "by the kernel; the card could, which is not used");
-        }
+        Some(stamps) if stamps.by_card && stamps.of_all => out.note(
+            "time stamps",
+            "by the kernel; by the card for captures by a socket that ask for it (--stamps card)",
+        ),
+        Some(stamps) if stamps.by_card => out.note(
+            "time stamps",
+            "by the kernel; the card stamps packets of the precision time protocol only",
+        ),
         Some(_) | None => out.note("time stamps", "by the kernel"),
     }
 }
@@ -178,19 +183,33 @@ fn place(facts: &Interface, host: &Host, out: &mut Findings) {
     if let Some(node) = facts.node {
         out.note("memory node", format!("{node}: cores of that node read its packets soonest"));
     }
-    let lists: Vec<&str> = facts.interrupts.iter().map(|i| i.cores.as_str()).collect();
-    let [first, others @ ..] = &lists[..] else { return };
-    let is_one_core = first.parse::<u32>().is_ok() && others.iter().all(|list| list == first);
-    if is_one_core && !others.is_empty() && host.cores > 1 {
-        let number = facts.interrupts[1].number;
+    let of_queues: Vec<&Interrupt> =
+        facts.interrupts.iter().filter(|i| i.queue.is_some()).collect();
+    let [first, others @ ..] = &of_queues[..] else {
+        if facts.interrupts.is_empty() && facts.channels.is_some() {
+            out.note(
+                "interrupts",
+                "none: packets are handled by the core that sends them, or by those that `interrupts` of a batch names",
+            );
+        }
+        return;
+    };
+    let is_one_core = first.cores.parse::<u32>().is_ok();
+    let is_same = others.iter().all(|other| other.cores == first.cores);
+    let queues = of_queues.iter().filter_map(|i| i.queue).max().unwrap_or(0) + 1;
+    if is_one_core && is_same && queues > 1 && host.cores > 1 {
+        let last = queues.min(host.cores) - 1;
         out.advise(
             "interrupts",
-            format!("all {} on core {first}: queues do not spread the work", lists.len()),
-            format!("give each a core of its own: echo N > /proc/irq/{number}/smp_affinity_list"),
+            format!("all {} on core {}: queues do not spread the work", of_queues.len(), first.cores),
+            format!(
+                "give each queue a core of its own: interrupts = \"0-{last}\" in the batch, or echo N > /proc/irq/{}/smp_affinity_list",
+                others.first().map_or(first.number, |other| other.number)
+            ),
         );
     } else {
-        let shown = |i: &Interrupt| format!("{} on {}", i.number, i.cores);
-        let shown: Vec<String> = facts.interrupts.iter().map(shown).collect();
+        let shown = |i: &&Interrupt| format!("{} on {}", i.number, i.cores);
+        let shown: Vec<String> = of_queues.iter().map(shown).collect();
         out.note("interrupts", shown.join(", "));
     }
 }
@@ -244,7 +263,8 @@ mod tests {
 
     #[test]
     fn what_is_in_the_way_is_told_with_a_remedy() {
-        let interrupt = |number| Interrupt { number, cores: "0".to_owned() };
+        let interrupt =
+            |number, queue| Interrupt { number, cores: "0".to_owned(), queue: Some(queue) };
         let slow = Some(XdpFeatures { native: false, ..NATIVE });
         let cases: [(Interface, &str); 11] = [
             (Interface { is_up: false, ..good() }, "link"),
@@ -266,11 +286,23 @@ mod tests {
             (Interface { lro: Some(true), ..good() }, "LRO"),
             (Interface { gro: Some(true), ..good() }, "GRO"),
             (Interface { vlan_offload: Some(true), ..good() }, "VLAN tags"),
-            (Interface { interrupts: vec![interrupt(27), interrupt(28)], ..good() }, "interrupts"),
+            (
+                Interface { interrupts: vec![interrupt(27, 0), interrupt(28, 1)], ..good() },
+                "interrupts",
+            ),
         ];
         for (facts, check) in cases {
             assert_eq!(unwell(&facts), [check]);
         }
+    }
+
+    #[test]
+    fn interrupts_of_one_queue_need_no_spreading() {
+        let interrupt = |number, queue| Interrupt { number, cores: "1".to_owned(), queue };
+        let one = vec![interrupt(37, None), interrupt(38, Some(0)), interrupt(39, Some(0))];
+        let all = judge(&Interface { interrupts: one, ..good() }, &host());
+        let found = all.iter().find(|f| f.check == "interrupts").expect("a finding");
+        assert_eq!((found.state, &found.found[..]), (State::Note, "38 on 1, 39 on 1"));
     }
 
     #[test]

@@ -7,12 +7,14 @@ mod metrics;
 mod open;
 pub mod privileges;
 mod queries;
+mod serving;
 mod show;
 pub mod store;
 pub mod watchlists;
 
 pub use open::WITHOUT_DRIVER;
 pub use queries::{Admit, Setting};
+pub use serving::parse_cores;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -29,7 +31,7 @@ use self::control::{Control, Socket};
 use self::device::Device;
 use self::queries::LiveQueries;
 use self::store::Past;
-use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, UntilArgs};
+use crate::cli::{CaptureArgs, CaptureWay, ControlArgs, PacketFate, StampedBy, UntilArgs};
 use crate::execute::{RunSettings, cancelled_by_signal, engine_failure, finish, said_of_inputs};
 use crate::failure::Failure;
 use crate::indexed::Need;
@@ -56,6 +58,12 @@ pub struct LiveInterface {
     pub way: CaptureWay,
     /// What becomes of them in the driver.
     pub fate: PacketFate,
+    /// Receive queues that it is to have; as many as it has where this is not said.
+    pub queues: Option<u32>,
+    /// Cores that serve its queues, in turn; as they are where there are none.
+    pub served_by: Vec<u32>,
+    /// Who stamps its packets.
+    pub stamps: StampedBy,
     /// Further interface properties.
     pub properties: Vec<(String, String)>,
 }
@@ -72,6 +80,9 @@ impl LiveInterface {
             ring_bytes: RING_BYTES_DEFAULT as u64,
             way,
             fate: PacketFate::default(),
+            queues: None,
+            served_by: Vec::new(),
+            stamps: StampedBy::default(),
             properties: Vec::new(),
         }
     }
@@ -83,6 +94,27 @@ impl LiveInterface {
         self.ring_bytes = capture.ring.unwrap_or(self.ring_bytes);
         self.way = capture.capture.unwrap_or(self.way);
         self.fate = capture.disposition.unwrap_or(self.fate);
+        self.stamps = capture.stamps.unwrap_or(self.stamps);
+    }
+
+    /// How far the clock of the card that stamps packets may be from this host's, by which windows close; nothing where the kernel stamps them.
+    pub fn clock_apart_max(&self) -> Option<Duration> {
+        (self.stamps == StampedBy::Card).then_some(self.skew)
+    }
+
+    /// Refuses stamps of the card where programs in the driver take packets.
+    ///
+    /// # Errors
+    /// They are asked for.
+    pub fn refuse_stamps_in_driver(&self) -> Result<(), Failure> {
+        match self.stamps {
+            StampedBy::Kernel => Ok(()),
+            StampedBy::Card => Err(Failure::Environment(format!(
+                "`{}`: programs in drivers have the kernel's time stamps: those of the card are read by a function of the kernel that only programs bound to \
+                 the card may call, which cannot be loaded here\n  help: capture by a socket (--capture socket), or leave the kernel's stamps",
+                self.device
+            ))),
+        }
     }
 
     /// The interface as the planner sees it.
@@ -200,6 +232,7 @@ pub fn execute(
     let of_kernel = interfaces.iter().filter(|interface| interface.way != CaptureWay::Dpdk);
     let broker = broker::start(of_kernel.map(|interface| interface.device.clone()))?;
     privileges::unlimit_frames();
+    serving::place(interfaces)?;
     let blocks = device::block_list(live.blocklist.as_deref(), interfaces, &broker)?;
     let dpdk_args = live.dpdk_args.as_deref();
     let mut inputs = open::all(plan, interfaces, &broker, blocks.as_ref(), dpdk_args)?;

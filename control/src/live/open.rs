@@ -15,7 +15,7 @@ use wt_xdp::loader::{AttachError, Attachment, BlockList};
 use wt_xdp::packet_socket::{self, OpenError, Options, PacketSource};
 
 use super::{LiveInterface, dpdk};
-use crate::cli::{CaptureWay, PacketFate};
+use crate::cli::{CaptureWay, PacketFate, StampedBy};
 use crate::failure::Failure;
 
 /// An interface that is open.
@@ -46,6 +46,12 @@ pub(super) fn all(
         let index = plan.interfaces.iter().position(|i| i.name == wanted.interface);
         let Some(index) = index else { continue };
         let planned = &plan.interfaces[index];
+        if wanted.way == CaptureWay::Dpdk && wanted.stamps == StampedBy::Card {
+            return Err(Failure::Input(format!(
+                "`{}`: packets that DPDK captures are stamped by this host\n  help: leave --stamps out",
+                wanted.device
+            )));
+        }
         if let Some(ports) = ports.as_ref().filter(|_| wanted.way == CaptureWay::Dpdk) {
             opened.push(Opened { input: ports.open(planned, wanted)?, in_driver: false });
             continue;
@@ -86,6 +92,15 @@ fn in_driver(
             "`{device}` has no driver that takes programs\n  help: capture from it by a socket (--capture socket)"
         );
         return if has_to { Err(Failure::Environment(refused)) } else { Ok(None) };
+    }
+    if wanted.stamps == StampedBy::Card {
+        if has_to {
+            wanted.refuse_stamps_in_driver()?;
+        }
+        eprintln!(
+            "wiretable: {device}: captured by a socket, as packets are to have the card's time stamps"
+        );
+        return Ok(None);
     }
     if asks_direction(&plan.interfaces[index].program) {
         let why = "a query asks which packets this host has sent, and its driver sees only those that it receives";
@@ -161,6 +176,7 @@ fn by_socket(
         is_promiscuous: wanted.is_promiscuous,
         skew_ns: wanted.skew_ns(),
         fanout: None,
+        stamps_by_card: wanted.clock_apart_max(),
         filter: None,
     };
     let source = PacketSource::open(&wanted.device, options);

@@ -73,6 +73,7 @@ pub(super) fn open(
                 is_promiscuous: interface.is_promiscuous,
                 skew_ns: 0,
                 fanout: (args.queues > 1).then_some(group),
+                stamps_by_card: interface.clock_apart_max(),
             };
             let source = PacketSource::open(&interface.device, source_options);
             let source = source.map_err(|error| {
@@ -93,6 +94,9 @@ pub(super) fn refuse(interfaces: &[LiveInterface]) -> Result<(), Failure> {
         return Err(Failure::Input(
             "packets of DPDK are not recorded\n  help: record by a socket, or in the driver: --disposition drop".to_owned(),
         ));
+    }
+    if let Some(one) = interfaces.iter().find(|one| is_in_driver(one)) {
+        one.refuse_stamps_in_driver()?;
     }
     let is_passed = |one: &LiveInterface| !is_in_driver(one) && one.fate == PacketFate::Drop;
     match interfaces.iter().any(is_passed) {

@@ -34,6 +34,7 @@ pub fn record(args: &RecordArgs) -> Result<(), Failure> {
         ring,
         capture: args.capture,
         disposition: args.disposition,
+        stamps: args.stamps,
         ..Default::default()
     };
     let interfaces = parse_interfaces(&args.interface, &capture, CaptureWay::Auto)?;
@@ -77,8 +78,8 @@ fn refuse_of_traces(args: &RecordArgs, is_kept: bool, is_live: bool) -> Result<(
         ),
         (args.no_promiscuous, "--no-promiscuous is for interfaces"),
         (
-            args.capture.is_some() || args.disposition.is_some(),
-            "--capture and --disposition are for interfaces",
+            args.capture.is_some() || args.disposition.is_some() || args.stamps.is_some(),
+            "--capture, --disposition and --stamps are for interfaces",
         ),
         (
             args.store.on_full == Some(FullArg::Pause),

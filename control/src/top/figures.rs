@@ -51,6 +51,8 @@ struct Shape {
     kind: &'static str,
     title: &'static str,
     name: fn(&Value) -> String,
+    /// A number without which there is nothing to be said of an account.
+    needs: Option<&'static str>,
     columns: &'static [Column],
 }
 
@@ -58,11 +60,12 @@ fn label(account: &Value, name: &str) -> String {
     account[name].as_str().unwrap_or("").to_owned()
 }
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
     Shape {
         kind: "interface",
         title: "interface",
         name: |account| label(account, "interface"),
+        needs: None,
         columns: &[
             ("packets/s", "records", Per::Second),
             ("bit/s", "wire_bytes", Per::SecondBits),
@@ -73,10 +76,26 @@ const SHAPES: [Shape; 4] = [
             ("gaps", "gaps", Per::Loss),
         ],
     },
+    // Packets that end in the driver and go to the host by AF_XDP.
+    Shape {
+        kind: "interface",
+        title: "sockets",
+        name: |account| label(account, "interface"),
+        needs: Some("redirected"),
+        columns: &[
+            ("redirected/s", "redirected", Per::Second),
+            ("received/s", "socket_received", Per::Second),
+            ("redirected", "redirected", Per::Total),
+            ("received", "socket_received", Per::Total),
+            ("no frame", "socket_no_frame", Per::Loss),
+            ("ring full", "socket_ring_full", Per::Loss),
+        ],
+    },
     Shape {
         kind: "query",
         title: "query",
         name: |account| format!("{} @ {}", label(account, "query"), label(account, "interface")),
+        needs: None,
         columns: &[
             ("matched/s", "matched", Per::Second),
             ("sent/s", "output", Per::Second),
@@ -92,6 +111,7 @@ const SHAPES: [Shape; 4] = [
         kind: "operator",
         title: "operator",
         name: |account| format!("{} ({})", label(account, "operator"), label(account, "kind")),
+        needs: None,
         columns: &[
             ("in/s", "input", Per::Second),
             ("out/s", "output", Per::Second),
@@ -104,6 +124,7 @@ const SHAPES: [Shape; 4] = [
         kind: "result",
         title: "result",
         name: |account| label(account, "query"),
+        needs: None,
         columns: &[
             ("rows/s", "rows", Per::Second),
             ("rows", "rows", Per::Total),
@@ -112,6 +133,15 @@ const SHAPES: [Shape; 4] = [
     },
 ];
 
+impl Section {
+    /// Characters of the widest cell of each column.
+    pub fn widths(&self) -> Vec<usize> {
+        let cells = |at: usize| self.rows.iter().map(move |row| row.cells[at].chars().count());
+        let heads = self.columns.iter().enumerate();
+        heads.map(|(at, head)| cells(at).chain([head.len()]).max().unwrap_or(0)).collect()
+    }
+}
+
 impl Figures {
     /// What happened between two readings.
     pub fn new(before: &Reading, now: &Reading) -> Self {
@@ -119,7 +149,11 @@ impl Figures {
         let section = |shape: &Shape| {
             let of_kind = |status: &Value| -> Vec<Value> {
                 let accounts = status["accounts"].as_array().cloned().unwrap_or_default();
-                accounts.into_iter().filter(|account| account["kind_of"] == shape.kind).collect()
+                let is_shown = |account: &Value| {
+                    let has = |number: &str| account[number].as_u64().unwrap_or(0) > 0;
+                    account["kind_of"] == shape.kind && shape.needs.is_none_or(has)
+                };
+                accounts.into_iter().filter(is_shown).collect()
             };
             let (old, new) = (of_kind(&before.status), of_kind(&now.status));
             let rows = new.iter().map(|account| {
@@ -149,13 +183,9 @@ impl Figures {
     /// All of it as text.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.headline());
-        for Section { columns, rows, .. } in &self.sections {
-            let cells = |at: usize| rows.iter().map(move |row| row.cells[at].chars().count());
-            let widths: Vec<usize> = columns
-                .iter()
-                .enumerate()
-                .map(|(at, head)| cells(at).chain([head.len()]).max().unwrap_or(0))
-                .collect();
+        for section in &self.sections {
+            let Section { columns, rows } = section;
+            let widths = section.widths();
             let line = |cells: &mut dyn Iterator<Item = &str>| {
                 let mut line = String::new();
                 for (at, cell) in cells.enumerate() {
@@ -225,6 +255,26 @@ mod tests {
     fn rates_are_short() {
         let shown = [0.0, 7.0, 7.25, 12.34, 123.4, 1234.0, 999_999.0, 5.9e6, 1.2e10].map(short);
         assert_eq!(shown, ["0", "7", "7.25", "12.3", "123", "1.23k", "1.00M", "5.90M", "12.0G"]);
+    }
+
+    #[test]
+    fn sockets_are_shown_where_packets_went_to_them() {
+        let reading = |redirected: u64| Reading {
+            at: Instant::now(),
+            status: json!({"title": "edge", "lasted_ms": 1000, "accounts": [
+                {"kind_of": "interface", "interface": "eth0", "records": 9, "redirected": redirected,
+                 "socket_received": 4, "socket_no_frame": redirected / 6, "socket_ring_full": 0},
+            ]}),
+        };
+        let titles = |figures: &Figures| -> Vec<&str> {
+            figures.sections.iter().map(|section| section.columns[0]).collect()
+        };
+        assert_eq!(titles(&Figures::new(&reading(0), &reading(0))), ["interface"]);
+        let figures = Figures::new(&reading(0), &reading(6));
+        assert_eq!(titles(&figures), ["interface", "sockets"]);
+        let row = &figures.sections[1].rows[0];
+        assert_eq!(row.cells[3..], ["6", "4", "1", "0"]);
+        assert!(row.alarm);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) enum Request<'a> {
     PacketSocket { is_cooked: bool },
     /// Open an AF_XDP socket.
     XdpSocket,
+    /// Let the card of an interface stamp packets.
+    StampByCard { interface: Cow<'a, str> },
 }
 
 /// A program, without what only its reader needs.

@@ -6,7 +6,7 @@
 //!                       ◀─ descriptors of maps, packet sockets and AF_XDP sockets
 //! ```
 //!
-//! The broker loads programs, attaches them to the interfaces that it was started for, puts one in the place of another, and opens sockets; it holds programs and links. What it reads is vetted first ([`vet`]): a program may only call what generated ones call, and has no maps
+//! The broker loads programs, attaches them to the interfaces that it was started for, puts one in the place of another, opens sockets, and lets cards stamp packets; it holds programs and links. What it reads is vetted first ([`vet`]): a program may only call what generated ones call, and has no maps
 //! but of the kinds they have. Maps need no privilege to be read and written once there is a descriptor (Linux 6.0 and later). It ends when the
 //! run does, however that ends, and its links end with it.
 
@@ -121,6 +121,15 @@ impl Broker {
     /// An AF_XDP socket without memory or interface.
     pub(crate) fn xdp_socket(&self) -> io::Result<OwnedFd> {
         self.socket(&Request::XdpSocket)
+    }
+
+    /// Lets the card of an interface stamp packets.
+    pub(crate) fn stamp_by_card(&self, interface: &str) -> io::Result<()> {
+        match self.ask(&Request::StampByCard { interface: interface.into() })? {
+            (Reply::Done, _) => Ok(()),
+            (Reply::Failed(Fault::System(code)), _) => Err(io::Error::from_raw_os_error(code)),
+            _ => Err(out_of_turn()),
+        }
     }
 
     fn socket(&self, request: &Request<'_>) -> io::Result<OwnedFd> {

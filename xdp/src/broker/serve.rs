@@ -9,7 +9,7 @@ use super::message::{self, AttachFault, Fault, LoadFault, Reply, Request, Specif
 use super::vet::vet;
 use crate::codegen::spec::{Layout, ProgramSpec};
 use crate::loader::{AttachError, BlockMaps, Held};
-use crate::{packet_socket, xdp_socket};
+use crate::{host, packet_socket, xdp_socket};
 
 /// Programs that are held for a run, and the interfaces that it may attach them to.
 struct Holding<'a> {
@@ -76,6 +76,13 @@ impl Holding<'_> {
             }
             Request::XdpSocket => {
                 return Ok((Reply::Done, vec![xdp_socket::raw().map_err(system)?]));
+            }
+            Request::StampByCard { interface } => {
+                if !self.interfaces.iter().any(|known| *known == interface) {
+                    return Err(Fault::System(libc::EPERM));
+                }
+                host::stamp_by_card(&interface).map_err(system)?;
+                Reply::Done
             }
             Request::PacketSocket { is_cooked } => {
                 let socket = packet_socket::raw(is_cooked);

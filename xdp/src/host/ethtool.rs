@@ -13,7 +13,11 @@ const GRINGPARAM: u32 = 0x10;
 const GFLAGS: u32 = 0x25;
 const GGRO: u32 = 0x2b;
 const GCHANNELS: u32 = 0x3c;
+const SCHANNELS: u32 = 0x3d;
 const GET_TS_INFO: u32 = 0x41;
+
+/// struct ethtool_channels: cmd, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined.
+const CHANNEL_WORDS: usize = 9;
 
 /// ETH_FLAG_RXVLAN: the card takes VLAN tags out of the frame.
 const FLAG_RXVLAN: u32 = 1 << 8;
@@ -23,6 +27,10 @@ const FLAG_LRO: u32 = 1 << 15;
 const STAMPS_RX_HARDWARE: u32 = 1 << 2;
 /// SOF_TIMESTAMPING_RX_SOFTWARE.
 const STAMPS_RX_SOFTWARE: u32 = 1 << 3;
+/// SOF_TIMESTAMPING_RAW_HARDWARE: stamps come as the card's clock shows them.
+const STAMPS_RAW_HARDWARE: u32 = 1 << 6;
+/// HWTSTAMP_FILTER_ALL, as a bit.
+const FILTERS_ALL: u32 = 1 << 1;
 
 /// Asks the driver of one interface. What a driver does not answer is `None`.
 pub(super) struct Driver<'a> {
@@ -59,9 +67,20 @@ impl Driver<'_> {
 
     /// Receive queues: now, and at most.
     pub(super) fn channels(&self) -> Option<Channels> {
-        // cmd, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined.
-        let words = self.ask::<9>(GCHANNELS).ok()?;
+        let words = self.ask::<CHANNEL_WORDS>(GCHANNELS).ok()?;
         Some(Channels { receive: words[5] + words[8], receive_max: words[1] + words[4] })
+    }
+
+    /// Sets the number of receive queues.
+    pub(super) fn set_channels(&self, receive: u32) -> io::Result<()> {
+        let mut words = self.ask::<CHANNEL_WORDS>(GCHANNELS)?;
+        words[0] = SCHANNELS;
+        // Cards whose queues receive and send have no others, but for some that have both kinds.
+        match words[4] {
+            0 => words[5] = receive,
+            _ => words[8] = receive.saturating_sub(words[5]),
+        }
+        sys::ethtool(self.socket, self.interface, &mut words)
     }
 
     /// Generic receive offload: the stack joins packets of a stream.
@@ -80,8 +99,10 @@ impl Driver<'_> {
         // cmd, so_timestamping, phc_index, tx_types, reserved × 3, rx_filters, reserved × 3.
         let words = self.ask::<11>(GET_TS_INFO).ok()?;
         Some(Stamps {
-            by_card: words[1] & STAMPS_RX_HARDWARE != 0,
+            by_card: words[1] & STAMPS_RX_HARDWARE != 0 && words[1] & STAMPS_RAW_HARDWARE != 0,
             by_kernel: words[1] & STAMPS_RX_SOFTWARE != 0,
+            of_all: words[7] & FILTERS_ALL != 0,
+            clock: u32::try_from(words[2].cast_signed()).ok(),
         })
     }
 }

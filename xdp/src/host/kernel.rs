@@ -162,19 +162,33 @@ pub(super) fn node_of(interface: &str) -> Option<u32> {
     node.parse().ok()
 }
 
-/// Interrupts whose handlers carry the interface's name.
-pub(super) fn interrupts_of(interface: &str) -> Vec<Interrupt> {
-    let table = fs::read_to_string("/proc/interrupts").unwrap_or_default();
-    let numbers = numbers_of(&table, interface);
-    let cores = |number: u32| -> io::Result<Interrupt> {
-        let path = format!("/proc/irq/{number}/smp_affinity_list");
-        Ok(Interrupt { number, cores: fs::read_to_string(path)?.trim().to_owned() })
-    };
-    numbers.into_iter().filter_map(|number| cores(number).ok()).collect()
+/// The last core that this host may have.
+pub(super) fn last_core() -> u32 {
+    let possible = line("/sys/devices/system/cpu/possible").unwrap_or_default();
+    possible.rsplit(['-', ',']).next().and_then(|last| last.parse().ok()).unwrap_or(0)
 }
 
-/// Lines such as ` 27:   0   99  PCI-MSIX-0000:05:00.0  1-edge  eth0-rx-1`.
-fn numbers_of(table: &str, interface: &str) -> Vec<u32> {
+/// Interrupts of an interface: those whose handlers carry its name, or that its card has. Virtual cards (virtio) have theirs by another name, from the bus.
+pub(super) fn interrupts_of(interface: &str) -> Vec<Interrupt> {
+    let table = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    let device = Path::new("/sys/class/net").join(interface).join("device");
+    let of_folder = |folder: &str| -> Vec<u32> {
+        let entries = fs::read_dir(device.join(folder)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok()).collect()
+    };
+    let is_virtual = fs::read_link(device.join("subsystem")).is_ok_and(|s| s.ends_with("virtio"));
+    let of_card = of_folder(if is_virtual { "../msi_irqs" } else { "msi_irqs" });
+    let cores = |(number, queue): (u32, Option<u32>)| -> io::Result<Interrupt> {
+        let path = format!("/proc/irq/{number}/smp_affinity_list");
+        Ok(Interrupt { number, cores: fs::read_to_string(path)?.trim().to_owned(), queue })
+    };
+    let all = numbers_of(&table, interface, &of_card).into_iter();
+    all.filter_map(|interrupt| cores(interrupt).ok()).collect()
+}
+
+/// Lines such as ` 27:   0   99  PCI-MSIX-0000:05:00.0  1-edge  eth0-rx-1`: their numbers, and the queues of their handlers. A card may serve several
+/// interfaces: where handlers carry names of interfaces, only this one's count.
+fn numbers_of(table: &str, interface: &str, of_card: &[u32]) -> Vec<(u32, Option<u32>)> {
     let is_of = |word: &str| {
         word.match_indices(interface).any(|(at, _)| {
             let around = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -182,12 +196,29 @@ fn numbers_of(table: &str, interface: &str) -> Vec<u32> {
             around(word[..at].chars().next_back()) && around(word[end..].chars().next())
         })
     };
-    let number = |line: &str| {
-        let (number, rest) = line.split_once(':')?;
-        let last = rest.split_whitespace().next_back()?;
-        is_of(last).then(|| number.trim().parse().ok()).flatten()
+    let handlers: Vec<(u32, &str)> = table
+        .lines()
+        .filter_map(|line| {
+            let (number, rest) = line.split_once(':')?;
+            Some((number.trim().parse().ok()?, rest.split_whitespace().next_back()?))
+        })
+        .collect();
+    let of = |is_wanted: &dyn Fn(&(u32, &str)) -> bool| -> Vec<(u32, Option<u32>)> {
+        let wanted = handlers.iter().filter(|handler| is_wanted(handler));
+        wanted.map(|(number, handler)| (*number, queue_of(handler, interface))).collect()
     };
-    table.lines().filter_map(number).collect()
+    let by_name = of(&|(_, handler)| is_of(handler));
+    if by_name.is_empty() { of(&|(number, _)| of_card.contains(number)) } else { by_name }
+}
+
+/// `eth0-TxRx-3`, `mlx5_comp3@pci:…`, `virtio2-input.3`: 3. A card's only interrupt has the interface's name alone. Others (`virtio2-config`) are of no queue.
+fn queue_of(handler: &str, interface: &str) -> Option<u32> {
+    if handler == interface {
+        return Some(0);
+    }
+    let name = handler.split('@').next().unwrap_or(handler);
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    name[name.len() - digits..].parse().ok()
 }
 
 #[cfg(test)]
@@ -198,9 +229,22 @@ mod tests {
     fn interrupts_are_those_of_the_interface_alone() {
         let table = "            CPU0  CPU1\n 26:  0  9  PCI-MSI 0-edge  virtio3-config\n 27:  0  9  PCI-MSIX 1-edge  eth1-TxRx-0\n\
                      28:  0  9  PCI-MSIX 1-edge  eth10-TxRx-0\n 29: 1 2 PCI mlx5_comp0@eth1\nNMI:  0  0  Non-maskable interrupts\n";
-        assert_eq!(numbers_of(table, "eth1"), [27, 29]);
-        assert_eq!(numbers_of(table, "eth10"), [28]);
-        assert_eq!(numbers_of(table, "eth"), [0; 0]);
+        let numbers = |interface, of_card: &[u32]| numbers_of(table, interface, of_card);
+        assert_eq!(numbers("eth1", &[]), [(27, Some(0)), (29, Some(0))]);
+        assert_eq!(numbers("eth10", &[27, 28]), [(28, Some(0))], "its card serves others, too");
+        assert_eq!(numbers("eth", &[]), []);
+        assert_eq!(numbers("ens5", &[26, 28, 77]), [(26, None), (28, Some(0))]);
+    }
+
+    #[test]
+    fn interrupts_have_queues() {
+        let of = |handler| queue_of(handler, "eth1");
+        let names = ["eth1-TxRx-12", "virtio2-input.1", "mlx5_comp3@pci:0000:00:05.0", "eth1"];
+        assert_eq!(names.map(of), [Some(12), Some(1), Some(3), Some(0)]);
+        assert_eq!(
+            ["virtio2-config", "ena-mgmnt@pci:0000:00:05.0", "eth1:misc"].map(of),
+            [None; 3]
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a host and its interfaces can do for captures: facts, read without changing anything and without privileges where the kernel lets
-//! everybody read them. What they mean is the caller's to say.
+//! everybody read them. What they mean is the caller's to say. Only [`serve_on`], [`set_queues`] and what asks for the card's stamps change something.
 
 mod ethtool;
 mod kernel;
 mod netlink;
+mod serving;
+mod stamps;
 mod sys;
 
 use std::io;
@@ -11,6 +13,9 @@ use std::io;
 use crate::packet_socket::interface_index;
 
 pub use kernel::{Card, Host, HugePages, read as host, version};
+pub use serving::{Moved, ServingError, serve_on};
+pub(crate) use stamps::stamp_by_card;
+pub use stamps::{StampError, check_stamps};
 
 /// An interface, as the kernel and its driver describe it. `None` is what they do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +97,10 @@ pub struct Stamps {
     pub by_card: bool,
     /// The kernel.
     pub by_kernel: bool,
+    /// The card stamps packets of all kinds, not only those of the precision time protocol.
+    pub of_all: bool,
+    /// Number of the card's clock: `/dev/ptp0`.
+    pub clock: Option<u32>,
 }
 
 /// An interrupt of an interface.
@@ -101,6 +110,8 @@ pub struct Interrupt {
     pub number: u32,
     /// Cores that may serve it, as the kernel lists them: `0-3`.
     pub cores: String,
+    /// The queue that it is of; none of what tells of the link or the card.
+    pub queue: Option<u32>,
 }
 
 /// Reads an interface of the calling thread's network namespace.
@@ -135,4 +146,19 @@ pub fn interface(name: &str) -> io::Result<Interface> {
         node: kernel::node_of(name),
         interrupts: kernel::interrupts_of(name),
     })
+}
+
+/// Gives an interface so many receive queues; how many it had, if that is another number. It stays so when the process ends.
+///
+/// # Errors
+/// No such interface, a driver that cannot tell or set it (`EOPNOTSUPP`), a number that it does not take (`EINVAL`), no privilege.
+pub fn set_queues(interface: &str, receive: u32) -> io::Result<Option<u32>> {
+    let socket = sys::driver_socket()?;
+    let driver = ethtool::Driver { socket: &socket, interface };
+    let had = driver.channels().map(|channels| channels.receive);
+    if had == Some(receive) {
+        return Ok(None);
+    }
+    driver.set_channels(receive)?;
+    Ok(had)
 }

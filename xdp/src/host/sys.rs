@@ -1,11 +1,12 @@
 #![expect(
     unsafe_code,
-    reason = "requests to drivers (SIOCETHTOOL), and sockets of the kernel's configuration (netlink)"
+    reason = "requests to drivers (SIOCETHTOOL, SIOCSHWTSTAMP), their clocks, and sockets of the kernel's configuration (netlink)"
 )]
 //! System calls.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use libc::c_int;
 
@@ -59,6 +60,35 @@ pub(super) fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Asks an interface's driver (`ethtool`): `words` is the request, its command first, and becomes the answer.
 pub(super) fn ethtool(fd: &OwnedFd, interface: &str, words: &mut [u32]) -> io::Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    // SAFETY: callers give `words` room for the whole of the command's structure (see `ethtool.rs`).
+    unsafe { request(fd, interface, SIOCETHTOOL, words.as_mut_ptr().cast()) }
+}
+
+/// Reads, or sets, which packets an interface's card stamps: a `struct hwtstamp_config`, which becomes the answer.
+pub(super) fn stamps(
+    fd: &OwnedFd,
+    interface: &str,
+    is_set: bool,
+    config: &mut [u32; 3],
+) -> io::Result<()> {
+    const SIOCSHWTSTAMP: libc::Ioctl = 0x89b0;
+    const SIOCGHWTSTAMP: libc::Ioctl = 0x89b1;
+    let code = if is_set { SIOCSHWTSTAMP } else { SIOCGHWTSTAMP };
+    // SAFETY: the structure is three words, and so is the array.
+    unsafe { request(fd, interface, code, config.as_mut_ptr().cast()) }
+}
+
+/// A request to an interface's driver.
+///
+/// # Safety
+/// `data` points to as many bytes as the request reads and writes, for the whole call.
+unsafe fn request(
+    fd: &OwnedFd,
+    interface: &str,
+    code: libc::Ioctl,
+    data: *mut libc::c_char,
+) -> io::Result<()> {
     // SAFETY: integers and pointers of which zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // One zero stays at the end.
@@ -68,9 +98,19 @@ pub(super) fn ethtool(fd: &OwnedFd, interface: &str, words: &mut [u32]) -> io::R
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    // SAFETY: the kernel reads the name, and reads and writes as many bytes of `words` as the command's structure has; callers give it room
-    // for the whole of it (see `ethtool.rs`). Both are borrowed for the call.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &mut request) }).map(drop)
+    request.ifr_ifru.ifru_data = data;
+    // SAFETY: the kernel reads the name, which is borrowed for the call, and the data, which the caller answers for.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), code, &mut request) }).map(drop)
+}
+
+/// The time that a clock shows which is a file (`/dev/ptp0`).
+pub(super) fn read_clock(file: BorrowedFd<'_>) -> io::Result<Duration> {
+    // FD_TO_CLOCKID of linux/posix-timers.h.
+    const CLOCKFD: libc::clockid_t = 3;
+    let clock = (!(file.as_raw_fd() as libc::clockid_t) << 3) | CLOCKFD;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live value that the call fills; the file is open for the whole call.
+    check(unsafe { libc::clock_gettime(clock, &raw mut time) })?;
+    let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+    Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::host::StampError;
+
 /// An interface that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -35,6 +37,9 @@ pub enum OpenError {
         /// Size asked for, bytes.
         ring_bytes: usize,
     },
+    /// The card does not stamp packets.
+    #[error(transparent)]
+    Stamps(#[from] StampError),
     /// Something else.
     #[error("cannot capture from interface `{name}` ({what}): {source}")]
     Other {
@@ -67,6 +72,7 @@ impl OpenError {
                 "Ask for a smaller ring: --ring 4MiB, or ring = \"4MiB\" in the configuration."
                     .to_owned()
             }
+            Self::Stamps(error) => error.hint(),
             Self::Other { .. } => return None,
         })
     }

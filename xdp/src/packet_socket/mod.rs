@@ -57,6 +57,8 @@ pub struct Options {
     pub filter: Option<String>,
     /// How far the stamps of neighbours may be out of order, ns.
     pub skew_ns: u64,
+    /// Packets that are received carry the card's stamps, whose clock may be so far from this host's; else the kernel's.
+    pub stamps_by_card: Option<Duration>,
 }
 
 /// A packet socket that no packet reaches yet, opened by this process.

@@ -12,6 +12,8 @@ use wt_wire::RecordRef;
 use super::block::{Packets, RESERVE_BYTES, Received};
 use super::error::OpenError;
 use super::{Options, filter, interfaces, sys};
+use crate::broker::Broker;
+use crate::host::{StampError, check_stamps, stamp_by_card};
 
 /// A block of the ring: the kernel gives it over when it is full, or some time after its first packet.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -20,6 +22,11 @@ const BLOCK_RETIRE_MS: u32 = 10;
 /// Only its divisibility matters in this version of the ring.
 const FRAME_BYTES: usize = 2048;
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(FRAME_BYTES));
+
+/// Option of packet sockets: which stamps the ring has (linux/if_packet.h).
+const PACKET_TIMESTAMP: libc::c_int = 17;
+/// SOF_TIMESTAMPING_RAW_HARDWARE: the card's stamp as it is, the kernel's where there is none.
+const STAMPS_RAW_HARDWARE: libc::c_int = 1 << 6;
 
 /// The pseudo interface of all interfaces.
 pub(super) const ANY: &str = "any";
@@ -107,6 +114,11 @@ impl Socket {
         // Packets of a bond name the member that they came by.
         sys::set_number(&fd, libc::PACKET_ORIGDEV as libc::c_int, 1)
             .map_err(fail("original device"))?;
+        if let Some(most) = options.stamps_by_card {
+            ask_for_stamps(name, options.broker.as_ref(), most)?;
+            sys::set_number(&fd, PACKET_TIMESTAMP, STAMPS_RAW_HARDWARE)
+                .map_err(fail("stamps of the card"))?;
+        }
         sys::set_ring(&fd, &request).map_err(fail("ring"))?;
         let ring = sys::Ring::map(&fd, BLOCK_BYTES, blocks).map_err(fail("mapping of the ring"))?;
         let loopback = matches!(name, ANY | LOOPBACK).then(|| sys::index_of(LOOPBACK)).flatten();
@@ -215,6 +227,16 @@ impl Socket {
     pub(super) fn link(&self, name: &str) -> Link {
         if name == ANY { Link::Up } else { interfaces::link(&self.fd, name, self.ifindex) }
     }
+}
+
+/// Lets the card stamp packets, if its clock can be believed.
+fn ask_for_stamps(name: &str, broker: Option<&Broker>, most: Duration) -> Result<(), StampError> {
+    check_stamps(name, most)?;
+    let asked = match broker {
+        Some(broker) => broker.stamp_by_card(name),
+        None => stamp_by_card(name),
+    };
+    asked.map_err(|source| StampError::Refused { interface: name.to_owned(), source })
 }
 
 /// The LINKTYPE_ number of packets of an interface of this kind. Those of kinds that are not known come with a cooked header.
