@@ -143,6 +143,25 @@ fn the_index_of_the_last_segment_is_completed() {
         assert!(recovered.is_empty(), "the segment was closed");
         expect_indexed(std::slice::from_ref(&path), 1 << 20);
     }
+    // One of an earlier version, whole as it is, and one with damage that only a look at all entries finds.
+    let mut earlier = whole.clone();
+    earlier[8] = 2;
+    let crc = crc32fast::hash(&earlier[..60]);
+    earlier[60..64].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&earlier[..92]);
+    earlier[92..96].copy_from_slice(&crc.to_le_bytes());
+    let mut damaged = whole.clone();
+    damaged[96 + 88 + 1000] ^= 1;
+    for (bytes, is_of_this_version) in [(&earlier, false), (&damaged, true)] {
+        fs::write(&sidecar, bytes).unwrap();
+        match Index::open(&path) {
+            Err(IndexError::Foreign { .. }) => assert!(!is_of_this_version),
+            opened => assert!(is_of_this_version && opened.is_ok()),
+        }
+        assert_eq!(read_whole(dir.path()).len(), 9000);
+        OwnStore::open(dir.path(), 1 << 20).unwrap();
+        assert!(fs::read(&sidecar).unwrap() == whole);
+    }
     // One that is not wanted is not made.
     fs::remove_file(&sidecar).unwrap();
     OwnStore::open(dir.path(), 1 << 20).unwrap();
