@@ -57,6 +57,10 @@ fn rows_put_sources_on_a_watchlist_that_a_query_of_the_same_run_reads() {
         database.sql(&format!(
             "INSERT INTO net.device (device, driver, target) VALUES ('nic', 'appliance', '{socket}')"
         ));
+        // The sink makes its tables beside the run.
+        wait_until("the results have a table", || {
+            database.sql("SELECT to_regclass('result.much') IS NOT NULL") == "t"
+        });
         let policy = database.path("policy.json");
         std::fs::write(&policy, POLICY).unwrap();
         let policy = policy.display().to_string();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use ratatui::layout::{Constraint, Layout};
+use ratatui::layout::{Constraint, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table};
@@ -69,18 +69,19 @@ fn draw(frame: &mut Frame<'_>, figures: &Figures) {
     let counts: Vec<usize> = figures.sections.iter().map(|section| section.rows.len()).collect();
     let area = frame.area();
     let shown = fit(&counts, usize::from(area.height).saturating_sub(HEAD_LINES));
-    let heights = shown.iter().map(|rows| Constraint::Length((rows + SECTION_LINES) as u16));
-    let lines = std::iter::once(Constraint::Length(HEAD_LINES as u16)).chain(heights);
-    // What is left over belongs to nobody.
-    let lines: Vec<_> = lines.chain([Constraint::Fill(1)]).collect();
-    let areas = Layout::vertical(lines).split(area);
     let head = Line::from(vec![
         Span::styled(figures.headline(), Style::new().add_modifier(Modifier::BOLD)),
         Span::raw("   q quits"),
     ]);
-    frame.render_widget(head, areas[0]);
-    for ((section, rows), area) in figures.sections.iter().zip(shown).zip(areas.iter().skip(1)) {
-        frame.render_widget(table(section, rows, usize::from(area.width), has_colour), *area);
+    frame.render_widget(head, area);
+    // One below the other; a solver of constraints would shorten any of them where there is not room for all.
+    let mut y = HEAD_LINES;
+    for (section, rows) in figures.sections.iter().zip(shown) {
+        let height = rows + SECTION_LINES;
+        let place = Rect { y: area.y.saturating_add(y as u16), height: height as u16, ..area };
+        let table = table(section, rows, usize::from(area.width), has_colour);
+        frame.render_widget(table, place.intersection(area));
+        y += height;
     }
 }
 
@@ -112,7 +113,10 @@ fn squeeze(mut widths: Vec<usize>, available: usize) -> (Vec<usize>, u16) {
 /// A text in so many characters.
 fn shorten(text: &str, width: usize) -> String {
     match text.chars().count() > width {
-        true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        true => {
+            let start: String = text.chars().take(width.saturating_sub(1)).collect();
+            format!("{}…", start.trim_end())
+        }
         false => text.to_owned(),
     }
 }

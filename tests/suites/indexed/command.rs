@@ -95,7 +95,10 @@ fn a_store_is_queried_by_its_segments() {
     assert!(less[6] < index[6] / 4, "{less:?} of {index:?}");
     let explained = run(["explain", &count, "--store", &named]).expect_status(0).stdout;
     assert!(explained.contains("1 of 2 segments, "), "{explained}");
-    assert!(explained.contains("cut into pieces for as many threads as --cores says"), "{explained}");
+    assert!(
+        explained.contains("cut into pieces for as many threads as --cores says"),
+        "{explained}"
+    );
     run(["explain", "--analyze", &count, "--store", &named])
         .expect_status(0)
         .stdout
