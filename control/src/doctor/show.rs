@@ -101,7 +101,7 @@ mod tests {
         long[1].found = "twelve words of a finding that is longer than its line is".to_owned();
         long[1].remedy = "see the page of a-word-that-is-longer-than-a-line".to_owned();
         let expected = "\
-            \neth0\n  ! MTU     twelve words of a finding\n            that is longer than its\n            line is\n\
+            \neth0\n  ! MTU     twelve words of a finding\n            that is longer than its line\n            is\n\
             \x20           → see the page of\n              a-word-that-is-longer-than-a-line\n";
         let narrow = render(&long, false, Some(40));
         assert!(narrow.ends_with(expected), "{narrow}");

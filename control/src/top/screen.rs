@@ -69,7 +69,11 @@ fn draw(frame: &mut Frame<'_>, figures: &Figures) {
     let counts: Vec<usize> = figures.sections.iter().map(|section| section.rows.len()).collect();
     let area = frame.area();
     let shown = fit(&counts, usize::from(area.height).saturating_sub(HEAD_LINES));
-    let heights = shown.iter().map(|rows| Constraint::Length((rows + SECTION_LINES) as u16));
+    // The empty line behind the last one is not needed.
+    let is_last = |at: usize| usize::from(at + 1 == shown.len());
+    let heights = shown.iter().enumerate();
+    let heights = heights.map(|(at, rows)| rows + SECTION_LINES - is_last(at));
+    let heights = heights.map(|lines| Constraint::Length(lines as u16));
     let lines = std::iter::once(Constraint::Length(HEAD_LINES as u16)).chain(heights);
     // What is left over belongs to nobody.
     let lines: Vec<_> = lines.chain([Constraint::Fill(1)]).collect();
@@ -87,7 +91,6 @@ fn draw(frame: &mut Frame<'_>, figures: &Figures) {
 /// How many rows of each section are shown in so many lines: all, or the longest sections are cut first, to one row at least.
 fn fit(counts: &[usize], lines: usize) -> Vec<usize> {
     let mut shown = counts.to_vec();
-    // The empty line behind the last section is not needed.
     while shown.iter().map(|rows| rows + SECTION_LINES).sum::<usize>() > lines + 1 {
         match shown.iter_mut().max() {
             Some(most) if *most > 1 => *most -= 1,
@@ -208,7 +211,7 @@ mod tests {
             assert!(head.contains(&"matched") && head.contains(&"ejected"), "{lines:#?}");
             assert!(lines[3].ends_with("29022      0       0    0    0    0"), "{lines:#?}");
         }
-        assert!(shown(&figures(1), 70, 10)[3].starts_with("_fta_requests…"));
+        assert!(shown(&figures(1), 70, 10)[3].starts_with("_fta_requests …  "));
     }
 
     #[test]
