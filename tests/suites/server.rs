@@ -401,7 +401,7 @@ fn a_database_that_was_away_is_used_again() {
         away.status != 200
     });
     assert_eq!((away.status, away.header("retry-after")), (503, Some("1")), "{}", away.text());
-    operator.get("/readyz").expect(503);
+    wait_until("it is not ready", || operator.get("/readyz").status == 503);
     operator.get("/healthz").expect(200);
     server.database.restart();
     wait_until("the database is used again", || operator.post("/v1/query", &one).status == 200);
