@@ -357,21 +357,20 @@ impl Device for Appliance {
     fn repeated(&self) -> Option<String> {
         // Of the run that lives: it says each change that it makes.
         let said = self.said();
-        let mut made: Vec<(&str, &str)> = Vec::new();
+        let mut made: Vec<(&str, u64, &str)> = Vec::new();
         for line in said.lines() {
             let Some(change) = line.strip_prefix("wiretable: watchlist ") else { continue };
             let (object, state) = change.split_once(" by generation ").unwrap();
-            let (_, state) = state.split_once(": ").unwrap();
-            // An object may be removed more than once, but for once between states.
-            let before = made.iter().rfind(|(name, _)| *name == object);
-            let is_again = match state {
-                "removed" => before.is_some_and(|(_, last)| *last == state),
-                _ => made.contains(&(object, state)),
-            };
+            let (generation, state) = state.split_once(": ").unwrap();
+            let generation: u64 = generation.parse().unwrap();
+            // A wish is a generation, and no two have the same state, unless both are that the object be gone.
+            let is_again = made.iter().any(|(name, before, last)| {
+                *name == object && (*before >= generation || (*last == state && state != "removed"))
+            });
             if is_again {
-                return Some(format!("{object}: {state}\n{said}"));
+                return Some(format!("{object} by {generation}: {state}\n{said}"));
             }
-            made.push((object, state));
+            made.push((object, generation, state));
         }
         None
     }
