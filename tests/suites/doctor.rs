@@ -93,14 +93,7 @@ fn a_batch_places_what_doctor_advises() {
         return;
     }
     let netns = Netns::new();
-    let ends = ["numrxqueues", "2", "numtxqueues", "2"];
-    let pair = [&["link", "add", "wide"][..], &ends, &["type", "veth", "peer", "name", "peer"]];
-    netns.ip(&[&pair.concat()[..], &ends].concat());
-    for interface in ["wide", "peer"] {
-        netns.ip(&["link", "set", interface, "arp", "off", "up"]);
-    }
-    let channels = netns.command("ethtool").args(["-L", "wide", "rx", "1"]).output().unwrap();
-    assert!(channels.status.success(), "{}", String::from_utf8_lossy(&channels.stderr));
+    netns.add_wide_pair("1");
     let queues = || {
         let mut command = netns.wiretable();
         command.args(["doctor", "-i", "wide", "--format", "json"]);

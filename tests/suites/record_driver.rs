@@ -140,14 +140,7 @@ fn each_receive_queue_has_a_writer() {
     let netns = Netns::new();
     let scratch = Scratch::new().unwrap();
     let dir = scratch.path("store");
-    let ends = ["numrxqueues", "2", "numtxqueues", "2"];
-    let pair = [&["link", "add", "wide"][..], &ends, &["type", "veth", "peer", "name", "peer"]];
-    netns.ip(&[&pair.concat()[..], &ends].concat());
-    for interface in ["wide", "peer"] {
-        netns.ip(&["link", "set", interface, "arp", "off", "up"]);
-    }
-    let channels = netns.command("ethtool").args(["-L", "wide", "rx", "2"]).output().unwrap();
-    assert!(channels.status.success(), "{}", String::from_utf8_lossy(&channels.stderr));
+    netns.add_wide_pair("2");
     let frames: Vec<_> = (0..3000).map(|flow| udp(flow, 60)).collect();
     let running = start(&netns, "wide", &dir, &["--packets", "3000"]);
     send(&netns, "peer", &frames);

@@ -103,14 +103,7 @@ fn several_queues_have_a_socket_each() {
         return;
     }
     let netns = Netns::new();
-    let ends = ["numrxqueues", "2", "numtxqueues", "2"];
-    let pair = [&["link", "add", "wide"][..], &ends, &["type", "veth", "peer", "name", "peer"]];
-    netns.ip(&[&pair.concat()[..], &ends].concat());
-    for interface in ["wide", "peer"] {
-        netns.ip(&["link", "set", interface, "arp", "off", "up"]);
-    }
-    let channels = netns.command("ethtool").args(["-L", "wide", "rx", "2"]).output().unwrap();
-    assert!(channels.status.success(), "{}", String::from_utf8_lossy(&channels.stderr));
+    netns.add_wide_pair("2");
     // Of many flows, some come by either queue.
     let frames: Vec<_> = (0..200).map(|flow| udp(flow, 60)).collect();
     let count = frames.len().to_string();

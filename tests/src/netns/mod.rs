@@ -57,6 +57,18 @@ impl Netns {
         }
     }
 
+    /// Makes a pair `wide` and `peer`, up, with room for two queues each way, so many of which `wide` receives by.
+    pub fn add_wide_pair(&self, queues: &str) {
+        let ends = ["numrxqueues", "2", "numtxqueues", "2"];
+        let pair = [&["link", "add", "wide"][..], &ends, &["type", "veth", "peer", "name", "peer"]];
+        self.ip(&[&pair.concat()[..], &ends].concat());
+        for interface in ["wide", "peer"] {
+            self.ip(&["link", "set", interface, "arp", "off", "up"]);
+        }
+        let channels = self.command("ethtool").args(["-L", "wide", "rx", queues]).output().unwrap();
+        assert!(channels.status.success(), "{}", String::from_utf8_lossy(&channels.stderr));
+    }
+
     /// Runs `ip` in the namespace.
     pub fn ip(&self, arguments: &[&str]) {
         ip(&[&["-n", &self.name], arguments].concat());
