@@ -174,6 +174,8 @@ struct Row {
     /// Of recorder and interface, per packet written.
     served_ns: Sample,
     per_cpu_all: Sample,
+    /// Of recorder, interfaces and sender, per packet written.
+    all_ns: Sample,
     cpu_ns: Sample,
     /// Bytes of packets written per second of wall time and of processor time, MB.
     wall_mb: Sample,
@@ -192,6 +194,7 @@ impl Row {
         let served = (trial.receiver.cpu + trial.interfaces).as_secs_f64();
         self.served_ns.push(1e9 * served / records.max(1.0));
         self.per_cpu_all.push(trial.packets_per_cpu());
+        self.all_ns.push(1e9 * trial.cpu().as_secs_f64() / records.max(1.0));
         self.cpu_ns.push(1e9 * trial.receiver.cpu.as_secs_f64() / records.max(1.0));
         let mb = records * mean_bytes / 1e6;
         self.wall_mb.push(mb / trial.sent.took.as_secs_f64().max(1e-9));
@@ -214,8 +217,16 @@ struct Sent {
     mean_bytes: f64,
     /// By rate and recorder.
     rows: Vec<Vec<Row>>,
-    /// By rate: what the interface takes for a packet that a program in its driver counts and drops, ns.
+    /// By rate: what a packet takes that a program in the driver counts and drops, ns; of the interface, or of the sender too where its core serves it.
     floors: Vec<Sample>,
+}
+
+impl Row {
+    /// What is taken for a packet beyond counting it, ns: `floor` is what that takes. Nothing where it cannot be told: a sender that keeps a rate waits actively.
+    fn beyond(&self, floor: &Sample, is_served: bool) -> Option<f64> {
+        let all = if is_served { &self.served_ns } else { &self.all_ns };
+        (!floor.is_empty()).then(|| (all.median() - floor.median()).max(1.0))
+    }
 }
 
 /// What `dd` writes to measure the disk, MiB.
@@ -289,7 +300,7 @@ pub fn record(args: &RecordArgs) -> Result<()> {
         let (mut rows, mut floors) = (Vec::new(), Vec::new());
         for rate in &rates {
             let mut floor = Sample::default();
-            if napi.is_some() {
+            if napi.is_some() || rate.is_none() {
                 for _ in 0..args.rounds {
                     floor.push(of_counting(&place, &sender, *rate)?);
                 }
@@ -307,11 +318,12 @@ pub fn record(args: &RecordArgs) -> Result<()> {
         "\nLive frames of a trace, again and again into a link; a recorder at its other end, on core {}, writes them to the disk. {} \
          Nobody else takes the packets: behind a socket the stack throws them away, and with *drop* they end in the driver (AF_XDP). \
          M/cpu-s: millions of packets written per second of processor time: of the recorder with all its threads; of recorder and the thread of the kernel that serves the interface{}; and of these and the sender. \
-         *Beyond counting*: without what that thread takes for the same packets when a program in the driver does nothing but count them and let them go, which no recorder can be below; much of it is giving the sender its memory back. \
+         *Beyond counting*, ns per packet: without what {} for the same packets when a program in the driver does nothing but count them and let them go, which no recorder can be below; much of it is giving the sender its memory back. \
          Medians of {} rounds in turns, {} s each; between the dots the least and the greatest.",
         bench.core,
         served(args.receiver_cpu, args.live.sender_core),
         if is_served { " (softirq is in it)" } else { ", which is none here (softirq is in the sender's)" },
+        if is_served { "that thread takes" } else { "all of these take" },
         args.rounds,
         args.live.seconds,
     ));
@@ -336,12 +348,13 @@ pub fn record(args: &RecordArgs) -> Result<()> {
     bench.finish(report, "record", &svg::plot("Recording", axes, &curves, None))
 }
 
-/// What the interface takes for a packet that a program in its driver counts and drops, ns.
+/// What a packet takes that a program in the driver counts and drops, ns: of what serves the interface, or of the sender where that is its core.
 fn of_counting(place: &Place<'_>, sender: &Sender, rate: Option<f64>) -> Result<f64> {
     let counter = Counter::attach(place.lab)?;
     let before = cpu::of_interfaces(place.napi);
-    sender.send(place.lab, place.sender_core, rate, place.duration)?;
-    let took = cpu::of_interfaces(place.napi).saturating_sub(before);
+    let sent = sender.send(place.lab, place.sender_core, rate, place.duration)?;
+    let served = cpu::of_interfaces(place.napi).saturating_sub(before);
+    let took = if place.napi.is_some() { served } else { sent.cpu + served };
     Ok(1e9 * took.as_secs_f64() / counter.count().max(1) as f64)
 }
 
@@ -393,7 +406,6 @@ fn write(
         "|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     );
     for ((rate, of_rate), floor) in rates.iter().zip(&sent.rows).zip(&sent.floors) {
-        let floor = if is_served { floor.median() } else { 0.0 };
         let base = here.iter().position(|recorder| recorder.kind == Kind::Tcpdump);
         let ratio = |value: &dyn Fn(&Row) -> f64, row: &Row| {
             let base = base.map_or(0.0, |at| value(&of_rate[at]));
@@ -404,18 +416,17 @@ fn write(
                 .imbalance
                 .as_ref()
                 .map_or_else(|| "balance".to_owned(), |why| format!("DO NOT BALANCE: {why}"));
-            let beyond = |row: &Row| 1.0 / (row.served_ns.median() - floor).max(1.0);
+            let beyond = |row: &Row| row.beyond(floor, is_served).map_or(0.0, |ns| 1.0 / ns);
+            let ns = row.beyond(floor, is_served);
+            let ns = ns.map_or_else(|| "–".to_owned(), |ns| format!("{ns:.0}"));
             let served = match is_served {
-                true => format!(
-                    "{:.2} | {:.0} | {:.0}",
-                    row.per_cpu_served.median(),
-                    row.served_ns.median(),
-                    row.served_ns.median() - floor
-                ),
-                false => "– | – | –".to_owned(),
+                true => {
+                    format!("{:.2} | {:.0}", row.per_cpu_served.median(), row.served_ns.median())
+                }
+                false => "– | –".to_owned(),
             };
             report.line(&format!(
-                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {served} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {books} |",
+                "| {} | {} | {:.0} | {:.2}% | {:.2} | {:.2}–{:.2} | {:.0} | {served} | {ns} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {books} |",
                 rate.map_or("all".to_owned(), |rate| format!("{rate:.0}")),
                 recorder.name,
                 row.sent.median(),
@@ -429,7 +440,7 @@ fn write(
                 row.cpu_mb.median(),
                 ratio(&|row| row.per_cpu.median(), row),
                 if is_served { ratio(&|row| row.compared(true), row) } else { "–".to_owned() },
-                if is_served { ratio(&beyond, row) } else { "–".to_owned() },
+                ratio(&beyond, row),
             ));
         }
         for pair in
@@ -438,17 +449,21 @@ fn write(
             let of = |name: &str| here.iter().position(|recorder| recorder.name == name);
             if let (Some(with), Some(without)) = (of(pair.0), of(pair.1)) {
                 let (with, without) = (&of_rate[with], &of_rate[without]);
+                let more = |with: Option<f64>, without: Option<f64>| match (with, without) {
+                    (Some(with), Some(without)) => {
+                        format!("{:+.1}%", 100.0 * (with / without - 1.0))
+                    }
+                    _ => "–".to_owned(),
+                };
+                let of_recorder = |row: &Row| Some(row.cpu_ns.median());
+                let of_interface = |row: &Row| is_served.then(|| row.served_ns.median());
+                let beyond = |row: &Row| row.beyond(floor, is_served);
                 report.line(&format!(
-                    "| | {}: more by the index | | | | | {:+.1}% | {} | | | | | | | | | |",
+                    "| | {}: more by the index | | | | | {} | | {} | {} | | | | | | | |",
                     pair.0,
-                    100.0 * (with.cpu_ns.median() / without.cpu_ns.median() - 1.0),
-                    match is_served {
-                        true => format!(
-                            "{:+.1}%",
-                            100.0 * (without.compared(true) / with.compared(true) - 1.0)
-                        ),
-                        false => "–".to_owned(),
-                    },
+                    more(of_recorder(with), of_recorder(without)),
+                    more(of_interface(with), of_interface(without)),
+                    more(beyond(with), beyond(without)),
                 ));
             }
         }

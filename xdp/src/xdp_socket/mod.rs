@@ -146,7 +146,8 @@ impl Socket {
         let mut packets = 0;
         for count in 1..=ready {
             if ready - count >= AHEAD {
-                self.frames.prefetch(self.received.place_ahead(AHEAD) as usize);
+                let (at, len) = self.received.place_ahead(AHEAD);
+                self.frames.prefetch(at as usize, len as usize);
             }
             let Received { at, len, goes_on } = self.received.read();
             let bytes = self.frames.bytes(at as usize, len as usize).unwrap_or_default();

@@ -26,10 +26,9 @@ impl Mapping {
     fn new(socket: Option<&OwnedFd>, len: usize, place: u64) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let (flags, fd) = match socket {
-            Some(socket) => (libc::MAP_SHARED, socket.as_raw_fd()),
+            Some(socket) => (libc::MAP_SHARED | libc::MAP_POPULATE, socket.as_raw_fd()),
             None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
         };
-        let flags = flags | libc::MAP_POPULATE;
         let place = libc::off_t::try_from(place).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, fd, place) };
@@ -68,13 +67,22 @@ impl Drop for Mapping {
     }
 }
 
+/// Bytes of a packet that are fetched before it is read, at most: behind them the processor has seen where this leads.
+const FETCHED_MAX: usize = 512;
+
 /// Memory for frames (the UMEM).
 #[derive(Debug)]
 pub(super) struct Frames(Mapping);
 
 impl Frames {
+    /// Memory in huge pages where there are some: packets lie all over it, and few small ones are known to a processor at a time.
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
-        Mapping::new(None, bytes, 0).map(Self)
+        let memory = Mapping::new(None, bytes, 0)?;
+        for advice in [libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE] {
+            // SAFETY: the mapping is ours and nobody has looked at it. Without huge pages it has small ones, and what is not there now comes when it is used.
+            unsafe { libc::madvise(memory.base.as_ptr().cast(), memory.len, advice) };
+        }
+        Ok(Self(memory))
     }
 
     /// Where it begins, as the kernel is told.
@@ -95,12 +103,12 @@ impl Frames {
 }
 
 impl Frames {
-    /// Has the processor fetch the beginning of a packet that is read soon; `at` may be anywhere.
+    /// Has the processor fetch a packet that is read soon, or the beginning of a long one; `at` may be anywhere.
     #[inline]
-    pub(super) fn prefetch(&self, at: usize) {
+    pub(super) fn prefetch(&self, at: usize, len: usize) {
         let place = self.0.base.as_ptr().wrapping_add(at);
         #[cfg(target_arch = "x86_64")]
-        for line in [0, 64] {
+        for line in (0..len.min(FETCHED_MAX)).step_by(64) {
             // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
             unsafe {
                 core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
@@ -109,7 +117,7 @@ impl Frames {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = place;
+        let _ = (place, len);
     }
 }
 
@@ -119,6 +127,8 @@ const FILL: u64 = 0x1_0000_0000;
 
 /// Bytes of an entry of the receive ring: address, length, flags.
 const RECEIVED_BYTES: usize = 16;
+/// Where the length of a packet stands in it.
+const LEN_AT: usize = 8;
 /// Bytes of an entry of the fill ring: an address.
 const FILLED_BYTES: usize = 8;
 
@@ -190,16 +200,18 @@ impl ReceiveRing {
         let memory = &self.ring.memory;
         Received {
             at: memory.double_word(entry).load(Ordering::Relaxed),
-            len: memory.word(entry + 8).load(Ordering::Relaxed),
+            len: memory.word(entry + LEN_AT).load(Ordering::Relaxed),
             goes_on: memory.word(entry + 12).load(Ordering::Relaxed) & XDP_PKT_CONTD != 0,
         }
     }
 
-    /// Where the packet lies that is so many behind the next one, of those that are ready.
+    /// Where the packet lies that is so many behind the next one, of those that are ready, and its bytes.
     #[inline]
-    pub(super) fn place_ahead(&self, by: u32) -> u64 {
+    pub(super) fn place_ahead(&self, by: u32) -> (u64, u32) {
         let entry = self.ring.entry(self.next.wrapping_add(by), RECEIVED_BYTES);
-        self.ring.memory.double_word(entry).load(Ordering::Relaxed)
+        let memory = &self.ring.memory;
+        let at = memory.double_word(entry).load(Ordering::Relaxed);
+        (at, memory.word(entry + LEN_AT).load(Ordering::Relaxed))
     }
 
     /// Gives the entries that were read back to the kernel.

@@ -3,7 +3,7 @@
 use super::summary::Summary;
 
 const MAGIC: [u8; 8] = *b"wt-index";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Bytes of the header.
 pub(super) const HEADER_LEN: usize = 96;

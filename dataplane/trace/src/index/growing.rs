@@ -23,6 +23,9 @@ const PACKET_HEAD_LEN: usize = 28;
 /// Bytes that are looked at twice, for the checksum and for the headers, while they are in the nearest cache.
 const PIECE_LEN: usize = 8 << 10;
 
+/// Bytes of packets for which it pays to bring what has been seen into the cache.
+const WARM_LEN: usize = 256 << 10;
+
 /// Bytes of entries that are appended at once.
 const PENDING_LEN: usize = 256 << 10;
 
@@ -137,6 +140,9 @@ impl Growing {
         // What describes interfaces stands before these packets, in the block of the last ones.
         if let Some(open) = &mut self.open {
             open.block.has_metadata |= self.link_types.len() > known;
+        }
+        if packets.len() >= WARM_LEN {
+            self.seen.warm();
         }
         let mut rest = Hasher::new();
         // Where the next packet begins.

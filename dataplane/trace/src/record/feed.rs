@@ -92,6 +92,8 @@ pub struct Feed {
     pub(super) orders: Sender<Order>,
     /// Chunks that were written.
     pub(super) written: Receiver<Chunk>,
+    /// Those of them that came back. The last is taken first: it is the likeliest to be in a cache.
+    pub(super) free: Vec<Chunk>,
     pub(super) chunk: Option<Chunk>,
     /// Chunks that there may be besides those that there are.
     pub(super) chunks_left: usize,
@@ -119,6 +121,7 @@ impl Feed {
             shared,
             orders,
             written,
+            free: Vec::new(),
             chunk: None,
             chunks_left: usize::try_from(chunks).unwrap_or(usize::MAX),
             chunk_since: None,
@@ -215,15 +218,16 @@ impl Feed {
 
     #[cold]
     fn empty(&mut self) -> Option<Chunk> {
-        let mut chunk = match self.written.try_recv() {
-            Ok(chunk) => chunk,
-            Err(_) if self.chunks_left > 0 => {
+        self.free.extend(self.written.try_iter());
+        let mut chunk = match self.free.pop() {
+            Some(chunk) => chunk,
+            None if self.chunks_left > 0 => {
                 self.chunks_left -= 1;
                 Chunk::new()
             }
             // The writing thread gives back every chunk, also those that it cannot write.
-            Err(_) if self.waits => self.written.recv().ok()?,
-            Err(_) => return None,
+            None if self.waits => self.written.recv().ok()?,
+            None => return None,
         };
         chunk.clear(self.at, self.at.wrapping_add(self.shared.shift.load(Ordering::Relaxed)));
         Some(chunk)
