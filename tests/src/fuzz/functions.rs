@@ -1,7 +1,10 @@
 //! Functions: every one of the registry on arguments of its types, with any pattern or table behind its handle, gives a value of
 //! its type or fails as partial functions do; every aggregate answers, and merged halves stay within its declared memory.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -208,18 +211,24 @@ fn handle_argument(function: &Function, input: &mut Input<'_>) -> Value {
     if !names_a_file {
         return Value::bytes(content);
     }
-    let path = table_path();
-    std::fs::write(path, content).expect("the table is written");
+    let (file, path) = table();
+    let written = file.set_len(0).and_then(|()| file.write_all_at(content, 0));
+    written.expect("the table is written");
     Value::bytes(path.as_os_str().as_encoded_bytes())
 }
 
-/// One file per process, in memory where the system has such a folder.
-fn table_path() -> &'static PathBuf {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
+/// One file per process, in memory where the system has such a folder, and the path by which this process has it. It has no name, so that nothing is left
+/// of it, however the process ends.
+fn table() -> &'static (File, PathBuf) {
+    static TABLE: OnceLock<(File, PathBuf)> = OnceLock::new();
+    TABLE.get_or_init(|| {
         let memory = PathBuf::from("/dev/shm");
         let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
-        folder.join(format!("wiretable-fuzz-{}", std::process::id()))
+        let name = folder.join(format!("wiretable-fuzz-{}", std::process::id()));
+        let file = File::create(&name).expect("there is room for a table");
+        std::fs::remove_file(&name).expect("the table's name can be removed");
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        (file, path)
     })
 }
 

@@ -84,9 +84,10 @@ struct Chain {
     parts: VecDeque<Part>,
     reading: Reading,
     at: Option<At>,
-    /// Checked bytes that were not asked for yet.
+    /// Checked bytes that were not asked for yet: these, and behind them so many at the end of what the segment at hand was scanned for.
     out: Vec<u8>,
     out_at: usize,
+    body_left: usize,
     findings: Findings,
 }
 
@@ -232,6 +233,7 @@ pub(super) fn capture(
         at: None,
         out: SECTION.to_vec(),
         out_at: 0,
+        body_left: 0,
         findings,
     };
     let name = format!("{} (writer {writer})", store.dir().display());
@@ -339,7 +341,7 @@ impl Chain {
             if let Ok(Some((frame, body))) = &next
                 && matches!(frame.kind, Kind::Packets | Kind::Interfaces)
             {
-                self.out.extend_from_slice(body);
+                self.body_left = body.len();
             }
             let ended = match next {
                 Ok(Some(_)) => None,
@@ -355,7 +357,7 @@ impl Chain {
                 self.found(Finding::Damaged { segment: segment.clone(), skipped });
             }
             match ended {
-                None if self.out.is_empty() => {}
+                None if self.out.is_empty() && self.body_left == 0 => {}
                 None => return Ok(true),
                 Some(end) => {
                     self.at = None;
@@ -409,13 +411,27 @@ fn open_from(
 
 impl Read for Chain {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.out_at == self.out.len() && !self.more()? {
+        if self.out_at == self.out.len() && self.body_left == 0 && !self.more()? {
             return Ok(0);
         }
-        let rest = &self.out[self.out_at..];
-        let count = rest.len().min(out.len());
-        out[..count].copy_from_slice(&rest[..count]);
+        let before = &self.out[self.out_at..];
+        if before.is_empty()
+            && let Some(At { source: Source::Scan(scan), .. }) = &self.at
+        {
+            let body = scan.body();
+            let count = copy(&body[body.len() - self.body_left..], out);
+            self.body_left -= count;
+            return Ok(count);
+        }
+        let count = copy(before, out);
         self.out_at += count;
         Ok(count)
     }
+}
+
+/// Copies as much as there is and as fits; how much.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let count = from.len().min(to.len());
+    to[..count].copy_from_slice(&from[..count]);
+    count
 }

@@ -1,6 +1,7 @@
 //! The frames of a segment one after the other, over whatever is damaged.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -41,6 +42,8 @@ pub(crate) struct Scan<R> {
     store: u64,
     buffer: Vec<u8>,
     start: usize,
+    /// Where the blocks of the last frame lie.
+    body: Range<usize>,
     ended: bool,
     /// Offset of `buffer[start]` in the segment.
     offset: u64,
@@ -88,6 +91,7 @@ impl<R: Read> Scan<R> {
             store,
             buffer: Vec::new(),
             start: 0,
+            body: 0..0,
             ended: false,
             offset: 0,
             next: first,
@@ -137,7 +141,8 @@ impl<R: Read> Scan<R> {
                 continue;
             };
             let body_len = frame.body_len();
-            if self.fill(FRAME_LEN + body_len)? < FRAME_LEN + body_len {
+            // With the next frame's own block, so that hardly anything has to be moved.
+            if self.fill_with(FRAME_LEN + body_len, FRAME_LEN)? < FRAME_LEN + body_len {
                 let rest = self.buffer.len() - self.start;
                 self.skip(rest);
                 continue;
@@ -170,8 +175,14 @@ impl<R: Read> Scan<R> {
             }
             self.has_frame = true;
             self.consume(FRAME_LEN + body_len);
-            return Ok(Some((frame, &self.buffer[at..at + body_len])));
+            self.body = at..at + body_len;
+            return Ok(Some((frame, self.body())));
         }
+    }
+
+    /// The blocks of the frame that [`Self::next`] gave last.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.buffer[self.body.clone()]
     }
 
     /// What was left out behind the last frame: the tail of a segment that was not closed, or damage of one that was.
@@ -248,12 +259,16 @@ impl<R: Read> Scan<R> {
 
     /// Has `need` bytes at hand, if there are so many; says how many there are.
     fn fill(&mut self, need: usize) -> io::Result<usize> {
+        self.fill_with(need, READ_LEN.saturating_sub(need))
+    }
+
+    /// As [`Self::fill`]; where something is read, `more` behind it too.
+    fn fill_with(&mut self, need: usize, more: usize) -> io::Result<usize> {
         if self.buffer.len() - self.start < need && !self.ended {
             self.buffer.drain(..self.start);
-            self.start = 0;
+            (self.start, self.body) = (0, 0..0);
             while self.buffer.len() < need && !self.ended {
-                let before = self.buffer.len();
-                let wanted = (need - before).max(READ_LEN) as u64;
+                let wanted = (need + more - self.buffer.len()) as u64;
                 let count = self.source.by_ref().take(wanted).read_to_end(&mut self.buffer)?;
                 self.ended = (count as u64) < wanted;
             }
