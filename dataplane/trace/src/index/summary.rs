@@ -302,6 +302,21 @@ fn pair(data: &[u8], at: usize) -> Option<u16> {
 /// Gives every key of a packet; nothing when it may have others. A header that is cut off has none: no field of it can be compared.
 #[inline]
 fn walk(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
+    // Most packets: Ethernet, and behind it what [`plain_ipv4`] takes.
+    if link_type == 1
+        && let Some(head) = data.first_chunk::<{ 14 + PLAIN_IPV4_LEN }>()
+        && head[12..14] == ETHERTYPE_IPV4.to_be_bytes()
+        && let Some(plain) = head.last_chunk()
+        && is_plain_ipv4(plain)
+    {
+        return plain_ipv4(plain, keys);
+    }
+    walk_any(link_type, data, keys)
+}
+
+/// As [`walk`], of packets of all kinds.
+#[inline(never)]
+fn walk_any(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
     match link_type {
         // Ethernet.
         1 => ethernet(data, 12, keys),
@@ -319,13 +334,11 @@ fn walk(link_type: u16, data: &[u8], keys: &mut impl Keys) -> Option<()> {
 }
 
 /// A frame whose type stands at `at`.
-#[inline]
 fn ethernet(data: &[u8], at: usize, keys: &mut impl Keys) -> Option<()> {
     let Some(ethertype) = pair(data, at) else { return Some(()) };
     network(ethertype, &data[at + 2..], keys)
 }
 
-#[inline]
 fn network(mut ethertype: u16, mut data: &[u8], keys: &mut impl Keys) -> Option<()> {
     for _ in 0..DEPTH_MAX {
         return match ethertype {
@@ -369,22 +382,35 @@ fn llc(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     }
 }
 
+/// Bytes of a header of IPv4 without options, and of ports behind it.
+const PLAIN_IPV4_LEN: usize = 24;
+
+/// Whether it is a header without options, and of no later fragment.
 #[inline]
+fn is_plain_ipv4(head: &[u8; PLAIN_IPV4_LEN]) -> bool {
+    (head[0] == 0x45) & (u16::from_be_bytes([head[6], head[7]]) & 0x1fff == 0)
+}
+
+/// Gives the keys of a packet with such a header.
+#[inline]
+fn plain_ipv4(head: &[u8; PLAIN_IPV4_LEN], keys: &mut impl Keys) -> Option<()> {
+    let (rest, ports) = head.split_last_chunk()?;
+    let protocol = head[9];
+    let ports = CARRIED[usize::from(protocol)].ports(*ports)?;
+    keys.flow_v4(rest.last_chunk()?, ports, protocol);
+    Some(())
+}
+
 fn ipv4(data: &[u8], keys: &mut impl Keys) -> Option<()> {
     let Some(&first) = data.first() else { return Some(()) };
     // What calls itself IPv4 and is not is read differently by different readers.
     if first >> 4 != 4 {
         return None;
     }
-    // A plain header, and what stands where ports do; no later fragment.
-    if let Some(&[0x45, _, _, _, _, _, high, low, _, protocol, _, _, ref rest @ ..]) =
-        data.first_chunk::<24>()
-        && u16::from_be_bytes([high, low]) & 0x1fff == 0
-        && let (Some(addresses), Some(ports)) = (rest.first_chunk(), rest.last_chunk())
+    if let Some(plain) = data.first_chunk()
+        && is_plain_ipv4(plain)
     {
-        let ports = CARRIED[usize::from(protocol)].ports(*ports)?;
-        keys.flow_v4(addresses, ports, protocol);
-        return Some(());
+        return plain_ipv4(plain, keys);
     }
     let header_len = usize::from(first & 15) * 4;
     for at in [12, 16] {
