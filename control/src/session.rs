@@ -7,7 +7,7 @@ use wt_engine::{Captures, IndexedPart, Source};
 use wt_lang::Diagnostic;
 use wt_plan::watchlist::Entries;
 use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
-use wt_trace::store::Findings;
+use wt_trace::store::{Findings, Pieces};
 use wt_trace::{Opened as OpenedTrace, TraceFile};
 use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
 
@@ -131,6 +131,8 @@ pub struct OpenedReaders {
     pub findings: Vec<Findings>,
     /// What is counted of those of which an index leaves something out.
     pub parts: Vec<IndexedPart>,
+    /// The one store in pieces, where nothing else is read and it has one writer.
+    pub pieces: Option<Pieces>,
 }
 
 /// Opens traces, each as a capture; a directory is a store. Of those with indices, only what may be wanted, where something is said of that.
@@ -144,10 +146,12 @@ pub fn open_readers(
         unreadable: Vec::new(),
         findings: Vec::new(),
         parts: Vec::new(),
+        pieces: None,
     };
     for file in files {
         if file.is_dir() {
             let (captured, part) = indexed::store(file, within)?;
+            opened.pieces = captured.pieces.filter(|_| files.len() == 1);
             opened.readers.extend(captured.readers);
             opened.findings.push(captured.findings);
             opened.parts.extend(part);

@@ -6,7 +6,10 @@ use std::process::Command;
 use wt_tests::capture;
 use wt_tests::corpus::Scratch;
 use wt_tests::program::{Outcome, capture_argument, run};
-use wt_wire::{ByteOrder, CaptureReader, LinkType, PcapVariant, PcapWriter};
+use wt_wire::{
+    ByteOrder, CaptureReader, Direction, LinkType, PcapNgWriter, PcapVariant, PcapWriter,
+    TimeResolution,
+};
 
 /// A trace of about 4 MB: packets of carried captures again and again, a second apart; those of DNS near the end only.
 fn long(scratch: &Scratch, name: &str) -> PathBuf {
@@ -166,6 +169,66 @@ fn a_store_is_extracted_from_by_its_segments() {
     let range = ["--from", "+5000s", "--to", "+5100s", "-o", &text(&both)];
     run([&["extract", "-w", &store, "-r", &text(&trace)][..], &range].concat()).expect_status(0);
     assert_eq!(packets(&both).len(), 200);
+}
+
+/// A large store is read by several threads; what they extract and say is what one does, also around damage.
+#[test]
+fn cores_extract_what_one_does() {
+    let scratch = Scratch::new().unwrap();
+    let trace = scratch.path("large.pcapng");
+    let file = std::io::BufWriter::new(std::fs::File::create(&trace).unwrap());
+    let mut writer = PcapNgWriter::new(file, ByteOrder::Little).unwrap();
+    for name in ["eth0", "eth1"] {
+        writer.interface(Some(name), LinkType(1), 0, TimeResolution::NANO).unwrap();
+    }
+    let mut udp = vec![0; 12];
+    udp.extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 192, 0, 2, 1, 4, 0]);
+    for number in 0..60_000_u64 {
+        let at = (1_700_000_000 + number) * 1_000_000_000;
+        let mut data = udp.clone();
+        data.extend(u16::to_be_bytes(if number.is_multiple_of(7) { 53 } else { 123 }));
+        data.resize(1000 + (number % 500) as usize, number as u8);
+        // The second interface is met late.
+        let interface = u32::from(number > 40_000 && number.is_multiple_of(3));
+        writer.write(interface, at, 1600, Direction::Unknown, &data).unwrap();
+    }
+    drop(writer);
+    let store = text(&scratch.path("store"));
+    let size = ["--segment-size", "40MiB", "--no-index"];
+    run([&["record", "-r", &text(&trace), "-w", &store][..], &size].concat()).expect_status(0);
+    let extract = |cores: &str, more: &[&str], status: i32| {
+        let output = scratch.path("out.pcapng");
+        let fixed = ["extract", "-w", &store, "-o", &text(&output), "--cores", cores];
+        let told = run([&fixed[..], more].concat()).expect_status(status);
+        (std::fs::read(output).unwrap(), told.stderr)
+    };
+    let conditions = [
+        &["--filter", "udp port 53"][..],
+        &["--from", "+1000s", "--to", "+45000s"],
+        &["--where", "destPort = 123 AND time > 1700050000", "--protocol", "udp"],
+        &["--filter", "tcp"],
+    ];
+    for more in conditions {
+        let (alone, said) = extract("1", more, 0);
+        for cores in ["2", "5"] {
+            assert!(extract(cores, more, 0) == (alone.clone(), said.clone()), "{more:?}: {cores}");
+        }
+    }
+    // Frames are damaged: left out, and told in their order.
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(&store)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pcapng"))
+        .collect();
+    segments.sort();
+    for (segment, at) in segments.iter().zip([30_000_000, 5_000_000]) {
+        let mut bytes = std::fs::read(segment).unwrap();
+        bytes[at] ^= 0xff;
+        std::fs::write(segment, bytes).unwrap();
+    }
+    let (alone, said) = extract("1", conditions[0], 1);
+    assert!(said.contains("left out"), "{said}");
+    assert!(extract("3", conditions[0], 1) == (alone, said));
 }
 
 /// What other programs write is indexed and queried as what this one writes.

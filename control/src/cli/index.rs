@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::parse_bytes;
 use super::record::ConditionArgs;
+use super::{CORES_MAX, parse_bytes};
 
 /// `wiretable index`.
 #[derive(Debug, Args)]
@@ -93,10 +93,20 @@ pub struct ExtractArgs {
     /// Use no index
     #[arg(long)]
     pub no_index: bool,
+    /// Read a large store on so many cores [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CORES_MAX))]
+    pub cores: Option<u16>,
     /// Take what stands before damage and still exit 0
     #[arg(long)]
     pub lenient: bool,
     /// Show no progress bar
     #[arg(long)]
     pub no_progress: bool,
+}
+
+impl ExtractArgs {
+    /// Threads that read.
+    pub fn cores(&self) -> usize {
+        super::cores_or_all(self.cores)
+    }
 }

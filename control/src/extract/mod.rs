@@ -1,6 +1,7 @@
 //! `wiretable extract`: packets of a time range that meet a condition, out of traces and stores, as pcapng.
 
 mod open;
+mod parallel;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +14,8 @@ use wt_catalog::Value;
 use wt_engine::{IndexedPart, PacketBatch};
 use wt_trace::index::Wanted;
 use wt_wire::{
-    ByteOrder, CaptureError, CaptureReader, PcapNgWriter, RecordRef, TimeResolution, WriteError,
+    ByteOrder, CaptureError, CaptureReader, LinkType, PcapNgWriter, RecordRef, TimeResolution,
+    WriteError,
 };
 
 use self::open::Inputs;
@@ -113,12 +115,25 @@ fn times(args: &ExtractArgs) -> Result<Range<u64>, Failure> {
     Ok(from_ns..to_ns)
 }
 
+/// An interface of a capture, as the extract describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Described {
+    /// Which capture.
+    source: usize,
+    name: Option<Box<str>>,
+    link_type: LinkType,
+    snap_len: u32,
+}
+
 struct Extraction<'a> {
     writer: PcapNgWriter<Box<dyn Write>>,
+    condition: Option<&'a Condition>,
     judge: Judge<'a>,
     times: &'a Range<u64>,
-    /// By capture and its interface: the number in the extract, and the name as conditions see it.
-    numbers: HashMap<(usize, u32), (u32, Value)>,
+    /// The number of an interface in the extract.
+    described: HashMap<Described, u32>,
+    /// By capture and its interface: that, and the name as conditions see it.
+    known: HashMap<(usize, u32), (Described, Value)>,
     packets: u64,
     /// Earliest and latest stamp of what was read.
     range_ns: Option<(u64, u64)>,
@@ -131,60 +146,52 @@ impl<'a> Extraction<'a> {
         times: &'a Range<u64>,
     ) -> Result<Self, Failure> {
         let writer = PcapNgWriter::new(sink, ByteOrder::Little).map_err(written)?;
-        let judge = Judge::new(condition);
-        Ok(Self { writer, judge, times, numbers: HashMap::new(), packets: 0, range_ns: None })
+        Ok(Self {
+            writer,
+            condition,
+            judge: Judge::new(condition),
+            times,
+            described: HashMap::new(),
+            known: HashMap::new(),
+            packets: 0,
+            range_ns: None,
+        })
+    }
+
+    /// The number of an interface, which is described where it is new.
+    fn number(&mut self, described: &Described) -> Result<u32, Failure> {
+        if let Some(number) = self.described.get(described) {
+            return Ok(*number);
+        }
+        let Described { name, link_type, snap_len, .. } = described;
+        let resolution = TimeResolution::NANO;
+        let number = self.writer.interface(name.as_deref(), *link_type, *snap_len, resolution);
+        let number = number.map_err(written)?;
+        self.described.insert(described.clone(), number);
+        Ok(number)
     }
 
     /// Writes what is wanted; what there is to say.
     fn run(&mut self, args: &ExtractArgs, inputs: Inputs) -> Result<Vec<String>, Failure> {
         let mut inputs = inputs;
         let mut damage = std::mem::take(&mut inputs.unreadable);
-        let captures = &mut inputs.captures;
         let cancel = cancelled_by_signal();
         let bar = progress_bar(!args.no_progress);
-        let mut records = Vec::new();
-        let mut batches = 0_u64;
-        while !cancel.load(Ordering::Relaxed) {
-            while let Err(error) = captures.prime() {
-                damage.push(placed(error, &inputs.parts).to_string());
-            }
-            // Damage was met above, so that what follows cannot meet any.
-            let Ok(Some(sourced)) = captures.next_batch(&mut records, BATCH_PACKETS) else { break };
-            let (source, batch) = (sourced.source, sourced.batch);
-            let key = (source, batch.interface);
-            let times = self.times;
-            let in_time = |record: &&RecordRef| times.contains(&record.timestamp_ns);
-            for record in batch.records {
-                let at = record.timestamp_ns;
-                self.range_ns =
-                    Some(self.range_ns.map_or((at, at), |(a, b)| (a.min(at), b.max(at))));
-            }
-            let kept: Vec<RecordRef> = batch.records.iter().filter(in_time).copied().collect();
-            batches += 1;
-            if let Some(bar) = bar.as_ref().filter(|_| batches.is_multiple_of(64)) {
-                bar.set_message(format!("{} packets", self.packets));
+        let mut calls = 0_u64;
+        let mut goes_on = |packets: u64| {
+            calls += 1;
+            if let Some(bar) = bar.as_ref().filter(|_| calls.is_multiple_of(64)) {
+                bar.set_message(format!("{packets} packets"));
                 bar.tick();
             }
-            if kept.is_empty() {
-                continue;
+            !cancel.load(Ordering::Relaxed)
+        };
+        match inputs.pieces.take() {
+            Some(pieces) => {
+                let errors = parallel::run(self, &pieces, args.cores(), &mut goes_on)?;
+                damage.extend(errors.iter().map(ToString::to_string));
             }
-            let link_type = batch.link_type;
-            if let Some((number, interface)) = self.numbers.get(&key) {
-                let (number, interface) = (*number, interface.clone());
-                self.write(batch.data, &kept, link_type.0, number, &interface)?;
-                continue;
-            }
-            // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
-            let data = batch.data.to_vec();
-            let info = captures.reader(source).map(CaptureReader::interfaces);
-            let info = info.and_then(|interfaces| interfaces.get(key.1 as usize));
-            let (name, snap_len) = info.map_or((None, 0), |i| (i.name.clone(), i.snap_len));
-            let resolution = TimeResolution::NANO;
-            let number = self.writer.interface(name.as_deref(), link_type, snap_len, resolution);
-            let interface = filter::name(name.as_deref());
-            self.numbers.insert(key, (number.map_err(written)?, interface.clone()));
-            let number = self.numbers[&key].0;
-            self.write(&data, &kept, link_type.0, number, &interface)?;
+            None => damage.extend(self.run_alone(&mut inputs, &mut goes_on)?),
         }
         if let Some(bar) = bar {
             bar.finish_and_clear();
@@ -206,25 +213,87 @@ impl<'a> Extraction<'a> {
         )))
     }
 
+    /// Writes what is wanted of all captures, merged by time; what is damaged.
+    fn run_alone(
+        &mut self,
+        inputs: &mut Inputs,
+        goes_on: &mut impl FnMut(u64) -> bool,
+    ) -> Result<Vec<String>, Failure> {
+        let captures = &mut inputs.captures;
+        let (mut damage, mut records) = (Vec::new(), Vec::new());
+        while goes_on(self.packets) {
+            while let Err(error) = captures.prime() {
+                damage.push(placed(error, &inputs.parts).to_string());
+            }
+            // Damage was met above, so that what follows cannot meet any.
+            let Ok(Some(sourced)) = captures.next_batch(&mut records, BATCH_PACKETS) else { break };
+            let (source, batch) = (sourced.source, sourced.batch);
+            let key = (source, batch.interface);
+            let (kept, range_ns) = in_time(batch.records, self.times);
+            self.range_ns = wider(self.range_ns, range_ns);
+            if kept.is_empty() {
+                continue;
+            }
+            if let Some((described, interface)) = self.known.get(&key).cloned() {
+                self.write(batch.data, &kept, &described, &interface)?;
+                continue;
+            }
+            // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
+            let (data, link_type) = (batch.data.to_vec(), batch.link_type);
+            let info = captures.reader(source).map(CaptureReader::interfaces);
+            let info = info.and_then(|interfaces| interfaces.get(key.1 as usize));
+            let (name, snap_len) = info.map_or((None, 0), |i| (i.name.clone(), i.snap_len));
+            let interface = filter::name(name.as_deref());
+            let described = Described { source, name, link_type, snap_len };
+            self.known.insert(key, (described.clone(), interface.clone()));
+            self.write(&data, &kept, &described, &interface)?;
+        }
+        Ok(damage)
+    }
+
     fn write(
         &mut self,
         data: &[u8],
         records: &[RecordRef],
-        link_type: u16,
-        number: u32,
+        described: &Described,
         interface: &Value,
     ) -> Result<(), Failure> {
+        let link_type = described.link_type.0;
         let batch =
             PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None };
         let passing = self.judge.passing(&batch).map_err(|e| Failure::Input(e.to_string()))?;
-        for record in passing {
-            let bytes = &data[record.at as usize..][..record.caplen as usize];
-            self.writer
-                .write(number, record.timestamp_ns, record.len, record.direction, bytes)
-                .map_err(written)?;
+        let passing = passing.to_vec();
+        if passing.is_empty() {
+            return Ok(());
         }
-        self.packets += passing.len() as u64;
-        Ok(())
+        let number = self.number(described)?;
+        passing.iter().try_for_each(|record| self.packet(number, record, bytes_of(data, record)))
+    }
+
+    fn packet(&mut self, number: u32, record: &RecordRef, bytes: &[u8]) -> Result<(), Failure> {
+        let RecordRef { timestamp_ns, len, direction, .. } = *record;
+        self.packets += 1;
+        self.writer.write(number, timestamp_ns, len, direction, bytes).map_err(written)
+    }
+}
+
+/// The bytes of a packet.
+fn bytes_of<'a>(data: &'a [u8], record: &RecordRef) -> &'a [u8] {
+    &data[record.at as usize..][..record.caplen as usize]
+}
+
+/// The packets of these times, and the earliest and the latest stamp of all.
+fn in_time(records: &[RecordRef], times: &Range<u64>) -> (Vec<RecordRef>, Option<(u64, u64)>) {
+    let stamps = || records.iter().map(|record| record.timestamp_ns);
+    let kept = records.iter().filter(|record| times.contains(&record.timestamp_ns)).copied();
+    (kept.collect(), stamps().min().zip(stamps().max()))
+}
+
+/// The range that has both.
+fn wider(a: Option<(u64, u64)>, b: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (a, b) {
+        (Some((a_min, a_max)), Some((b_min, b_max))) => Some((a_min.min(b_min), a_max.max(b_max))),
+        (a, b) => a.or(b),
     }
 }
 

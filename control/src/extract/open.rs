@@ -4,9 +4,10 @@ use std::path::Path;
 
 use wt_engine::IndexedPart;
 use wt_trace::index::{Index, Taken};
-use wt_trace::store::{Findings, Store};
+use wt_trace::store::{Findings, Pieces, Store};
 use wt_wire::MergedCaptures;
 
+use super::parallel::PIECE_BYTES;
 use crate::cli::index::ExtractArgs;
 use crate::failure::Failure;
 use crate::indexed::{self, Within};
@@ -16,6 +17,8 @@ use crate::session;
 /// What is open.
 pub(super) struct Inputs {
     pub(super) captures: MergedCaptures,
+    /// The same in pieces, where that is one store of one writer, large enough for the threads that may read it.
+    pub(super) pieces: Option<Pieces>,
     /// What is said of files that are no captures at all (lenient only).
     pub(super) unreadable: Vec<String>,
     pub(super) findings: Vec<Findings>,
@@ -47,8 +50,15 @@ pub(super) fn inputs(args: &ExtractArgs, within: &Within) -> Result<Inputs, Fail
     if args.no_index {
         parts.extend(files.iter().map(|file| indexed::whole_part(file)));
     }
+    let is_large = |pieces: &Pieces| pieces.bytes() >= wt_engine::CUT_BYTES_MIN;
+    let pieces = opened.pieces.filter(|pieces| args.cores() > 1 && is_large(pieces));
+    let pieces = pieces.map(|mut pieces| {
+        pieces.begin(PIECE_BYTES);
+        pieces
+    });
     Ok(Inputs {
         captures: MergedCaptures::new(opened.readers),
+        pieces,
         unreadable: opened.unreadable,
         findings: opened.findings,
         parts,
