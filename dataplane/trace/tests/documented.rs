@@ -36,7 +36,7 @@ fn stamp(number: u64) -> u64 {
 fn packet(number: u64) -> Vec<u8> {
     let mut data = vec![0; 12];
     data.extend([0x81, 0, 0, 5]);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         data.extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0]);
         data.extend((number as u16).to_be_bytes());
         data.extend([192, 0, 2, 1]);
