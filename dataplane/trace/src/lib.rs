@@ -27,6 +27,7 @@ mod mapped;
 mod reader;
 pub mod record;
 mod resync;
+mod scout;
 pub mod store;
 mod sys;
 mod walk;

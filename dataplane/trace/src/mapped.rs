@@ -194,7 +194,9 @@ impl Mapped {
             let _ = mapping.release(self.released as usize, len as usize);
             self.released = done;
         }
-        let needed = (position + tuning.batch_len as u64 + RECORD_LEN_MAX).min(file.len());
+        // Chains of the batch after this one are looked for in its bytes.
+        let needed = position + 2 * tuning.batch_len as u64 + RECORD_LEN_MAX;
+        let needed = needed.min(file.len());
         self.populated = self.populated.max(position);
         while self.populated < needed {
             let at = self.populated;

@@ -10,7 +10,7 @@ use crate::file::TraceFile;
 use crate::index::{self, Chosen, Reading};
 use crate::mapped::{CHAINS, Mapped, Tuning};
 use crate::sys::thread_time;
-use crate::walk::{Chains, walk};
+use crate::walk::{Chains, Stretch, walk};
 use crate::window::Window;
 
 /// Records per batch where the sequential reader has taken over.
@@ -43,7 +43,6 @@ pub struct TraceReader {
 #[derive(Debug, Clone, Copy)]
 pub struct Meanwhile<'a> {
     chains: &'a RefCell<Chains>,
-    layout: PcapLayout,
     bytes: &'a [u8],
 }
 
@@ -55,7 +54,7 @@ impl Meanwhile<'_> {
     #[inline]
     pub fn step(&self) {
         if let Ok(mut chains) = self.chains.try_borrow_mut() {
-            chains.step(self.layout, self.bytes);
+            chains.step(self.bytes);
         }
     }
 }
@@ -74,12 +73,12 @@ impl TraceReader {
         Self {
             mapped: Mapped::new(range.start),
             position: range.start,
+            ahead: RefCell::new(Chains::new(file.layout())),
             file,
             range,
             tuning,
             window: None,
             records: Vec::new(),
-            ahead: RefCell::new(Chains::new()),
             is_ahead: false,
             tail: None,
             lent_from: None,
@@ -181,7 +180,6 @@ impl TraceReader {
         };
         let more = self.is_ahead.then(|| Meanwhile {
             chains: &self.ahead,
-            layout,
             bytes: self.mapped.bytes(&self.file, self.mapped.offset()),
         });
         let batch = Batch {
@@ -223,9 +221,12 @@ impl TraceReader {
         self.is_ahead =
             left > 0 && self.mapped.advance(&self.file, kept, self.position, self.tuning);
         if self.is_ahead {
-            let bytes = self.mapped.bytes(&self.file, self.mapped.offset());
-            let stop = left.min(self.tuning.batch_len);
-            self.ahead.get_mut().begin(bytes, stop, self.tuning.cut());
+            let offset = self.mapped.offset();
+            let bytes = self.mapped.bytes(&self.file, offset);
+            let (stop, next_stop) =
+                (left.min(self.tuning.batch_len), left.min(2 * self.tuning.batch_len));
+            let stretch = Stretch { bytes, offset, stop, next_stop };
+            self.ahead.get_mut().begin(stretch, self.tuning.cut());
         }
     }
 
@@ -242,7 +243,7 @@ impl TraceReader {
         let records = &mut self.records;
         if std::mem::take(&mut self.is_ahead) {
             let bytes = self.mapped.bytes(&self.file, self.mapped.offset());
-            let walked = self.ahead.get_mut().finish(layout, bytes, records);
+            let walked = self.ahead.get_mut().finish(bytes, records);
             if walked > 0 {
                 self.position += walked as u64;
                 return Filled::Mapped;

@@ -11,34 +11,44 @@ const LINKS: usize = 6;
 const APART_MAX_S: u32 = 3600;
 
 /// Finds record starts close in time to a known record.
-pub(crate) struct Resync<'a> {
+#[derive(Debug)]
+pub(crate) struct Resync {
     layout: PcapLayout,
-    bytes: &'a [u8],
     /// The upper half of the seconds, which changes every 18 hours.
-    finder: Finder<'a>,
+    finder: Finder<'static>,
     /// Where that half stands in a header.
     place: usize,
 }
 
-impl<'a> Resync<'a> {
-    /// Records near the one that begins at `known`; nothing when its header is not all there.
-    pub(crate) fn new(layout: PcapLayout, bytes: &'a [u8], known: usize) -> Option<Self> {
+impl Resync {
+    /// Records near the one that begins at the start of `bytes`; nothing when its header is not all there.
+    pub(crate) fn new(layout: PcapLayout, bytes: &[u8]) -> Option<Self> {
         let place = match layout.order {
             wt_wire::ByteOrder::Little => 2,
             wt_wire::ByteOrder::Big => 0,
         };
-        let half = bytes.get(known..)?.first_chunk::<HEADER_LEN>()?.get(place..place + 2)?;
-        Some(Self { layout, bytes, finder: Finder::new(half), place })
+        let half = bytes.first_chunk::<HEADER_LEN>()?.get(place..place + 2)?;
+        Some(Self { layout, finder: Finder::new(half).into_owned(), place })
+    }
+
+    /// Whether the record that begins at the start of `bytes` is near the one that this was made for.
+    pub(crate) fn is_near(&self, layout: PcapLayout, bytes: &[u8]) -> bool {
+        layout == self.layout && self.half(bytes, 0) == Some(self.finder.needle())
+    }
+
+    /// The upper half of the seconds of a record.
+    fn half<'a>(&self, bytes: &'a [u8], at: usize) -> Option<&'a [u8]> {
+        bytes.get(at + self.place..)?.get(..2)
     }
 
     /// The first place in a range where a record may begin, going by its header alone.
-    pub(crate) fn candidate(&self, from: usize, to: usize) -> Option<usize> {
+    pub(crate) fn candidate(&self, bytes: &[u8], from: usize, to: usize) -> Option<usize> {
         let mut from = from;
         while from < to {
-            let haystack = self.bytes.get(from + self.place..)?;
+            let haystack = bytes.get(from + self.place..)?;
             let haystack = &haystack[..haystack.len().min(to - from + 1)];
             let at = from + self.finder.find(haystack)?;
-            if header(self.layout, self.bytes, at).is_some() {
+            if header(self.layout, bytes, at).is_some() {
                 return (at < to).then_some(at);
             }
             from = at + 1;
@@ -47,17 +57,16 @@ impl<'a> Resync<'a> {
     }
 
     /// Where the record of a candidate would end, if its header is there.
-    pub(crate) fn end(&self, candidate: usize) -> Option<usize> {
-        header(self.layout, self.bytes, candidate).map(|(_, end)| end)
+    pub(crate) fn end(&self, bytes: &[u8], candidate: usize) -> Option<usize> {
+        header(self.layout, bytes, candidate).map(|(_, end)| end)
     }
 
     /// Whether a candidate is followed by another.
-    pub(crate) fn is_followed(&self, candidate: usize) -> bool {
-        let next = self.end(candidate).and_then(|end| {
-            let half = self.bytes.get(end + self.place..)?.get(..2)?;
-            (half == self.finder.needle()).then(|| header(self.layout, self.bytes, end)).flatten()
-        });
-        next.is_some()
+    pub(crate) fn is_followed(&self, bytes: &[u8], candidate: usize) -> bool {
+        let next = self
+            .end(bytes, candidate)
+            .filter(|end| self.half(bytes, *end) == Some(self.finder.needle()));
+        next.is_some_and(|next| header(self.layout, bytes, next).is_some())
     }
 }
 

@@ -7,15 +7,12 @@
 
 use wt_wire::{ByteOrder, Direction, PcapLayout, RecordRef};
 
-use crate::resync::Resync;
+use crate::scout::Scouts;
 use crate::sys::prefetch;
 
 const HEADER_LEN: usize = PcapLayout::RECORD_HEADER_LEN;
 /// Chains that are walked at once.
 pub(crate) const CHAINS_MAX: usize = 32;
-
-/// Cache lines in which a guess is usually found.
-const SEARCHED_LINES: usize = 8;
 
 /// How the bytes of a walk are cut for its chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,24 +74,11 @@ pub(crate) fn walk(
     with_walk!(layout, bytes, walk => walk.alone(0, stop, records))
 }
 
-/// How far a walk along several chains has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The bytes in which starts are looked for are on their way to the cache.
-    Asked,
-    /// Starts are guessed; what follows each is on its way to the cache.
-    Guessed,
-    /// The chains go on, a record of each in turn.
-    Walking,
-}
-
 /// A walk along several chains, which goes on step by step while something else is done: what a step asks for has come when the
-/// next one looks at it.
+/// next one looks at it. Meanwhile the starts of the chains that come after are looked for.
 #[derive(Debug)]
 pub(crate) struct Chains {
-    stage: Stage,
-    stop: usize,
-    cut: Cut,
+    layout: PcapLayout,
     chains: [Chain; CHAINS_MAX],
     count: usize,
     /// Chains by turn; those from `live` on have ended.
@@ -102,110 +86,70 @@ pub(crate) struct Chains {
     live: usize,
     /// The records of all chains, each with room for as many as it can have.
     records: Vec<RecordRef>,
+    /// Looks for the starts of the next walk's chains.
+    scouts: Scouts,
+    /// Where in the file the bytes begin that scouts count from.
+    scouted_from: u64,
+}
+
+/// What a walk along several chains is to go over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch<'a> {
+    /// The first record begins at their start.
+    pub(crate) bytes: &'a [u8],
+    /// Where that is in the file.
+    pub(crate) offset: u64,
+    /// Records that begin before are walked over, as far as they lie wholly in `bytes`.
+    pub(crate) stop: usize,
+    /// The next walk most likely goes from there to here.
+    pub(crate) next_stop: usize,
 }
 
 impl Chains {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(layout: PcapLayout) -> Self {
         Self {
-            stage: Stage::Asked,
-            stop: 0,
-            cut: Cut { chains: 1, segment_len: 0 },
+            layout,
             chains: [Chain::default(); CHAINS_MAX],
             count: 0,
             order: [0; CHAINS_MAX],
             live: 0,
             records: Vec::new(),
+            scouts: Scouts::new(),
+            scouted_from: u64::MAX,
         }
     }
 
-    /// Begins with other bytes: over the records that begin before `stop` and lie wholly in `bytes`, the first of which
-    /// begins at 0.
-    pub(crate) fn begin(&mut self, bytes: &[u8], stop: usize, cut: Cut) {
-        (self.stage, self.stop, self.cut) = (Stage::Asked, stop.min(bytes.len()), cut);
-        for number in 0..cut.chains {
-            for line in 0..SEARCHED_LINES {
-                prefetch(bytes, number * cut.segment_len + line * 64);
+    /// Begins with other bytes, which may be those that scouts have looked at.
+    pub(crate) fn begin(&mut self, stretch: Stretch<'_>, cut: Cut) {
+        let Stretch { bytes, offset, next_stop, .. } = stretch;
+        let stop = stretch.stop.min(bytes.len());
+        let segment_len = cut.segment_len as u64;
+        match offset.checked_sub(self.scouted_from) {
+            Some(by) if by < 2 * segment_len * cut.chains as u64 => {
+                self.scouts.move_on(by as usize)
             }
+            _ => self.scouts.begin(self.layout, bytes, (0, stop), cut),
         }
+        while self.scouts.step(bytes) {}
+        self.start(stop);
+        let next_len = next_stop.min(bytes.len()).saturating_sub(stop);
+        self.scouts.begin(self.layout, bytes, (stop, next_len), cut);
+        self.scouted_from = offset;
     }
 
-    /// Goes on by a record of each chain; FALSE when there is nothing left to do.
-    pub(crate) fn step(&mut self, layout: PcapLayout, bytes: &[u8]) -> bool {
-        match self.stage {
-            Stage::Asked => self.guess(layout, bytes),
-            Stage::Guessed => self.check(layout, bytes),
-            Stage::Walking => with_walk!(layout, bytes, walk => self.round(walk)),
-        }
-        self.stage != Stage::Walking || self.live > 0
-    }
-
-    /// Goes on to the end. Replaces `records`; returns the bytes that they take.
-    pub(crate) fn finish(
-        &mut self,
-        layout: PcapLayout,
-        bytes: &[u8],
-        records: &mut Vec<RecordRef>,
-    ) -> usize {
-        while self.step(layout, bytes) {}
-        records.clear();
-        let mut at = 0;
-        for chain in &self.chains[..self.count] {
-            if at == chain.start {
-                records.extend_from_slice(&self.records[chain.first..chain.next]);
-                at = chain.at;
-            } else {
-                at = with_walk!(layout, bytes, walk => walk.alone(at, chain.end, records));
-            }
-            if at < chain.end {
-                // Odd, or cut off: here the walk ends.
-                break;
-            }
-        }
-        at
-    }
-
-    /// Begins chains where records seem to begin.
-    fn guess(&mut self, layout: PcapLayout, bytes: &[u8]) {
-        let Self { stop, cut, .. } = *self;
-        let wanted = cut.chains.min(CHAINS_MAX).min(stop / cut.segment_len.max(1));
-        self.chains[0] = Chain::default();
-        self.count = 1;
-        let resync = if wanted < 2 { None } else { Resync::new(layout, bytes, 0) };
-        for number in 1..wanted {
-            let Some(resync) = &resync else { break };
-            let (from, to) = (number * cut.segment_len, ((number + 1) * cut.segment_len).min(stop));
-            let Some(start) = resync.candidate(from, to) else { continue };
-            if let Some(end) = resync.end(start) {
-                prefetch(bytes, end);
-            }
-            // Until it is checked, a chain ends where the search for its start does.
-            self.chains[self.count] = Chain { start, end: to, ..Chain::default() };
-            self.count += 1;
-        }
-        self.stage = Stage::Guessed;
-    }
-
-    /// Leaves out the chains whose start is followed by no other record, and makes room for the others.
-    fn check(&mut self, layout: PcapLayout, bytes: &[u8]) {
-        let mut count = 1;
-        if let Some(resync) = Resync::new(layout, bytes, 0) {
-            for number in 1..self.count {
-                let Chain { start, end, .. } = self.chains[number];
-                let mut start = Some(start);
-                while let Some(candidate) = start.filter(|start| !resync.is_followed(*start)) {
-                    start = resync.candidate(candidate + 1, end);
-                }
-                if let Some(start) = start {
-                    self.chains[count].start = start;
-                    count += 1;
-                }
-            }
+    /// Sets chains where scouts have found starts before `stop`, and makes room for their records.
+    fn start(&mut self, stop: usize) {
+        let starts = self.scouts.starts().filter(|start| (1..stop).contains(start));
+        let mut count = 0;
+        for start in [0].into_iter().chain(starts) {
+            self.chains[count].start = start;
+            count += 1;
         }
         // A record takes 16 bytes at least, so that the chain before never runs into this one.
         let mut first = 0;
         for number in 0..count {
             let start = self.chains[number].start;
-            let end = if number + 1 < count { self.chains[number + 1].start } else { self.stop };
+            let end = if number + 1 < count { self.chains[number + 1].start } else { stop };
             self.chains[number] = Chain { start, end, at: start, first, next: first };
             first += end.saturating_sub(start).div_ceil(HEADER_LEN);
             self.order[number] = number;
@@ -213,7 +157,34 @@ impl Chains {
         if self.records.len() < first {
             self.records.resize(first, RecordRef::EMPTY);
         }
-        (self.count, self.live, self.stage) = (count, count, Stage::Walking);
+        (self.count, self.live) = (count, count);
+    }
+
+    /// Goes on by a record of each chain; FALSE when there is nothing left to walk.
+    pub(crate) fn step(&mut self, bytes: &[u8]) -> bool {
+        with_walk!(self.layout, bytes, walk => self.round(walk));
+        self.scouts.step(bytes);
+        self.live > 0
+    }
+
+    /// Goes on to the end. Replaces `records`; returns the bytes that they take.
+    pub(crate) fn finish(&mut self, bytes: &[u8], records: &mut Vec<RecordRef>) -> usize {
+        while self.step(bytes) {}
+        records.clear();
+        let mut at = 0;
+        for chain in &self.chains[..self.count] {
+            if at == chain.start {
+                records.extend_from_slice(&self.records[chain.first..chain.next]);
+                at = chain.at;
+            } else {
+                at = with_walk!(self.layout, bytes, walk => walk.alone(at, chain.end, records));
+            }
+            if at < chain.end {
+                // Odd, or cut off: here the walk ends.
+                break;
+            }
+        }
+        at
     }
 
     /// A record of each chain in turn.
