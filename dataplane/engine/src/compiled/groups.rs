@@ -7,7 +7,7 @@ use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
 use super::plan::{GroupPlan, MOVES, WordState};
-use super::table::{Rows, WordHasher, WordTable};
+use super::table::{Operand, Rows, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
@@ -47,8 +47,8 @@ pub(super) struct WordGroups {
     rank_of: RankOf,
     /// All states are counts and sums.
     is_additive: bool,
-    /// What a row adds to each of them: a word of it, or 1 where it has no such word.
-    operands: Vec<usize>,
+    /// What a row adds to each of them.
+    operands: Vec<Operand>,
     /// The latest window seen, as [`rank`] numbers them.
     newest: Option<u64>,
     /// Windows before it are closed.
@@ -98,7 +98,11 @@ impl WordGroups {
                 .states
                 .iter()
                 .all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum)),
-            operands: plan.states.iter().map(|state| state.arg.unwrap_or(usize::MAX)).collect(),
+            operands: plan
+                .states
+                .iter()
+                .map(|state| state.arg.map_or(Operand::ONE, Operand::word))
+                .collect(),
             newest: None,
             bound: 0,
             charged_bytes: 0,

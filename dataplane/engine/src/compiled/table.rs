@@ -6,6 +6,9 @@ use super::sys::{self, Words};
 
 /// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
 const SLOTS_MIN: usize = 1 << 3;
+/// An index of fewer slots is kept emptier: most keys then have the slot where their search begins, so that the branch behind it is foreseen, and the
+/// memory that it takes more is little.
+const SPARSE_SLOTS: usize = 1 << 20;
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
 
@@ -28,6 +31,32 @@ pub(super) struct Rows<'a> {
     /// Words of a row.
     pub(super) stride: usize,
     pub(super) hashes: &'a [u64],
+}
+
+/// What a row adds to a count or a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operand {
+    /// A word of the row.
+    word: usize,
+    /// Which of its bits count: all or none.
+    mask: u64,
+    /// What is added beside it.
+    more: u64,
+}
+
+impl Operand {
+    /// 1, whatever the row.
+    pub(super) const ONE: Self = Self { word: 0, mask: 0, more: 1 };
+
+    /// A word of the row.
+    pub(super) fn word(word: usize) -> Self {
+        Self { word, mask: u64::MAX, more: 0 }
+    }
+
+    #[inline(always)]
+    fn of(self, row: &[u64]) -> u64 {
+        (row[self.word] & self.mask) + self.more
+    }
 }
 
 /// Hashes key words, differently in every process: nobody can choose colliding groups.
@@ -150,9 +179,15 @@ impl WordTable {
     /// Grows the index to where so many groups more leave every slot in its place.
     #[inline]
     pub(super) fn settle_for(&mut self, groups: usize) {
-        while (self.len + groups) * 8 > self.slots.len() * 5 {
+        while (self.len + groups) * 8 > self.slots.len() * self.most_eighths() {
             self.grow();
         }
+    }
+
+    /// How full the index may be, eighths.
+    #[inline]
+    fn most_eighths(&self) -> usize {
+        if self.slots.len() < SPARSE_SLOTS { 3 } else { 5 }
     }
 
     /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet.
@@ -176,7 +211,7 @@ impl WordTable {
         ordinal: impl FnOnce() -> u64,
     ) -> (&mut [u64], bool) {
         debug_assert_eq!(K, self.key_words);
-        let (index, is_new) = match self.find(place, hash, key) {
+        let (index, is_new) = match self.find(place, hash, key, self.entry_words) {
             Ok(index) => (index, false),
             Err(place) => (self.insert(place, hash, key, ordinal()), true),
         };
@@ -184,51 +219,54 @@ impl WordTable {
         (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
     }
 
-    /// Takes rows into counts and sums: a row adds to each state the word that `operands` names, or 1 where a row has no such word. The key
-    /// begins at word `key`; `places` are those that [`Self::seek`] found, if it was asked. Returns how many groups are new; `ordinal` tells
-    /// the first packet of those.
+    /// Takes rows into counts and sums, one for each of `operands`. The key begins at word `key`; `places` are those that [`Self::seek`] found, if
+    /// it was asked. Returns how many groups are new; `ordinal` tells the first packet of those.
     pub(super) fn add_rows<const K: usize>(
         &mut self,
         rows: Rows<'_>,
         places: Option<&[usize]>,
         key: usize,
-        operands: &[usize],
+        operands: &[Operand],
         ordinal: impl Fn(&[u64]) -> u64,
     ) -> u64 {
+        debug_assert_eq!((K, operands.len()), (self.key_words, self.entry_words - 1 - K));
         let before = self.len;
-        match places {
-            Some(places) => {
-                let mut places = places.iter();
-                let place = |table: &Self, hash| match places.next() {
-                    Some(place) => *place,
-                    None => table.place(hash),
-                };
-                self.add_rows_from::<K>(rows, place, key, operands, ordinal);
-            }
-            None => self.add_rows_from::<K>(rows, Self::place, key, operands, ordinal),
+        // With few states there is no loop over them, and how long an entry is is known beforehand.
+        match operands {
+            [a] => self.add_rows_of::<K, _>(rows, places, key, &[*a], ordinal),
+            [a, b] => self.add_rows_of::<K, _>(rows, places, key, &[*a, *b], ordinal),
+            [a, b, c] => self.add_rows_of::<K, _>(rows, places, key, &[*a, *b, *c], ordinal),
+            more => self.add_rows_of::<K, _>(rows, places, key, more, ordinal),
         }
         (self.len - before) as u64
     }
 
-    #[inline]
-    fn add_rows_from<const K: usize>(
+    #[inline(always)]
+    fn add_rows_of<const K: usize, O: AsRef<[Operand]> + ?Sized>(
         &mut self,
         rows: Rows<'_>,
-        mut place: impl FnMut(&Self, u64) -> usize,
+        places: Option<&[usize]>,
         key: usize,
-        operands: &[usize],
+        operands: &O,
         ordinal: impl Fn(&[u64]) -> u64,
     ) {
-        let entry_words = self.entry_words;
-        for (row, hash) in rows.words.chunks_exact(rows.stride).zip(rows.hashes) {
+        let operands = operands.as_ref();
+        let entry_words = 1 + K + operands.len();
+        let numbered = (0..).zip(rows.words.chunks_exact(rows.stride));
+        for ((number, row), hash) in numbered.zip(rows.hashes) {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
-            let index = match self.find(place(self, *hash), *hash, key) {
+            let place = match places {
+                Some(places) => places[number],
+                None => self.place(*hash),
+            };
+            let index = match self.find(place, *hash, key, entry_words) {
                 Ok(index) => index,
                 Err(place) => self.insert(place, *hash, key, ordinal(row)),
             };
-            let states = &mut self.entries[index * entry_words..][1 + K..entry_words];
+            let at = index * entry_words;
+            let states = &mut self.entries[at + 1 + K..at + entry_words];
             for (state, operand) in states.iter_mut().zip(operands) {
-                *state = state.wrapping_add(row.get(*operand).copied().unwrap_or(1));
+                *state = state.wrapping_add(operand.of(row));
             }
         }
     }
@@ -239,13 +277,15 @@ impl WordTable {
         self.entries.len() + self.slots.len() > CACHED_WORDS
     }
 
-    /// The number of a key's entry, or the slot for a new one, from a place on.
+    /// The number of a key's entry, or the slot for a new one, from a place on. Entries have `entry_words` words, which whoever asks may know better
+    /// than the table.
     #[inline]
     fn find<const K: usize>(
         &self,
         mut place: usize,
         hash: u64,
         key: &[u64; K],
+        entry_words: usize,
     ) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
         loop {
@@ -256,7 +296,7 @@ impl WordTable {
             // Slots and hashes agree in their upper half.
             if (slot ^ hash) >> 32 == 0 {
                 let index = slot as u32 as usize - 1;
-                let at = index * self.entry_words + 1;
+                let at = index * entry_words + 1;
                 // Without a branch for each word: mostly all of them agree.
                 let words = self.entries[at..at + K].iter().zip(key);
                 if words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
@@ -348,7 +388,13 @@ mod tests {
                 let places: Vec<usize> = hashes.iter().map(|hash| table.seek(*hash)).collect();
                 let rows = Rows { words: &words, stride: 7, hashes: &hashes };
                 let places = is_sought.then_some(&places[..]);
-                new += table.add_rows::<5>(rows, places, 1, &[usize::MAX, 6], |row| 10 + row[1]);
+                new += table.add_rows::<5>(
+                    rows,
+                    places,
+                    1,
+                    &[Operand::ONE, Operand::word(6)],
+                    |row| 10 + row[1],
+                );
             }
             assert_eq!((new, table.len()), (5_000, 5_000));
             for (i, entry) in keys.iter().zip(table.entries()) {
