@@ -3,6 +3,6 @@
 
 SEC("xdp") int program(struct xdp_md *ctx) {
     struct frame *frame = begin(ctx);
-    if (frame) add(frame, 0, frame->packets, 0);
-    return XDP_PASS;
+    if (frame) add(frame, 0, 0);
+    return VERDICT;
 }

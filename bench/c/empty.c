@@ -1,5 +1,5 @@
 #include "wt.h"
 
 SEC("xdp") int program(struct xdp_md *ctx) {
-    return XDP_PASS;
+    return VERDICT;
 }

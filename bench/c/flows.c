@@ -1,5 +1,6 @@
 /* SELECT tb, srcIP, destIP, srcPort, destPort, count(*) AS n, sum(len) AS bytes FROM tcp
  * GROUP BY time/10 AS tb, srcIP, destIP, srcPort, destPort */
+#define CLOCK
 #include "wt.h"
 
 struct flow {
@@ -18,12 +19,11 @@ struct {
 SEC("xdp") int program(struct xdp_md *ctx) {
     struct frame *frame = begin(ctx);
     struct layers l;
-    if (!frame) return XDP_PASS;
+    if (!frame) return VERDICT;
     void *data = (void *)(u64)ctx->data, *end = (void *)(u64)ctx->data_end;
-    u64 ordinal = now();
     if (parse(data, end, &l)) frame->malformed++;
-    if (!l.tcp) return XDP_PASS;
-    u32 window = ordinal / 1000000000 / 10;
+    if (!l.tcp) return VERDICT;
+    u32 window = window_of(frame, 10);
     u64 k0 = window, k1, k2 = 0, k3, k4 = 0;
     u64 k5 = *(u32 *)l.tcp;
     if (LIKELY(l.ipv4 != 0)) {
@@ -37,25 +37,26 @@ SEC("xdp") int program(struct xdp_md *ctx) {
         k3 = l.ipv6->dst[0] | (u64)l.ipv6->dst[1] << 32;
         k4 = l.ipv6->dst[2] | (u64)l.ipv6->dst[3] << 32;
     } else {
-        return XDP_PASS;
+        return VERDICT;
     }
-    if (UNLIKELY(!in_window(frame, 0, window))) return XDP_PASS;
-    u64 hash = mix(mix(mix(mix(mix(mix(control.seed, k0), k1), k2), k3), k4), k5);
-    u32 slot = hash % SLOTS + (control.generation & 1) * SLOTS;
+    if (UNLIKELY(!in_window(frame, 0, window))) return VERDICT;
+    volatile u64 *secret = control.secret;
+    u64 hash = k0 * secret[0] + k1 * secret[1] + k2 * secret[2] + k3 * secret[3] + k4 * secret[4] + k5 * secret[5];
+    u32 slot = slot_of(hash);
     struct flow *entry = map_lookup(&flows, &slot);
-    if (!entry) return XDP_PASS;
+    if (!entry) return VERDICT;
     frame->query[0].matched++;
     if (LIKELY(entry->tuples != 0)) {
         if (LIKELY(entry->key[0] == k0 && entry->key[1] == k1 && entry->key[2] == k2 && entry->key[3] == k3 &&
                    entry->key[4] == k4 && entry->key[5] == k5)) {
             entry->tuples++;
             entry->sum += end - data;
-            return XDP_PASS;
+            return VERDICT;
         }
         eject(frame, 0, entry, sizeof *entry, entry->tuples);
     }
     entry->tuples = 1;
-    entry->ordinal = ordinal;
+    entry->ordinal = ORDINAL;
     entry->key[0] = k0;
     entry->key[1] = k1;
     entry->key[2] = k2;
@@ -63,5 +64,5 @@ SEC("xdp") int program(struct xdp_md *ctx) {
     entry->key[4] = k4;
     entry->key[5] = k5;
     entry->sum = end - data;
-    return XDP_PASS;
+    return VERDICT;
 }

@@ -7,13 +7,12 @@ struct record {
 
 SEC("xdp") int program(struct xdp_md *ctx) {
     struct frame *frame = begin(ctx);
-    if (!frame) return XDP_PASS;
+    if (!frame) return VERDICT;
     u64 len = (u64)ctx->data_end - ctx->data;
-    u64 ordinal = now();
     if (UNLIKELY(len > 1500)) {
-        struct record record = {0, ordinal, len};
+        struct record record = {0, now(), len};
         frame->query[0].matched++;
         if (ring_output(&ring, &record, sizeof record, 0)) frame->query[0].lost++;
     }
-    return XDP_PASS;
+    return VERDICT;
 }

@@ -1,4 +1,4 @@
-/* Groups by minute and source address. */
+/* Groups by window of SECONDS, if there are any, and source address. */
 
 struct by_source {
     u64 tuples, ordinal;
@@ -14,8 +14,13 @@ struct {
     TYPE(value, struct by_source);
 } sources SEC(".maps");
 
-INLINE void source(struct frame *frame, u32 query, struct layers *l, u64 ordinal, u64 len) {
-    u32 window = ordinal / 1000000000 / 60, family;
+INLINE void source(struct frame *frame, u32 query, struct layers *l, u64 len) {
+#ifdef SECONDS
+    u32 window = window_of(frame, SECONDS);
+#else
+    u32 window = 0;
+#endif
+    u32 family;
     u64 a, b;
     if (LIKELY(l->ipv4 != 0)) {
         family = 4;
@@ -28,9 +33,11 @@ INLINE void source(struct frame *frame, u32 query, struct layers *l, u64 ordinal
     } else {
         return;
     }
+#ifdef SECONDS
     if (UNLIKELY(!in_window(frame, query, window))) return;
-    u64 hash = mix(mix(mix(control.seed, window | (u64)family << 32), a), b);
-    u32 slot = hash % SLOTS + (control.generation & 1) * SLOTS;
+#endif
+    u64 hash = (window | (u64)family << 32) * control.secret[0] + a * control.secret[1] + b * control.secret[2];
+    u32 slot = slot_of(hash);
     struct by_source *entry = map_lookup(&sources, &slot);
     if (!entry) return;
     frame->query[query].matched++;
@@ -43,7 +50,7 @@ INLINE void source(struct frame *frame, u32 query, struct layers *l, u64 ordinal
         eject(frame, query, entry, sizeof *entry, entry->tuples);
     }
     entry->tuples = 1;
-    entry->ordinal = ordinal;
+    entry->ordinal = ORDINAL;
     entry->window = window;
     entry->family = family;
     entry->address[0] = a;

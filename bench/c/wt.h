@@ -11,7 +11,10 @@ struct xdp_md {
     u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
 };
 
-#define XDP_PASS 2
+/* What becomes of packets. */
+#ifndef VERDICT
+#define VERDICT 2
+#endif
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -20,6 +23,7 @@ struct xdp_md {
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
 static u64 (*const ktime_ns)(void) = (void *)5;
+static u64 (*const ktime_coarse_ns)(void) = (void *)160;
 static long (*const ring_output)(void *ring, void *data, u64 bytes, u64 flags) = (void *)130;
 
 #define UINT(name, value) int (*name)[value]
@@ -29,9 +33,9 @@ static long (*const ring_output)(void *ring, void *data, u64 bytes, u64 flags) =
 
 char program_license[] SEC("license") = "GPL";
 
-/* User space writes it: which half of the tables is filled, the secret of hashes, the clock's offset. */
+/* User space writes it: which half of the tables is filled, secrets of hashes, the clock's offset, how far the coarse clock can be behind. */
 struct control {
-    u64 generation, seed, clock_offset_ns;
+    u64 generation, secret[6], clock_offset_ns, slack_ns;
 };
 volatile struct control control SEC(".data");
 
@@ -46,6 +50,11 @@ struct total {
     u64 tuples, ordinal, sum;
 };
 
+/* A window of seconds: when it began, its number, and for how long the coarse clock is enough. */
+struct window {
+    u64 began, number, kept;
+};
+
 #ifndef QUERIES
 #define QUERIES 1
 #endif
@@ -56,6 +65,7 @@ struct frame {
     struct query query[QUERIES];
     struct total total[QUERIES][2];
     u64 bound[QUERIES];
+    struct window window;
 };
 
 struct {
@@ -187,17 +197,38 @@ INLINE struct frame *begin(struct xdp_md *ctx) {
     return frame;
 }
 
+#define NS_PER_S 1000000000
+
+INLINE u64 now(void) {
+    return ktime_ns() + control.clock_offset_ns;
+}
+
+/* What groups are put in order by: the time of the first tuple, or the number of its packet in a program that needs no clock. */
+#ifdef CLOCK
+#define ORDINAL now()
+#else
+#define ORDINAL frame->packets
+#endif
+
 /* A tuple of a query without keys. */
-INLINE void add(struct frame *frame, u32 query, u64 now_ns, u64 sum) {
+INLINE void add(struct frame *frame, u32 query, u64 sum) {
     struct total *total = &frame->total[query][control.generation & 1];
     frame->query[query].matched++;
-    if (total->tuples == 0) total->ordinal = now_ns;
+    if (UNLIKELY(total->tuples == 0)) total->ordinal = ORDINAL;
     total->tuples++;
     total->sum += sum;
 }
 
-INLINE u64 now(void) {
-    return ktime_ns() + control.clock_offset_ns;
+/* The number of the window that the packet is in. The clock is read near its end only: the coarse one costs a tenth. */
+INLINE u64 window_of(struct frame *frame, u64 seconds) {
+    struct window *window = &frame->window;
+    u64 now_ns = ktime_coarse_ns() + control.clock_offset_ns;
+    if (UNLIKELY(now_ns - window->began >= window->kept)) {
+        window->number = now() / NS_PER_S / seconds;
+        window->began = window->number * seconds * NS_PER_S;
+        window->kept = seconds * NS_PER_S - control.slack_ns;
+    }
+    return window->number;
 }
 
 /* Late tuples are counted, later windows move the bound. */
@@ -212,9 +243,10 @@ INLINE int in_window(struct frame *frame, u32 query, u64 window) {
 
 #define SLOTS 4096
 
-INLINE u64 mix(u64 hash, u64 word) {
-    hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-    return hash ^ hash >> 32;
+/* The slot of a sum of words times secrets, in the half that is filled. */
+INLINE u32 slot_of(u64 hash) {
+    hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+    return hash / (~0ULL / SLOTS + 1) + (control.generation & 1) * SLOTS;
 }
 
 /* A group leaves for another one: through the ring, or its tuples are lost. */

@@ -132,7 +132,9 @@ impl TriedLfta {
                 control[*at as usize + i] = word;
             }
         }
-        control[control_words::SEED as usize] = 0x5eed;
+        for word in spec.layout.secrets.clone() {
+            control[word as usize] = 0x5eed_0001_5eed_0001 + 2 * u64::from(word);
+        }
         control[control_words::TURN as usize] = control_words::FIRST_TURN;
         Ok(Some(Self {
             interface: setup.interface.to_owned(),

@@ -90,7 +90,7 @@ const fn most_of(size: Size) -> u64 {
 }
 
 /// Rewrites instructions in place; by instruction: whether it is still wanted.
-pub(super) fn run(asm: &mut Assembler) -> Vec<bool> {
+pub(super) fn run(asm: &mut Assembler, private: i16) -> Vec<bool> {
     let flow = Flow::new(asm);
     let mut keep = vec![true; asm.insns.len()];
     let mut numbers = Numbers::default();
@@ -98,7 +98,7 @@ pub(super) fn run(asm: &mut Assembler) -> Vec<bool> {
     for block in flow.blocks() {
         let mut state = entry(&mut numbers, &flow, &ends, block);
         for index in flow.insns(block) {
-            match state.step(&mut numbers, asm.insns[index]) {
+            match state.step(&mut numbers, private, asm.insns[index]) {
                 Some(insn) => asm.insns[index] = insn,
                 None => keep[index] = false,
             }
@@ -150,7 +150,7 @@ impl State {
     }
 
     /// Follows an instruction; what it becomes, or nothing when it changes nothing.
-    fn step(&mut self, numbers: &mut Numbers, insn: Insn) -> Option<Insn> {
+    fn step(&mut self, numbers: &mut Numbers, private: i16, insn: Insn) -> Option<Insn> {
         match insn {
             Insn::Alu { wide, op, dst, src } => return self.alu(numbers, wide, op, dst, src),
             Insn::Neg { dst } => self.set(dst, numbers.fresh(u64::MAX)),
@@ -182,16 +182,22 @@ impl State {
                     self.set(dst, self.get(src));
                     return Some(Insn::Alu { wide: true, op: AluOp::Mov, dst, src: src.into() });
                 }
+                if let Some(imm) = numbers.immediate(Held { number, most: 0 }) {
+                    self.set(dst, numbers.constant(i64::from(imm) as u64));
+                    return Some(Insn::Alu { wide: true, op: AluOp::Mov, dst, src: imm.into() });
+                }
                 // The value is the same, but memory keeps no bound of it.
                 self.set(dst, Held { number, most: most_of(size) });
             }
-            Insn::Load { size, dst, .. } => {
+            Insn::Load { size, dst, base, off } => {
                 // Pointers of the context are read as 4 bytes.
                 let most = if size == Size::W { u64::MAX } else { most_of(size) };
+                let base = self.holder(self.get(base).number).unwrap_or(base);
                 self.set(dst, numbers.fresh(most));
+                return Some(Insn::Load { size, dst, base, off });
             }
             Insn::Store { size, base, off, src } => {
-                return self.store(numbers, Slot { base, off, size }, src);
+                return self.store(numbers, private, Slot { base, off, size }, src);
             }
             // Nothing of it is kept: another CPU may add at the same time.
             Insn::AtomicAdd { .. } => self.slots.clear(),
@@ -212,7 +218,13 @@ impl State {
         Some(insn)
     }
 
-    fn store(&mut self, numbers: &mut Numbers, slot: Slot, src: Operand) -> Option<Insn> {
+    fn store(
+        &mut self,
+        numbers: &mut Numbers,
+        private: i16,
+        slot: Slot,
+        src: Operand,
+    ) -> Option<Insn> {
         let Slot { base, off, size } = slot;
         let constant = match src {
             Operand::Reg(reg) => numbers.immediate(self.get(reg)),
@@ -221,8 +233,8 @@ impl State {
         let src = constant.map_or(src, Operand::Imm);
         let insn = Insn::Store { size, base, off, src };
         if base != FRAME && base != STACK {
-            // It may be computed from the frame's address.
-            self.slots.clear();
+            // It may be computed from the frame's address, but not to reach what is private.
+            self.slots.retain(|(slot, _)| slot.base == STACK || slot.off >= private);
             return Some(insn);
         }
         let held = match src {
@@ -239,6 +251,43 @@ impl State {
         Some(insn)
     }
 
+    /// 64-bit arithmetic on a constant, when its result is a constant too or the other operand; what is left of the instruction.
+    fn folded(
+        &mut self,
+        numbers: &mut Numbers,
+        wide: bool,
+        op: AluOp,
+        dst: Reg,
+        src: Operand,
+    ) -> Option<Option<Insn>> {
+        let value = *numbers.constants.get(&self.get(dst).number).filter(|_| wide)?;
+        let result = match (op, src) {
+            (AluOp::Mul, _) if value == 0 => return Some(None),
+            (AluOp::Add | AluOp::Or | AluOp::Xor, Operand::Reg(src)) if value == 0 => {
+                self.set(dst, self.get(src));
+                return Some(Some(Insn::Alu { wide, op: AluOp::Mov, dst, src: src.into() }));
+            }
+            (_, Operand::Reg(_)) => return None,
+            (_, Operand::Imm(imm)) => {
+                let by = i64::from(imm) as u64;
+                match op {
+                    AluOp::Add => value.wrapping_add(by),
+                    AluOp::Sub => value.wrapping_sub(by),
+                    AluOp::Mul => value.wrapping_mul(by),
+                    AluOp::And => value & by,
+                    AluOp::Or => value | by,
+                    AluOp::Xor => value ^ by,
+                    AluOp::Lsh => value << (by & 63),
+                    AluOp::Rsh => value >> (by & 63),
+                    _ => return None,
+                }
+            }
+        };
+        let imm = i32::try_from(result as i64).ok()?;
+        self.set(dst, numbers.constant(result));
+        Some(Some(Insn::Alu { wide, op: AluOp::Mov, dst, src: imm.into() }))
+    }
+
     fn branch(
         &self,
         numbers: &Numbers,
@@ -249,6 +298,12 @@ impl State {
             && let Some(imm) = numbers.immediate(self.get(reg))
         {
             src = Operand::Imm(imm);
+        }
+        if let (Some(value), Operand::Imm(imm)) =
+            (numbers.constants.get(&self.get(dst).number), src)
+        {
+            let holds = cond.holds(*value, i64::from(imm) as u64);
+            return holds.then_some(Insn::Jump { to });
         }
         let most = self.get(dst).most;
         if let (Cond::Gt, Operand::Imm(imm)) = (cond, src)
@@ -280,6 +335,9 @@ impl State {
                 Cheaper::As(other, imm) => (op, src) = (other, Operand::Imm(imm)),
                 Cheaper::No => {}
             }
+        }
+        if let Some(insn) = self.folded(numbers, wide, op, dst, src) {
+            return insn;
         }
         if let (true, Operand::Imm(imm)) = (wide, src) {
             // A mask of low bits that no value has more of.

@@ -161,6 +161,22 @@ impl Cond {
         }
     }
 
+    /// Whether it holds of two values.
+    pub(super) const fn holds(self, a: u64, b: u64) -> bool {
+        match self {
+            Cond::Eq => a == b,
+            Cond::Ne => a != b,
+            Cond::Gt => a > b,
+            Cond::Ge => a >= b,
+            Cond::Lt => a < b,
+            Cond::Le => a <= b,
+            Cond::Sgt => a as i64 > b as i64,
+            Cond::Sge => a as i64 >= b as i64,
+            Cond::Slt => (a as i64) < b as i64,
+            Cond::Sle => a as i64 <= b as i64,
+        }
+    }
+
     /// What holds exactly when this does not.
     pub const fn negated(self) -> Self {
         match self {
@@ -240,6 +256,8 @@ pub enum Helper {
     RingbufSubmit = 132,
     /// Gives reserved room back.
     RingbufDiscard = 133,
+    /// Nanoseconds since boot, as of the last tick.
+    KtimeGetCoarseNs = 160,
     /// Calls a function a bounded number of times.
     Loop = 181,
     /// Copies bytes of the packet.
@@ -248,7 +266,7 @@ pub enum Helper {
 
 impl Helper {
     /// All of them.
-    pub const ALL: [Helper; 10] = [
+    pub const ALL: [Helper; 11] = [
         Helper::MapLookup,
         Helper::KtimeGetNs,
         Helper::XdpAdjustHead,
@@ -257,6 +275,7 @@ impl Helper {
         Helper::RingbufReserve,
         Helper::RingbufSubmit,
         Helper::RingbufDiscard,
+        Helper::KtimeGetCoarseNs,
         Helper::Loop,
         Helper::XdpLoadBytes,
     ];
@@ -272,6 +291,7 @@ impl Helper {
             Helper::RingbufReserve => "bpf_ringbuf_reserve",
             Helper::RingbufSubmit => "bpf_ringbuf_submit",
             Helper::RingbufDiscard => "bpf_ringbuf_discard",
+            Helper::KtimeGetCoarseNs => "bpf_ktime_get_coarse_ns",
             Helper::Loop => "bpf_loop",
             Helper::XdpLoadBytes => "bpf_xdp_load_bytes",
         }

@@ -2,8 +2,9 @@
 //!
 //! What this relies on, and the generator keeps to:
 //! - [`FRAME`] is the same address from its first use on, and [`STACK`] always; functions that are called back have a stack of their own;
-//! - words of the frame behind the limit that is given are reached by [`FRAME`] and a displacement alone, in 2, 4 or 8 bytes. Functions
-//!   that are called back may read and write all of them, user space reads none.
+//! - words of the frame behind the limit that is given are reached by [`FRAME`] and a displacement alone, in 2, 4 or 8 bytes, and those of the stack
+//!   by [`STACK`]; helpers write neither, but where they are given packets to copy. Functions that are called back may read and write all of them, user
+//!   space reads none.
 
 use super::insn::{Insn, Reg};
 use super::{Assembler, dead, forward};
@@ -41,7 +42,7 @@ impl Assembler {
         for _ in 0..ROUNDS_MAX {
             let before = self.insns.clone();
             self.tidy();
-            let keep = forward::run(self);
+            let keep = forward::run(self, private);
             self.retain(&keep);
             let keep = dead::run(self, private);
             self.retain(&keep);

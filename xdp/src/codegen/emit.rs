@@ -12,7 +12,7 @@
 //! all paths of the header walk become one before the queries. An absent header has the offset [`ABSENT`], where no packet has bytes, so
 //! that one comparison tells both.
 
-use super::clock::Windows;
+use super::clock::{Asked, Times, Window};
 use super::spec::{control_words, packet_counters};
 use crate::asm::{AluOp, Assembler, Cond, Helper, Insn, Label, MapId, Operand, Reg, Size};
 
@@ -82,7 +82,9 @@ pub(super) struct Emitter {
     pub(super) param_words: Vec<u32>,
     pub(super) clock: super::Clock,
     /// Windows of time whose number the frame keeps.
-    pub(super) windows: Windows,
+    pub(super) windows: Vec<Window>,
+    /// First word of the control map with secrets of hashes.
+    pub(super) secrets: u32,
     pub(super) frame_map: MapId,
     pub(super) control_map: MapId,
     pub(super) ring_map: MapId,
@@ -93,10 +95,8 @@ pub(super) struct Emitter {
     pub(super) instructions_max: usize,
     /// Cells of the last word that are free.
     free_cells: Vec<i16>,
-    /// Scratch word of the frame with the packet's time stamp.
-    pub(super) timestamp: i16,
-    /// The kernel's clock has been read.
-    is_stamped: bool,
+    /// Where the packet's time is, in a program that asks for it.
+    pub(super) times: Option<Times>,
 }
 
 impl Emitter {
@@ -110,7 +110,8 @@ impl Emitter {
             asm: Assembler::new(),
             param_words,
             clock,
-            windows: Windows::new(),
+            windows: Vec::new(),
+            secrets: 0,
             frame_map: maps[0],
             control_map: maps[1],
             ring_map: maps[2],
@@ -124,8 +125,7 @@ impl Emitter {
             stack_most: stack::FIXED_BYTES,
             instructions_max: super::value::INSTRUCTIONS_MAX,
             free_cells: Vec::new(),
-            timestamp: 0,
-            is_stamped: false,
+            times: None,
         }
     }
 
@@ -230,11 +230,16 @@ impl Emitter {
         self.asm.branch(Cond::Gt, via, END, far);
     }
 
-    /// `dst` = the packet's ordinal: where the kernel's clock was read, its time, which puts the packets of all CPUs in order.
+    /// Whether ordinals are stamps, which puts the packets of all CPUs in order: in programs that look at the kernel's clock.
+    pub(super) fn is_stamped(&self) -> bool {
+        self.clock == super::Clock::Kernel && self.times.is_some()
+    }
+
+    /// `dst` = the packet's ordinal. Where it is the stamp, [`Self::stamp`] has made sure of it.
     pub(super) fn load_ordinal(&mut self, dst: Reg) {
         match self.clock {
             super::Clock::Given => self.load_control(dst, control_words::ORDINAL),
-            super::Clock::Kernel if self.is_stamped => self.load_scratch(dst, self.timestamp),
+            super::Clock::Kernel if self.is_stamped() => self.load_stamp(dst),
             super::Clock::Kernel => {
                 // The packet itself has been counted.
                 self.asm.load(Size::Dw, dst, FRAME, 8 * packet_counters::PACKETS as i16);
@@ -243,10 +248,11 @@ impl Emitter {
         }
     }
 
-    /// The beginning of a program: packet, frame, time. `out` is where a packet goes that needs no more looks, `end` where there is no frame.
+    /// The beginning of a program: packet, frame, and time, if headers ask for it: else who asks for it does. `out` is where a packet goes
+    /// that needs no more looks, `end` where there is no frame.
     pub(super) fn prologue(
         &mut self,
-        wants_time: bool,
+        (wants_time, headers_do): (bool, bool),
         out: Label,
         end: Label,
     ) -> Result<(), Unportable> {
@@ -271,20 +277,10 @@ impl Emitter {
         self.asm.jump(out);
         self.asm.place(fits);
         if wants_time {
-            match self.clock {
-                super::Clock::Kernel => {
-                    self.timestamp = self.take(1)?;
-                    self.is_stamped = true;
-                    self.asm.call(Helper::KtimeGetNs);
-                    self.load_control(Reg::R1, control_words::CLOCK_OFFSET_NS);
-                    self.asm.alu(AluOp::Add, Reg::R0, Reg::R1);
-                }
-                super::Clock::Given => {
-                    self.timestamp = self.take(1)?;
-                    self.load_control(Reg::R0, control_words::TIMESTAMP_NS);
-                }
-            }
-            self.store_scratch(self.timestamp, Reg::R0);
+            self.begin_times()?;
+        }
+        if headers_do {
+            self.ask_all(&mut Asked::default());
         }
         Ok(())
     }

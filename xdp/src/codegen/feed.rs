@@ -2,6 +2,7 @@
 
 use wt_plan::ir::{LftaQuery, NodeId};
 
+use super::clock::Asked;
 use super::emit::{DATA, END, Emitter, FRAME, HEADER, LINEAR_BYTES_MAX, S, Unportable, stack};
 use super::query::{Queries, record, sees_all};
 use super::scope::{Lacks, Scope};
@@ -47,6 +48,7 @@ impl Queries<'_, '_> {
         }
         e.asm.jump(end);
         e.asm.place(send);
+        e.stamp();
         match by_socket {
             Some(by_socket) => by_socket.mark(e, 1),
             None => e.send_packet(bytes_max, end),
@@ -67,11 +69,13 @@ impl Queries<'_, '_> {
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots, Lacks { absent: send, failed: send });
         self.requires(e, &mut scope, query, next, None)?;
+        let mut asked = Asked::default();
         if shallow(&self.program.exprs, query).is_ok() {
             for qual in &query.quals {
                 let before = (e.asm.len(), e.memory_mark(), scope.mark(), scope.lacks);
                 e.asm.comment(format!("where {}", qual.text));
                 let node = qual.node;
+                e.ask(&mut asked, scope.exprs, &[node]);
                 let mut branch =
                     |e: &mut Emitter, scope: &mut Scope<'_>| e.branch(scope, node, false, next, 0);
                 if e.rooted(&mut scope, node, &mut branch).is_err() {
@@ -149,7 +153,7 @@ impl Emitter {
     /// Writes what precedes the packet's bytes into the record in [`HEADER`].
     fn packet_head(&mut self, room: u32) {
         let at = 8 * RECORD_HEAD_WORDS as i16;
-        self.load_scratch(S[1], self.timestamp);
+        self.load_stamp(S[1]);
         self.asm.store(Size::Dw, HEADER, at, S[1]);
         self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, HEADER, at + 16, S[1]);

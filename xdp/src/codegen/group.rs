@@ -150,6 +150,9 @@ impl Emitter {
         self.asm.place(insert);
         self.asm.comment("a new group");
         self.asm.store(Size::Dw, entry, TUPLES, 1);
+        if self.is_stamped() {
+            self.stamp();
+        }
         self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, entry, ORDINAL, S[1]);
         for word in 0..layout.column_words {
@@ -173,24 +176,33 @@ impl Emitter {
         Ok(())
     }
 
-    /// The address of the slot that the key's hash names, in [`HEADER`].
+    /// The address of the slot that the key's hash names, in [`HEADER`]. The hash is the sum of the key's words, each times a secret of its own
+    /// (Carter and Wegman, Universal classes of hash functions, 1979), with its bits mixed.
     fn slot(&mut self, row: u32, words: u32, groups: &GroupLayout, lost: Label) {
         self.asm.comment("the slot");
-        let (hash, word, factor) = (S[0], S[1], S[2]);
+        let (hash, word, factor, control) = (S[0], S[1], S[2], S[3]);
         if groups.slots > 1 {
-            self.load_control(hash, control_words::SEED);
-            self.asm.constant(factor, HASH_FACTOR);
+            self.asm.push(Insn::LoadData { dst: control, map: self.control_map, offset: 0 });
+            let secret = |i: u32| 8 * (self.secrets + i) as i16;
             for i in 0..words {
-                self.asm.load(Size::Dw, word, FRAME, 8 * (row + i) as i16);
-                self.asm.alu(AluOp::Xor, hash, word);
-                self.asm.alu(AluOp::Mul, hash, factor);
-                self.asm.mov(word, hash);
-                self.asm.alu(AluOp::Rsh, word, 32);
-                self.asm.alu(AluOp::Xor, hash, word);
+                let product = if i == 0 { hash } else { word };
+                self.asm.load(Size::Dw, product, FRAME, 8 * (row + i) as i16);
+                self.asm.load(Size::Dw, factor, control, secret(i));
+                self.asm.alu(AluOp::Mul, product, factor);
+                if i > 0 {
+                    self.asm.alu(AluOp::Add, hash, word);
+                }
             }
-            self.asm.alu(AluOp::And, hash, groups.slots as i32 - 1);
-            self.load_control(word, control_words::GENERATION);
-            self.asm.alu(AluOp::Lsh, word, groups.slots.trailing_zeros() as i32);
+            // Keys in a row give sums at even distances, of which many may have the same high bits.
+            self.asm.mov(word, hash);
+            self.asm.alu(AluOp::Rsh, word, 32);
+            self.asm.alu(AluOp::Xor, hash, word);
+            self.asm.constant(factor, HASH_FACTOR);
+            self.asm.alu(AluOp::Mul, hash, factor);
+            let bits = groups.slots.trailing_zeros() as i32;
+            self.asm.alu(AluOp::Rsh, hash, 64 - bits);
+            self.asm.load(Size::Dw, word, control, 8 * control_words::GENERATION as i16);
+            self.asm.alu(AluOp::Lsh, word, bits);
             self.asm.alu(AluOp::Add, hash, word);
         } else {
             self.load_control(hash, control_words::GENERATION);

@@ -293,6 +293,11 @@ fn generate(
         control += words_of_param(param);
     }
 
+    let hashed = layouts.iter().filter(|layout| layout.action.is_hashed());
+    let key_words = hashed.map(|layout| layout.column_words).max().unwrap_or(0);
+    let secrets = control..control + key_words;
+    control = secrets.end;
+
     let sockets = sockets.map(|(map, bytes_max)| {
         control += 1;
         (SocketLayout { map, number: control - 1 }, bytes_max)
@@ -306,17 +311,21 @@ fn generate(
     let mut e =
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
     e.windows = windows;
+    e.secrets = secrets.start;
     let (out, ready, end) = (e.asm.label(), e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
-    let declared = program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
+    let mut declared =
+        program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
+    let headers_do = declared.any(|node| is_time(&node.op));
     // Records of several CPUs are put in order by their time.
     let has_records = layouts.iter().any(|layout| layout.action == ActionLayout::Select);
-    let wants_time = exprs.nodes.iter().chain(declared).any(|node| is_time(&node.op))
+    let wants_time = headers_do
+        || exprs.nodes.iter().any(|node| is_time(&node.op))
         || !host.is_empty()
         || options.clock == Clock::Kernel && has_records;
     let by_socket = sockets.map(|(layout, bytes_max)| e.begin_by_socket(layout, bytes_max));
     let by_socket = by_socket.transpose()?;
-    e.prologue(wants_time, out, end)?;
+    e.prologue((wants_time, headers_do), out, end)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
     let own = if has_own_ends { OWN_ENDS_MAX } else { 0 };
@@ -400,6 +409,7 @@ fn generate(
             frame_words,
             frame_init: frame.init,
             params: param_words,
+            secrets,
             control_words: control,
             queries: layouts,
             host,

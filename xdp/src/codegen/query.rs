@@ -3,6 +3,7 @@
 use wt_plan::ir::{LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId};
 
 use super::Failure;
+use super::clock::Asked;
 use super::emit::{ABSENT, Emitter, FRAME, HEADER, S, Unportable};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
@@ -111,6 +112,7 @@ impl Queries<'_, '_> {
         let lacks = Lacks { absent: wanted, failed: wanted };
         let mark = e.memory_mark();
         let mut scope = self.scope(&[node], lacks);
+        e.ask(&mut Asked::default(), scope.exprs, &[node]);
         e.rooted(&mut scope, node, &mut |e, scope| e.branch(scope, node, false, unwanted, 0))?;
         e.asm.place(wanted);
         e.memory_reset(mark);
@@ -170,6 +172,7 @@ impl Queries<'_, '_> {
         let lacks = Lacks { absent: e.asm.label(), failed: e.asm.label() };
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots(query), lacks);
+        let mut asked = Asked::default();
         let is_real_time = sees_all(query);
         if let (LftaAction::Aggregate { keys, .. }, ActionLayout::Groups(groups), true) =
             (&query.action, &layout.action, is_real_time)
@@ -179,6 +182,7 @@ impl Queries<'_, '_> {
                 let skip = e.asm.label();
                 (scope.lacks.absent, scope.lacks.failed) = (skip, skip);
                 let known = scope.mark();
+                e.ask(&mut asked, scope.exprs, &[keys[window.key as usize]]);
                 e.word(&mut scope, keys[window.key as usize], 0)?;
                 e.advance(window)?;
                 scope.forget(known);
@@ -190,7 +194,12 @@ impl Queries<'_, '_> {
         for qual in &query.quals {
             e.asm.comment(format!("where {}", qual.text));
             let node = qual.node;
+            e.ask(&mut asked, scope.exprs, &[node]);
             e.rooted(&mut scope, node, &mut |e, scope| e.branch(scope, node, false, next, 0))?;
+        }
+        e.ask(&mut asked, scope.exprs, &roots(query));
+        if e.is_stamped() && matches!(query.action, LftaAction::Select { .. }) {
+            e.ask_stamp(&mut asked);
         }
         match (&query.action, &layout.action) {
             (LftaAction::Select { outputs, .. }, ActionLayout::Select) => {
@@ -204,7 +213,7 @@ impl Queries<'_, '_> {
             }
             (LftaAction::Aggregate { aggs, .. }, ActionLayout::Totals(totals)) => {
                 let args = operands(e, &mut scope, aggs)?;
-                e.total(totals, &args, next);
+                e.total(totals, &args, next)?;
             }
             _ => return Err(Unportable("a layout of another query".into())),
         }

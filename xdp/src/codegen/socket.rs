@@ -77,7 +77,7 @@ impl Emitter {
         self.asm.mov(S[3], DATA);
         self.asm.alu(AluOp::Add, S[3], HEAD_BYTES);
         self.asm.branch(Cond::Gt, S[3], S[2], lost);
-        self.load_scratch(S[3], self.timestamp);
+        self.load_stamp(S[3]);
         self.asm.store(Size::Dw, DATA, frame_head::TIMESTAMP_NS as i16, S[3]);
         if self.clock == Clock::Given {
             self.load_control(len, control_words::LEN);

@@ -1,5 +1,7 @@
 //! What code generation gives: instructions, the maps they use, and where to find what they count.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use wt_catalog::Type;
 use wt_catalog::layout::Column;
@@ -72,6 +74,8 @@ pub struct Layout {
     pub frame_init: Vec<(u32, u64)>,
     /// By parameter: its first word in the control map.
     pub params: Vec<u32>,
+    /// Words of the control map with secrets that group keys are hashed with: odd, one for each word of the longest key.
+    pub secrets: Range<u32>,
     /// Words of the control map.
     pub control_words: u32,
     /// The queries it runs.
@@ -156,8 +160,8 @@ pub mod packet_counters {
 pub mod control_words {
     /// Which half of each group table is filled: 0 or 1.
     pub const GENERATION: u32 = 0;
-    /// Secret that group keys are hashed with.
-    pub const SEED: u32 = 1;
+    /// How far the kernel's coarse clock can be behind the fine one, ns: less than a second.
+    pub const COARSE_SLACK_NS: u32 = 1;
     /// Added to the kernel's monotonic clock: nanoseconds since the epoch.
     pub const CLOCK_OFFSET_NS: u32 = 2;
     /// Given time stamp, nanoseconds since the epoch.
@@ -172,7 +176,7 @@ pub mod control_words {
     pub const ORDINAL: u32 = 7;
     /// How often the halves have changed places, from [`FIRST_TURN`] on: see [`TotalsLayout`](super::TotalsLayout).
     pub const TURN: u32 = 8;
-    /// How many there are; parameters follow.
+    /// How many there are; parameters and secrets follow.
     pub const COUNT: u32 = 9;
     /// The first turn: no group has been filled in one before.
     pub const FIRST_TURN: u64 = 1;
@@ -222,6 +226,13 @@ pub enum ActionLayout {
     Groups(GroupLayout),
     /// One group, in the frame: the query has no keys.
     Totals(TotalsLayout),
+}
+
+impl ActionLayout {
+    /// Whether keys are hashed.
+    pub(super) fn is_hashed(&self) -> bool {
+        matches!(self, ActionLayout::Groups(groups) if groups.slots > 1)
+    }
 }
 
 /// The one group of a query without keys, twice in each frame. In turn *n* the one is filled whose number is the lowest bit of *n*. Each begins

@@ -5,13 +5,18 @@
 
 use wt_plan::ir::AggKind;
 
-use super::emit::{Emitter, FRAME, S};
+use super::emit::{Emitter, FRAME, HEADER, S, Unportable};
 use super::spec::{StateLayout, TotalsLayout, control_words};
-use crate::asm::{AluOp, Cond, Label, Size};
+use crate::asm::{AluOp, Cond, Label, Reg, Size};
 
 impl Emitter {
     /// Takes the tuple whose operands are in scratch words, the last of them in `S[0]` too.
-    pub(super) fn total(&mut self, totals: &TotalsLayout, args: &[Option<i16>], next: Label) {
+    pub(super) fn total(
+        &mut self,
+        totals: &TotalsLayout,
+        args: &[Option<i16>],
+        next: Label,
+    ) -> Result<(), Unportable> {
         self.asm.comment("the one group");
         let (turn, entry, word, via, last) = (S[0], S[1], S[2], S[3], S[5]);
         let (newest, anew) = (args.iter().rposition(Option::is_some), self.asm.label());
@@ -30,10 +35,7 @@ impl Emitter {
         };
         let at = |word: u32| 8 * (totals.first + word) as i16;
         self.load_control(turn, control_words::TURN);
-        self.asm.mov(entry, turn);
-        self.asm.alu(AluOp::And, entry, 1);
-        self.asm.alu(AluOp::Mul, entry, 8 * totals.stride() as i32);
-        self.asm.alu(AluOp::Add, entry, FRAME);
+        self.entry(totals, turn, entry);
         self.asm.load(Size::Dw, word, entry, at(TotalsLayout::TURN));
         self.asm.branch(Cond::Ne, word, turn, anew);
         self.asm.load(Size::Dw, word, entry, at(TotalsLayout::TUPLES));
@@ -48,6 +50,16 @@ impl Emitter {
         self.asm.jump(next);
         self.asm.place(anew);
         self.asm.comment("the first of its turn");
+        if self.is_stamped() {
+            // What reads the clock keeps none of these registers.
+            let kept = self.take(1)?;
+            self.store_scratch(kept, turn);
+            self.asm.mov(HEADER, last);
+            self.stamp();
+            self.asm.mov(last, HEADER);
+            self.load_scratch(turn, kept);
+            self.entry(totals, turn, entry);
+        }
         self.asm.store(Size::Dw, entry, at(TotalsLayout::TUPLES), 1);
         self.load_ordinal(word);
         self.asm.store(Size::Dw, entry, at(TotalsLayout::ORDINAL), word);
@@ -59,5 +71,14 @@ impl Emitter {
         // Behind all else: who reads the frame meanwhile sees a group of this turn whole.
         self.asm.store(Size::Dw, entry, at(TotalsLayout::TURN), turn);
         self.asm.jump(next);
+        Ok(())
+    }
+
+    /// The group of a turn, as its displacement from the first added to the frame.
+    fn entry(&mut self, totals: &TotalsLayout, turn: Reg, entry: Reg) {
+        self.asm.mov(entry, turn);
+        self.asm.alu(AluOp::And, entry, 1);
+        self.asm.alu(AluOp::Mul, entry, 8 * totals.stride() as i32);
+        self.asm.alu(AluOp::Add, entry, FRAME);
     }
 }

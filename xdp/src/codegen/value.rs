@@ -437,7 +437,7 @@ impl Emitter {
     fn meta(&mut self, meta: Meta, dst: Reg) -> Result<(), Unportable> {
         let given = self.clock == Clock::Given;
         match meta {
-            Meta::Timestamp => self.load_scratch(dst, self.timestamp),
+            Meta::Timestamp => self.load_stamp(dst),
             Meta::Time => return unportable("the time in a place of its own"),
             Meta::Len if given => self.load_control(dst, control_words::LEN),
             Meta::Len | Meta::CapLen => {

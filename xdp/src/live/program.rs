@@ -9,6 +9,7 @@ use wt_engine::{LftaSetup, Memory, Message, ReferenceLfta, Tuple};
 use super::feed::Feed;
 use super::ordered::Ordered;
 use super::{INBOUND, XdpError, XdpOptions};
+use crate::clock;
 use crate::codegen::spec::{
     ActionLayout, ProgramSpec, QueryLayout, control_words, packet_counters, query_counters,
 };
@@ -17,7 +18,8 @@ use crate::decode::{self, Record, total};
 use crate::loader::{Entry, Loaded, MapAccess};
 use crate::packet_socket::snap_bytes;
 
-/// What group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's generator.
+/// What words of group keys are hashed with, which senders of packets must not guess: the standard library seeds its hashers from the kernel's
+/// generator.
 fn secret() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -118,9 +120,12 @@ impl Made {
                 control[*at as usize + i] = word;
             }
         }
-        control[control_words::SEED as usize] = secret();
+        for word in spec.layout.secrets.clone() {
+            control[word as usize] = secret() | 1;
+        }
         control[control_words::TURN as usize] = control_words::FIRST_TURN;
         control[control_words::DIRECTION as usize] = INBOUND;
+        control[control_words::COARSE_SLACK_NS as usize] = clock::coarse_slack_ns();
         let number = feed.next_number();
         if let Some(sockets) = &spec.layout.sockets {
             control[sockets.number as usize] = number.into();
