@@ -11,7 +11,7 @@ use wt_bench::live::lab::{End, FAR, Lab, NEAR};
 use wt_bench::live::packets;
 use wt_bench::live::receiver::Ended;
 use wt_bench::live::trial::{Place, Sender, Trial};
-use wt_bench::live::xdp_rate::Counter;
+use wt_bench::live::xdp_rate::{Counter, Counting};
 use wt_bench::peers;
 use wt_bench::program::{Program, Step};
 use wt_bench::report::Report;
@@ -350,12 +350,12 @@ pub fn record(args: &RecordArgs) -> Result<()> {
 
 /// What a packet takes that a program in the driver counts and drops, ns: of what serves the interface, or of the sender where that is its core.
 fn of_counting(place: &Place<'_>, sender: &Sender, rate: Option<f64>) -> Result<f64> {
-    let counter = Counter::attach(place.lab)?;
+    let counter = Counter::attach(place.lab, Counting::OneWord)?;
     let before = cpu::of_interfaces(place.napi);
     let sent = sender.send(place.lab, place.sender_core, rate, place.duration)?;
     let served = cpu::of_interfaces(place.napi).saturating_sub(before);
     let took = if place.napi.is_some() { served } else { sent.cpu + served };
-    Ok(1e9 * took.as_secs_f64() / counter.count().max(1) as f64)
+    Ok(1e9 * took.as_secs_f64() / counter.count()?.max(1) as f64)
 }
 
 /// Measures each recorder at a rate.

@@ -1,7 +1,7 @@
 //! XDP programs from object files: those that `wiretable explain --emit` writes, and those that clang makes of `bench/c`.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +75,17 @@ impl Object {
         program.try_into().map_err(io::Error::other)
     }
 
+    /// Its descriptor, for `take`.
+    ///
+    /// # Errors
+    /// That of `take`, or there is none.
+    pub(super) fn with_fd<T>(
+        &self,
+        take: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        take(self.program()?.fd().map_err(io::Error::other)?.as_fd())
+    }
+
     /// Runs it again and again on one packet that is on no interface; what it returned.
     ///
     /// # Errors
@@ -102,11 +113,24 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// # Errors
 /// [`ObjectError`].
 pub fn compile(source: &str, dir: &Path) -> Result<PathBuf, ObjectError> {
+    compile_with(source, dir, &[])
+}
+
+/// The same, but packets end in the program.
+///
+/// # Errors
+/// [`ObjectError`].
+pub fn compile_to_drop(source: &str, dir: &Path) -> Result<PathBuf, ObjectError> {
+    compile_with(source, dir, &["-DVERDICT=1"])
+}
+
+fn compile_with(source: &str, dir: &Path, more: &[&str]) -> Result<PathBuf, ObjectError> {
     let clang = peers::find("clang").ok_or(ObjectError::NoClang)?;
     let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("c").join(source);
     let output = dir.join(source).with_extension("o");
     let said = Command::new(clang)
         .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror", "-c"])
+        .args(more)
         .args([&input, Path::new("-o"), &output])
         .output()?;
     if said.status.success() {

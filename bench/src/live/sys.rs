@@ -130,7 +130,9 @@ pub fn thread_time() -> Duration {
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
@@ -150,6 +152,59 @@ fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Argument of the command that makes a map.
+#[repr(C)]
+struct Create {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+/// One word per processor, which programs in the kernel look up as entry 0 of an array.
+#[derive(Debug)]
+pub(super) struct PerCpu {
+    fd: OwnedFd,
+    processors: usize,
+}
+
+impl PerCpu {
+    /// Makes it, all zero.
+    pub(super) fn new() -> io::Result<Self> {
+        let kind = BPF_MAP_TYPE_PERCPU_ARRAY;
+        let mut create = Create { kind, key_size: 4, value_size: 8, entries: 1, flags: 0 };
+        let fd = owned(bpf(BPF_MAP_CREATE, &mut create)?)?;
+        // Those that there may be, as `0-7` or `0`.
+        let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+        let last = possible.trim().rsplit(['-', ',']).next().and_then(|n| n.parse::<usize>().ok());
+        let last = last.ok_or_else(|| io::Error::other(format!("processors {possible:?}")))?;
+        Ok(Self { fd, processors: last + 1 })
+    }
+
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The sum of all words.
+    pub(super) fn sum(&self) -> io::Result<u64> {
+        #[repr(C)]
+        struct Lookup {
+            map: u32,
+            pad: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let (key, mut words) = (0u32, vec![0u64; self.processors]);
+        let map = self.fd() as u32;
+        let (key, value) = (std::ptr::from_ref(&key) as u64, words.as_mut_ptr() as u64);
+        bpf(BPF_MAP_LOOKUP_ELEM, &mut Lookup { map, pad: 0, key, value, flags: 0 })?;
+        Ok(words.iter().sum())
+    }
+}
+
 /// An array that programs in the kernel and this process share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -166,15 +221,6 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// Makes an array of values, all zero.
     pub(super) fn new(value_words: usize, entries: usize) -> io::Result<Self> {
-        #[repr(C)]
-        #[derive(Default)]
-        struct Create {
-            kind: u32,
-            key_size: u32,
-            value_size: u32,
-            entries: u32,
-            flags: u32,
-        }
         let words = value_words * entries;
         let mut create = Create {
             kind: BPF_MAP_TYPE_ARRAY,
