@@ -308,7 +308,7 @@ impl TriedLfta {
             bounds
                 .is_none_or(|bounds| decode::is_behind(&query.layout, groups, &entry.words, bounds))
         };
-        let entries = self.loaded.take_groups(index, 0, is_closed)?;
+        let entries = self.loaded.take_groups(index, 0, u64::MAX, is_closed)?;
         let states = &groups.states;
         let tuple = |Entry { words }: &Entry| decode::group(&query.layout, states, words);
         let mut tuples: Vec<Tuple> = entries.iter().map(tuple).collect();

@@ -180,10 +180,48 @@ fn groups_collide_leave_and_are_drained() {
     });
     assert_eq!(ejected, [2, 1], "tuples of the groups that left");
     Loaded::quiesce().unwrap_or_else(|e| panic!("{e}"));
-    let groups = loaded.take_groups(0, 0, |_| true).unwrap_or_else(|e| panic!("{e}"));
+    let groups = loaded.take_groups(0, 0, u64::MAX, |_| true).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(groups.len(), 1);
     assert_eq!(&groups[0].words[..2], [1, 3], "one tuple, the fourth");
     assert_eq!(loaded.count_groups(0, 0).unwrap_or_else(|e| panic!("{e}")), 0);
+}
+
+/// Only the parts of a table have to be read that groups came to in the turn that is over.
+#[test]
+fn groups_are_where_the_frame_says() {
+    for slots in [4096, 64, 4] {
+        let text = format!(
+            "DEFINE {{ aggregate_slots {slots}; }} SELECT tb, len, count(*) AS n FROM packet GROUP BY time/60 AS tb, len"
+        );
+        let Some(mut loaded) = loaded(&text, Clock::Given) else { return };
+        let mut control = vec![0; loaded.spec().layout.control_words as usize];
+        for word in loaded.spec().layout.secrets.clone() {
+            control[word as usize] = 0x9e37_79b9_7f4a_7c15 + 2 * u64::from(word);
+        }
+        let ActionLayout::Groups(groups) = loaded.spec().layout.queries[0].action.clone() else {
+            panic!("another layout")
+        };
+        let first = control_words::FIRST_TURN;
+        // Each half twice: the second time it is not what it was the first time.
+        for (turn, lens) in [(first, 40), (first + 1, 3), (first + 2, 1), (first + 3, 20)] {
+            control[control_words::TURN as usize] = turn;
+            for len in 0..2 * lens {
+                control[control_words::LEN as usize] = 100 + len % lens;
+                loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
+                loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
+            }
+            let frames = loaded.frames().unwrap_or_else(|e| panic!("{e}"));
+            let used = |turn| frames.iter().fold(0, |all, f| all | groups.used(f, turn));
+            let half = (turn & 1) as u32;
+            let there = loaded.count_groups(0, half).unwrap_or_else(|e| panic!("{e}"));
+            let parts = u64::from(used(turn).count_ones());
+            assert!((1..=there).contains(&parts), "{parts} parts, {there} groups");
+            assert_eq!(used(turn + 2), 0, "a turn that has not been");
+            let taken = loaded.take_groups(0, half, used(turn), |_| true);
+            assert_eq!(taken.unwrap_or_else(|e| panic!("{e}")).len() as u64, there);
+            assert_eq!(loaded.count_groups(0, half).unwrap_or_else(|e| panic!("{e}")), 0);
+        }
+    }
 }
 
 /// User space never empties the group of a query without keys: the program does when the turn has come to it again.
@@ -307,7 +345,7 @@ fn windows_of_the_kernels_clocks_are_those_of_the_time() {
             loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
         }
         let after_ns = now_ns(ClockId::Monotonic);
-        let groups = loaded.take_groups(0, 0, |_| true).unwrap_or_else(|e| panic!("{e}"));
+        let groups = loaded.take_groups(0, 0, u64::MAX, |_| true).unwrap_or_else(|e| panic!("{e}"));
         assert!(!groups.is_empty());
         for group in groups {
             let t = group.words[2 + word] >> shift & ((1 << bits) - 1);

@@ -7,8 +7,8 @@ use super::emit::{Emitter, FRAME, HEADER, S, Unportable, stack, unportable};
 use super::query::record;
 use super::scope::Scope;
 use super::spec::{
-    ENTRY_HEAD_WORDS, GroupLayout, QueryLayout, RECORD_HEAD_WORDS, StateLayout, WindowLayout,
-    control_words, query_counters,
+    ENTRY_HEAD_WORDS, GroupLayout, QueryLayout, RECORD_HEAD_WORDS, StateLayout, USED_PARTS,
+    WindowLayout, control_words, query_counters,
 };
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
 
@@ -149,6 +149,7 @@ impl Emitter {
         self.eject(layout, groups);
         self.asm.place(insert);
         self.asm.comment("a new group");
+        self.note_use(groups);
         self.asm.store(Size::Dw, entry, TUPLES, 1);
         if self.is_stamped() {
             self.stamp();
@@ -201,11 +202,13 @@ impl Emitter {
             self.asm.alu(AluOp::Mul, hash, factor);
             let bits = groups.slots.trailing_zeros() as i32;
             self.asm.alu(AluOp::Rsh, hash, 64 - bits);
-            self.asm.load(Size::Dw, word, control, 8 * control_words::GENERATION as i16);
+            self.asm.load(Size::Dw, word, control, 8 * control_words::TURN as i16);
+            self.asm.alu(AluOp::And, word, 1);
             self.asm.alu(AluOp::Lsh, word, bits);
             self.asm.alu(AluOp::Add, hash, word);
         } else {
-            self.load_control(hash, control_words::GENERATION);
+            self.load_control(hash, control_words::TURN);
+            self.asm.alu(AluOp::And, hash, 1);
         }
         self.asm.store(Size::W, Reg::R10, stack::KEY, hash);
         self.asm.mov(Reg::R2, Reg::R10);
@@ -214,6 +217,39 @@ impl Emitter {
         self.asm.call(Helper::MapLookup);
         self.asm.branch(Cond::Eq, Reg::R0, 0, lost);
         self.asm.mov(HEADER, Reg::R0);
+    }
+
+    /// Notes that a group has come to the slot whose number is the key of the lookup ([`GroupLayout::used`]).
+    fn note_use(&mut self, groups: &GroupLayout) {
+        let (at, part, bit, turn, known) = (S[0], S[1], S[2], S[3], S[4]);
+        let words = [8 * groups.used as i16, 8 * (groups.used + 1) as i16];
+        let bits = groups.slots.trailing_zeros() as i32;
+        let part_bits = bits.min(USED_PARTS.trailing_zeros() as i32);
+        self.asm.load(Size::W, at, Reg::R10, stack::KEY);
+        self.asm.alu(AluOp::Rsh, at, bits - part_bits);
+        self.asm.mov(part, at);
+        self.asm.alu(AluOp::And, part, (1 << part_bits) - 1);
+        self.asm.mov(bit, 1);
+        self.asm.alu(AluOp::Lsh, bit, part);
+        self.asm.alu(AluOp::Rsh, at, part_bits);
+        self.asm.alu(AluOp::And, at, 1);
+        // The next turn may have begun since the slot was chosen, but not the one behind it.
+        self.load_control(turn, control_words::TURN);
+        self.asm.mov(known, turn);
+        self.asm.alu(AluOp::Xor, known, at);
+        self.asm.alu(AluOp::And, known, 1);
+        self.asm.alu(AluOp::Sub, turn, known);
+        self.asm.alu(AluOp::Lsh, at, 4);
+        self.asm.alu(AluOp::Add, at, FRAME);
+        let same = self.asm.label();
+        self.asm.load(Size::Dw, known, at, words[0]);
+        self.asm.branch(Cond::Eq, known, turn, same);
+        self.asm.store(Size::Dw, at, words[0], turn);
+        self.asm.store(Size::Dw, at, words[1], 0);
+        self.asm.place(same);
+        self.asm.load(Size::Dw, known, at, words[1]);
+        self.asm.alu(AluOp::Or, known, bit);
+        self.asm.store(Size::Dw, at, words[1], known);
     }
 
     /// Takes an operand into a state, which lies at a register with a displacement; `old` is overwritten.

@@ -90,7 +90,8 @@ pub(super) fn query_layout(
                 bytes: 8 * entry_words,
                 entries,
             });
-            ActionLayout::Groups(GroupLayout { table, slots: *slots, entry_words, states, windows })
+            let (slots, used) = (*slots, frame.take(4));
+            ActionLayout::Groups(GroupLayout { table, slots, entry_words, states, windows, used })
         }
     };
     let name = query.name.clone();

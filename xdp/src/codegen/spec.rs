@@ -158,8 +158,9 @@ pub mod packet_counters {
 
 /// Words of the control map.
 pub mod control_words {
-    /// Which half of each group table is filled: 0 or 1.
-    pub const GENERATION: u32 = 0;
+    /// How often the halves of group tables have changed places, from [`FIRST_TURN`] on: its lowest bit says which half is filled. See also
+    /// [`TotalsLayout`](super::TotalsLayout).
+    pub const TURN: u32 = 0;
     /// How far the kernel's coarse clock can be behind the fine one, ns: less than a second.
     pub const COARSE_SLACK_NS: u32 = 1;
     /// Added to the kernel's monotonic clock: nanoseconds since the epoch.
@@ -174,12 +175,10 @@ pub mod control_words {
     pub const DIRECTION: u32 = 6;
     /// Given ordinal.
     pub const ORDINAL: u32 = 7;
-    /// How often the halves have changed places, from [`FIRST_TURN`] on: see [`TotalsLayout`](super::TotalsLayout).
-    pub const TURN: u32 = 8;
     /// How many there are; parameters and secrets follow.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 8;
     /// The first turn: no group has been filled in one before.
-    pub const FIRST_TURN: u64 = 1;
+    pub const FIRST_TURN: u64 = 2;
 }
 
 /// Words of a query's counters, from [`QueryLayout::counters`] on.
@@ -265,7 +264,7 @@ impl TotalsLayout {
 /// A group table. An entry is: tuples (0: the slot is free), ordinal of the first, keys, states.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupLayout {
-    /// Its map: twice `slots` entries, a half per generation.
+    /// Its map: twice `slots` entries, a half for turns of either parity.
     pub table: MapId,
     /// Slots of a half, a power of two.
     pub slots: u32,
@@ -275,6 +274,28 @@ pub struct GroupLayout {
     pub states: Vec<StateLayout>,
     /// Ordered keys.
     pub windows: Vec<WindowLayout>,
+    /// First of four words of the frame, two per half: the turn in which a group came to it last, and a bit for each [`USED_PARTS`]th of its
+    /// slots, or each slot, to which one came in that turn.
+    pub used: u32,
+}
+
+/// Parts of a half that it is known of whether groups came to them.
+pub const USED_PARTS: u32 = 64;
+
+impl GroupLayout {
+    /// By part of a half, a bit: whether groups came to it in a turn, on a CPU with this frame.
+    pub fn used(&self, frame: &[u64], turn: u64) -> u64 {
+        let first = self.used as usize + 2 * (turn & 1) as usize;
+        match frame[first] == turn {
+            true => frame[first + 1],
+            false => 0,
+        }
+    }
+
+    /// Slots of a part.
+    pub const fn part_slots(&self) -> u32 {
+        if self.slots > USED_PARTS { self.slots / USED_PARTS } else { 1 }
+    }
 }
 
 /// Words of an entry before its keys.

@@ -235,8 +235,7 @@ impl Program {
     /// Lets the halves of tables, and of the groups of queries without keys, change places. The half that was filled is to be taken, once no program
     /// that began before still runs.
     pub(super) fn turn(&mut self) -> Result<u32, MapAccess> {
-        let filled = self.control[control_words::GENERATION as usize];
-        self.control[control_words::GENERATION as usize] = 1 - filled;
+        let filled = self.control[control_words::TURN as usize] & 1;
         self.control[control_words::TURN as usize] += 1;
         self.loaded.set_control(&self.control)?;
         Ok(filled as u32)
@@ -260,7 +259,10 @@ impl Program {
                     if query.taken(&self.frames) == query.taken_before {
                         continue;
                     }
-                    let entries = self.loaded.take_groups(index, half, |_| true)?;
+                    // Where groups can be, in the turn that is over; everywhere once there are no more turns.
+                    let used = self.frames.iter().map(|frame| groups.used(frame, over));
+                    let used = if done { u64::MAX } else { used.fold(0, |all, used| all | used) };
+                    let entries = self.loaded.take_groups(index, half, used, |_| true)?;
                     let entries = entries.iter().map(|Entry { words }| &words[..]);
                     entries
                         .map(|words| decode::group(&query.layout, &groups.states, words))
