@@ -23,7 +23,7 @@ struct xdp_md {
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
 static u64 (*const ktime_ns)(void) = (void *)5;
-static u64 (*const ktime_coarse_ns)(void) = (void *)160;
+static u64 (*const jiffies)(void) = (void *)118;
 static long (*const ring_output)(void *ring, void *data, u64 bytes, u64 flags) = (void *)130;
 
 #define UINT(name, value) int (*name)[value]
@@ -33,11 +33,11 @@ static long (*const ring_output)(void *ring, void *data, u64 bytes, u64 flags) =
 
 char program_license[] SEC("license") = "GPL";
 
-/* User space writes it: which half of the tables is filled, secrets of hashes, the clock's offset, how far the coarse clock can be behind. */
+/* User space writes it: which half of the tables is filled, secrets of hashes, the clock's offset, ns from tick to tick. */
 struct control {
-    u64 generation, secret[6], clock_offset_ns, slack_ns;
+    u64 turn, secret[6], clock_offset_ns, tick_ns;
 };
-volatile struct control control SEC(".data");
+volatile struct control control SEC(".data") = {.tick_ns = 10000000};
 
 #define TOO_LONG 16382
 
@@ -50,9 +50,9 @@ struct total {
     u64 tuples, ordinal, sum;
 };
 
-/* A window of seconds: when it began, its number, and for how long the coarse clock is enough. */
+/* A window of seconds: its number, and until which tick and in which turn it holds. */
 struct window {
-    u64 began, number, kept;
+    u64 number, until, turn;
 };
 
 #ifndef QUERIES
@@ -212,21 +212,28 @@ INLINE u64 now(void) {
 
 /* A tuple of a query without keys. */
 INLINE void add(struct frame *frame, u32 query, u64 sum) {
-    struct total *total = &frame->total[query][control.generation & 1];
+    struct total *total = &frame->total[query][control.turn & 1];
     frame->query[query].matched++;
     if (UNLIKELY(total->tuples == 0)) total->ordinal = ORDINAL;
     total->tuples++;
     total->sum += sum;
 }
 
-/* The number of the window that the packet is in. The clock is read near its end only: the coarse one costs a tenth. */
+#define TICKS_BEHIND 8
+
+/* The number of the window that the packet is in. The clock is read near its end, once in a second and once in a turn. */
 INLINE u64 window_of(struct frame *frame, u64 seconds) {
     struct window *window = &frame->window;
-    u64 now_ns = ktime_coarse_ns() + control.clock_offset_ns;
-    if (UNLIKELY(now_ns - window->began >= window->kept)) {
-        window->number = now() / NS_PER_S / seconds;
-        window->began = window->number * seconds * NS_PER_S;
-        window->kept = seconds * NS_PER_S - control.slack_ns;
+    u64 tick = jiffies();
+    if (UNLIKELY(tick >= window->until || control.turn != window->turn)) {
+        u64 now_ns, rest;
+        window->turn = control.turn;
+        now_ns = now();
+        window->number = now_ns / NS_PER_S / seconds;
+        rest = (window->number + 1) * seconds * NS_PER_S - now_ns;
+        if (rest > NS_PER_S) rest = NS_PER_S;
+        rest /= control.tick_ns;
+        window->until = tick + (rest > TICKS_BEHIND ? rest - TICKS_BEHIND : 0);
     }
     return window->number;
 }
@@ -246,7 +253,7 @@ INLINE int in_window(struct frame *frame, u32 query, u64 window) {
 /* The slot of a sum of words times secrets, in the half that is filled. */
 INLINE u32 slot_of(u64 hash) {
     hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
-    return hash / (~0ULL / SLOTS + 1) + (control.generation & 1) * SLOTS;
+    return hash / (~0ULL / SLOTS + 1) + (control.turn & 1) * SLOTS;
 }
 
 /* A group leaves for another one: through the ring, or its tuples are lost. */

@@ -233,7 +233,7 @@ fn given(asm: &Assembler) -> Vec<usize> {
 
 const fn arguments(helper: Helper) -> u32 {
     match helper {
-        Helper::KtimeGetNs | Helper::KtimeGetCoarseNs => 0,
+        Helper::KtimeGetNs | Helper::Jiffies64 => 0,
         Helper::MapLookup
         | Helper::RingbufSubmit
         | Helper::RingbufDiscard

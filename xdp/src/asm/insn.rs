@@ -256,8 +256,8 @@ pub enum Helper {
     RingbufSubmit = 132,
     /// Gives reserved room back.
     RingbufDiscard = 133,
-    /// Nanoseconds since boot, as of the last tick.
-    KtimeGetCoarseNs = 160,
+    /// The kernel's count of ticks.
+    Jiffies64 = 118,
     /// Calls a function a bounded number of times.
     Loop = 181,
     /// Copies bytes of the packet.
@@ -275,7 +275,7 @@ impl Helper {
         Helper::RingbufReserve,
         Helper::RingbufSubmit,
         Helper::RingbufDiscard,
-        Helper::KtimeGetCoarseNs,
+        Helper::Jiffies64,
         Helper::Loop,
         Helper::XdpLoadBytes,
     ];
@@ -291,7 +291,7 @@ impl Helper {
             Helper::RingbufReserve => "bpf_ringbuf_reserve",
             Helper::RingbufSubmit => "bpf_ringbuf_submit",
             Helper::RingbufDiscard => "bpf_ringbuf_discard",
-            Helper::KtimeGetCoarseNs => "bpf_ktime_get_coarse_ns",
+            Helper::Jiffies64 => "bpf_jiffies64",
             Helper::Loop => "bpf_loop",
             Helper::XdpLoadBytes => "bpf_xdp_load_bytes",
         }

@@ -1,13 +1,17 @@
 //! The clock, and windows of seconds.
 //!
-//! **Two clocks.** To read the kernel's clock costs as much as half of all that is done with a short packet: 20 to 40 ns, as it asks the processor's
-//! counter. So it is read when a packet has come to where its stamp is asked for, and once. Windows of seconds ask for less: the kernel's
-//! coarse clock, which is the fine one as of the last tick, lies in memory. While it says that a window is not near its end, the fine one
-//! says the same window, and is not read. *Near* is [`control_words::COARSE_SLACK_NS`], more than the coarse clock can be behind: a
-//! processor whose own ticks find that nobody has moved the clock for five of them moves it itself (Linux from 5.17, `tick_sched_do_timer`).
+//! To read the kernel's clock costs as much as half of all that is done with a short packet: 20 to 40 ns, as it asks the processor's counter. So it is
+//! read when a packet has come to where its stamp is asked for, and once. Windows of seconds mostly do without. The frame keeps the number of
+//! the last window, and until which *tick* it holds: the kernel counts ticks in a word that a program reads as it reads its own memory
+//! (`bpf_jiffies64`, which becomes a load), by the same monotonic clock (`tick_do_update_jiffies64`). A window holds
+//! - until [`TICKS_BEHIND`] ticks before its end, more than the count can be behind: a processor whose own ticks find that nobody has counted
+//!   for five of them counts itself (Linux from 5.17, `tick_sched_do_timer`);
+//! - for a second at most, so that a count that is not quite the clock's does not go astray;
+//! - in the turn in which it was computed. So what is grouped in a turn is in windows that had not ended when the turn began, come what may of
+//!   ticks, and user space can tell whoever waits for them that earlier ones are complete.
 //!
-//! **Divisions.** One of 64 bits costs as much as a whole header, so the frame keeps the number of the last window with the time stamp at which it
-//! began: until its end is near, the number is read, not computed.
+//! Where the packet has its stamp already, the stamp decides alone. Either way no division is made for a packet whose window is kept: one of 64 bits
+//! costs as much as a whole header.
 
 use wt_catalog::protocol::Meta;
 use wt_catalog::{Type, Value};
@@ -17,7 +21,7 @@ use wt_plan::ir::{Exprs, NodeId, Op};
 use super::Clock;
 use super::emit::{Emitter, FRAME, S, Unportable};
 use super::spec::control_words;
-use crate::asm::{AluOp, Cond, Helper, Reg, Size};
+use crate::asm::{AluOp, Cond, Helper, Label, Reg, Size};
 
 /// Nanoseconds in a second.
 const NS_PER_S: i32 = 1_000_000_000;
@@ -25,9 +29,12 @@ const NS_PER_S: i32 = 1_000_000_000;
 /// Most seconds of a window that is kept.
 const SECONDS_MAX: u64 = i32::MAX as u64;
 
-/// Words of the frame for a window: the time stamp at which it began; its number; for how many ns from its beginning on the coarse clock is enough,
-/// 0 when it is not kept.
-pub(super) const WINDOW_WORDS: u32 = 3;
+/// Ticks before the end of a window from which on the clock is read: those that the count may be behind, and one for the parts of ticks at both ends.
+const TICKS_BEHIND: i32 = 8;
+
+/// Words of the frame for a window: the time stamp at which it began; its number; the tick from which on the clock is read again, 0 when
+/// nothing is kept; the turn in which that holds.
+pub(super) const WINDOW_WORDS: u32 = 4;
 
 /// A window that a program asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +53,26 @@ impl Window {
         8 * (self.word + 1) as i16
     }
 
-    const fn kept(self) -> i16 {
+    const fn until(self) -> i16 {
         8 * (self.word + 2) as i16
+    }
+
+    const fn turn(self) -> i16 {
+        8 * (self.word + 3) as i16
+    }
+
+    const fn span_ns(self) -> u64 {
+        self.seconds * NS_PER_S as u64
     }
 }
 
-/// Scratch words with what is known of the time of the packet at hand; 0 is not yet.
+/// Scratch words for the time of the packet at hand.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// By the fine clock: the packet's stamp.
+    /// Its stamp; 0 is not yet.
     stamp: i16,
-    /// The same once it is known, before that by the coarse clock.
-    now: i16,
+    /// The tick at which the clock was about to be read.
+    tick: i16,
 }
 
 /// What a piece of code asks of the clock, and what code before it on every path has.
@@ -103,9 +118,8 @@ impl Emitter {
 
     /// Begins a packet whose time nothing is known of yet.
     pub(super) fn begin_times(&mut self) -> Result<(), Unportable> {
-        let times = Times { stamp: self.take(1)?, now: self.take(1)? };
+        let times = Times { stamp: self.take(1)?, tick: self.take(1)? };
         self.store_scratch(times.stamp, 0);
-        self.store_scratch(times.now, 0);
         self.times = Some(times);
         Ok(())
     }
@@ -116,22 +130,16 @@ impl Emitter {
         let known = self.asm.label();
         self.load_scratch(S[0], times.stamp);
         self.asm.branch(Cond::Ne, S[0], 0, known);
-        self.read_clock(Helper::KtimeGetNs);
-        self.store_scratch(times.stamp, S[0]);
-        self.store_scratch(times.now, S[0]);
-        self.asm.place(known);
-    }
-
-    /// A clock, in `S[0]`.
-    fn read_clock(&mut self, clock: Helper) {
         match self.clock {
             Clock::Given => self.load_control(S[0], control_words::TIMESTAMP_NS),
             Clock::Kernel => {
-                self.asm.call(clock);
+                self.asm.call(Helper::KtimeGetNs);
                 self.load_control(S[1], control_words::CLOCK_OFFSET_NS);
                 self.asm.alu(AluOp::Add, S[0], S[1]);
             }
         }
+        self.store_scratch(times.stamp, S[0]);
+        self.asm.place(known);
     }
 
     /// The packet's stamp, which [`Self::stamp`] has made sure of.
@@ -176,41 +184,89 @@ impl Emitter {
     fn ask_window(&mut self, asked: &mut Asked, window: Window) {
         let Some(times) = self.times.filter(|_| !asked.windows.contains(&window)) else { return };
         asked.windows.push(window);
-        let (number, since, via) = (S[0], S[1], S[2]);
-        let (known, far, end) = (self.asm.label(), self.asm.label(), self.asm.label());
-        self.load_scratch(number, times.now);
-        self.asm.branch(Cond::Ne, number, 0, known);
-        self.read_clock(Helper::KtimeGetCoarseNs);
-        self.store_scratch(times.now, number);
-        self.asm.place(known);
-        self.asm.mov(since, number);
-        self.asm.load(Size::Dw, via, FRAME, window.began());
-        self.asm.alu(AluOp::Sub, since, via);
-        // Before the beginning, the difference is far beyond any window.
-        self.asm.load(Size::Dw, via, FRAME, window.kept());
-        self.asm.branch(Cond::Lt, since, via, end);
-        self.asm.comment("another window, or its end is near");
+        let (another, end) = (self.asm.label(), self.asm.label());
+        if self.clock == Clock::Given {
+            self.ask_stamp(asked);
+        }
+        match asked.is_stamped {
+            true => self.holds_for_stamp(window, another, end),
+            false => self.holds_for_tick(window, another, end),
+        }
+        self.asm.place(another);
+        self.asm.comment("another window, or its end may be near");
+        let (number, rest, via, turn) = (S[0], S[1], S[2], S[3]);
+        let far = self.asm.label();
+        if !asked.is_stamped {
+            self.store_scratch(times.tick, number);
+        }
+        // Before the clock, which so is not before the turn began.
+        self.load_control(turn, control_words::TURN);
+        self.asm.store(Size::Dw, FRAME, window.turn(), turn);
         self.stamp();
+        self.asm.mov(rest, number);
         self.asm.alu(AluOp::Div, number, NS_PER_S);
         // Seconds are 32 bits: a window that ends behind the last of them is not kept.
         let limit = self.operand(u64::from(u32::MAX) - window.seconds, via);
         self.asm.branch(Cond::Gt, number, limit, far);
         self.asm.alu(AluOp::Div, number, window.seconds as i32);
         self.asm.store(Size::Dw, FRAME, window.number(), number);
-        let (span, slack) = (S[2], S[1]);
-        self.asm.constant(span, window.seconds * NS_PER_S as u64);
+        let span = self.operand(window.span_ns(), via);
         self.asm.alu(AluOp::Mul, number, span);
         self.asm.store(Size::Dw, FRAME, window.began(), number);
-        self.load_control(slack, control_words::COARSE_SLACK_NS);
-        self.asm.alu(AluOp::Sub, span, slack);
-        self.asm.store(Size::Dw, FRAME, window.kept(), span);
+        // Ticks that are left of it, or of a second, less those that the count may be behind.
+        self.asm.alu(AluOp::Sub, number, rest);
+        self.asm.alu(AluOp::Add, number, span);
+        let short = self.asm.label();
+        self.asm.branch(Cond::Lt, number, NS_PER_S, short);
+        self.asm.mov(number, NS_PER_S);
+        self.asm.place(short);
+        self.load_control(via, control_words::TICK_NS);
+        self.asm.alu(AluOp::Div, number, via);
+        let left = self.asm.label();
+        self.asm.branch(Cond::Ge, number, TICKS_BEHIND, left);
+        self.asm.mov(number, TICKS_BEHIND);
+        self.asm.place(left);
+        self.asm.alu(AluOp::Sub, number, TICKS_BEHIND);
+        match asked.is_stamped {
+            // The tick was not looked at: whoever does reads the clock too.
+            true => self.asm.mov(number, 1),
+            false => {
+                self.load_scratch(via, times.tick);
+                self.asm.alu(AluOp::Add, number, via);
+            }
+        }
+        self.asm.store(Size::Dw, FRAME, window.until(), number);
         self.asm.jump(end);
         self.asm.place(far);
         self.asm.alu32(AluOp::Mov, number, number);
         self.asm.alu(AluOp::Div, number, window.seconds as i32);
         self.asm.store(Size::Dw, FRAME, window.number(), number);
-        self.asm.store(Size::Dw, FRAME, window.kept(), 0);
+        self.asm.store(Size::Dw, FRAME, window.until(), 0);
         self.asm.place(end);
+    }
+
+    /// Goes to `end` when the window that is kept is that of the packet's stamp, which is known, else to `another`.
+    fn holds_for_stamp(&mut self, window: Window, another: Label, end: Label) {
+        let (since, via) = (S[0], S[1]);
+        self.asm.load(Size::Dw, via, FRAME, window.until());
+        self.asm.branch(Cond::Eq, via, 0, another);
+        self.load_stamp(since);
+        self.asm.load(Size::Dw, via, FRAME, window.began());
+        self.asm.alu(AluOp::Sub, since, via);
+        // Before the beginning, the difference is far beyond any window.
+        let span = self.operand(window.span_ns(), via);
+        self.asm.branch(Cond::Lt, since, span, end);
+    }
+
+    /// Goes to `end` when the window that is kept holds, by the count of ticks, else to `another` with the count in `S[0]`.
+    fn holds_for_tick(&mut self, window: Window, another: Label, end: Label) {
+        let (tick, via, turn) = (S[0], S[1], S[2]);
+        self.asm.call(Helper::Jiffies64);
+        self.asm.load(Size::Dw, via, FRAME, window.until());
+        self.asm.branch(Cond::Ge, tick, via, another);
+        self.load_control(turn, control_words::TURN);
+        self.asm.load(Size::Dw, via, FRAME, window.turn());
+        self.asm.branch(Cond::Eq, turn, via, end);
     }
 
     /// The number of a window of the time in `S[k]`, when the node is one. [`Self::ask`] has made sure of it.

@@ -161,8 +161,10 @@ pub mod control_words {
     /// How often the halves of group tables have changed places, from [`FIRST_TURN`] on: its lowest bit says which half is filled. See also
     /// [`TotalsLayout`](super::TotalsLayout).
     pub const TURN: u32 = 0;
-    /// How far the kernel's coarse clock can be behind the fine one, ns: less than a second.
-    pub const COARSE_SLACK_NS: u32 = 1;
+    /// From one tick of the kernel to the next, ns; at 0 ticks are not relied on.
+    pub const TICK_NS: u32 = 1;
+    /// The longest there is, at 100 a second: one that is taken for longer than it is has the clock read too often, and no window wrong.
+    pub const TICK_MAX_NS: u64 = 10_000_000;
     /// Added to the kernel's monotonic clock: nanoseconds since the epoch.
     pub const CLOCK_OFFSET_NS: u32 = 2;
     /// Given time stamp, nanoseconds since the epoch.

@@ -145,7 +145,7 @@ impl XdpSource {
         let broker = options.broker.as_ref();
         let promiscuous = options.is_promiscuous.then(|| promiscuous(ifindex, broker)).transpose();
         let asking = UnixDatagram::unbound().map_err(XdpError::System)?;
-        let turned_ns = clock::reached_ns().wrapping_add(clock::offset_ns());
+        let turned_ns = clock::monotonic_ns().wrapping_add(clock::offset_ns());
         Ok(Some(Self {
             device: device.to_owned(),
             ifindex,
@@ -214,14 +214,14 @@ impl XdpSource {
         self.program.dropped = self.counted.dropped();
     }
 
-    /// What programs that begin from now on take for a time, at least. Their clock follows steps of the kernel's.
+    /// The stamps' clock, which follows steps of the kernel's.
     fn now_ns(&mut self) -> u64 {
         let known_ns = &mut self.program.control[control_words::CLOCK_OFFSET_NS as usize];
         let offset_ns = clock::offset_ns();
         if known_ns.abs_diff(offset_ns) > CLOCK_STEP_NS {
             *known_ns = offset_ns;
         }
-        clock::reached_ns().wrapping_add(*known_ns)
+        clock::monotonic_ns().wrapping_add(*known_ns)
     }
 
     /// Lets the halves change places, and takes what is in the one that was filled.

@@ -125,7 +125,7 @@ impl Made {
         }
         control[control_words::TURN as usize] = control_words::FIRST_TURN;
         control[control_words::DIRECTION as usize] = INBOUND;
-        control[control_words::COARSE_SLACK_NS as usize] = clock::coarse_slack_ns();
+        control[control_words::TICK_NS as usize] = clock::tick_ns();
         let number = feed.next_number();
         if let Some(sockets) = &spec.layout.sockets {
             control[sockets.number as usize] = number.into();

@@ -15,7 +15,7 @@ use object::{
 };
 
 use crate::asm::{Code, MapId, Target};
-use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec};
+use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec, control_words};
 
 /// Relocation of a load of 64 bits.
 const R_BPF_64_64: u32 = 1;
@@ -159,7 +159,7 @@ fn add_map(
         [kind, key, value, entries, 0, 0, 0].map(u32::to_le_bytes).concat()
     };
     let (section, bytes) = match map.kind {
-        MapKind::Data => (data, vec![0; map.bytes as usize]),
+        MapKind::Data => (data, first_control(map.bytes as usize)),
         MapKind::PerCpuArray => {
             (maps, definition(MAP_TYPE_PERCPU_ARRAY, 4, map.bytes, map.entries))
         }
@@ -169,6 +169,15 @@ fn add_map(
     };
     let at = object.append_section_data(section, &bytes, 8);
     Some(object.add_symbol(symbol(&map.name, at, bytes.len() as u64, SymbolKind::Data, section)))
+}
+
+/// The control map before user space writes it: windows are kept on any kernel, as none has longer ticks.
+fn first_control(bytes: usize) -> Vec<u8> {
+    let mut words = vec![0; bytes / 8];
+    if let Some(tick_ns) = words.get_mut(control_words::TICK_NS as usize) {
+        *tick_ns = control_words::TICK_MAX_NS;
+    }
+    words.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
 fn symbol(name: &str, value: u64, size: u64, kind: SymbolKind, section: SectionId) -> Symbol {
