@@ -88,3 +88,12 @@ fn an_object_file_is_written_and_only_when_there_is_one_program() {
         .expect_said("No such file or directory");
     run(["explain", "--emit"]).expect_status(2).expect_no_output();
 }
+
+#[test]
+fn whose_stamps_packets_of_a_device_carry_is_said() {
+    let text = "SELECT time, len FROM packet";
+    let said = run(["explain", "-i", "lo", text]).expect_status(0).stdout;
+    assert!(said.contains("\nstamps      lo: by the kernel"), "{said}");
+    let said = run(["explain", "-i", "no-device", text]).expect_status(0).stdout;
+    assert!(!said.contains("\nstamps "), "{said}");
+}

@@ -23,7 +23,7 @@ pub(super) fn judge(facts: &Interface, host: &Host) -> Vec<Finding> {
     }
     queues(facts, host, &mut out);
     offloads(facts, &mut out);
-    stamps(facts, &mut out);
+    out.note("time stamps", facts.stamped_by());
     place(facts, host, &mut out);
     out.all
 }
@@ -162,20 +162,6 @@ fn offloads(facts: &Interface, out: &mut Findings) {
     }
     if [facts.lro, facts.gro].iter().all(|on| *on == Some(false)) {
         out.ok("offloads", "none joins packets");
-    }
-}
-
-fn stamps(facts: &Interface, out: &mut Findings) {
-    match facts.stamps {
-        Some(stamps) if stamps.by_card && stamps.of_all => out.note(
-            "time stamps",
-            "by the kernel; by the card for captures by a socket that ask for it (--stamps card)",
-        ),
-        Some(stamps) if stamps.by_card => out.note(
-            "time stamps",
-            "by the kernel; the card stamps packets of the precision time protocol only",
-        ),
-        Some(_) | None => out.note("time stamps", "by the kernel"),
     }
 }
 

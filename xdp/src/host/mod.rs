@@ -103,6 +103,21 @@ pub struct Stamps {
     pub clock: Option<u32>,
 }
 
+impl Interface {
+    /// Whose time stamps captured packets carry.
+    pub fn stamped_by(&self) -> &'static str {
+        match self.stamps {
+            Some(stamps) if stamps.by_card && stamps.of_all => {
+                "by the kernel; by the card for captures by a socket that ask for it (--stamps card)"
+            }
+            Some(stamps) if stamps.by_card => {
+                "by the kernel; the card stamps packets of the precision time protocol only"
+            }
+            Some(_) | None => "by the kernel",
+        }
+    }
+}
+
 /// An interrupt of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupt {

@@ -13,6 +13,15 @@ use crate::failure::Failure;
 use crate::indexed::Need;
 use crate::session::{self, CompileOptions, NamedText, Traces};
 
+/// Of interfaces that are devices of this host: whose time stamps their packets carry, as `wiretable doctor` tells too.
+fn stamps(interfaces: &[String]) -> String {
+    let of = |name: &String| {
+        let facts = wt_xdp::host::interface(name).ok()?;
+        Some(format!("stamps      {name}: {}\n", facts.stamped_by()))
+    };
+    interfaces.iter().filter_map(of).collect()
+}
+
 /// Prints the plan of a text.
 pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let text = NamedText::from_args(&args.text)?;
@@ -70,6 +79,7 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     }
     let options = ExplainOptions { verbose: args.verbose, code: args.code.contains(&CodeArg::Ir) };
     let mut text = wt_plan::explain::explain(&compiled, &catalog, options);
+    text += &stamps(&args.interfaces);
     if args.code.contains(&CodeArg::Xdp) {
         text += &code::xdp(&compiled, &programs);
     }
