@@ -130,11 +130,15 @@ mod tests {
 
     #[test]
     fn parts_side_by_side_are_read_together() {
-        assert_eq!(runs(0b1011, 64, 4096), [0..128, 192..256]);
-        assert_eq!(runs(u64::MAX, 64, 4096), [0..4096]);
-        assert_eq!(runs(1 << 63, 2, 128), [126..128]);
-        assert_eq!(runs(u64::MAX, 1, 8), [0..8]);
-        assert_eq!(runs(1, 1, 1), [0..1]);
+        let runs = |used, part_slots, slots| -> Vec<(u32, u32)> {
+            let runs = runs(used, part_slots, slots);
+            runs.into_iter().map(|run| (run.start, run.end)).collect()
+        };
+        assert_eq!(runs(0b1011, 64, 4096), [(0, 128), (192, 256)]);
+        assert_eq!(runs(u64::MAX, 64, 4096), [(0, 4096)]);
+        assert_eq!(runs(1 << 63, 2, 128), [(126, 128)]);
+        assert_eq!(runs(u64::MAX, 1, 8), [(0, 8)]);
+        assert_eq!(runs(1, 1, 1), [(0, 1)]);
         assert_eq!(runs(0, 64, 4096), []);
     }
 }
