@@ -530,6 +530,13 @@ fn a_batch_file_names_its_devices() {
     assert_eq!(sorted(&live), sorted(&file.expect_status(0).stdout));
 }
 
+/// Processor time of a process so far, ticks of the kernel's.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    [11, 12].into_iter().map(|at| fields[at].parse::<u64>().unwrap()).sum()
+}
+
 #[test]
 fn a_stuck_reader_never_stops_the_capture() {
     if !may_make() {
@@ -554,6 +561,14 @@ fn a_stuck_reader_never_stops_the_capture() {
     for frame in (0..rounds).flat_map(|_| &frames) {
         sender.send(frame).unwrap();
     }
+    // Not before it has taken what there is: who reads earlier is not stuck.
+    let mut before = u64::MAX;
+    wait_until("it has nothing to do", || {
+        let now = ticks(child.0.id());
+        let is_idle = std::mem::replace(&mut before, now) == now;
+        std::thread::sleep(Duration::from_millis(200));
+        is_idle
+    });
     signal(child.0.id(), 2).unwrap();
     let stdout = Stream::of(child.0.stdout.take().unwrap());
     let stderr = Stream::of(child.0.stderr.take().unwrap());

@@ -152,7 +152,6 @@ impl Capture<'_> {
             claimed: 0,
         };
         let mut stopping = false;
-        self.handle.tell_captured(self.lane, self.books());
         loop {
             if !stopping && self.stop.is_due() {
                 stopping = true;
@@ -342,7 +341,7 @@ impl Capture<'_> {
     }
 
     /// The books, those of programs that are gone among them.
-    fn books(&mut self) -> Captured {
+    pub(super) fn books(&mut self) -> Captured {
         let mut counted = self.past.clone();
         let Self { source, program, outbox, .. } = self;
         count(&mut counted, &mut **source, program, outbox);

@@ -322,9 +322,7 @@ impl Shared<'_> {
         let backend = self.options.backend;
         let program = Program::new(&self.plan, lane, &mut *source, backend, &mut memory)?;
         let (feeding, not_compiled) = (program.feeding(), program.not_compiled);
-        // Nobody hears it only when the run has failed to start, which shows at once.
-        let _ = ready.send(Ready { feeding, not_compiled });
-        Capture {
+        let mut capture = Capture {
             source,
             outbox: Outbox::new(sender, program.selections()),
             program,
@@ -343,8 +341,12 @@ impl Shared<'_> {
             ledger: InterfaceLedger { name: interface, ..Default::default() },
             live: LiveLedger::default(),
             past: Past::default(),
-        }
-        .run()
+        };
+        // There are books, of nothing yet, from when the run is said to run.
+        capture.handle.tell_captured(lane, capture.books());
+        // Nobody hears it only when the run has failed to start, which shows at once.
+        let _ = ready.send(Ready { feeding, not_compiled });
+        capture.run()
     }
 }
 
