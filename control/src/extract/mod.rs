@@ -14,8 +14,8 @@ use wt_catalog::Value;
 use wt_engine::{IndexedPart, PacketBatch};
 use wt_trace::index::Wanted;
 use wt_wire::{
-    ByteOrder, CaptureError, CaptureReader, LinkType, PcapNgWriter, RecordRef, TimeResolution,
-    WriteError,
+    ByteOrder, CaptureError, CaptureReader, InterfaceInfo, LinkType, PcapNgWriter, RecordRef,
+    TimeResolution, WriteError,
 };
 
 use self::open::Inputs;
@@ -125,15 +125,41 @@ struct Described {
     snap_len: u32,
 }
 
+/// An interface of a capture, and its name as conditions see it.
+#[derive(Clone, Debug)]
+struct Known {
+    described: Described,
+    name: Value,
+}
+
+impl Known {
+    /// The interface of a capture, as far as that describes it.
+    fn new(source: usize, link_type: LinkType, info: Option<&InterfaceInfo>) -> Self {
+        let (name, snap_len) = info.map_or((None, 0), |info| (info.name.clone(), info.snap_len));
+        let of_conditions = filter::name(name.as_deref());
+        Self { described: Described { source, name, link_type, snap_len }, name: of_conditions }
+    }
+
+    /// The packets of the interface that a judge takes.
+    fn passing<'b>(
+        &'b self,
+        judge: &'b mut Judge<'_>,
+        data: &'b [u8],
+        records: &'b [RecordRef],
+    ) -> Result<&'b [RecordRef], Failure> {
+        let (link_type, interface) = (self.described.link_type.0, &self.name);
+        let batch =
+            PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None };
+        judge.passing(&batch).map_err(|e| Failure::Input(e.to_string()))
+    }
+}
+
 struct Extraction<'a> {
     writer: PcapNgWriter<Box<dyn Write>>,
     condition: Option<&'a Condition>,
-    judge: Judge<'a>,
     times: &'a Range<u64>,
     /// The number of an interface in the extract.
     described: HashMap<Described, u32>,
-    /// By capture and its interface: that, and the name as conditions see it.
-    known: HashMap<(usize, u32), (Described, Value)>,
     packets: u64,
     /// Earliest and latest stamp of what was read.
     range_ns: Option<(u64, u64)>,
@@ -146,16 +172,7 @@ impl<'a> Extraction<'a> {
         times: &'a Range<u64>,
     ) -> Result<Self, Failure> {
         let writer = PcapNgWriter::new(sink, ByteOrder::Little).map_err(written)?;
-        Ok(Self {
-            writer,
-            condition,
-            judge: Judge::new(condition),
-            times,
-            described: HashMap::new(),
-            known: HashMap::new(),
-            packets: 0,
-            range_ns: None,
-        })
+        Ok(Self { writer, condition, times, described: HashMap::new(), packets: 0, range_ns: None })
     }
 
     /// The number of an interface, which is described where it is new.
@@ -221,6 +238,9 @@ impl<'a> Extraction<'a> {
     ) -> Result<Vec<String>, Failure> {
         let captures = &mut inputs.captures;
         let (mut damage, mut records) = (Vec::new(), Vec::new());
+        let mut judge = Judge::new(self.condition);
+        // By capture and its interface.
+        let mut known: HashMap<(usize, u32), Known> = HashMap::new();
         while goes_on(self.packets) {
             while let Err(error) = captures.prime() {
                 damage.push(placed(error, &inputs.parts).to_string());
@@ -234,40 +254,27 @@ impl<'a> Extraction<'a> {
             if kept.is_empty() {
                 continue;
             }
-            if let Some((described, interface)) = self.known.get(&key).cloned() {
-                self.write(batch.data, &kept, &described, &interface)?;
+            if let Some(known) = known.get(&key) {
+                self.write(known, batch.data, known.passing(&mut judge, batch.data, &kept)?)?;
                 continue;
             }
             // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
             let (data, link_type) = (batch.data.to_vec(), batch.link_type);
             let info = captures.reader(source).map(CaptureReader::interfaces);
             let info = info.and_then(|interfaces| interfaces.get(key.1 as usize));
-            let (name, snap_len) = info.map_or((None, 0), |i| (i.name.clone(), i.snap_len));
-            let interface = filter::name(name.as_deref());
-            let described = Described { source, name, link_type, snap_len };
-            self.known.insert(key, (described.clone(), interface.clone()));
-            self.write(&data, &kept, &described, &interface)?;
+            let known = known.entry(key).or_insert_with(|| Known::new(source, link_type, info));
+            self.write(known, &data, known.passing(&mut judge, &data, &kept)?)?;
         }
         Ok(damage)
     }
 
-    fn write(
-        &mut self,
-        data: &[u8],
-        records: &[RecordRef],
-        described: &Described,
-        interface: &Value,
-    ) -> Result<(), Failure> {
-        let link_type = described.link_type.0;
-        let batch =
-            PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None };
-        let passing = self.judge.passing(&batch).map_err(|e| Failure::Input(e.to_string()))?;
-        let passing = passing.to_vec();
-        if passing.is_empty() {
+    /// Writes packets of an interface.
+    fn write(&mut self, known: &Known, data: &[u8], records: &[RecordRef]) -> Result<(), Failure> {
+        if records.is_empty() {
             return Ok(());
         }
-        let number = self.number(described)?;
-        passing.iter().try_for_each(|record| self.packet(number, record, bytes_of(data, record)))
+        let number = self.number(&known.described)?;
+        records.iter().try_for_each(|record| self.packet(number, record, bytes_of(data, record)))
     }
 
     fn packet(&mut self, number: u32, record: &RecordRef, bytes: &[u8]) -> Result<(), Failure> {

@@ -7,7 +7,6 @@ use wt_trace::index::{Index, Taken};
 use wt_trace::store::{Findings, Pieces, Store};
 use wt_wire::MergedCaptures;
 
-use super::parallel::PIECE_BYTES;
 use crate::cli::index::ExtractArgs;
 use crate::failure::Failure;
 use crate::indexed::{self, Within};
@@ -53,7 +52,7 @@ pub(super) fn inputs(args: &ExtractArgs, within: &Within) -> Result<Inputs, Fail
     let is_large = |pieces: &Pieces| pieces.bytes() >= wt_engine::CUT_BYTES_MIN;
     let pieces = opened.pieces.filter(|pieces| args.cores() > 1 && is_large(pieces));
     let pieces = pieces.map(|mut pieces| {
-        pieces.begin(PIECE_BYTES);
+        pieces.begin(wt_engine::RANGE_BYTES);
         pieces
     });
     Ok(Inputs {

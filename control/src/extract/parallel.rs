@@ -7,16 +7,13 @@ use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use wt_engine::PacketBatch;
 use wt_trace::store::{Findings, Pieces};
 use wt_wire::{CaptureError, RecordRef};
 
-use super::{BATCH_PACKETS, Described, Extraction};
+use super::{BATCH_PACKETS, Described, Extraction, Known};
 use crate::failure::Failure;
-use crate::record::filter::{self, Condition, Judge};
+use crate::record::filter::{Condition, Judge};
 
-/// Bytes of a piece, about: what `query` cuts stores into.
-pub(super) const PIECE_BYTES: u64 = 16 << 20;
 /// Bytes of packets that are handed over at once, about.
 const PART_BYTES: usize = 1 << 20;
 /// Parts of a thread that wait to be written.
@@ -58,6 +55,8 @@ pub(super) fn run(
     threads: usize,
     mut goes_on: impl FnMut(u64) -> bool,
 ) -> Result<Vec<CaptureError>, Failure> {
+    // No more than there are pieces, about.
+    let threads = threads.min(pieces.bytes().div_ceil(wt_engine::RANGE_BYTES).max(1) as usize);
     let job = Job { pieces, condition: extraction.condition, times: extraction.times };
     thread::scope(|scope| {
         let queues: Vec<Receiver<Told>> = (0..threads)
@@ -121,7 +120,7 @@ impl Job<'_> {
         };
         let (mut part, mut records) = (Part::default(), Vec::new());
         // By interface of the piece.
-        let mut known: Vec<Option<Described>> = Vec::new();
+        let mut known: Vec<Option<Known>> = Vec::new();
         let error = loop {
             let batch = match reader.next_batch(&mut records, BATCH_PACKETS) {
                 Ok(Some(batch)) => batch,
@@ -130,19 +129,16 @@ impl Job<'_> {
             };
             let (interface, link_type) = (batch.interface as usize, batch.link_type);
             match known.get(interface) {
-                Some(Some(described)) => {
-                    self.keep(&mut part, judge, batch.data, batch.records, described)?;
+                Some(Some(known)) => {
+                    self.keep(&mut part, judge, batch.data, batch.records, known)?;
                 }
                 _ => {
                     // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
                     let (data, records) = (batch.data.to_vec(), batch.records.to_vec());
-                    let info = reader.interfaces().get(interface);
-                    let (name, snap_len) =
-                        info.map_or((None, 0), |info| (info.name.clone(), info.snap_len));
-                    let described = Described { source: 0, name, link_type, snap_len };
+                    let new = Known::new(0, link_type, reader.interfaces().get(interface));
                     known.resize(known.len().max(interface + 1), None);
-                    let described = known[interface].insert(described);
-                    self.keep(&mut part, judge, &data, &records, described)?;
+                    let new = known[interface].insert(new);
+                    self.keep(&mut part, judge, &data, &records, new)?;
                 }
             }
             if part.data.len() >= PART_BYTES
@@ -163,23 +159,19 @@ impl Job<'_> {
         judge: &mut Judge<'_>,
         data: &[u8],
         records: &[RecordRef],
-        described: &Described,
+        known: &Known,
     ) -> Result<(), Failure> {
         let (in_time, range_ns) = super::in_time(records, self.times);
         part.range_ns = super::wider(part.range_ns, range_ns);
         if in_time.is_empty() {
             return Ok(());
         }
-        let interface = filter::name(described.name.as_deref());
-        let link_type = described.link_type.0;
-        let (records, interface) = (&in_time[..], &interface);
-        let batch =
-            PacketBatch { data, records, link_type, interface, ifindex: 0, meanwhile: None };
-        let passing = judge.passing(&batch).map_err(|e| Failure::Input(e.to_string()))?;
+        let passing = known.passing(judge, data, &in_time)?;
         if passing.is_empty() {
             return Ok(());
         }
-        let place = part.described.iter().position(|known| known == described);
+        let described = &known.described;
+        let place = part.described.iter().position(|other| other == described);
         let place = place.unwrap_or_else(|| {
             part.described.push(described.clone());
             part.described.len() - 1

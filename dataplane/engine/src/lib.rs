@@ -43,8 +43,8 @@ pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
 pub use run::{
-    Backend, CUT_BYTES_MIN, LftaSetup, MakeLfta, Progress, RunEnd, RunOptions, RunReport,
-    may_cut_store, run,
+    Backend, CUT_BYTES_MIN, LftaSetup, MakeLfta, Progress, RANGE_BYTES, RunEnd, RunOptions,
+    RunReport, may_cut_store, run,
 };
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};

@@ -12,7 +12,7 @@ use wt_plan::shape;
 
 use self::apart::Pace;
 use self::ranges::Cores;
-pub use self::ranges::{CUT_BYTES_MIN, may_cut_store};
+pub use self::ranges::{CUT_BYTES_MIN, RANGE_BYTES, may_cut_store};
 use crate::check;
 use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
 use crate::error::EngineError;

@@ -21,7 +21,7 @@ use crate::packet::PacketBatch;
 use crate::source::{Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
-const RANGE_BYTES: u64 = 16 << 20;
+pub const RANGE_BYTES: u64 = 16 << 20;
 /// Files of fewer ranges are left to one thread: starting more takes longer than it gains.
 const RANGES_MIN: u64 = 4;
 /// Ranges that threads may be ahead of the folding, for each of them. One that cannot be cut counts as many.
