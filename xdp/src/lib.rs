@@ -20,6 +20,7 @@ pub mod loader;
 pub mod object;
 pub mod packet_socket;
 mod placement;
+mod sys;
 mod tried;
 mod xdp_socket;
 

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use libc::{sockaddr_ll, tpacket_block_desc, tpacket_hdr_v1, tpacket3_hdr};
 use wt_wire::{Direction, RecordRef};
 
-use super::sys::{LINE_BYTES, prefetch};
+use crate::sys::{LINE_BYTES, prefetch};
 
 /// Room before each packet, bytes: a cooked header and a tag.
 pub(super) const RESERVE_BYTES: usize = 32;
@@ -72,7 +72,7 @@ impl Packets {
     fn fetch_from(&mut self, block: &[u8], at: usize) {
         let until = (at + AHEAD_BYTES).min(block.len());
         while self.fetched < until {
-            prefetch(block, self.fetched);
+            prefetch(block.as_ptr().wrapping_add(self.fetched));
             self.fetched += LINE_BYTES;
         }
     }

@@ -17,22 +17,6 @@ const HDR_AT: usize = std::mem::offset_of!(libc::tpacket_block_desc, hdr);
 const STATUS_AT: usize = HDR_AT + std::mem::offset_of!(libc::tpacket_hdr_v1, block_status);
 const NUM_PACKETS_AT: usize = HDR_AT + std::mem::offset_of!(libc::tpacket_hdr_v1, num_pkts);
 
-/// Bytes that come into a cache at once.
-pub(super) const LINE_BYTES: usize = 64;
-
-/// Asks for the line of a place, into the nearest cache.
-#[inline]
-pub(super) fn prefetch(bytes: &[u8], at: usize) {
-    let place = bytes.as_ptr().wrapping_add(at);
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place.cast());
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 fn check(code: c_int) -> io::Result<c_int> {
     if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code) }
 }

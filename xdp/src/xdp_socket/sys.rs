@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::net::xdp::XdpRingOffset;
 
+use crate::sys::{LINE_BYTES, prefetch};
+
 /// A part of this process's memory.
 #[derive(Debug)]
 struct Mapping {
@@ -107,17 +109,9 @@ impl Frames {
     #[inline]
     pub(super) fn prefetch(&self, at: usize, len: usize) {
         let place = self.0.base.as_ptr().wrapping_add(at);
-        #[cfg(target_arch = "x86_64")]
-        for line in (0..len.min(FETCHED_MAX)).step_by(64) {
-            // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-            unsafe {
-                core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
-                    place.wrapping_add(line).cast(),
-                );
-            }
+        for line in (0..len.min(FETCHED_MAX)).step_by(LINE_BYTES) {
+            prefetch(place.wrapping_add(line));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (place, len);
     }
 }
 
