@@ -196,6 +196,10 @@ impl Feed {
         max: usize,
         take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
+        if matches!(self.input, Input::Plain(_)) && self.labels[0].is_empty() {
+            // A file that is mapped lends out megabytes at a time: far too much to keep.
+            self.label(indices, 0, 0);
+        }
         let (capture, batch, more) = match &mut self.input {
             Input::Merged { captures, records, .. } => {
                 // Damage is noted here, so that what follows cannot meet any.
