@@ -223,8 +223,8 @@ pub struct Mapped {
 /// Bytes that a single cursor over a mapping asks for ahead of itself.
 const AHEAD_LEN: usize = 2048;
 const CACHE_LINE_LEN: usize = 64;
-/// Bytes whose pages are asked for at once: few enough that they are still in the cache when they are read.
-const POPULATE_LEN: usize = 1 << 20;
+/// Bytes after which what is ready is written.
+const DRAIN_LEN: usize = 1 << 20;
 
 impl Mapped {
     /// Maps a trace.
@@ -247,8 +247,7 @@ impl Mapped {
         let mut at = FILE_HEADER_LEN;
         let mut asked = 0;
         while at < bytes.len() {
-            self.map.populate(at, POPULATE_LEN);
-            let stop = at + POPULATE_LEN;
+            let stop = at + DRAIN_LEN;
             while at < stop {
                 let Some((record, next)) = record_at(bytes, at, 0) else { break };
                 // Headers are too far apart for the hardware to see a pattern, so every line is asked for.
@@ -405,17 +404,12 @@ fn interleave<T: Task, const N: usize>(map: &Map, bounds: &[usize], tasks: &mut 
     let bytes: &[u8] = map;
     let mut at: [usize; N] = std::array::from_fn(|i| bounds[i]);
     let end: [usize; N] = std::array::from_fn(|i| bounds[i + 1]);
-    let mut populated = at;
     let several = tasks.len() > 1;
     // All together while each has something left, then one after the other.
     'together: loop {
         for i in 0..N {
             if at[i] >= end[i] {
                 break 'together;
-            }
-            if at[i] >= populated[i] {
-                map.populate(at[i], POPULATE_LEN / 4);
-                populated[i] = at[i] + POPULATE_LEN / 4;
             }
             let Some((record, next)) = record_at(bytes, at[i], 0) else { return false };
             // The next header is what this cursor waits for when its turn comes again.

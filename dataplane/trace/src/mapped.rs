@@ -202,7 +202,7 @@ impl Mapped {
             let at = self.populated;
             let len = POPULATE_LEN - at % POPULATE_LEN;
             let begun = thread_time();
-            if mapping.populate(at as usize, len as usize).is_err() {
+            if mapping.populate(file.file(), at as usize, len as usize).is_err() {
                 // What is wrong is found by reading.
                 self.not_before = u64::MAX;
                 return false;

@@ -13,6 +13,8 @@ use std::time::Duration;
 const HUGE_PAGE_LEN: usize = 2 << 20;
 /// Smallest unit of a mapping.
 const PAGE_LEN: usize = 4096;
+/// What the kernel maps around a fault, if it is in the page cache (`fault_around_bytes`, which has this value everywhere).
+const FAULT_AROUND_LEN: usize = 64 << 10;
 /// Mappings that can be guarded at a time; further files are read instead.
 const GUARDS_MAX: usize = 64;
 
@@ -131,10 +133,24 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(self.base as *const u8, self.len) }
     }
 
-    /// Makes bytes of the file accessible without faults, and fails where the file has no such
-    /// bytes any more.
-    pub(crate) fn populate(&self, at: usize, len: usize) -> io::Result<()> {
-        self.advise(at, len, libc::MADV_POPULATE_READ)
+    /// Makes bytes of the file accessible without further faults, as far as they are in the page cache, and fails where the file
+    /// has no such bytes any more.
+    ///
+    /// One fault maps what lies around it. `MADV_POPULATE_READ` takes the same faults, and looks for each page between them: a
+    /// tenth of the time of a query that counts packets in small pages.
+    pub(crate) fn populate(&self, file: &File, at: usize, len: usize) -> io::Result<()> {
+        let end = (at + len).min(self.len);
+        if file.metadata()?.len() < end as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let bytes = self.bytes();
+        let mut at = at / FAULT_AROUND_LEN * FAULT_AROUND_LEN;
+        while at < end {
+            // SAFETY: the place lies within the mapping; it is read as it is, whoever writes there.
+            unsafe { ptr::read_volatile(&raw const bytes[at]) };
+            at += FAULT_AROUND_LEN;
+        }
+        Ok(())
     }
 
     /// Gives page tables back; the bytes stay readable.
