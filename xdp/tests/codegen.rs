@@ -29,13 +29,53 @@ fn groups_have_windows_slots_and_states() {
     insta::assert_snapshot!(listing(text));
 }
 
+/// What a packet goes through that takes no jump: up to where the code goes on elsewhere on every way, or returns.
+fn row(code: &str) -> &str {
+    let ends = [": exit\n", ": goto "].map(|end| code.find(end).unwrap_or(code.len()));
+    &code[..ends[0].min(ends[1])]
+}
+
+#[test]
+fn the_usual_way_is_a_row_from_the_beginning_to_the_end() {
+    let text = listing(
+        "SELECT tb, srcIP, count(*) AS n, sum(len) AS bytes FROM tcp WHERE destPort = 80
+            GROUP BY time/60 AS tb, srcIP",
+    );
+    let row = row(&text);
+    assert!(row.contains("r0 = 2\n"), "it returns\n{row}");
+    let mut at = 0;
+    for part in ["eth header", "ipv4 header", "tcp header", "the slot", "one tuple more"] {
+        let found = row[at..].find(&format!("; {part}\n"));
+        at += found.unwrap_or_else(|| panic!("{part} behind the ones before it\n{row}"));
+    }
+    for aside in ["be16", "ktime", "ringbuf", "path less likely", "vlan", "ipv6 header"] {
+        assert!(!row.contains(aside), "{aside} is in the way\n{row}");
+    }
+}
+
+#[test]
+fn fields_are_compared_as_they_lie_in_the_packet() {
+    let text = listing(
+        "SELECT count(*) AS n FROM tcp WHERE destPort IN (22, 23) AND syn AND NOT ack_flag",
+    );
+    let (_, code) = text.split_once("; at the end of eth, ipv4, tcp\n").expect("code of its own");
+    let code = row(code);
+    for part in ["r0 == 5632 ", "r0 != 5888 ", "r0 &= 2\n", "r0 &= 16\n"] {
+        assert!(code.contains(part), "{part}\n{code}");
+    }
+    assert!(!code.contains("be16") && !code.contains(">>="), "{code}");
+    // The order of numbers is not that of their bytes.
+    let text = listing("SELECT count(*) AS n FROM tcp WHERE destPort > 22");
+    let (_, code) = text.split_once("; at the end of eth, ipv4, tcp\n").expect("code of its own");
+    assert!(row(code).contains("be16"), "{code}");
+}
+
 #[test]
 fn at_the_end_of_a_likely_path_nothing_is_looked_for_again() {
     let text = listing("SELECT count(*) AS n, sum(len) AS bytes FROM tcp WHERE destPort = 80");
     for path in ["eth, ipv4, tcp", "eth, ipv6, tcp"] {
         let (_, code) = text.split_once(&format!("; at the end of {path}\n")).expect(path);
-        let code = code.split("; at the end of").next().unwrap_or(code);
-        let code = code.split_once("; the first of its turn").expect(path).0;
+        let code = row(code);
         assert!(!code.contains("> r7"), "{path}: the packet's end is known\n{code}");
         assert!(!code.contains("(u16 *)(r8"), "{path}: and where the header is\n{code}");
         assert!(!code.contains("call"), "{path}: nothing is looked up\n{code}");

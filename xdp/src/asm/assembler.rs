@@ -8,6 +8,18 @@ use super::insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label(pub(super) u32);
 
+/// How many of the packets that come to a jump take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Grade {
+    /// As many as do not.
+    #[default]
+    Alike,
+    /// Few: [`Assembler::seldom`].
+    Seldom,
+    /// More than do not: [`Assembler::mostly`].
+    Mostly,
+}
+
 /// Why instructions cannot be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AsmError {
@@ -83,6 +95,8 @@ pub struct Assembler {
     /// By label: the instruction it stands before.
     pub(super) labels: Vec<Option<usize>>,
     pub(super) comments: Vec<Comment>,
+    /// By label: of jumps to it. Labels behind the last are [`Grade::Alike`].
+    grades: Vec<Grade>,
     functions: Vec<(String, Label)>,
     /// Places where nothing is concluded from what came before.
     pub(super) barriers: Vec<Label>,
@@ -98,6 +112,28 @@ impl Assembler {
     pub fn label(&mut self) -> Label {
         self.labels.push(None);
         Label(self.labels.len() as u32 - 1)
+    }
+
+    /// A label that few packets go to: what they do there is out of the others' way.
+    pub fn seldom(&mut self) -> Label {
+        self.graded(Grade::Seldom)
+    }
+
+    /// A label that packets go to rather than on.
+    pub fn mostly(&mut self) -> Label {
+        self.graded(Grade::Mostly)
+    }
+
+    fn graded(&mut self, grade: Grade) -> Label {
+        let label = self.label();
+        self.grades.resize(label.0 as usize, Grade::Alike);
+        self.grades.push(grade);
+        label
+    }
+
+    /// How many go to a label.
+    pub(super) fn grade(&self, label: Label) -> Grade {
+        self.grades.get(label.0 as usize).copied().unwrap_or_default()
     }
 
     /// Gives a label its place: before the next instruction.

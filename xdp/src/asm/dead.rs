@@ -246,24 +246,61 @@ const fn arguments(helper: Helper) -> u32 {
 
 /// By instruction: whether it is of use. The frame from byte `from` on is read by the program alone.
 pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
-    let flow = Flow::new(asm);
-    let cells = Cells::new(asm, from);
     let mut keep = vec![true; asm.insns.len()];
+    follow(asm, &Flow::new(asm), &Cells::new(asm, from), &mut keep);
+    keep
+}
+
+/// By block: what is read of memory from where it begins on.
+pub(super) struct Reads {
+    cells: Cells,
+    live: Vec<Live>,
+}
+
+impl Reads {
+    pub(super) fn new(asm: &Assembler, flow: &Flow, from: i16) -> Self {
+        let cells = Cells::new(asm, from);
+        let live = follow(asm, flow, &cells, &mut vec![true; asm.insns.len()]);
+        Self { cells, live }
+    }
+
+    /// The cells of an access; nothing for memory that others read.
+    pub(super) fn cells(&self, base: Reg, off: i16, size: Size) -> Option<std::ops::Range<usize>> {
+        self.cells.of(base, off, size)
+    }
+
+    /// Whether some of the cells are read before they are written, from a block on.
+    pub(super) fn is_read(&self, block: usize, cells: &std::ops::Range<usize>) -> bool {
+        self.live[block].any(cells.clone())
+    }
+
+    /// Whether a call may read or write the cells.
+    pub(super) fn is_given(&self, helper: Helper, cells: &std::ops::Range<usize>) -> bool {
+        match helper {
+            Helper::Loop | Helper::XdpLoadBytes => true,
+            Helper::KtimeGetNs | Helper::Jiffies64 => false,
+            _ => self.cells.given.iter().any(|cell| cells.contains(cell)),
+        }
+    }
+}
+
+/// By block: what is live where it begins; by instruction: whether it is of use.
+fn follow(asm: &Assembler, flow: &Flow, cells: &Cells, keep: &mut [bool]) -> Vec<Live> {
     // By block: what is live where it begins.
-    let mut live = vec![Live::none(&cells); flow.next.len()];
-    let mut called = Called { begin: Live::none(&cells), behind: Live::none(&cells) };
+    let mut live = vec![Live::none(cells); flow.next.len()];
+    let mut called = Called { begin: Live::none(cells), behind: Live::none(cells) };
     let mut changed = true;
     while changed {
         let before = called.clone();
         changed = false;
         for block in flow.blocks().rev() {
-            let mut now = Live::none(&cells);
+            let mut now = Live::none(cells);
             for next in &flow.next[block] {
                 now.join(&live[*next]);
             }
             for index in flow.insns(block).rev() {
                 let is_main = index < flow.functions;
-                keep[index] = now.step(&cells, &mut called, &asm.insns[index], is_main);
+                keep[index] = now.step(cells, &mut called, &asm.insns[index], is_main);
             }
             if flow.is_function[block] {
                 called.begin.join(&now);
@@ -275,5 +312,5 @@ pub(super) fn run(asm: &Assembler, from: i16) -> Vec<bool> {
         }
         changed |= called != before;
     }
-    keep
+    live
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Assembler;
 use super::flow::Flow;
-use super::insn::{AluOp, Cond, Endian, Helper, Insn, Operand, Reg, Size};
+use super::insn::{AluOp, Cond, Endian, Helper, Insn, MapId, Operand, Reg, Size};
 use super::optimize::{FRAME, STACK};
 
 /// A value's number.
@@ -51,6 +51,8 @@ struct Numbers {
     count: Number,
     of_constants: HashMap<u64, Number>,
     constants: HashMap<Number, u64>,
+    /// Of bytes of data maps, by map and byte.
+    of_addresses: HashMap<(MapId, u32), Number>,
 }
 
 impl Numbers {
@@ -67,6 +69,15 @@ impl Numbers {
         });
         self.constants.insert(number, value);
         Held { number, most: value }
+    }
+
+    fn address(&mut self, map: MapId, offset: u32) -> Held {
+        let count = &mut self.count;
+        let number = *self.of_addresses.entry((map, offset)).or_insert_with(|| {
+            *count += 1;
+            *count
+        });
+        Held { number, most: u64::MAX }
     }
 
     fn unknown(&mut self) -> State {
@@ -163,8 +174,19 @@ impl State {
                 let held = numbers.constant(imm);
                 self.set(dst, held);
             }
-            Insn::LoadMap { dst, .. } | Insn::LoadData { dst, .. } | Insn::LoadFn { dst, .. } => {
+            Insn::LoadMap { dst, .. } | Insn::LoadFn { dst, .. } => {
                 self.set(dst, numbers.fresh(u64::MAX));
+            }
+            Insn::LoadData { dst, map, offset } => {
+                let held = numbers.address(map, offset);
+                if self.get(dst).number == held.number {
+                    return None;
+                }
+                let known = self.holder(held.number);
+                self.set(dst, held);
+                if let Some(src) = known {
+                    return Some(Insn::Alu { wide: true, op: AluOp::Mov, dst, src: src.into() });
+                }
             }
             Insn::Load { size, dst, base, off } if base == FRAME || base == STACK => {
                 let slot = Slot { base, off, size };
@@ -188,6 +210,19 @@ impl State {
                 }
                 // The value is the same, but memory keeps no bound of it.
                 self.set(dst, Held { number, most: most_of(size) });
+                // Where it is twice, one place serves all.
+                let is_alike = |(other, held): &&(Slot, Number)| {
+                    *held == number
+                        && (other.base, other.size) == (base, size)
+                        && other.off >= private
+                };
+                if base == FRAME
+                    && off >= private
+                    && let Some((other, _)) =
+                        self.slots.iter().filter(is_alike).min_by_key(|(slot, _)| slot.off)
+                {
+                    return Some(Insn::Load { size, dst, base, off: other.off });
+                }
             }
             Insn::Load { size, dst, base, off } => {
                 // Pointers of the context are read as 4 bytes.

@@ -177,6 +177,17 @@ impl Cond {
         }
     }
 
+    /// The same order, of equal values too.
+    pub(crate) const fn or_equal(self) -> Self {
+        match self {
+            Cond::Gt => Cond::Ge,
+            Cond::Lt => Cond::Le,
+            Cond::Sgt => Cond::Sge,
+            Cond::Slt => Cond::Sle,
+            other => other,
+        }
+    }
+
     /// What holds exactly when this does not.
     pub const fn negated(self) -> Self {
         match self {

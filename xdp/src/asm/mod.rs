@@ -5,8 +5,10 @@ mod dead;
 mod flow;
 mod forward;
 mod insn;
+mod layout;
 mod listing;
 mod optimize;
+mod sink;
 mod tidy;
 
 pub use assembler::{AsmError, Assembler, Code, Function, Label, Relocation, Target};

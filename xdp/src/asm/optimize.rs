@@ -6,8 +6,9 @@
 //!   by [`STACK`]; helpers write neither, but where they are given packets to copy. Functions that are called back may read and write all of them, user
 //!   space reads none.
 
+use super::assembler::Grade;
 use super::insn::{Insn, Reg};
-use super::{Assembler, dead, forward};
+use super::{Assembler, dead, forward, sink};
 
 /// Address of the frame.
 pub(super) const FRAME: Reg = Reg::R8;
@@ -18,7 +19,7 @@ pub(super) const STACK: Reg = Reg::R10;
 const ROUNDS_MAX: usize = 4;
 
 impl Assembler {
-    /// A branch over a jump becomes a branch to where the jump goes.
+    /// A branch over a jump becomes a branch to where the jump goes, but where that would forget how many take it.
     fn invert(&mut self) {
         let mut is_target = vec![false; self.insns.len() + 1];
         self.labels.iter().flatten().for_each(|at| is_target[*at] = true);
@@ -29,7 +30,8 @@ impl Assembler {
             else {
                 continue;
             };
-            if self.labels[over.0 as usize] == Some(index + 1) && !is_target[index] {
+            let is_graded = self.grade(over) != Grade::Alike;
+            if self.labels[over.0 as usize] == Some(index + 1) && !is_target[index] && !is_graded {
                 self.insns[index - 1] = Insn::Branch { cond: cond.negated(), dst, src, to };
                 keep[index] = false;
             }
@@ -37,8 +39,17 @@ impl Assembler {
         self.retain(&keep);
     }
 
-    /// Makes instructions fewer. The frame from byte `private` on is read by the program alone.
+    /// Makes instructions fewer, then puts them in the order of most packets. The frame from byte `private` on is read by the program alone.
     pub fn optimize(&mut self, private: i16) {
+        self.make_fewer(private);
+        if sink::run(self, private) {
+            self.make_fewer(private);
+        }
+        self.tidy();
+        self.lay_out();
+    }
+
+    fn make_fewer(&mut self, private: i16) {
         for _ in 0..ROUNDS_MAX {
             let before = self.insns.clone();
             self.tidy();
@@ -217,6 +228,25 @@ mod tests {
             asm.push(Insn::Exit);
         });
         assert_eq!(insns.len(), 6, "{insns:?}");
+    }
+
+    #[test]
+    fn an_address_that_is_there_is_not_loaded_again() {
+        let address = |dst| Insn::LoadData { dst, map: MapId(1), offset: 0 };
+        let insns = left(|asm| {
+            asm.push(address(Reg::R5));
+            asm.load(Size::Dw, Reg::R1, Reg::R5, 0);
+            asm.push(address(Reg::R5));
+            asm.load(Size::Dw, Reg::R2, Reg::R5, 8);
+            asm.store(Size::Dw, FRAME, 0, Reg::R1);
+            asm.store(Size::Dw, FRAME, 8, Reg::R2);
+            asm.call(Helper::KtimeGetNs);
+            asm.push(address(Reg::R5));
+            asm.load(Size::Dw, Reg::R0, Reg::R5, 0);
+            asm.push(Insn::Exit);
+        });
+        let count = insns.iter().filter(|insn| **insn == address(Reg::R5)).count();
+        assert_eq!(count, 2, "calls keep none: {insns:?}");
     }
 
     #[test]

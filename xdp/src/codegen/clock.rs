@@ -19,7 +19,7 @@ use wt_lang::ast::BinaryOp;
 use wt_plan::ir::{Exprs, NodeId, Op};
 
 use super::Clock;
-use super::emit::{Emitter, FRAME, S, Unportable};
+use super::emit::{CONTROL, Emitter, FRAME, S, Unportable};
 use super::spec::control_words;
 use crate::asm::{AluOp, Cond, Helper, Label, Reg, Size};
 
@@ -184,7 +184,7 @@ impl Emitter {
     fn ask_window(&mut self, asked: &mut Asked, window: Window) {
         let Some(times) = self.times.filter(|_| !asked.windows.contains(&window)) else { return };
         asked.windows.push(window);
-        let (another, end) = (self.asm.label(), self.asm.label());
+        let (another, end) = (self.asm.seldom(), self.asm.label());
         if self.clock == Clock::Given {
             self.ask_stamp(asked);
         }
@@ -236,12 +236,15 @@ impl Emitter {
             }
         }
         self.asm.store(Size::Dw, FRAME, window.until(), number);
+        // As on the usual way, so that what follows need not ask.
+        self.load_control_address(CONTROL);
         self.asm.jump(end);
         self.asm.place(far);
         self.asm.alu32(AluOp::Mov, number, number);
         self.asm.alu(AluOp::Div, number, window.seconds as i32);
         self.asm.store(Size::Dw, FRAME, window.number(), number);
         self.asm.store(Size::Dw, FRAME, window.until(), 0);
+        self.load_control_address(CONTROL);
         self.asm.place(end);
     }
 
@@ -255,7 +258,8 @@ impl Emitter {
         self.asm.alu(AluOp::Sub, since, via);
         // Before the beginning, the difference is far beyond any window.
         let span = self.operand(window.span_ns(), via);
-        self.asm.branch(Cond::Lt, since, span, end);
+        self.asm.branch(Cond::Ge, since, span, another);
+        self.asm.jump(end);
     }
 
     /// Goes to `end` when the window that is kept holds, by the count of ticks, else to `another` with the count in `S[0]`.
@@ -264,9 +268,11 @@ impl Emitter {
         self.asm.call(Helper::Jiffies64);
         self.asm.load(Size::Dw, via, FRAME, window.until());
         self.asm.branch(Cond::Ge, tick, via, another);
-        self.load_control(turn, control_words::TURN);
+        self.load_control_address(CONTROL);
+        self.asm.load(Size::Dw, turn, CONTROL, 8 * control_words::TURN as i16);
         self.asm.load(Size::Dw, via, FRAME, window.turn());
-        self.asm.branch(Cond::Eq, turn, via, end);
+        self.asm.branch(Cond::Ne, turn, via, another);
+        self.asm.jump(end);
     }
 
     /// The number of a window of the time in `S[k]`, when the node is one. [`Self::ask`] has made sure of it.

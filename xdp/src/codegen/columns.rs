@@ -190,5 +190,7 @@ impl Queries<'_, '_> {
             e.asm.alu(AluOp::Or, S[0], S[1]);
         }
         e.asm.store(Size::Dw, FRAME, at, S[0]);
+        // What shares the word finds it there.
+        e.asm.mov(S[3], S[0]);
     }
 }

@@ -76,10 +76,7 @@ impl Emitter {
         let cond = condition(op, signed);
         let cond = if want { cond } else { cond.negated() };
         if let Some(value) = scope.constant(b).and_then(Value::as_u64) {
-            if let (CmpOp::Eq | CmpOp::Ne, Some(read)) = (op, scope.bytes_of(a, value)) {
-                self.load_raw(scope, read.0, read.1, k)?;
-                let src = self.operand(read.2, S[k + 1]);
-                self.asm.branch(cond, S[k], src, to);
+            if matches!(op, CmpOp::Eq | CmpOp::Ne) && self.equal(scope, a, value, (cond, to), k)? {
                 return Ok(());
             }
             self.word(scope, a, k)?;
@@ -90,6 +87,29 @@ impl Emitter {
             self.asm.branch(cond, S[k], S[k + 1], to);
         }
         Ok(())
+    }
+
+    /// Compares a field with a constant as its bytes lie in the packet: `cond` is whether they are equal, or not. Not all are.
+    pub(super) fn equal(
+        &mut self,
+        scope: &mut Scope<'_>,
+        node: NodeId,
+        value: u64,
+        (cond, to): (Cond, Label),
+        k: usize,
+    ) -> Result<bool, Unportable> {
+        let bytes = if let Some((at, bytes)) = scope.kept_equal(node, value) {
+            self.load_scratch(S[k], at);
+            bytes
+        } else if let Some((raw, bytes)) = scope.raw_equal(node, value) {
+            self.load_raw(scope, raw, k)?;
+            bytes
+        } else {
+            return Ok(false);
+        };
+        let src = self.operand(bytes, S[k + 1]);
+        self.asm.branch(cond, S[k], src, to);
+        Ok(true)
     }
 
     /// Family and halves of an address of any type, in scratch words.
@@ -164,6 +184,10 @@ impl Emitter {
                 self.is_address_member(at, member, hit, k)?;
             }
         } else if ty.is_integer() || ty == Type::Bool {
+            if self.is_raw_member(scope, a, members, hit, k)? {
+                self.end_of_members(want, to, out);
+                return Ok(());
+            }
             self.word(scope, a, k)?;
             for member in members {
                 match member.as_i128() {
@@ -180,11 +204,48 @@ impl Emitter {
         } else {
             return unportable(format!("membership of a value of type {ty}"));
         }
+        self.end_of_members(want, to, out);
+        Ok(())
+    }
+
+    /// None of the members is it.
+    fn end_of_members(&mut self, want: bool, to: Label, out: Label) {
         if !want {
             self.asm.jump(to);
         }
         self.asm.place(out);
-        Ok(())
+    }
+
+    /// Compares a field with members as its bytes lie in the packet, where all of them can be.
+    fn is_raw_member(
+        &mut self,
+        scope: &mut Scope<'_>,
+        a: NodeId,
+        members: &[Value],
+        hit: Label,
+        k: usize,
+    ) -> Result<bool, Unportable> {
+        let kept = |member: &Value| scope.kept_equal(a, member.as_u64()?).map(|(_, bytes)| bytes);
+        let read = |member: &Value| scope.raw_equal(a, member.as_u64()?).map(|(_, bytes)| bytes);
+        let bytes: Option<Vec<u64>> = members.iter().map(kept).collect();
+        let bytes = match (bytes, scope.kept_raw(a), scope.raw(a)) {
+            (Some(bytes), Some((at, _)), _) => {
+                self.load_scratch(S[k], at);
+                bytes
+            }
+            (_, _, Some(raw)) => {
+                let bytes: Option<Vec<u64>> = members.iter().map(read).collect();
+                let Some(bytes) = bytes else { return Ok(false) };
+                self.load_raw(scope, raw, k)?;
+                bytes
+            }
+            _ => return Ok(false),
+        };
+        for bytes in bytes {
+            let src = self.operand(bytes, S[k + 1]);
+            self.asm.branch(Cond::Eq, S[k], src, hit);
+        }
+        Ok(true)
     }
 
     fn is_address_member(

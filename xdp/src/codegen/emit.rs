@@ -27,6 +27,9 @@ pub(super) const FRAME: Reg = Reg::R8;
 /// The header at hand, or the entry of a table.
 pub(super) const HEADER: Reg = Reg::R9;
 
+/// The control map, where code that is likely to follow asks for it again.
+pub(super) const CONTROL: Reg = S[5];
+
 /// Offset of a header that is not there. Contiguous bytes of a packet end before it.
 pub(super) const ABSENT: i32 = 0x3fff;
 /// Most contiguous bytes of a packet that programs look at: offsets with what is added to them stay below the 65,535 that the
@@ -230,6 +233,11 @@ impl Emitter {
         self.asm.branch(Cond::Gt, via, END, far);
     }
 
+    /// `dst` = the address of the control map's first word.
+    pub(super) fn load_control_address(&mut self, dst: Reg) {
+        self.asm.push(Insn::LoadData { dst, map: self.control_map, offset: 0 });
+    }
+
     /// Whether ordinals are stamps, which puts the packets of all CPUs in order: in programs that look at the kernel's clock.
     pub(super) fn is_stamped(&self) -> bool {
         self.clock == super::Clock::Kernel && self.times.is_some()
@@ -249,12 +257,12 @@ impl Emitter {
     }
 
     /// The beginning of a program: packet, frame, and time, if headers ask for it: else who asks for it does. `out` is where a packet goes
-    /// that needs no more looks, `end` where there is no frame.
+    /// that needs no more looks, `none` where there is no frame.
     pub(super) fn prologue(
         &mut self,
         (wants_time, headers_do): (bool, bool),
         out: Label,
-        end: Label,
+        none: Label,
     ) -> Result<(), Unportable> {
         self.asm.comment("the packet, and the frame of this CPU");
         self.asm.store(Size::Dw, Reg::R10, stack::CONTEXT, Reg::R1);
@@ -265,14 +273,17 @@ impl Emitter {
         self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));
         self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.frame_map });
         self.asm.call(Helper::MapLookup);
-        self.asm.branch(Cond::Eq, Reg::R0, 0, end);
+        self.asm.branch(Cond::Eq, Reg::R0, 0, none);
         self.asm.mov(FRAME, Reg::R0);
         self.add_to_frame(FRAME, packet_counters::PACKETS, 1, Reg::R1);
-        let fits = self.asm.label();
+        let (fits, long) = (self.asm.label(), self.asm.seldom());
         self.asm.mov(Reg::R0, END);
         self.asm.alu(AluOp::Sub, Reg::R0, DATA);
         self.add_to_frame(FRAME, packet_counters::BYTES, Reg::R0, Reg::R1);
-        self.asm.branch(Cond::Le, Reg::R0, LINEAR_BYTES_MAX, fits);
+        self.asm.branch(Cond::Gt, Reg::R0, LINEAR_BYTES_MAX, long);
+        self.asm.jump(fits);
+        self.asm.place(long);
+        self.asm.comment("longer than what is looked at");
         self.add_to_frame(FRAME, packet_counters::OVERSIZE, 1, Reg::R0);
         self.asm.jump(out);
         self.asm.place(fits);

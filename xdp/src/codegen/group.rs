@@ -3,8 +3,8 @@
 use wt_catalog::Type;
 use wt_plan::ir::{AggKind, NodeId};
 
-use super::emit::{Emitter, FRAME, HEADER, S, Unportable, stack, unportable};
-use super::query::record;
+use super::emit::{CONTROL, Emitter, FRAME, HEADER, S, Unportable, stack, unportable};
+use super::query::{Arg, record};
 use super::scope::Scope;
 use super::spec::{
     ENTRY_HEAD_WORDS, GroupLayout, QueryLayout, RECORD_HEAD_WORDS, StateLayout, USED_PARTS,
@@ -37,13 +37,23 @@ impl WindowLayout {
             (true, true) => i64::MAX as u64,
         }
     }
+
+    /// How a value compares with the bound that is behind it.
+    fn behind(&self) -> Cond {
+        match (is_signed(self.ty), self.decreasing) {
+            (false, false) => Cond::Lt,
+            (false, true) => Cond::Gt,
+            (true, false) => Cond::Slt,
+            (true, true) => Cond::Sgt,
+        }
+    }
 }
 
 impl Emitter {
     /// Advances a window's bound by the value in S[0].
     pub(super) fn advance(&mut self, window: &WindowLayout) -> Result<(), Unportable> {
         let (signed, tolerance) = (is_signed(window.ty), window.tolerance);
-        let (value, bound) = (S[0], S[1]);
+        let value = S[0];
         if tolerance > 0 {
             if !(window.ty.is_integer() || matches!(window.ty, Type::Time | Type::Duration)) {
                 return unportable(format!("a window of type {} with a tolerance", window.ty));
@@ -53,19 +63,30 @@ impl Emitter {
             }
             self.retreat(window.decreasing, signed, tolerance);
         }
-        let stays = self.asm.label();
+        let (bound, stays) = (S[1], self.asm.mostly());
         self.asm.load(Size::Dw, bound, FRAME, 8 * window.bound as i16);
-        let not_beyond = match (signed, window.decreasing) {
-            (false, false) => Cond::Le,
-            (false, true) => Cond::Ge,
-            (true, false) => Cond::Sle,
-            (true, true) => Cond::Sge,
-        };
-        self.asm.branch(not_beyond, value, bound, stays);
-        self.asm.store(Size::Dw, FRAME, 8 * window.bound as i16, value);
-        self.asm.store(Size::Dw, FRAME, 8 * window.known as i16, 1);
+        self.asm.branch(window.behind().or_equal(), value, bound, stays);
+        self.set_bound(window, value);
         self.asm.place(stays);
         Ok(())
+    }
+
+    fn set_bound(&mut self, window: &WindowLayout, value: Reg) {
+        self.asm.store(Size::Dw, FRAME, 8 * window.bound as i16, value);
+        self.asm.store(Size::Dw, FRAME, 8 * window.known as i16, 1);
+    }
+
+    /// Judges and advances a window without tolerance by the value in S[0]. Most packets are in the newest window, which one comparison tells.
+    fn judge_and_advance(&mut self, window: &WindowLayout, late: Label) {
+        let (value, bound) = (S[0], S[1]);
+        let (another, newest) = (self.asm.seldom(), self.asm.label());
+        self.asm.load(Size::Dw, bound, FRAME, 8 * window.bound as i16);
+        self.asm.branch(Cond::Ne, value, bound, another);
+        self.asm.jump(newest);
+        self.asm.place(another);
+        self.asm.branch(window.behind(), value, bound, late);
+        self.set_bound(window, value);
+        self.asm.place(newest);
     }
 
     /// Moves S[0] back by a tolerance, held at the ends of 64 bits.
@@ -91,14 +112,8 @@ impl Emitter {
 
     /// Goes to `late` when the value in S[0] is behind the window's bound.
     fn judge(&mut self, window: &WindowLayout, late: Label) {
-        let behind = match (is_signed(window.ty), window.decreasing) {
-            (false, false) => Cond::Lt,
-            (false, true) => Cond::Gt,
-            (true, false) => Cond::Slt,
-            (true, true) => Cond::Sgt,
-        };
         self.asm.load(Size::Dw, S[1], FRAME, 8 * window.bound as i16);
-        self.asm.branch(behind, S[0], S[1], late);
+        self.asm.branch(window.behind(), S[0], S[1], late);
     }
 
     /// Takes the tuple whose key is in the frame's row and whose operands are in scratch words.
@@ -107,24 +122,32 @@ impl Emitter {
         scope: &mut Scope<'_>,
         row: u32,
         keys: &[NodeId],
-        args: &[Option<i16>],
+        args: &[Option<Arg>],
         (layout, groups): (&QueryLayout, &GroupLayout),
         next: Label,
     ) -> Result<(), Unportable> {
-        let (late, lost) = (self.asm.label(), self.asm.label());
+        let (late, lost) = (self.asm.seldom(), self.asm.seldom());
         if !groups.windows.is_empty() {
             self.asm.comment("the window");
         }
-        for window in &groups.windows {
-            self.word(scope, keys[window.key as usize], 0)?;
-            self.judge(window, late);
-        }
-        for window in &groups.windows {
-            self.word(scope, keys[window.key as usize], 0)?;
-            self.advance(window)?;
+        match &groups.windows[..] {
+            [window] if window.tolerance == 0 => {
+                self.word(scope, keys[window.key as usize], 0)?;
+                self.judge_and_advance(window, late);
+            }
+            windows => {
+                for window in windows {
+                    self.word(scope, keys[window.key as usize], 0)?;
+                    self.judge(window, late);
+                }
+                for window in windows {
+                    self.word(scope, keys[window.key as usize], 0)?;
+                    self.advance(window)?;
+                }
+            }
         }
         self.slot(row, layout.column_words, groups, lost);
-        let (insert, collide, done) = (self.asm.label(), self.asm.label(), self.asm.label());
+        let (insert, collide, done) = (self.asm.seldom(), self.asm.seldom(), self.asm.label());
         let entry = HEADER;
         let tuples = S[0];
         self.asm.load(Size::Dw, tuples, entry, TUPLES);
@@ -139,7 +162,7 @@ impl Emitter {
         self.asm.store(Size::Dw, entry, TUPLES, tuples);
         for (state, arg) in groups.states.iter().zip(args) {
             if let (Some(arg), false) = (arg, state.kind == AggKind::Count) {
-                self.load_scratch(S[2], *arg);
+                self.load_arg(S[2], *arg);
                 self.fold(state, S[2], (entry, 8 * state.word as i16), S[1]);
             }
         }
@@ -162,7 +185,7 @@ impl Emitter {
         }
         for (state, arg) in groups.states.iter().zip(args) {
             if let (Some(arg), false) = (arg, state.kind == AggKind::Count) {
-                self.load_scratch(S[1], *arg);
+                self.load_arg(S[1], *arg);
                 self.asm.store(Size::Dw, entry, 8 * state.word as i16, S[1]);
             }
         }
@@ -181,9 +204,9 @@ impl Emitter {
     /// (Carter and Wegman, Universal classes of hash functions, 1979), with its bits mixed.
     fn slot(&mut self, row: u32, words: u32, groups: &GroupLayout, lost: Label) {
         self.asm.comment("the slot");
-        let (hash, word, factor, control) = (S[0], S[1], S[2], S[3]);
+        let (hash, word, factor, control) = (S[0], S[1], S[2], CONTROL);
         if groups.slots > 1 {
-            self.asm.push(Insn::LoadData { dst: control, map: self.control_map, offset: 0 });
+            self.load_control_address(control);
             let secret = |i: u32| 8 * (self.secrets + i) as i16;
             for i in 0..words {
                 let product = if i == 0 { hash } else { word };
@@ -281,7 +304,7 @@ impl Emitter {
     /// Sends the partial group in the slot away. When the ring is full, its tuples are counted as lost.
     fn eject(&mut self, layout: &QueryLayout, groups: &GroupLayout) {
         self.asm.comment("another group has the slot: it leaves");
-        let (full, gone) = (self.asm.label(), self.asm.label());
+        let (full, gone) = (self.asm.seldom(), self.asm.label());
         let words = RECORD_HEAD_WORDS + groups.entry_words;
         self.reserve(words, layout.query, record::GROUP, full);
         for word in 0..groups.entry_words {

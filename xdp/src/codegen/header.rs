@@ -23,7 +23,17 @@ pub(super) fn condition(
         && !scope.may_lack(when)
     {
         let facts = scope.mark();
-        e.word(scope, first, 0)?;
+        match scope.raw(first) {
+            Some(raw) if raw.order().is_some() => {
+                if scope.known(first).is_none() && scope.kept_raw(first).is_none() {
+                    e.load_raw(scope, raw, 0)?;
+                    let at = e.take(1)?;
+                    e.store_scratch(at, S[0]);
+                    scope.learn_raw(first, at);
+                }
+            }
+            _ => e.word(scope, first, 0)?,
+        }
         scope.forget_pointers(facts);
     }
     let (facts, memory) = (scope.mark(), e.memory_mark());
@@ -72,9 +82,8 @@ pub(super) fn suppose_common(
 #[derive(Clone, Copy)]
 pub(super) enum Len {
     Known(i32),
-    /// In a scratch word.
-    Kept {
-        at: i16,
+    /// At most so many bytes. Behind [`length`] it is in `S[0]`.
+    Varies {
         most: i32,
     },
 }
@@ -83,7 +92,7 @@ impl Len {
     pub(super) fn most(self) -> i32 {
         match self {
             Len::Known(len) => len,
-            Len::Kept { most, .. } => most,
+            Len::Varies { most } => most,
         }
     }
 }
@@ -141,9 +150,9 @@ pub(super) fn length(
         e.asm.branch(Cond::Lt, S[0], header.min as i32, malformed);
     }
     e.asm.branch(Cond::Gt, S[0], max, malformed);
-    let at = e.take(1)?;
-    e.store_scratch(at, S[0]);
     if chooses(scope, header.length) {
+        let at = e.take(1)?;
+        e.store_scratch(at, S[0]);
         // The verifier would follow each of the lengths by itself.
         e.asm.barrier();
         e.load_scratch(S[0], at);
@@ -167,5 +176,5 @@ pub(super) fn length(
     }
     e.asm.alu(AluOp::Add, BEHIND, S[0]);
     e.asm.branch(Cond::Gt, BEHIND, END, malformed);
-    Ok(Len::Kept { at, most: max })
+    Ok(Len::Varies { most: max })
 }

@@ -3,7 +3,7 @@
 use wt_plan::ir::{LayerId, NodeId};
 
 use super::emit::{ABSENT, DATA, Emitter, S, Unportable, unportable};
-use super::scope::{LayerAt, Pointer, PointerAt, Scope};
+use super::scope::{LayerAt, Pointer, PointerAt, Raw, Scope};
 use crate::asm::{AluOp, Cond, Endian, Label, Reg, Size};
 
 /// Where a load begins: byte `at` + `byte` of a layer.
@@ -52,19 +52,24 @@ impl Emitter {
         Ok(())
     }
 
-    /// The bytes of a field as they lie in the packet, in `S[k]`.
+    /// The bytes of a field as they lie in the packet, those around it 0, in `S[k]`; `S[k + 1]` is overwritten.
     pub(super) fn load_raw(
         &mut self,
         scope: &mut Scope<'_>,
-        place: Place,
-        size: Size,
+        raw: Raw,
         k: usize,
     ) -> Result<(), Unportable> {
+        let Raw { place, size, .. } = raw;
         let first = u64::from(place.byte);
-        if let Some((base, disp)) =
+        let Some((base, disp)) =
             self.reach(scope, place.layer, place.at, first, size.bytes(), k)?
-        {
-            self.asm.load(size, S[k], base, disp);
+        else {
+            return Ok(());
+        };
+        self.asm.load(size, S[k], base, disp);
+        if let Some(mask) = raw.mask() {
+            let mask = self.operand(mask, S[k + 1]);
+            self.asm.alu(AluOp::And, S[k], mask);
         }
         Ok(())
     }

@@ -312,7 +312,7 @@ fn generate(
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
     e.windows = windows;
     e.secrets = secrets.start;
-    let (out, ready, end) = (e.asm.label(), e.asm.label(), e.asm.label());
+    let (out, ready, end, none) = (e.asm.label(), e.asm.label(), e.asm.label(), e.asm.seldom());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let mut declared =
         program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
@@ -325,7 +325,7 @@ fn generate(
         || options.clock == Clock::Kernel && has_records;
     let by_socket = sockets.map(|(layout, bytes_max)| e.begin_by_socket(layout, bytes_max));
     let by_socket = by_socket.transpose()?;
-    e.prologue((wants_time, headers_do), out, end)?;
+    e.prologue((wants_time, headers_do), out, none)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
     let own = if has_own_ends { OWN_ENDS_MAX } else { 0 };
@@ -364,6 +364,7 @@ fn generate(
     if let (Some(by_socket), Some(bytes)) = (&by_socket, options.feed_bytes) {
         e.send_by_socket(by_socket, bytes);
     }
+    e.asm.place(none);
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
     e.asm.push(Insn::Exit);
     for (number, end) in rest.ends.into_iter().enumerate() {

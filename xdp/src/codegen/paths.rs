@@ -45,7 +45,7 @@ pub(super) struct Step {
     /// Children that are likely too, with the index of their step.
     pub(super) next: Vec<(ProtocolId, usize)>,
     /// A header on it was not on the nearest way.
-    is_detour: bool,
+    pub(super) is_detour: bool,
 }
 
 /// Which likely paths are added, in this order.

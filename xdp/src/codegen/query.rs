@@ -59,12 +59,12 @@ fn roots(query: &LftaQuery) -> Vec<NodeId> {
     roots
 }
 
-/// Computes the operands of aggregates; their scratch words. The last is in `S[0]` too.
+/// Computes the operands of aggregates, and says where they are. The last is in `S[0]` too.
 fn operands(
     e: &mut Emitter,
     scope: &mut Scope<'_>,
     aggs: &[LftaAgg],
-) -> Result<Vec<Option<i16>>, Unportable> {
+) -> Result<Vec<Option<Arg>>, Unportable> {
     let mut args = Vec::with_capacity(aggs.len());
     for agg in aggs {
         let Some(arg) = agg.arg else {
@@ -72,11 +72,24 @@ fn operands(
             continue;
         };
         e.rooted(scope, arg, &mut |e, scope| e.word(scope, arg, 0))?;
+        if e.is_length(scope, arg) {
+            args.push(Some(Arg::Length));
+            continue;
+        }
         let at = e.take(1)?;
         e.store_scratch(at, S[0]);
-        args.push(Some(at));
+        args.push(Some(Arg::At(at)));
     }
     Ok(args)
+}
+
+/// Where the operand of an aggregate is.
+#[derive(Clone, Copy)]
+pub(super) enum Arg {
+    /// In a scratch word.
+    At(i16),
+    /// It is the packet's length, which is computed anew in less than it takes to keep it.
+    Length,
 }
 
 impl Queries<'_, '_> {
@@ -169,7 +182,7 @@ impl Queries<'_, '_> {
     ) -> Result<(), Unportable> {
         e.asm.comment(format!("query {}", query.name));
         let next = e.asm.label();
-        let lacks = Lacks { absent: e.asm.label(), failed: e.asm.label() };
+        let lacks = Lacks { absent: e.asm.seldom(), failed: e.asm.seldom() };
         let mark = e.memory_mark();
         let mut scope = self.scope(&roots(query), lacks);
         let mut asked = Asked::default();
@@ -289,7 +302,7 @@ impl Queries<'_, '_> {
         e.asm.comment("the tuple's columns");
         self.columns(e, scope, outputs, &layout.columns)?;
         e.asm.comment("the tuple leaves");
-        let (lost, end) = (e.asm.label(), e.asm.label());
+        let (lost, end) = (e.asm.seldom(), e.asm.label());
         e.reserve(TUPLE_HEAD_WORDS + layout.column_words, layout.query, record::TUPLE, lost);
         let mut to = 8 * RECORD_HEAD_WORDS as i16;
         e.load_ordinal(S[1]);
@@ -310,6 +323,14 @@ impl Queries<'_, '_> {
 }
 
 impl Emitter {
+    /// The operand of an aggregate in a register.
+    pub(super) fn load_arg(&mut self, dst: Reg, arg: Arg) {
+        match arg {
+            Arg::At(at) => self.load_scratch(dst, at),
+            Arg::Length => self.length(dst),
+        }
+    }
+
     /// Room for a record in the ring, its address in R0 and its head written; goes to `full` when there is none.
     pub(super) fn reserve(&mut self, words: u32, query: u32, kind: u32, full: Label) {
         self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.ring_map });

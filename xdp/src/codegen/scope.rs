@@ -9,7 +9,7 @@ use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 use super::load::Place;
 use super::row::class_of;
 use super::value::LINKTYPE_ETHERNET;
-use crate::asm::{Label, Reg, Size};
+use crate::asm::{Endian, Label, Reg, Size};
 
 /// Most numbers that a short condition is computed from.
 const SHORT_NODES_MAX: usize = 5;
@@ -72,10 +72,49 @@ pub(super) enum LayerAt {
     },
 }
 
+/// A field as its bytes lie in the packet.
+#[derive(Clone, Copy)]
+pub(super) struct Raw {
+    pub(super) place: Place,
+    pub(super) size: Size,
+    bits: u32,
+    /// Lower bits that are not its own.
+    unused: u32,
+}
+
+impl Raw {
+    /// Its bits among the bytes, when there are others.
+    pub(super) fn mask(&self) -> Option<u64> {
+        let mask = self.ordered((u64::MAX >> (64 - self.bits)) << self.unused);
+        Some(mask).filter(|_| self.bits < 8 * self.size.bytes())
+    }
+
+    /// The bytes with a value in its place and 0 around it; nothing when it cannot be that.
+    fn bytes_of(&self, value: u64) -> Option<u64> {
+        (value <= u64::MAX >> (64 - self.bits)).then(|| self.ordered(value << self.unused))
+    }
+
+    /// A number in the packet's byte order.
+    fn ordered(&self, value: u64) -> u64 {
+        value.swap_bytes() >> (64 - 8 * self.size.bytes())
+    }
+
+    /// How its bytes become a number, where all of them are its own.
+    pub(super) fn order(&self) -> Option<Endian> {
+        match self.size {
+            _ if self.mask().is_some() => None,
+            Size::H => Some(Endian::Be16),
+            Size::W => Some(Endian::Be32),
+            Size::B | Size::Dw => None,
+        }
+    }
+}
+
 /// A fact that holds from a place of the code on.
 #[derive(Clone, Copy, Debug)]
 enum Fact {
     Node(NodeId),
+    Raw(NodeId),
     Pointer(LayerId),
 }
 
@@ -92,6 +131,8 @@ pub(super) struct Scope<'p> {
     uses: Vec<u32>,
     /// By node: scratch words that hold its value.
     known: Vec<Option<i16>>,
+    /// By node: scratch word that holds the bytes of the field it is.
+    raws: Vec<Option<i16>>,
     pub(super) pointers: Vec<Option<Pointer>>,
     trail: Vec<Fact>,
     may_lack: Vec<Option<bool>>,
@@ -124,6 +165,7 @@ impl<'p> Scope<'p> {
             lacks,
             uses,
             known: vec![None; exprs.nodes.len()],
+            raws: vec![None; exprs.nodes.len()],
             trail: Vec::new(),
             may_lack: vec![None; exprs.nodes.len()],
         }
@@ -147,27 +189,78 @@ impl<'p> Scope<'p> {
         self.truths[node.0 as usize] = Some(true);
     }
 
-    /// Where a field lies that is read here alone, its size, and a value as its bytes there: they are compared for equality as they are.
-    pub(super) fn bytes_of(&self, node: NodeId, value: u64) -> Option<(Place, Size, u64)> {
+    /// The field that a node is, as its bytes lie in the packet.
+    pub(super) fn raw(&self, node: NodeId) -> Option<Raw> {
         let Op::Load { layer, at: None, byte, bit, bits, little: false } = *self.op(node) else {
             return None;
         };
-        let is_plain = matches!(self.ty(node), Type::Ushort | Type::Uint | Type::Ullong | Type::Ip);
-        if !is_plain || bit % 8 != 0 || self.is_reused(node) || self.known(node).is_some() {
-            return None;
-        }
-        let place = Place { layer, at: None, byte: byte + bit / 8 };
-        match bits {
-            16 if self.ty(node).bits().is_none_or(|width| width >= 16) => {
-                let value = u16::try_from(value).ok()?;
-                Some((place, Size::H, u64::from(value.swap_bytes())))
+        let is_plain = match self.ty(node) {
+            _ if bits == 0 => false,
+            Type::Ushort => bits <= 16,
+            Type::Uint | Type::Ip => bits <= 32,
+            Type::Ullong => true,
+            Type::Bool => bits == 1,
+            _ => false,
+        };
+        let (byte, bit) = (byte + bit / 8, bit % 8);
+        let size = match (bit + bits).div_ceil(8) {
+            1 => Size::B,
+            2 => Size::H,
+            4 => Size::W,
+            _ => return None,
+        };
+        let place = Place { layer, at: None, byte };
+        let raw = Raw { place, size, bits, unused: 8 * size.bytes() - bit - bits };
+        Some(raw).filter(|_| is_plain)
+    }
+
+    /// The field that is read here alone and that is 0 exactly when a node is.
+    fn raw_zero(&self, mut node: NodeId) -> Option<Raw> {
+        loop {
+            if self.is_reused(node) || self.known(node).is_some() {
+                return None;
             }
-            32 if self.ty(node) != Type::Ushort => {
-                let value = u32::try_from(value).ok()?;
-                Some((place, Size::W, u64::from(value.swap_bytes())))
+            let is_unsigned =
+                |node: NodeId| matches!(self.ty(node), Type::Ushort | Type::Uint | Type::Ullong);
+            let max = |node: NodeId| wt_plan::lower::value_max(self.exprs, node);
+            match *self.op(node) {
+                Op::Binary(BinaryOp::Mul, a, b) if is_unsigned(a) && is_unsigned(node) => {
+                    let by = self.constant(b).and_then(Value::as_u64).filter(|by| *by > 0)?;
+                    let product = max(a).checked_mul(by)?;
+                    let width = self.ty(node).bits().unwrap_or(64);
+                    node = Some(a).filter(|_| product <= u64::MAX >> (64 - width))?;
+                }
+                Op::Saturating(BinaryOp::Mul, a, b) if is_unsigned(a) => {
+                    self.constant(b).and_then(Value::as_u64).filter(|by| *by > 0)?;
+                    node = a;
+                }
+                Op::Cast(a) if is_unsigned(a) && is_unsigned(node) => {
+                    let width = self.ty(node).bits().unwrap_or(64);
+                    node = Some(a).filter(|a| max(*a) <= u64::MAX >> (64 - width))?;
+                }
+                _ => return self.raw(node),
             }
-            _ => None,
         }
+    }
+
+    /// The bytes that a field is compared with for equality, in which it is read here alone: no byte order is changed for it, and nothing shifted.
+    pub(super) fn raw_equal(&self, node: NodeId, value: u64) -> Option<(Raw, u64)> {
+        let raw = match value {
+            0 => self.raw_zero(node)?,
+            _ => self.raw(node).filter(|_| !self.is_reused(node) && self.known(node).is_none())?,
+        };
+        Some((raw, raw.bytes_of(value)?))
+    }
+
+    /// The scratch word with the bytes of a field that is compared with constants alone, or first, and a value as it would be there.
+    pub(super) fn kept_equal(&self, node: NodeId, value: u64) -> Option<(i16, u64)> {
+        let at = self.raws[node.0 as usize]?;
+        Some((at, self.raw(node)?.bytes_of(value)?))
+    }
+
+    /// The scratch word with the bytes of a field, and what they are.
+    pub(super) fn kept_raw(&self, node: NodeId) -> Option<(i16, Raw)> {
+        Some((self.raws[node.0 as usize]?, self.raw(node)?))
     }
 
     /// The conditions that hold exactly when a node does, all of them.
@@ -263,6 +356,11 @@ impl<'p> Scope<'p> {
         self.trail.push(Fact::Node(node));
     }
 
+    pub(super) fn learn_raw(&mut self, node: NodeId, at: i16) {
+        self.raws[node.0 as usize] = Some(at);
+        self.trail.push(Fact::Raw(node));
+    }
+
     pub(super) fn learn_pointer(&mut self, layer: LayerId, pointer: Pointer) {
         self.pointers[layer.0 as usize] = Some(pointer);
         self.trail.push(Fact::Pointer(layer));
@@ -278,6 +376,7 @@ impl<'p> Scope<'p> {
         for fact in self.trail.drain(mark..) {
             match fact {
                 Fact::Node(node) => self.known[node.0 as usize] = None,
+                Fact::Raw(node) => self.raws[node.0 as usize] = None,
                 Fact::Pointer(layer) => self.pointers[layer.0 as usize] = None,
             }
         }
@@ -288,7 +387,7 @@ impl<'p> Scope<'p> {
     pub(super) fn forget_pointers(&mut self, mark: usize) {
         for fact in self.trail.split_off(mark) {
             match fact {
-                Fact::Node(_) => self.trail.push(fact),
+                Fact::Node(_) | Fact::Raw(_) => self.trail.push(fact),
                 Fact::Pointer(layer) => self.pointers[layer.0 as usize] = None,
             }
         }

@@ -357,6 +357,14 @@ fn header(
     let lacks = Lacks { absent: labels.malformed, failed: labels.malformed };
     let mut scope = Scope::new(&header.exprs, layers, Vec::new(), &roots, lacks);
     let len = length(e, &mut scope, header, this, labels.malformed)?;
+    let kept = match len {
+        Len::Known(_) => None,
+        Len::Varies { .. } => {
+            let at = e.take(1)?;
+            e.store_scratch(at, S[0]);
+            Some(at)
+        }
+    };
     for check in &header.checks {
         e.branch(&mut scope, *check, false, labels.malformed, 0)?;
     }
@@ -382,9 +390,9 @@ fn header(
     }
     e.asm.place(decided);
     e.asm.constant(S[1], paths.mask(id));
-    match len {
-        Len::Known(len) => e.asm.mov(S[2], len),
-        Len::Kept { at, .. } => e.load_scratch(S[2], at),
+    match kept {
+        None => e.asm.mov(S[2], len.most()),
+        Some(at) => e.load_scratch(S[2], at),
     }
     e.asm.mov(S[3], id.0 as i32);
     e.asm.jump(labels.push);

@@ -5,7 +5,8 @@
 
 use wt_plan::ir::AggKind;
 
-use super::emit::{Emitter, FRAME, HEADER, S, Unportable};
+use super::emit::{Emitter, FRAME, S, Unportable};
+use super::query::Arg;
 use super::spec::{StateLayout, TotalsLayout, control_words};
 use crate::asm::{AluOp, Cond, Label, Reg, Size};
 
@@ -14,12 +15,12 @@ impl Emitter {
     pub(super) fn total(
         &mut self,
         totals: &TotalsLayout,
-        args: &[Option<i16>],
+        args: &[Option<Arg>],
         next: Label,
     ) -> Result<(), Unportable> {
         self.asm.comment("the one group");
         let (turn, entry, word, via, last) = (S[0], S[1], S[2], S[3], S[5]);
-        let (newest, anew) = (args.iter().rposition(Option::is_some), self.asm.label());
+        let (newest, anew) = (args.iter().rposition(Option::is_some), self.asm.seldom());
         if newest.is_some() {
             self.asm.mov(last, S[0]);
         }
@@ -30,7 +31,7 @@ impl Emitter {
             if newest == Some(number) {
                 return Some(last);
             }
-            e.load_scratch(via, at);
+            e.load_arg(via, at);
             Some(via)
         };
         let at = |word: u32| 8 * (totals.first + word) as i16;
@@ -51,12 +52,16 @@ impl Emitter {
         self.asm.place(anew);
         self.asm.comment("the first of its turn");
         if self.is_stamped() {
-            // What reads the clock keeps none of these registers.
-            let kept = self.take(1)?;
+            // What reads the clock keeps none of these registers. That of the header is left to the queries that follow.
+            let kept = self.take(2)?;
             self.store_scratch(kept, turn);
-            self.asm.mov(HEADER, last);
+            if newest.is_some() {
+                self.store_scratch(kept + 8, last);
+            }
             self.stamp();
-            self.asm.mov(last, HEADER);
+            if newest.is_some() {
+                self.load_scratch(last, kept + 8);
+            }
             self.load_scratch(turn, kept);
             self.entry(totals, turn, entry);
         }

@@ -99,14 +99,34 @@ impl Emitter {
         if self.asm.len() > self.instructions_max {
             return unportable("more code than jumps reach");
         }
-        self.compute(scope, id, k)?;
-        let is_plain = matches!(scope.op(id), Op::Const(_) | Op::Param(_));
+        match scope.kept_raw(id).and_then(|(at, raw)| Some((at, raw.order()?))) {
+            Some((at, order)) => {
+                self.load_scratch(S[k], at);
+                self.asm.swap(order, S[k]);
+            }
+            None => self.compute(scope, id, k)?,
+        }
+        let is_plain =
+            matches!(scope.op(id), Op::Const(_) | Op::Param(_)) || self.is_length(scope, id);
         if scope.is_reused(id) && !is_plain {
             let at = self.take(1)?;
             self.store_scratch(at, S[k]);
             scope.learn_node(id, at);
         }
         Ok(())
+    }
+
+    /// Whether a node is the packet's length as the driver has it, which is the distance of two registers and so is not kept.
+    pub(super) fn is_length(&self, scope: &Scope<'_>, id: NodeId) -> bool {
+        match scope.op(id) {
+            Op::Meta(Meta::Len | Meta::CapLen) => self.clock == Clock::Kernel,
+            // It fits into 14 bits.
+            Op::Cast(a) => {
+                let is_wide = matches!(scope.ty(id), Type::Uint | Type::Ullong | Type::Llong);
+                is_wide && self.is_length(scope, *a)
+            }
+            _ => false,
+        }
     }
 
     /// The values of two nodes in `S[k]` and `S[k + 1]`.
@@ -257,8 +277,11 @@ impl Emitter {
         to: Label,
         k: usize,
     ) -> Result<(), Unportable> {
-        self.word(scope, id, k)?;
         let cond = if want { Cond::Ne } else { Cond::Eq };
+        if scope.ty(id) == Type::Bool && self.equal(scope, id, 0, (cond, to), k)? {
+            return Ok(());
+        }
+        self.word(scope, id, k)?;
         self.asm.branch(cond, S[k], 0, to);
         Ok(())
     }
@@ -434,16 +457,19 @@ impl Emitter {
         Ok(())
     }
 
+    /// The bytes of the packet that are here.
+    pub(super) fn length(&mut self, dst: Reg) {
+        self.asm.mov(dst, END);
+        self.asm.alu(AluOp::Sub, dst, DATA);
+    }
+
     fn meta(&mut self, meta: Meta, dst: Reg) -> Result<(), Unportable> {
         let given = self.clock == Clock::Given;
         match meta {
             Meta::Timestamp => self.load_stamp(dst),
             Meta::Time => return unportable("the time in a place of its own"),
             Meta::Len if given => self.load_control(dst, control_words::LEN),
-            Meta::Len | Meta::CapLen => {
-                self.asm.mov(dst, END);
-                self.asm.alu(AluOp::Sub, dst, DATA);
-            }
+            Meta::Len | Meta::CapLen => self.length(dst),
             Meta::IfIndex => self.load_control(dst, control_words::IFINDEX),
             Meta::Direction => self.load_control(dst, control_words::DIRECTION),
             Meta::LinkType => self.asm.mov(dst, i32::from(LINKTYPE_ETHERNET)),

@@ -148,7 +148,7 @@ pub(super) fn emit(
         e.asm.jump(done);
         return Ok(Rest { slow: None, ends: Vec::new() });
     };
-    let malformed = e.asm.label();
+    let malformed = e.asm.seldom();
     let steps = paths.likely(start);
     let deepest = steps.iter().map(|step| step.path.len()).max().unwrap_or(0);
     for _ in 0..deepest {
@@ -159,7 +159,11 @@ pub(super) fn emit(
     let slots = vec![None; deepest + 1];
     let (asides, known) = (Vec::new(), Vec::new());
     let mut walk = Walk { paths, cells, ends, slow: None, asides, slots, known };
-    let labels: Vec<Label> = steps.iter().map(|_| e.asm.label()).collect();
+    let label = |step: &super::paths::Step| match step.is_detour {
+        true => e.asm.seldom(),
+        false => e.asm.mostly(),
+    };
+    let labels: Vec<Label> = steps.iter().map(label).collect();
     // By step: where it begins, once its parent is emitted.
     let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
     let mut own_ends: Vec<End> = Vec::new();
@@ -172,7 +176,7 @@ pub(super) fn emit(
         let is_wanted = paths.resolve(&step.path).contains(&Some(step.path.len() - 1));
         let has_own = step.next.is_empty() && is_wanted && own_ends.len() < own;
         if has_own {
-            walk.ends.done = e.asm.label();
+            walk.ends.done = e.asm.mostly();
         }
         let next = walk.step(e, &steps, index, (at, slot), &labels)?;
         if has_own {
@@ -279,7 +283,7 @@ impl Walk<'_, '_> {
         };
         // The comparison with the packet's end has left the address of the next header.
         let behind = match len {
-            Len::Kept { .. } if !children.is_empty() => {
+            Len::Varies { .. } if !children.is_empty() => {
                 Some(self.next_header(e, len, most, step.path.len())?)
             }
             _ => None,
@@ -427,7 +431,8 @@ impl Walk<'_, '_> {
     ) -> Result<(), Unportable> {
         let step = &steps[index];
         let mut aside = None;
-        let none = e.asm.label();
+        // Fragments, mostly.
+        let none = e.asm.seldom();
         suppose_common(e, scope, children, none)?;
         for (child, when) in children {
             let other = e.asm.label();
@@ -455,7 +460,7 @@ impl Walk<'_, '_> {
                     let label = match aside {
                         Some(label) => label,
                         None => {
-                            let label = e.asm.label();
+                            let label = e.asm.seldom();
                             let (next, known) = ((next, slot), self.known.clone());
                             self.asides.push(Aside { label, step: index, next, known });
                             aside = Some(label);
@@ -515,7 +520,7 @@ impl Walk<'_, '_> {
             let count = path.iter().filter(|other| *other == id).count();
             e.store_cell(*cell, count as i32);
         }
-        let slow = *self.slow.get_or_insert_with(|| e.asm.label());
+        let slow = *self.slow.get_or_insert_with(|| e.asm.seldom());
         e.asm.jump(slow);
     }
 }
