@@ -161,7 +161,9 @@ impl Setting {
             let program = self.bound(task, method, &trace.path);
             entries.push(Entry { program, judge: Judge::Rows, is_bound: true });
         }
-        entries.push(rows(self.bound(task, Method::Cursors, &trace.path)));
+        for method in [Method::Plain, Method::Cursors] {
+            entries.push(rows(self.bound(task, method, &trace.path)));
+        }
         if self.libpcap {
             entries.push(rows(self.bound(task, Method::Pcap, &trace.path)));
         }

@@ -238,11 +238,27 @@ impl Mapped {
         Ok(Self { path: path.to_owned(), map, header })
     }
 
-    /// One cursor from end to end.
+    /// One cursor from end to end, which asks for all lines ahead of itself.
     ///
     /// # Errors
     /// [`BoundError::Cut`].
-    pub fn single<T: Task>(&self, mut task: T, output: &mut dyn Write) -> Result<T, BoundError> {
+    pub fn single<T: Task>(&self, task: T, output: &mut dyn Write) -> Result<T, BoundError> {
+        self.alone::<T, AHEAD_LEN>(task, output)
+    }
+
+    /// As [`Self::single`], and nothing is asked for: each header is waited for.
+    ///
+    /// # Errors
+    /// [`BoundError::Cut`].
+    pub fn plain<T: Task>(&self, task: T, output: &mut dyn Write) -> Result<T, BoundError> {
+        self.alone::<T, 0>(task, output)
+    }
+
+    fn alone<T: Task, const AHEAD: usize>(
+        &self,
+        mut task: T,
+        output: &mut dyn Write,
+    ) -> Result<T, BoundError> {
         let bytes: &[u8] = &self.map;
         let mut at = FILE_HEADER_LEN;
         let mut asked = 0;
@@ -251,7 +267,7 @@ impl Mapped {
             while at < stop {
                 let Some((record, next)) = record_at(bytes, at, 0) else { break };
                 // Headers are too far apart for the hardware to see a pattern, so every line is asked for.
-                while asked < (next + AHEAD_LEN).min(bytes.len()) {
+                while AHEAD > 0 && asked < (next + AHEAD).min(bytes.len()) {
                     crate::sys::prefetch(&bytes[asked]);
                     asked += CACHE_LINE_LEN;
                 }
