@@ -257,6 +257,25 @@ fn drain_merged(
     }
 }
 
+/// Of captures that take turns each batch has one record: storage for a thousand must cost nothing then.
+#[test]
+fn a_batch_of_one_record_touches_no_other_storage() {
+    let captures = [0, 1].map(|first| {
+        let records: Vec<_> = (0..9u64).map(|n| record(2 * n + first, &[7; 40])).collect();
+        pcap(PcapVariant::Nano, ByteOrder::Little, &records)
+    });
+    let mut merged = merged(&captures);
+    let mark = RecordRef { caplen: 77, ..RecordRef::EMPTY };
+    let mut storage = vec![mark; 1000];
+    for turn in 0..18 {
+        let sourced = merged.next_batch(&mut storage, 1000).unwrap().expect("a batch");
+        let records = sourced.batch.records;
+        assert_eq!((sourced.source, records.len()), (turn % 2, 1));
+        assert_eq!(storage.len(), 1000);
+        assert!(storage[1..].iter().all(|place| *place == mark));
+    }
+}
+
 proptest! {
     #[test]
     fn merged_batches_are_merged_records(

@@ -259,7 +259,11 @@ impl CaptureReader {
         records: &'a mut Vec<RecordRef>,
         max: usize,
     ) -> Batch<'a> {
-        records.resize(max.max(1), RecordRef::EMPTY);
+        // What is behind the batch stays, as it is: batches of captures that are merged may be of one record each.
+        if records.len() < max.max(1) {
+            records.resize(max.max(1), RecordRef::EMPTY);
+        }
+        let records = &mut records[..max.max(1)];
         records[0] = first.by_reference();
         let count = 1 + match &mut self.parser {
             Parser::Pcap(parser) => parser.batch(&mut self.stream, last_ns, &mut records[1..]),
@@ -275,7 +279,7 @@ impl CaptureReader {
                 places.zip(metas).map(|(place, meta)| *place = meta).count()
             }
         };
-        records.truncate(count);
+        let records = &records[..count];
         self.records += count as u64 - 1;
         let rest = &records[1..];
         self.caplen_above_len += rest.iter().filter(|r| r.caplen > r.len).count() as u64;
