@@ -20,7 +20,7 @@ pub fn xdp_cost(args: &XdpCostArgs) -> Result<()> {
     let mut report = bench.begin("Generated programs against C");
     report.line(&format!(
         "\nns per packet of 64 bytes (TCP to port 80, one flow), by `BPF_PROG_TEST_RUN` and a clock outside of it (processor time of the thread), net of an empty program ({:.1} ns) that runs before each. \
-         {} rounds in turns of {} runs: {:.0} million of each. Medians; spread is the least and the greatest. C by clang -O2 from `bench/c`. Instructions as loaded; what the packet needs of them is a small part.\n",
+         {} rounds in turns of {} runs: {:.0} million of each. Every program is loaded several times, as the place of its code and maps matters, and rounds go from copy to copy. Medians; spread is the least and the greatest. C by clang -O2 from `bench/c`. Instructions as loaded; what the packet needs of them is a small part.\n",
         empty.median(),
         args.rounds,
         args.repeat,

@@ -80,9 +80,12 @@ pub struct Compared {
     pub c: Measured,
 }
 
+/// Times that a program is loaded. Where its code and its maps come to lie decides over one or two nanoseconds, so rounds go from one copy to the next.
+const COPIES: u32 = 8;
+
 /// A program and its times.
 pub struct Measured {
-    object: Object,
+    copies: Vec<Object>,
     /// Instructions of 8 bytes, as the kernel has them.
     pub instructions: usize,
     /// ns per run, the empty program's time in the same round subtracted.
@@ -90,9 +93,20 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn new(object: Object) -> Self {
-        Self { instructions: object.instructions, object, net_ns: Sample::default() }
+    fn load(file: &Path, copies: u32) -> Result<Self, ObjectError> {
+        let copies = copies_of(file, copies)?;
+        let instructions = copies.first().map_or(0, |object| object.instructions);
+        Ok(Self { instructions, copies, net_ns: Sample::default() })
     }
+}
+
+fn copies_of(file: &Path, copies: u32) -> Result<Vec<Object>, ObjectError> {
+    (0..copies).map(|_| Object::load(file)).collect()
+}
+
+/// The copy that has its turn.
+fn of_round(copies: &[Object], round: u32) -> &Object {
+    &copies[round as usize % copies.len()]
 }
 
 impl Compared {
@@ -114,7 +128,7 @@ pub fn emit(wiretable: &Path, text: &str, file: &Path) -> Result<PathBuf, CostEr
     Err(CostError::Emit(String::from_utf8_lossy(&said.stderr).trim().to_owned()))
 }
 
-/// Compares all subjects, in rounds: each program once, `repeat` runs together.
+/// Compares all subjects, in rounds: each program once, `repeat` runs together, of another copy than in the round before.
 ///
 /// # Errors
 /// [`CostError`].
@@ -124,12 +138,13 @@ pub fn compare(
     rounds: u32,
     repeat: u32,
 ) -> Result<(Sample, Vec<Compared>), CostError> {
-    let empty = Object::load(&object::compile("empty.c", dir)?)?;
+    let copies = rounds.clamp(1, COPIES);
+    let empty = copies_of(&object::compile("empty.c", dir)?, copies)?;
     let mut all = Vec::new();
     for (i, subject) in SUBJECTS.into_iter().enumerate() {
         let generated = emit(wiretable, subject.text, &dir.join(format!("generated{i}.o")))?;
-        let generated = Measured::new(Object::load(&generated)?);
-        let c = Measured::new(Object::load(&object::compile(subject.source, dir)?)?);
+        let generated = Measured::load(&generated, copies)?;
+        let c = Measured::load(&object::compile(subject.source, dir)?, copies)?;
         all.push(Compared { subject, generated, c });
     }
     let packet = smallest();
@@ -149,8 +164,8 @@ pub fn compare(
             // Whoever comes second finds another machine: places change from round to round.
             let order = if round % 2 == 0 { [generated, c] } else { [c, generated] };
             for program in order {
-                let nothing = time("the empty program", &empty)?;
-                let ns = time(subject.name, &program.object)?;
+                let nothing = time("the empty program", of_round(&empty, round))?;
+                let ns = time(subject.name, of_round(&program.copies, round))?;
                 program.net_ns.push(ns - nothing);
                 empty_ns.push(nothing);
             }
