@@ -260,10 +260,11 @@ impl CaptureReader {
         max: usize,
     ) -> Batch<'a> {
         // What is behind the batch stays, as it is: batches of captures that are merged may be of one record each.
-        if records.len() < max.max(1) {
-            records.resize(max.max(1), RecordRef::EMPTY);
+        let max = max.max(1);
+        if records.len() < max {
+            records.resize(max, RecordRef::EMPTY);
         }
-        let records = &mut records[..max.max(1)];
+        let records = &mut records[..max];
         records[0] = first.by_reference();
         let count = 1 + match &mut self.parser {
             Parser::Pcap(parser) => parser.batch(&mut self.stream, last_ns, &mut records[1..]),
