@@ -54,6 +54,19 @@ fn the_usual_way_is_a_row_from_the_beginning_to_the_end() {
 }
 
 #[test]
+fn headers_of_the_least_length_are_where_they_are_looked_for() {
+    let text = listing("SELECT count(*) AS n FROM tcp WHERE destPort = 80");
+    let row = row(&text);
+    // Version and length of IPv4 at once; the port of TCP, 36 bytes into the frame; the end of the packet before all headers and behind TCP's options.
+    assert!(row.contains("r0 != 69 "), "{row}");
+    assert!(row.contains("r0 = *(u16 *)(r6 +36)"), "{row}");
+    assert_eq!(row.matches("> r7 ").count(), 2, "{row}");
+    assert!(row.contains("r0 += 54\n"), "{row}");
+    let (_, longer) = text.split_once("; ipv4 header of another length\n").expect("code for it");
+    assert!(longer.contains("; tcp header\n"), "with what is likely behind it\n{longer}");
+}
+
+#[test]
 fn fields_are_compared_as_they_lie_in_the_packet() {
     let text = listing(
         "SELECT count(*) AS n FROM tcp WHERE destPort IN (22, 23) AND syn AND NOT ack_flag",

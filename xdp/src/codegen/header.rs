@@ -1,10 +1,11 @@
 //! One header, wherever it is found: its length, and the conditions under which others follow.
 
-use wt_catalog::ProtocolId;
+use wt_catalog::{ProtocolId, Value};
+use wt_lang::ast::CmpOp;
 use wt_plan::ir::{HeaderProgram, NodeId, Op};
 
 use super::emit::{ABSENT, END, Emitter, S, Unportable, unportable};
-use super::scope::{Pointer, PointerAt, Scope};
+use super::scope::{Lacks, Pointer, PointerAt, Raw, Scope};
 use crate::asm::{AluOp, Cond, Label, Reg};
 
 /// Where [`length`] leaves the address behind a header whose length is not constant.
@@ -110,6 +111,81 @@ fn chooses(scope: &Scope<'_>, node: NodeId) -> bool {
     false
 }
 
+/// The length of a header that is the same in every packet.
+pub(super) fn constant_length(header: &HeaderProgram) -> Option<u64> {
+    let op = |node: NodeId| &header.exprs.nodes[node.0 as usize].op;
+    match op(header.length) {
+        Op::Const(value) => value.as_u64(),
+        Op::Cast(inner) => match op(*inner) {
+            Op::Const(value) => value.as_u64(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Goes to `other` unless a header has the least length and passes its checks. `other` has to look at all of it again.
+pub(super) fn least_length(
+    e: &mut Emitter,
+    scope: &mut Scope<'_>,
+    header: &HeaderProgram,
+    other: Label,
+) -> Result<(), Unportable> {
+    let mut tests: Vec<RawTest> = Vec::new();
+    let mut test = |raw: Option<(Raw, u64)>| match raw {
+        None => false,
+        Some((raw, value)) => {
+            let new = RawTest { raw, mask: raw.own_bits(), value };
+            match tests.iter_mut().find(|test| test.joins(&new)) {
+                Some(test) => (test.mask, test.value) = (test.mask | new.mask, test.value | value),
+                None => tests.push(new),
+            }
+            true
+        }
+    };
+    let min = u64::from(header.min);
+    let is_raw = test(scope.raw_equal(header.length, min));
+    let mut checks = header.checks.clone();
+    checks.retain(|check| match scope.op(*check) {
+        Op::Compare(CmpOp::Eq, a, b) => {
+            let value = scope.constant(*b).and_then(Value::as_u64);
+            !test(value.and_then(|value| scope.raw_equal(*a, value)))
+        }
+        _ => true,
+    });
+    if !is_raw {
+        e.word(scope, header.length, 0)?;
+        e.asm.branch(Cond::Ne, S[0], header.min as i32, other);
+    }
+    for RawTest { raw, mask, value } in tests {
+        e.load_raw_bits(scope, raw, mask, 0)?;
+        let value = e.operand(value, S[1]);
+        e.asm.branch(Cond::Ne, S[0], value, other);
+    }
+    let lacks = std::mem::replace(&mut scope.lacks, Lacks { absent: other, failed: other });
+    for check in checks {
+        e.branch(scope, check, false, other, 0)?;
+    }
+    scope.lacks = lacks;
+    Ok(())
+}
+
+/// Bits of bytes of a packet that are compared with a constant.
+struct RawTest {
+    raw: Raw,
+    mask: u64,
+    value: u64,
+}
+
+impl RawTest {
+    /// Whether it looks at other bits of the same bytes.
+    fn joins(&self, other: &RawTest) -> bool {
+        let (a, b) = (self.raw, other.raw);
+        (a.place.layer, a.place.byte, a.size) == (b.place.layer, b.place.byte, b.size)
+            && self.mask & other.mask == 0
+    }
+}
+
 /// The length of a header that is well-formed and captured whole; goes to `malformed` when it is not.
 pub(super) fn length(
     e: &mut Emitter,
@@ -126,12 +202,7 @@ pub(super) fn length(
         PointerAt::Reg(reg) => reg,
         PointerAt::Slot(_) => return unportable("a header on the stack"),
     };
-    let constant = match scope.op(header.length) {
-        Op::Const(value) => value.as_u64(),
-        Op::Cast(inner) => scope.constant(*inner).and_then(wt_catalog::Value::as_u64),
-        _ => None,
-    };
-    if let Some(len) = constant {
+    if let Some(len) = constant_length(header) {
         let fits =
             len >= u64::from(header.min) && len <= u64::from(header.max) && len <= max as u64;
         if !fits {

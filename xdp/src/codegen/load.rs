@@ -59,7 +59,17 @@ impl Emitter {
         raw: Raw,
         k: usize,
     ) -> Result<(), Unportable> {
-        let Raw { place, size, .. } = raw;
+        self.load_raw_bits(scope, raw, raw.own_bits(), k)
+    }
+
+    /// The same with other bits of these bytes.
+    pub(super) fn load_raw_bits(
+        &mut self,
+        scope: &mut Scope<'_>,
+        Raw { place, size, .. }: Raw,
+        bits: u64,
+        k: usize,
+    ) -> Result<(), Unportable> {
         let first = u64::from(place.byte);
         let Some((base, disp)) =
             self.reach(scope, place.layer, place.at, first, size.bytes(), k)?
@@ -67,8 +77,8 @@ impl Emitter {
             return Ok(());
         };
         self.asm.load(size, S[k], base, disp);
-        if let Some(mask) = raw.mask() {
-            let mask = self.operand(mask, S[k + 1]);
+        if bits != u64::MAX >> (64 - 8 * size.bytes()) {
+            let mask = self.operand(bits, S[k + 1]);
             self.asm.alu(AluOp::And, S[k], mask);
         }
         Ok(())

@@ -20,6 +20,7 @@ mod feed;
 mod group;
 mod header;
 mod layout;
+mod likely;
 mod load;
 mod paths;
 mod query;

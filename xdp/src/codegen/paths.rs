@@ -1,4 +1,4 @@
-//! What programs name on the paths of a walk, the paths that have code of their own, and where layers are on a known path.
+//! What programs name on the paths of a walk, and where layers are on a known path.
 
 use std::ops::Deref;
 
@@ -13,9 +13,6 @@ pub(super) const CONTINUES: u64 = 1 << 63;
 
 /// Most protocols that a program may name.
 const KINDS_MAX: usize = 62;
-
-/// Most steps of likely paths: each is code of its own.
-const LIKELY_MAX: usize = 24;
 
 /// The paths of one program, and what it names on them.
 pub(super) struct Paths<'p> {
@@ -35,25 +32,6 @@ impl<'p> Deref for Paths<'p> {
     fn deref(&self) -> &Self::Target {
         &self.ways
     }
-}
-
-/// A header on a likely path.
-pub(super) struct Step {
-    pub(super) id: ProtocolId,
-    /// The headers above it, outermost first, then its own.
-    pub(super) path: Vec<ProtocolId>,
-    /// Children that are likely too, with the index of their step.
-    pub(super) next: Vec<(ProtocolId, usize)>,
-    /// A header on it was not on the nearest way.
-    pub(super) is_detour: bool,
-}
-
-/// Which likely paths are added, in this order.
-#[derive(Clone, Copy)]
-enum Pass {
-    Nearest,
-    Beside,
-    Detours,
 }
 
 impl<'p> Paths<'p> {
@@ -107,55 +85,6 @@ impl<'p> Paths<'p> {
     /// Protocols that a path may have more than once.
     pub(super) fn repeated(&self) -> Vec<ProtocolId> {
         self.reached.iter().copied().filter(|id| self.repeats(*id)).collect()
-    }
-
-    /// Likely paths as a tree: the nearest ways to headers that are looked for; then, with what room is left, what else follows the parent of such
-    /// a one, and ways with one header more (a VLAN tag). None has a protocol twice.
-    pub(super) fn likely(&self, start: ProtocolId) -> Vec<Step> {
-        let distance = |id: ProtocolId| self.distance(id);
-        let first = Step { id: start, path: vec![start], next: Vec::new(), is_detour: false };
-        let mut steps = vec![first];
-        for pass in [Pass::Nearest, Pass::Beside, Pass::Detours] {
-            let mut index = 0;
-            while index < steps.len() {
-                let Step { id, is_detour, ref path, .. } = steps[index];
-                let path = path.clone();
-                let above = path.len().checked_sub(2).map(|i| path[i]);
-                let is_aside = above.is_some_and(|p| distance(p) < distance(id));
-                let children = if is_aside { Vec::new() } else { self.children(id) };
-                // One that is looked for may have others below it: TCP below IPv4, when queries name both.
-                let has_wanted = children.iter().any(|c| distance(*c) == 0 && !path.contains(c));
-                let way = match distance(id) {
-                    0 if has_wanted => 1,
-                    way => way,
-                };
-                for child in children {
-                    let known = steps[index].next.iter().any(|(known, _)| *known == child);
-                    if known || path.contains(&child) || distance(child) == u32::MAX {
-                        continue;
-                    }
-                    let is_nearer = distance(child) < way;
-                    let is_beside = way == 1;
-                    let is_level = distance(child) == way && way > 0;
-                    let wanted = match pass {
-                        Pass::Nearest => is_nearer,
-                        Pass::Beside => is_beside,
-                        Pass::Detours if is_detour => is_nearer || is_beside,
-                        Pass::Detours => is_level,
-                    };
-                    if wanted && steps.len() < LIKELY_MAX {
-                        let next = steps.len();
-                        steps[index].next.push((child, next));
-                        let mut path = path.clone();
-                        path.push(child);
-                        let is_detour = is_detour || !is_nearer && !is_beside;
-                        steps.push(Step { id: child, path, next: Vec::new(), is_detour });
-                    }
-                }
-                index += 1;
-            }
-        }
-        steps
     }
 
     /// Where the layers are on a path: indices into it. The packet itself is at none.

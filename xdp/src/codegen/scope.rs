@@ -83,10 +83,14 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Its bits among the bytes, when there are others.
+    /// Its bits among the bytes.
+    pub(super) fn own_bits(&self) -> u64 {
+        self.ordered((u64::MAX >> (64 - self.bits)) << self.unused)
+    }
+
+    /// The same, when there are others.
     pub(super) fn mask(&self) -> Option<u64> {
-        let mask = self.ordered((u64::MAX >> (64 - self.bits)) << self.unused);
-        Some(mask).filter(|_| self.bits < 8 * self.size.bytes())
+        Some(self.own_bits()).filter(|_| self.bits < 8 * self.size.bytes())
     }
 
     /// The bytes with a value in its place and 0 around it; nothing when it cannot be that.
@@ -214,8 +218,8 @@ impl<'p> Scope<'p> {
         Some(raw).filter(|_| is_plain)
     }
 
-    /// The field that is read here alone and that is 0 exactly when a node is.
-    fn raw_zero(&self, mut node: NodeId) -> Option<Raw> {
+    /// The field that is read here alone, and the value that it has exactly when a node has another.
+    fn raw_value(&self, mut node: NodeId, mut value: u64) -> Option<(Raw, u64)> {
         loop {
             if self.is_reused(node) || self.known(node).is_some() {
                 return None;
@@ -229,26 +233,26 @@ impl<'p> Scope<'p> {
                     let product = max(a).checked_mul(by)?;
                     let width = self.ty(node).bits().unwrap_or(64);
                     node = Some(a).filter(|_| product <= u64::MAX >> (64 - width))?;
+                    value = Some(value / by).filter(|_| value.is_multiple_of(by))?;
                 }
                 Op::Saturating(BinaryOp::Mul, a, b) if is_unsigned(a) => {
-                    self.constant(b).and_then(Value::as_u64).filter(|by| *by > 0)?;
-                    node = a;
+                    let by = self.constant(b).and_then(Value::as_u64).filter(|by| *by > 0)?;
+                    let is_exact = value == 0 || max(a).checked_mul(by).is_some();
+                    node = Some(a).filter(|_| is_exact)?;
+                    value = Some(value / by).filter(|_| value.is_multiple_of(by))?;
                 }
                 Op::Cast(a) if is_unsigned(a) && is_unsigned(node) => {
                     let width = self.ty(node).bits().unwrap_or(64);
                     node = Some(a).filter(|a| max(*a) <= u64::MAX >> (64 - width))?;
                 }
-                _ => return self.raw(node),
+                _ => return Some((self.raw(node)?, value)),
             }
         }
     }
 
     /// The bytes that a field is compared with for equality, in which it is read here alone: no byte order is changed for it, and nothing shifted.
     pub(super) fn raw_equal(&self, node: NodeId, value: u64) -> Option<(Raw, u64)> {
-        let raw = match value {
-            0 => self.raw_zero(node)?,
-            _ => self.raw(node).filter(|_| !self.is_reused(node) && self.known(node).is_none())?,
-        };
+        let (raw, value) = self.raw_value(node, value)?;
         Some((raw, raw.bytes_of(value)?))
     }
 

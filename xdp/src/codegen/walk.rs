@@ -5,7 +5,8 @@ use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
 use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable};
 use super::ends::End;
-use super::header::{BEHIND, Len, condition, length, suppose_common};
+use super::header::{BEHIND, Len, condition, least_length, length, suppose_common};
+use super::likely::{Step, known_offsets, likely, reach};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
@@ -55,6 +56,9 @@ enum At {
     Header(i32),
 }
 
+/// Where a header begins, and the stack slot of its address.
+type Place = (At, Option<i16>);
+
 /// What [`emit`] leaves to be emitted.
 pub(super) struct Rest {
     /// The loop, when some path needs it.
@@ -66,9 +70,10 @@ pub(super) struct Rest {
 /// Code for headers without code of their own on likely paths.
 struct Aside {
     label: Label,
-    step: usize,
+    /// The headers so far.
+    path: Vec<ProtocolId>,
     /// Where the next header begins, and the stack slot of its address.
-    next: (At, Option<i16>),
+    next: Place,
     /// Where the first headers of the path begin, those that begin at the same place in every packet that comes here.
     known: Vec<i32>,
 }
@@ -132,6 +137,23 @@ pub(super) struct Walk<'w, 'p> {
     pub(super) slots: Vec<Option<i16>>,
     /// Of the step at hand: [`Aside::known`].
     pub(super) known: Vec<i32>,
+    /// Bytes from the packet's first that are there on all likely paths.
+    reach: i32,
+}
+
+/// A header to be emitted: that of a step, at a place.
+#[derive(Clone, Copy)]
+struct Spot<'s> {
+    step: &'s Step,
+    header: &'s HeaderProgram,
+    at: At,
+    this: Pointer,
+}
+
+/// The likely paths, and where each begins.
+struct Likely<'s> {
+    steps: &'s [Step],
+    labels: &'s [Label],
 }
 
 /// Emits the walk; what follows it is emitted behind. The loop is emitted by [`super::slow::emit`], which goes on at the label given. Likely paths,
@@ -149,7 +171,7 @@ pub(super) fn emit(
         return Ok(Rest { slow: None, ends: Vec::new() });
     };
     let malformed = e.asm.seldom();
-    let steps = paths.likely(start);
+    let steps = likely(paths, start);
     let deepest = steps.iter().map(|step| step.path.len()).max().unwrap_or(0);
     for _ in 0..deepest {
         let cell = e.take_cell()?;
@@ -158,27 +180,32 @@ pub(super) fn emit(
     let ends = Ends { malformed, done };
     let slots = vec![None; deepest + 1];
     let (asides, known) = (Vec::new(), Vec::new());
-    let mut walk = Walk { paths, cells, ends, slow: None, asides, slots, known };
-    let label = |step: &super::paths::Step| match step.is_detour {
+    let reach = reach(paths, &steps);
+    let mut walk = Walk { paths, cells, ends, slow: None, asides, slots, known, reach };
+    let label = |step: &Step| match step.is_detour {
         true => e.asm.seldom(),
         false => e.asm.mostly(),
     };
     let labels: Vec<Label> = steps.iter().map(label).collect();
+    let likely = Likely { steps: &steps, labels: &labels };
     // By step: where it begins, once its parent is emitted.
-    let mut places: Vec<Option<(At, Option<i16>)>> = vec![None; steps.len()];
+    let mut places: Vec<Option<Place>> = vec![None; steps.len()];
     let mut own_ends: Vec<End> = Vec::new();
     places[0] = Some((At::Known(0), None));
+    if reach > 0 {
+        walk.ask_reach(e, start);
+    }
     for (index, step) in steps.iter().enumerate() {
-        let Some((at, slot)) = places[index] else { continue };
+        let Some(place) = places[index] else { continue };
         e.asm.place(labels[index]);
-        walk.known = known_offsets(step, &steps, &places);
+        walk.known = known_offsets(index, &steps);
         // Of paths that end at a header which is looked for.
         let is_wanted = paths.resolve(&step.path).contains(&Some(step.path.len() - 1));
         let has_own = step.next.is_empty() && is_wanted && own_ends.len() < own;
         if has_own {
             walk.ends.done = e.asm.mostly();
         }
-        let next = walk.step(e, &steps, index, (at, slot), &labels)?;
+        let (next, behind_longer) = walk.step(e, &likely, index, place)?;
         if has_own {
             let label = std::mem::replace(&mut walk.ends.done, done);
             let layers = walk.placed(&step.path);
@@ -186,13 +213,12 @@ pub(super) fn emit(
             let path = path.map(|header| header.name.to_string()).collect();
             own_ends.push(End { path, label, layers });
         }
-        for (_, child) in &step.next {
-            places[*child] = Some(next);
-        }
+        step.next.iter().for_each(|(_, child)| places[*child] = Some(next));
+        step.behind_longer.iter().flatten().for_each(|(_, child)| places[*child] = behind_longer);
     }
     let asides = std::mem::take(&mut walk.asides);
     for aside in &asides {
-        walk.aside(e, &steps[aside.step].path, aside);
+        walk.aside(e, aside);
     }
     let slow = walk.slow;
     e.asm.place(malformed);
@@ -200,22 +226,6 @@ pub(super) fn emit(
     e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
     e.asm.jump(done);
     Ok(Rest { slow, ends: own_ends })
-}
-
-/// Where the headers on the path of a step begin, outermost first, up to the first whose place depends on the packet.
-fn known_offsets(
-    step: &super::paths::Step,
-    steps: &[super::paths::Step],
-    places: &[Option<(At, Option<i16>)>],
-) -> Vec<i32> {
-    let offset = |depth: usize| {
-        let above = steps.iter().position(|other| other.path == step.path[..=depth])?;
-        match places[above] {
-            Some((At::Known(offset), _)) => Some(offset),
-            _ => None,
-        }
-    };
-    (0..step.path.len()).map_while(offset).collect()
 }
 
 /// Nothing has been found yet.
@@ -237,22 +247,41 @@ fn begin(e: &mut Emitter, paths: &Paths<'_>, cells: &Cells) {
 }
 
 impl Walk<'_, '_> {
-    /// One header of a likely path. The result is where the next one begins, and the stack slot of its address.
+    /// Goes to the loop with a packet that ends before what likely paths ask for: the headers are looked at one by one there.
+    fn ask_reach(&mut self, e: &mut Emitter, start: ProtocolId) {
+        e.asm.comment("as long as any frame");
+        let (short, long) = (e.asm.seldom(), e.asm.mostly());
+        e.check_end(DATA, self.reach, S[0], short);
+        e.asm.jump(long);
+        e.asm.place(short);
+        e.asm.mov(S[0], start.0 as i32);
+        let label = e.asm.seldom();
+        e.asm.jump(label);
+        self.asides.push(Aside {
+            label,
+            path: Vec::new(),
+            next: (At::Known(0), None),
+            known: Vec::new(),
+        });
+        e.asm.place(long);
+    }
+
+    /// One header of a likely path. The result is where the next one begins; and where it does behind a header that is longer than the least, if that
+    /// is asked for.
     fn step(
         &mut self,
         e: &mut Emitter,
-        steps: &[super::paths::Step],
+        likely: &Likely<'_>,
         index: usize,
-        (at, slot): (At, Option<i16>),
-        labels: &[Label],
-    ) -> Result<(At, Option<i16>), Unportable> {
-        let step = &steps[index];
+        (at, slot): Place,
+    ) -> Result<(Place, Option<Place>), Unportable> {
+        let step = &likely.steps[index];
         let header = self.paths.header(step.id).ok_or(Unportable("a header".into()))?;
         e.asm.comment(format!("{} header", header.name));
         let min = header.min as i32;
         let this = match (at, slot) {
             (At::Known(offset), _) => {
-                if min > 0 {
+                if min > 0 && offset + min > self.reach {
                     e.check_end(DATA, offset + min, S[0], self.ends.malformed);
                 }
                 Pointer { at: PointerAt::Reg(DATA), disp: offset, bytes: header.min }
@@ -266,6 +295,26 @@ impl Walk<'_, '_> {
                 Pointer { at: PointerAt::Reg(HEADER), disp: 0, bytes: header.min }
             }
         };
+        let spot = Spot { step, header, at, this };
+        let Some(behind_longer) = &step.behind_longer else {
+            return Ok((self.header(e, likely, spot, &step.next, None)?, None));
+        };
+        let longer = e.asm.seldom();
+        let next = self.header(e, likely, spot, &step.next, Some(longer))?;
+        e.asm.place(longer);
+        e.asm.comment(format!("{} header of another length", header.name));
+        Ok((next, Some(self.header(e, likely, spot, behind_longer, None)?)))
+    }
+
+    /// A header, of the least length when there is a place to go to for another, and what follows it on likely paths. The result is where that begins.
+    fn header(
+        &mut self,
+        e: &mut Emitter,
+        likely: &Likely<'_>,
+        Spot { step, header, at, this }: Spot<'_>,
+        follow: &[(ProtocolId, usize)],
+        longer: Option<Label>,
+    ) -> Result<Place, Unportable> {
         let (parents, _) = step.path.split_at(step.path.len() - 1);
         let layers = self.header_layers(header, this, parents);
         let children = self.paths.children_in_order(header);
@@ -277,20 +326,29 @@ impl Walk<'_, '_> {
         let lacks = Lacks { absent: self.ends.malformed, failed: self.ends.malformed };
         let mut scope = Scope::new(&header.exprs, layers, Vec::new(), &roots, lacks);
         let mark = e.memory_mark();
-        let len = length(e, &mut scope, header, this, self.ends.malformed)?;
         let most = match at {
             At::Known(most) | At::Header(most) => most,
         };
-        // The comparison with the packet's end has left the address of the next header.
-        let behind = match len {
-            Len::Varies { .. } if !children.is_empty() => {
-                Some(self.next_header(e, len, most, step.path.len())?)
+        let (len, behind) = match longer {
+            Some(longer) => {
+                least_length(e, &mut scope, header, longer)?;
+                (Len::Known(header.min as i32), None)
             }
-            _ => None,
+            None => {
+                let len = length(e, &mut scope, header, this, self.ends.malformed)?;
+                // The comparison with the packet's end has left the address of the next header.
+                let behind = match len {
+                    Len::Varies { .. } if !children.is_empty() => {
+                        Some(self.next_header(e, len, most, step.path.len())?)
+                    }
+                    _ => None,
+                };
+                for check in &header.checks {
+                    e.branch(&mut scope, *check, false, self.ends.malformed, 0)?;
+                }
+                (len, behind)
+            }
         };
-        for check in &header.checks {
-            e.branch(&mut scope, *check, false, self.ends.malformed, 0)?;
-        }
         self.push(e, &step.path, at);
         // Where the next header begins.
         let next = match (at, len) {
@@ -310,7 +368,8 @@ impl Walk<'_, '_> {
             }
         };
         // Slots of the next header's address stay; the rest is given back.
-        self.children(e, steps, index, (&mut scope, &children), next, labels)?;
+        let known = follow.iter().map(|(id, step)| (*id, likely.labels[*step])).collect::<Vec<_>>();
+        self.children(e, &step.path, (&mut scope, &children), next, &known)?;
         let (scratch, _) = mark;
         let (_, stack) = e.memory_mark();
         e.memory_reset((scratch, stack));
@@ -423,13 +482,11 @@ impl Walk<'_, '_> {
     fn children(
         &mut self,
         e: &mut Emitter,
-        steps: &[super::paths::Step],
-        index: usize,
+        path: &[ProtocolId],
         (scope, children): (&mut Scope<'_>, &[(ProtocolId, Option<NodeId>)]),
-        (next, slot): (At, Option<i16>),
-        labels: &[Label],
+        next: Place,
+        known: &[(ProtocolId, Label)],
     ) -> Result<(), Unportable> {
-        let step = &steps[index];
         let mut aside = None;
         // Fragments, mostly.
         let none = e.asm.seldom();
@@ -437,9 +494,9 @@ impl Walk<'_, '_> {
         for (child, when) in children {
             let other = e.asm.label();
             (scope.lacks.absent, scope.lacks.failed) = (other, other);
-            let known = step.next.iter().find(|(id, _)| id == child);
+            let known = known.iter().find(|(id, _)| id == child);
             let target = match known {
-                Some((_, target)) => Some(labels[*target]),
+                Some((_, target)) => Some(*target),
                 None if self.paths.header(*child).is_none() => Some(self.ends.done),
                 None => None,
             };
@@ -453,7 +510,7 @@ impl Walk<'_, '_> {
                 (_, None) => {}
             }
             match known {
-                Some((_, target)) => e.asm.jump(labels[*target]),
+                Some((_, target)) => e.asm.jump(*target),
                 None if self.paths.header(*child).is_none() => e.asm.jump(self.ends.done),
                 None => {
                     e.asm.mov(S[0], child.0 as i32);
@@ -461,8 +518,8 @@ impl Walk<'_, '_> {
                         Some(label) => label,
                         None => {
                             let label = e.asm.seldom();
-                            let (next, known) = ((next, slot), self.known.clone());
-                            self.asides.push(Aside { label, step: index, next, known });
+                            let (path, known) = (path.to_vec(), self.known.clone());
+                            self.asides.push(Aside { label, path, next, known });
                             aside = Some(label);
                             label
                         }
@@ -481,7 +538,8 @@ impl Walk<'_, '_> {
     }
 
     /// Writes the path so far down for the loop, which goes on from there with the header that S[0] names.
-    fn aside(&mut self, e: &mut Emitter, path: &[ProtocolId], aside: &Aside) {
+    fn aside(&mut self, e: &mut Emitter, aside: &Aside) {
+        let path = &aside.path;
         e.asm.place(aside.label);
         e.asm.comment("a path less likely");
         e.store_cell(self.cells.next, S[0]);
