@@ -16,8 +16,8 @@ use crate::reader::TraceReader;
 use crate::resync;
 use crate::sys::Mapping;
 
-/// Bytes in which a record start is looked for.
-const RESYNC_LEN: usize = 1 << 20;
+/// Bytes in which a record start is looked for: mostly the first few hold as many records as it takes to be sure.
+const RESYNC_LENS: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
 
 /// What opening a capture gave.
 #[derive(Debug)]
@@ -153,7 +153,8 @@ impl TraceFile {
         let step = self.shared.len.saturating_sub(first) / count.max(1) as u64;
         let hints = (1..count as u64).map(|number| first + number * step);
         let mut starts = vec![first];
-        starts.extend(hints.filter_map(|hint| self.guess(hint)));
+        let mut bytes = Vec::new();
+        starts.extend(hints.filter_map(|hint| self.guess(hint, &mut bytes)));
         starts.dedup();
         let ends = starts.iter().skip(1).copied().chain([u64::MAX]);
         starts
@@ -164,17 +165,23 @@ impl TraceFile {
             .collect()
     }
 
-    /// Where a record seems to begin, from an offset on.
-    fn guess(&self, hint: u64) -> Option<u64> {
-        let mut bytes = vec![0; RESYNC_LEN];
+    /// Where a record seems to begin, from an offset on. `bytes` is overwritten.
+    fn guess(&self, hint: u64, bytes: &mut Vec<u8>) -> Option<u64> {
         let mut len = 0;
-        while len < bytes.len() {
-            match self.read_at(&mut bytes[len..], hint + len as u64) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => len += count,
+        for most in RESYNC_LENS {
+            bytes.resize(bytes.len().max(most), 0);
+            while len < most {
+                match self.read_at(&mut bytes[len..most], hint + len as u64) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => len += count,
+                }
+            }
+            let found = resync::chain(self.shared.layout, &bytes[..len], 0);
+            if found.is_some() || len < most {
+                return found.map(|at| hint + at as u64);
             }
         }
-        resync::chain(self.shared.layout, &bytes[..len], 0).map(|at| hint + at as u64)
+        None
     }
 
     /// Name as given.
