@@ -333,6 +333,7 @@ impl CompiledLfta {
             }
             None => unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host),
         }
+        part_totals(&self.plans, &mut frame.words);
 
         let count = batch.records.len() as u64;
         self.packets.packets += count;
@@ -394,6 +395,7 @@ impl CompiledLfta {
                 }
             }
             unit.code.run(&mut frame, batch.data, std::slice::from_ref(record), &mut unit.host);
+            part_totals(&self.plans, &mut frame);
             sought.retain(|(index, at)| {
                 if frame[*at] > 0 {
                     self.queries[*index].first_ordinal = Some(ordinal);
@@ -540,6 +542,15 @@ impl Query {
             }
         }
         Ok(())
+    }
+}
+
+/// Moves what code has added up of totals to where it belongs.
+fn part_totals(plans: &[QueryPlan], words: &mut [u64]) {
+    for plan in plans {
+        if let Body::Totals(totals) = &plan.body {
+            totals.part(words);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use wt_plan::ir::{
 };
 use wt_plan::shape;
 
+use super::RECORDS_MAX;
 use super::emit::Unsupported;
 use super::frame::FrameLayout;
 use super::width::significant_bits;
@@ -72,6 +73,45 @@ pub(super) struct Totals {
     /// Tuples so far.
     pub(super) matched: usize,
     pub(super) states: Vec<TotalState>,
+    /// Where all of them are counts and sums, and one is a sum of short numbers.
+    pub(super) joint: Option<Joint>,
+}
+
+/// A word that the number of tuples and one of the sums share while code runs over a batch, so that one addition does for both: the number
+/// in the upper bits, the sum in the lower ones.
+#[derive(Clone, Copy)]
+pub(super) struct Joint {
+    /// Word of the frame.
+    pub(super) at: usize,
+    /// Index of the sum among the states.
+    pub(super) state: usize,
+}
+
+impl Joint {
+    /// Bits of the operands of such a sum.
+    const OPERAND_BITS: u32 = 32;
+    /// Bits of the sum.
+    const SUM_BITS: u32 = 44;
+    /// One tuple.
+    pub(super) const ONE: u64 = 1 << Self::SUM_BITS;
+
+    /// Number of tuples and sum.
+    const fn parts(word: u64) -> (u64, u64) {
+        (word >> Self::SUM_BITS, word & (Self::ONE - 1))
+    }
+}
+const _: () = assert!((RECORDS_MAX as u64) << Joint::OPERAND_BITS <= Joint::ONE);
+const _: () = assert!(RECORDS_MAX < 1 << (64 - Joint::SUM_BITS));
+
+impl Totals {
+    /// Moves what code has added to the joint word to where it belongs.
+    pub(super) fn part(&self, words: &mut [u64]) {
+        let Some(Joint { at, state }) = self.joint else { return };
+        let (count, sum) = Joint::parts(std::mem::take(&mut words[at]));
+        words[self.matched] += count;
+        let total = &mut words[self.states[state].at];
+        *total = total.wrapping_add(sum);
+    }
 }
 
 pub(super) struct TotalState {
@@ -275,7 +315,14 @@ impl Planner<'_> {
             arg: agg.arg,
             ty: agg.ty,
         });
-        Totals { matched, states: states.collect() }
+        let states: Vec<TotalState> = states.collect();
+        let is_short = |arg: NodeId| self.bits[arg.0 as usize] <= Joint::OPERAND_BITS;
+        let is_sum =
+            |state: &TotalState| state.kind == AggKind::Sum && state.arg.is_some_and(is_short);
+        let adds = |state: &TotalState| matches!(state.kind, AggKind::Count | AggKind::Sum);
+        let state = states.iter().position(is_sum).filter(|_| states.iter().all(adds));
+        let joint = state.map(|state| Joint { at: layout.take(1), state });
+        Totals { matched, states, joint }
     }
 
     fn rows(

@@ -10,7 +10,7 @@ use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
-use super::plan::{AheadPlan, Body, MOVES, QueryPlan, Rows, TotalState, Totals};
+use super::plan::{AheadPlan, Body, Joint, MOVES, QueryPlan, Rows, TotalState, Totals};
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -157,6 +157,9 @@ impl Emitter<'_, '_> {
         totals: &Totals,
         pass: Truth,
     ) -> Result<(), Unsupported> {
+        if let Some(joint) = totals.joint {
+            return self.joint_totals(scope, totals, joint, pass);
+        }
         let matched = self.load_frame(totals.matched);
         for state in &totals.states {
             self.total(scope, state, matched, pass)?;
@@ -168,6 +171,39 @@ impl Emitter<'_, '_> {
         };
         let matched = self.b.ins().iadd(matched, by);
         self.store_frame(totals.matched, matched);
+        Ok(())
+    }
+
+    /// The same, where the number of tuples and a sum share a word.
+    fn joint_totals(
+        &mut self,
+        scope: &mut Scope<'_>,
+        totals: &Totals,
+        Joint { at, state }: Joint,
+        pass: Truth,
+    ) -> Result<(), Unsupported> {
+        for (index, other) in totals.states.iter().enumerate() {
+            let matched = self.word(1);
+            if index != state {
+                self.total(scope, other, matched, pass)?;
+                continue;
+            }
+            let Some(arg) = other.arg else { continue };
+            let val = self.node(scope, arg)?;
+            let arg = self.as_word(val.parts)?;
+            let both = self.add_const(arg, Joint::ONE);
+            let by = match pass {
+                Truth::Always => both,
+                Truth::Never => continue,
+                Truth::When(pass) => {
+                    let zero = self.word(0);
+                    self.select(pass, both, zero)
+                }
+            };
+            let old = self.load_frame(at);
+            let new = self.b.ins().iadd(old, by);
+            self.store_frame(at, new);
+        }
         Ok(())
     }
 
