@@ -16,12 +16,8 @@ use wt_wire::{Direction, RecordRef};
 
 type Seen = (Vec<Message>, PacketCounters, TupleCounters);
 
-fn feed(
-    backend: &mut dyn LftaBackend,
-    data: &[u8],
-    captured: Range<u32>,
-    memory: &mut Memory,
-) -> Seen {
+/// A batch of one packet that has some of the bytes.
+fn with_batch<T>(data: &[u8], captured: Range<u32>, take: impl FnOnce(&PacketBatch<'_>) -> T) -> T {
     let record = RecordRef {
         timestamp_ns: u64::MAX,
         at: captured.start,
@@ -30,18 +26,28 @@ fn feed(
         direction: Direction::Unknown,
     };
     let interface = Value::bytes("any");
-    let batch = PacketBatch {
+    take(&PacketBatch {
         data,
         records: std::slice::from_ref(&record),
         link_type: 1,
         interface: &interface,
         ifindex: 0,
         meanwhile: None,
-    };
+    })
+}
+
+fn feed(
+    backend: &mut dyn LftaBackend,
+    data: &[u8],
+    captured: Range<u32>,
+    memory: &mut Memory,
+) -> Seen {
     let mut messages = Vec::new();
-    backend
-        .batch(&batch, 0, memory, &mut |_, message| messages.extend(message.one_by_one()))
-        .unwrap();
+    with_batch(data, captured, |batch| {
+        backend
+            .batch(batch, 0, memory, &mut |_, message| messages.extend(message.one_by_one()))
+            .unwrap();
+    });
     backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
     (messages, backend.packets(), backend.tuples(0))
 }
@@ -56,7 +62,10 @@ fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> See
     let memory = &mut Memory::new(None);
     let mut reference = ReferenceLfta::new(program, &[], &[], memory).unwrap();
     let expected = feed(&mut reference, data, captured.clone(), memory);
-    for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new())] {
+    // Paths with code for their own end, those that are likely and that of the packet, and such that share it.
+    let seen =
+        with_batch(data, captured.clone(), |batch| PathsWanted::seen_in(program, &[], batch));
+    for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new()), seen] {
         if let Ok(mut compiled) =
             CompiledLfta::new(program, &[], &[], &[], paths.clone(), 1, memory)
         {

@@ -1,6 +1,8 @@
 //! What can be known of a header walk before any packet: which headers it can meet, which of them can come again, how far a header is from
 //! one that is looked for, and in which order to look for children. Every backend that makes code of a walk begins here.
 
+use std::ops::Range;
+
 use wt_catalog::{ProtocolId, Value};
 use wt_lang::ast::CmpOp;
 
@@ -156,6 +158,73 @@ impl<'p> Paths<'p> {
         self.ways(id).any(|(from, whole)| from == 1 && depth + 1 == whole)
     }
 
+    /// Where the layers are on a path: indices into it. The packet itself is at none.
+    pub fn resolve(&self, layers: &[LayerSel], path: &[ProtocolId]) -> Vec<Option<usize>> {
+        let mut found: Vec<Option<usize>> = Vec::with_capacity(layers.len());
+        for selector in layers {
+            let is = |kind: ProtocolId| move |i: &usize| self.is(path[*i], kind);
+            // The header itself is at `depth - 1`; the packet has depth 0.
+            let depth = |layer: &LayerId| match layers[layer.0 as usize] {
+                LayerSel::Packet => Some(0),
+                _ => found[layer.0 as usize].map(|i| i + 1),
+            };
+            let below = |layer: &LayerId| depth(layer).unwrap_or(path.len())..path.len();
+            let index = match selector {
+                LayerSel::Packet | LayerSel::This => None,
+                LayerSel::First(kind) => (0..path.len()).find(is(*kind)),
+                LayerSel::Nth(kind, n) => (0..path.len()).filter(is(*kind)).nth(*n as usize),
+                LayerSel::Last(kind) => (0..path.len()).rev().find(is(*kind)),
+                LayerSel::Below(layer, kind) => below(layer).find(is(*kind)),
+                LayerSel::Above(layer, kind) => {
+                    (0..depth(layer).unwrap_or(0).saturating_sub(1)).rev().find(is(*kind))
+                }
+                LayerSel::RunLast(layer, kind) => self.run(path, below(layer), *kind).last(),
+                LayerSel::RunNth(layer, kind, n) => {
+                    self.run(path, below(layer), *kind).nth(*n as usize)
+                }
+            };
+            found.push(index);
+        }
+        found
+    }
+
+    /// What is counted on a path whose layers are at `found`.
+    pub fn count(
+        &self,
+        counts: &[Count],
+        (layers, found): (&[LayerSel], &[Option<usize>]),
+        path: &[ProtocolId],
+    ) -> Vec<usize> {
+        let of = |(kind, below): &Count| match below {
+            None => path.iter().filter(|id| self.is(**id, *kind)).count(),
+            Some(layer) => {
+                let depth = match layers[layer.0 as usize] {
+                    LayerSel::Packet => Some(0),
+                    _ => found[layer.0 as usize].map(|i| i + 1),
+                };
+                depth.map_or(0, |depth| self.run(path, depth..path.len(), *kind).count())
+            }
+        };
+        counts.iter().map(of).collect()
+    }
+
+    /// The headers of a kind in the run that a part of a path begins with: headers of the kind, and such as continue it.
+    fn run<'a>(
+        &'a self,
+        path: &'a [ProtocolId],
+        within: Range<usize>,
+        kind: ProtocolId,
+    ) -> impl Iterator<Item = usize> + 'a {
+        within
+            .take_while(move |&i| self.is(path[i], kind) || self.continues(path[i]))
+            .filter(move |&i| self.is(path[i], kind))
+    }
+
+    /// Whether runs of headers go on through one.
+    pub fn continues(&self, id: ProtocolId) -> bool {
+        self.header(id).is_some_and(|header| header.continues)
+    }
+
     /// Bytes from the first of a layer of `kind` that are captured whenever it is there.
     pub fn captured_bytes(&self, kind: ProtocolId) -> u32 {
         let headers = self.reached.iter().filter(|id| self.is(**id, kind));
@@ -190,14 +259,14 @@ impl<'p> Paths<'p> {
 }
 
 /// Values from the first to the last.
-type Range = (u64, u64);
+type Values = (u64, u64);
 
-fn overlap(a: Range, b: Range) -> bool {
+fn overlap(a: Values, b: Values) -> bool {
     a.0 <= b.1 && b.0 <= a.1
 }
 
 /// The unsigned node that a condition compares with constants, and those: the condition is FALSE, or has no value, for all others.
-fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Range>)> {
+fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Values>)> {
     let op = |node: NodeId| &exprs.nodes[node.0 as usize].op;
     let is_unsigned = |node: NodeId| !exprs.nodes[node.0 as usize].ty.is_signed();
     let natural = |value: &Value| value.as_i128().and_then(|i| u64::try_from(i).ok());
@@ -214,7 +283,7 @@ fn test_of(exprs: &Exprs, condition: NodeId) -> Option<(NodeId, Vec<Range>)> {
             Some((*a, vec![range]))
         }
         Op::In(a, members) if is_unsigned(*a) => {
-            let ranges: Option<Vec<Range>> =
+            let ranges: Option<Vec<Values>> =
                 members.iter().map(|m| natural(m).map(|value| (value, value))).collect();
             Some((*a, ranges?))
         }

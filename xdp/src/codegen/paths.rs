@@ -66,10 +66,6 @@ impl<'p> Paths<'p> {
         Ok(Self { ways, selectors, counts, kinds, above })
     }
 
-    fn continues(&self, id: ProtocolId) -> bool {
-        self.header(id).is_some_and(|header| header.continues)
-    }
-
     /// The kinds that a header counts as, a bit each, and whether runs go on through it.
     pub(super) fn mask(&self, id: ProtocolId) -> u64 {
         let kinds = self.kinds.iter().enumerate().filter(|(_, kind)| self.is(id, **kind));
@@ -89,57 +85,11 @@ impl<'p> Paths<'p> {
 
     /// Where the layers are on a path: indices into it. The packet itself is at none.
     pub(super) fn resolve(&self, path: &[ProtocolId]) -> Vec<Option<usize>> {
-        let mut found: Vec<Option<usize>> = Vec::with_capacity(self.selectors.len());
-        for selector in self.selectors {
-            let is = |kind: ProtocolId| move |i: &usize| self.is(path[*i], kind);
-            // The header itself is at `depth - 1`; the packet has depth 0.
-            let depth = |layer: &LayerId| match self.selectors[layer.0 as usize] {
-                LayerSel::Packet => Some(0),
-                _ => found[layer.0 as usize].map(|i| i + 1),
-            };
-            let below = |layer: &LayerId| depth(layer).unwrap_or(path.len())..path.len();
-            let index = match selector {
-                LayerSel::Packet | LayerSel::This => None,
-                LayerSel::First(kind) => (0..path.len()).find(is(*kind)),
-                LayerSel::Nth(kind, n) => (0..path.len()).filter(is(*kind)).nth(*n as usize),
-                LayerSel::Last(kind) => (0..path.len()).rev().find(is(*kind)),
-                LayerSel::Below(layer, kind) => below(layer).find(is(*kind)),
-                LayerSel::Above(layer, kind) => {
-                    (0..depth(layer).unwrap_or(0).saturating_sub(1)).rev().find(is(*kind))
-                }
-                LayerSel::RunLast(layer, kind) => self.run(path, below(layer), *kind).last(),
-                LayerSel::RunNth(layer, kind, n) => {
-                    self.run(path, below(layer), *kind).nth(*n as usize)
-                }
-            };
-            found.push(index);
-        }
-        found
+        self.ways.resolve(self.selectors, path)
     }
 
     /// What is counted on a path whose layers are at `found`.
     pub(super) fn count(&self, path: &[ProtocolId], found: &[Option<usize>]) -> Vec<usize> {
-        let of = |(kind, below): &Count| match below {
-            None => path.iter().filter(|id| self.is(**id, *kind)).count(),
-            Some(layer) => {
-                let depth = match self.selectors[layer.0 as usize] {
-                    LayerSel::Packet => Some(0),
-                    _ => found[layer.0 as usize].map(|i| i + 1),
-                };
-                depth.map_or(0, |depth| self.run(path, depth..path.len(), *kind).count())
-            }
-        };
-        self.counts.iter().map(of).collect()
-    }
-
-    fn run<'a>(
-        &'a self,
-        path: &'a [ProtocolId],
-        within: std::ops::Range<usize>,
-        kind: ProtocolId,
-    ) -> impl Iterator<Item = usize> + 'a {
-        within
-            .take_while(move |&i| self.is(path[i], kind) || self.continues(path[i]))
-            .filter(move |&i| self.is(path[i], kind))
+        self.ways.count(&self.counts, (self.selectors, found), path)
     }
 }

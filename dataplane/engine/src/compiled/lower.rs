@@ -27,6 +27,8 @@ pub(super) struct LayerVal {
     pub(super) present: Truth,
     /// Number of its concrete protocol.
     pub(super) protocol: Option<V>,
+    /// The same, where it is known while code is made, and the layer is there.
+    pub(super) only: Option<ProtocolId>,
     /// Bytes from its first that are captured whenever it is there.
     pub(super) captured_bytes: u32,
 }
@@ -82,6 +84,12 @@ impl<'p> Scope<'p> {
     /// The value of a constant node.
     pub(super) fn constant(&self, node: NodeId) -> Option<&'p Value> {
         constant(self.exprs, self.params, node)
+    }
+
+    /// The only arm that the layer's protocol leaves, where that is known.
+    fn only_arm(&self, layer: LayerId, arms: &[(ProtocolId, NodeId)]) -> Option<NodeId> {
+        let only = self.layers[layer.0 as usize].only?;
+        arms.iter().find(|(arm, _)| *arm == only).map(|(_, node)| *node)
     }
 
     /// What is emitted from here on is known only until [`Self::forget`] with the mark returned.
@@ -151,6 +159,9 @@ impl Emitter<'_, '_> {
             order.push(node);
             match &scope.exprs.nodes[index].op {
                 Op::Select { cond, .. } if scope.is_costly[index] => wanted.push(*cond),
+                Op::ByProtocol { layer, arms } if scope.only_arm(*layer, arms).is_some() => {
+                    wanted.extend(scope.only_arm(*layer, arms));
+                }
                 Op::ByProtocol { .. } if scope.is_costly[index] => {}
                 op => wanted.extend(op.operands()),
             }
@@ -392,6 +403,9 @@ impl Emitter<'_, '_> {
         layer: LayerId,
         arms: &[(ProtocolId, NodeId)],
     ) -> Result<Val, Unsupported> {
+        if let Some(node) = scope.only_arm(layer, arms) {
+            return self.known(scope, node);
+        }
         let layer = scope.layers[layer.0 as usize];
         let protocol = layer.protocol.ok_or(Unsupported("a layer without its protocol"))?;
         let mut result: Option<Val> = None;

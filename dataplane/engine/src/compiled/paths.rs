@@ -10,7 +10,7 @@ const LIKELY_MAX: usize = 20;
 /// A header on a likely path.
 pub(super) struct Step {
     pub(super) id: ProtocolId,
-    parent: Option<usize>,
+    pub(super) parent: Option<usize>,
     /// Headers before it.
     depth: u32,
     /// Children that are likely too, with the index of their step.
@@ -56,6 +56,29 @@ pub(super) fn likely(
         }
     }
     steps
+}
+
+/// The steps at which the paths end that have been `seen`, the most frequent first, or else those that lead no further: there it is known
+/// which headers there are.
+pub(super) fn ends(steps: &[Step], seen: Option<&[Vec<ProtocolId>]>) -> Vec<usize> {
+    let Some(seen) = seen.filter(|seen| !seen.is_empty()) else {
+        return (0..steps.len()).filter(|step| steps[*step].next.is_empty()).collect();
+    };
+    let end = |path: &Vec<ProtocolId>| {
+        let (start, below) = path.split_first()?;
+        let follow = |step: usize, id: &ProtocolId| {
+            steps[step].next.iter().find(|(known, _)| known == id).map(|(_, step)| *step)
+        };
+        let first = Some(0).filter(|_| steps[0].id == *start);
+        below.iter().fold(first, |step, id| step.and_then(|step| follow(step, id)))
+    };
+    let mut ends: Vec<usize> = Vec::new();
+    for step in seen.iter().filter_map(end) {
+        if !ends.contains(&step) {
+            ends.push(step);
+        }
+    }
+    ends
 }
 
 /// The step of a child, which is added unless it is there already; nothing when it is on the path before, or one too many.

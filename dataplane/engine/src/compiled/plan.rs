@@ -150,6 +150,13 @@ pub(super) struct PatternPlan {
     pub(super) word: usize,
 }
 
+impl PatternPlan {
+    /// Address and length of the bytes of a row.
+    pub(super) fn subject(&self, row: &[u64]) -> (u64, u64) {
+        (row[self.word], row[self.word + 1])
+    }
+}
+
 /// The patterns at the end of a reader's quals, the first of which is in the row's word `word`.
 fn patterns(ahead: &Ahead<'_>, word: usize) -> Vec<PatternPlan> {
     let place = |(number, (column, handle)): (usize, (u32, HandleId))| PatternPlan {

@@ -7,7 +7,7 @@ use wt_catalog::layout::{Column, Place};
 
 use super::OwnedReader;
 use super::groups::RowBatch;
-use super::plan::{Body, MOVES, MovesPlan, PatternPlan, QueryPlan, Rows, Use};
+use super::plan::{Body, MOVES, MovesPlan, QueryPlan, Rows, Use};
 use super::sys::{self, Words};
 use crate::block::{Block, BlockColumn};
 use crate::functions::Handle;
@@ -33,37 +33,38 @@ pub(super) fn block_columns(
 }
 
 /// Rows whose bytes are asked for before the first of them is looked at.
-const SUBJECTS_AHEAD: usize = 8;
-/// Cache lines of each that are asked for; the processor foresees those that follow.
-const SUBJECT_LINES: std::ops::Range<usize> = 0..3;
+const SUBJECTS_AHEAD: usize = 12;
+/// Bytes of each that are asked for at most; the processor foresees those that follow.
+const SUBJECT_BYTES: usize = 256;
 
 /// Moves the rows that have all patterns to the front; returns the words that they take.
 pub(super) fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
     if plan.patterns.is_empty() {
         return rows.len();
     }
-    let subject = |row: &[u64], pattern: &PatternPlan| (row[pattern.word], row[pattern.word + 1]);
-    let mut kept = 0;
-    for first in (0..rows.len()).step_by(SUBJECTS_AHEAD * plan.stride) {
-        let end = rows.len().min(first + SUBJECTS_AHEAD * plan.stride);
-        for row in rows[first..end].chunks_exact(plan.stride) {
-            for pattern in &plan.patterns {
-                let (address, len) = subject(row, pattern);
-                let bytes = sys::bytes(&address, len);
-                SUBJECT_LINES.for_each(|line| sys::prefetch(bytes, 64 * line));
-            }
+    let ask = |row: &[u64]| {
+        for pattern in &plan.patterns {
+            let (address, len) = pattern.subject(row);
+            let bytes = sys::bytes(&address, len);
+            (0..bytes.len().min(SUBJECT_BYTES)).step_by(64).for_each(|at| sys::prefetch(bytes, at));
         }
-        for at in (first..end).step_by(plan.stride) {
-            let row = &rows[at..at + plan.stride];
-            let matches = plan.patterns.iter().all(|pattern| {
-                let (address, len) = subject(row, pattern);
-                let handle = &handles[pattern.handle];
-                matches!(handle, Handle::Regex(regex) if regex.is_match(sys::bytes(&address, len)))
-            });
-            if matches {
-                rows.copy_within(at..at + plan.stride, kept);
-                kept += plan.stride;
-            }
+    };
+    let ahead = SUBJECTS_AHEAD * plan.stride;
+    rows.chunks_exact(plan.stride).take(SUBJECTS_AHEAD).for_each(ask);
+    let mut kept = 0;
+    for at in (0..rows.len()).step_by(plan.stride) {
+        if let Some(row) = rows.get(at + ahead..at + ahead + plan.stride) {
+            ask(row);
+        }
+        let row = &rows[at..at + plan.stride];
+        let matches = plan.patterns.iter().all(|pattern| {
+            let (address, len) = pattern.subject(row);
+            let handle = &handles[pattern.handle];
+            matches!(handle, Handle::Regex(regex) if regex.is_match(sys::bytes(&address, len)))
+        });
+        if matches {
+            rows.copy_within(at..at + plan.stride, kept);
+            kept += plan.stride;
         }
     }
     kept

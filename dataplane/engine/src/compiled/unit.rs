@@ -28,6 +28,11 @@ use super::walk::{PathsWanted, Walk};
 /// Queries up to which totals are updated without branches.
 const BRANCH_FREE_QUERIES_MAX: usize = 32;
 
+/// Likely paths that end in code of their own for the queries, at most.
+const OWN_ENDS_MAX: usize = 3;
+/// Most copies of a query in such code: making it takes time.
+const OWN_QUERIES_MAX: usize = 60;
+
 /// Compiled code and the host that it calls.
 pub(super) struct Unit {
     pub(super) code: Code,
@@ -162,14 +167,34 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// One packet: its headers, every query, the prefilter.
+    /// One packet: its headers, and what is done with it; at the ends of likely paths in code of their own, where it is known which headers
+    /// there are.
     fn packet(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
         let program = self.program;
         let paths = Paths::new(&program.parse, self.link_type, &program.layers);
         let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
-        walk.emit(e, self.paths)?;
+        let ends_max = OWN_ENDS_MAX.min(OWN_QUERIES_MAX / program.queries.len().max(1));
+        let ends = walk.emit(e, self.paths, ends_max)?;
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
+        self.queries(e, scope)?;
+        let next = e.b.create_block();
+        let none: &[BlockArg] = &[];
+        for end in ends {
+            e.b.ins().jump(next, none);
+            e.b.switch_to_block(end.block);
+            let mut scope = Scope::new(&program.exprs, self.params, 0);
+            walk.found_at(e, &mut scope, &end);
+            self.queries(e, scope)?;
+        }
+        e.b.ins().jump(next, none);
+        e.b.switch_to_block(next);
+        Ok(())
+    }
+
+    /// Every query, and the prefilter, for a packet whose headers have been found.
+    fn queries(&self, e: &mut Emitter<'_, '_>, mut scope: Scope<'_>) -> Result<(), Unsupported> {
+        let program = self.program;
         let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
         for plan in self.plans {
             e.moves(&mut scope, plan)?;
@@ -180,6 +205,9 @@ impl Source<'_> {
             let mut present = Truth::Always;
             for layer in requires {
                 present = e.both(present, scope.layers[layer.0 as usize].present);
+            }
+            if let Truth::Never = present {
+                continue;
             }
             let there = e.b.create_block();
             let none: &[BlockArg] = &[];

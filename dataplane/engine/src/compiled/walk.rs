@@ -59,14 +59,16 @@ impl<'p> Walk<'p> {
         Ok(Self { selectors, params, seekers, counts, repeats, repeat_words, headers, at, paths })
     }
 
-    /// Emits the walk of the packet at hand; what follows it is emitted at the current block afterwards.
+    /// Emits the walk of the packet at hand; what follows it is emitted at the current block afterwards, and at the ends of up to `ends_max` likely
+    /// paths, for packets that come there.
     pub(super) fn emit(
         &self,
         e: &mut Emitter<'_, '_>,
         wanted: &PathsWanted,
-    ) -> Result<(), Unsupported> {
+        ends_max: usize,
+    ) -> Result<Vec<End>, Unsupported> {
         self.begin(e);
-        let Some(start) = self.paths.start else { return Ok(()) };
+        let Some(start) = self.paths.start else { return Ok(Vec::new()) };
         let (malformed, too_deep, done) =
             (e.b.create_block(), e.b.create_block(), e.b.create_block());
         let rare = (*wanted != PathsWanted::All).then(|| e.b.create_block());
@@ -82,13 +84,27 @@ impl<'p> Walk<'p> {
         let mut shared: Vec<(ProtocolId, Block)> = Vec::new();
         e.b.def_var(self.at, e.start);
         e.b.ins().jump(blocks[0], NO_ARGS);
-        for (step, block) in likely.iter().zip(&blocks) {
+        let own_ends = paths::ends(&likely, seen);
+        let own_ends = &own_ends[..own_ends.len().min(ends_max)];
+        // By step: the headers of its path, and their addresses.
+        let mut headers: Vec<Vec<(ProtocolId, V)>> = Vec::with_capacity(likely.len());
+        let mut found = Vec::with_capacity(own_ends.len());
+        for (index, (step, block)) in likely.iter().zip(&blocks).enumerate() {
             e.b.switch_to_block(*block);
             let own = |child| {
                 let found = step.next.iter().find(|(id, _)| *id == child);
                 found.map(|(_, index)| blocks[*index])
             };
-            self.header(e, step.id, Visit::First, ends, &own, &mut shared)?;
+            let has_own_end = own_ends.contains(&index);
+            let done = if has_own_end { e.b.create_block() } else { ends.done };
+            let ends = Ends { done, ..ends };
+            let at = self.header(e, step.id, Visit::First, ends, &own, &mut shared)?;
+            let mut path = step.parent.map_or_else(Vec::new, |parent| headers[parent].clone());
+            path.push((step.id, at));
+            if has_own_end {
+                found.push(End { block: done, headers: path.clone() });
+            }
+            headers.push(path);
         }
         let mut next = 0;
         while let Some((id, block)) = shared.get(next).copied() {
@@ -118,7 +134,7 @@ impl<'p> Walk<'p> {
             e.b.ins().jump(done, NO_ARGS);
         }
         e.b.switch_to_block(done);
-        Ok(())
+        Ok(found)
     }
 
     /// Nothing has been found yet.
@@ -133,7 +149,7 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// The block of one protocol.
+    /// The block of one protocol; the result is the header's address.
     fn header(
         &self,
         e: &mut Emitter<'_, '_>,
@@ -142,7 +158,7 @@ impl<'p> Walk<'p> {
         ends: Ends,
         own: &dyn Fn(ProtocolId) -> Option<Block>,
         shared: &mut Vec<(ProtocolId, Block)>,
-    ) -> Result<(), Unsupported> {
+    ) -> Result<V, Unsupported> {
         let header = self.paths.header(id).ok_or(Unsupported("a protocol without header"))?;
         if let Some(place) = self.repeats.iter().position(|p| *p == id) {
             let word = self.repeat_words[place / REPEATS_PER_WORD];
@@ -212,7 +228,7 @@ impl<'p> Walk<'p> {
             };
             let Some(when) = when else {
                 e.b.ins().jump(target, NO_ARGS);
-                return Ok(());
+                return Ok(at);
             };
             let val = e.node(&mut scope, when)?;
             let holds = e.as_flag(val.parts)?;
@@ -226,7 +242,7 @@ impl<'p> Walk<'p> {
             e.b.switch_to_block(rest);
         }
         e.b.ins().jump(ends.done, NO_ARGS);
-        Ok(())
+        Ok(at)
     }
 
     /// The length of a header that is well-formed and captured whole.
@@ -288,6 +304,7 @@ impl<'p> Walk<'p> {
                 address: at,
                 present: Truth::Always,
                 protocol: None,
+                only: None,
                 captured_bytes: header.min,
             }),
             LayerSel::Above(LayerId(0), kind) => {
@@ -296,7 +313,7 @@ impl<'p> Walk<'p> {
                 let there = e.icmp(IntCC::NotEqual, address, e.zeros);
                 let captured_bytes = self.paths.captured_bytes(kind);
                 let present = Truth::When(there);
-                Ok(LayerVal { address, present, protocol: None, captured_bytes })
+                Ok(LayerVal { address, present, protocol: None, only: None, captured_bytes })
             }
             _ => Err(Unsupported("a layer of a protocol declaration")),
         }
@@ -316,7 +333,7 @@ impl<'p> Walk<'p> {
             };
             let protocol = kind.map(|_| e.b.use_var(slot.protocol));
             let captured_bytes = kind.map_or(0, |kind| self.paths.captured_bytes(kind));
-            scope.layers.push(LayerVal { address, present, protocol, captured_bytes });
+            scope.layers.push(LayerVal { address, present, protocol, only: None, captured_bytes });
         }
         let first = self.selectors.len();
         let count = |(i, key): (usize, &(ProtocolId, Option<LayerId>))| {
@@ -324,6 +341,37 @@ impl<'p> Walk<'p> {
         };
         scope.depths = self.counts.iter().enumerate().map(count).collect();
     }
+
+    /// The same, at the end of a likely path.
+    pub(super) fn found_at(&self, e: &mut Emitter<'_, '_>, scope: &mut Scope<'_>, end: &End) {
+        let path: Vec<ProtocolId> = end.headers.iter().map(|(id, _)| *id).collect();
+        let found = self.paths.resolve(self.selectors, &path);
+        let layer = |(selector, index): (&LayerSel, &Option<usize>)| {
+            let header = index.map(|index| end.headers[index]);
+            let (address, present) = match (selector.protocol(), header) {
+                (None, _) => (e.start, Truth::Always),
+                (Some(_), Some((_, address))) => (address, Truth::Always),
+                (Some(_), None) => (e.zeros, Truth::Never),
+            };
+            let only = header.map(|(id, _)| id);
+            let protocol = only.map_or(u64::MAX, |id| u64::from(id.0));
+            let protocol = selector.protocol().map(|_| e.word(protocol));
+            let captured_bytes =
+                only.and_then(|id| self.paths.header(id)).map_or(0, |header| header.min);
+            LayerVal { address, present, protocol, only, captured_bytes }
+        };
+        scope.layers = self.selectors.iter().zip(&found).map(layer).collect();
+        let counted = self.paths.count(&self.counts, (self.selectors, &found), &path);
+        let counts = self.counts.iter().zip(counted);
+        scope.depths = counts.map(|(key, count)| (*key, e.word(count as u64))).collect();
+    }
+}
+
+/// The end of a likely path.
+pub(super) struct End {
+    pub(super) block: Block,
+    /// Its headers, outermost first, and their addresses.
+    headers: Vec<(ProtocolId, V)>,
 }
 
 /// How a header may have come.
