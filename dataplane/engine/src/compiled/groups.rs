@@ -6,6 +6,7 @@ use wt_plan::ir::AggKind;
 use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
+use super::lent;
 use super::plan::{GroupPlan, MOVES, WordState};
 use super::table::{Operand, Rows, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
@@ -94,10 +95,7 @@ impl WordGroups {
             windows: Vec::new(),
             spare: None,
             rank_of: RankOf::new(plan),
-            is_additive: plan
-                .states
-                .iter()
-                .all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum)),
+            is_additive: plan.is_additive(),
             operands: plan
                 .states
                 .iter()
@@ -128,6 +126,29 @@ impl WordGroups {
     /// Whether each group of a window is sent once.
     pub(super) fn are_whole(&self) -> bool {
         self.plan.groups_max.is_none()
+    }
+
+    /// The table of the newest window, for code to add to groups that are there; nothing where it is so large that its memory has to be asked for before.
+    pub(super) fn lend(&mut self) -> Option<lent::Table> {
+        let Self { windows, rank_of, hasher, .. } = self;
+        let Window { rank, table, .. } = windows.last_mut()?;
+        let (slots, entries, shift) = table.lend()?;
+        Some(lent::Table {
+            slots,
+            entries,
+            shift,
+            window: *rank ^ rank_of.flip,
+            seeds: hasher.seeds(),
+        })
+    }
+
+    /// Takes note of tuples that code has added to groups of the newest window.
+    pub(super) fn added(&mut self, count: u64, counters: &mut TupleCounters) {
+        if let Some(window) = self.windows.last_mut() {
+            window.rows += count;
+            counters.matched += count;
+            counters.merged += count;
+        }
     }
 
     /// Makes room for more groups, where a table may not grow as it likes: windows stay open, and their groups are sent as far as they are.

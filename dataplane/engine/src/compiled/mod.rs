@@ -9,10 +9,10 @@
 //!
 //! The code runs over all records of a batch: it walks the headers of each once, evaluates what queries share once and
 //! without branches, and adds to totals or writes a row of words per qualified tuple. Rows are then taken into the groups,
-//! which lets their memory be prefetched. Functions, and operators on values that are not words, call the host, which computes what
+//! which lets their memory be prefetched; what a small table has already is added to where it lies ([`lent`]). Functions, and operators on values that are not words, call the host, which computes what
 //! the interpreter would. Code is made per link type, when the first packet of it comes.
 //!
-//! **Invariant:** code reads captured bytes of the batch, zeros, constants and its frame, nothing else. A load is inside its packet by
+//! **Invariant:** code reads captured bytes of the batch, zeros, constants, its frame and the tables lent to it, nothing else. A load is inside its packet by
 //! construction (the walk has compared the header's length with what is captured) or behind a comparison of its own.
 //!
 //! What this backend has no code for ([`Unsupported`]) is left to the reference interpreter as a whole.
@@ -23,6 +23,7 @@ mod emit;
 mod frame;
 mod groups;
 mod host;
+mod lent;
 mod load;
 mod lower;
 mod paths;
@@ -321,6 +322,9 @@ impl CompiledLfta {
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
             if let Body::Rows(rows) = &plan.body {
                 frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
+                if let (Some(lent), Sink::Groups(groups)) = (rows.lent, &mut query.sink) {
+                    lent.put(&mut frame.words, groups.lend().unwrap_or_default());
+                }
             }
         }
         match &batch.meanwhile {
@@ -502,6 +506,9 @@ impl Query {
     ) -> Result<(), MemoryExceeded> {
         let Taken { records, ordinal, kept, handles } = *taken;
         let counters = &mut self.counters;
+        if let (Some(lent), Sink::Groups(groups)) = (plan.lent, &mut self.sink) {
+            groups.added(lent.take(&mut frame.words), counters);
+        }
         counters.absent += frame.take(absent);
         counters.failed += frame.take(failed);
         let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;

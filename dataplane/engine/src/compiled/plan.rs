@@ -11,6 +11,7 @@ use wt_plan::shape;
 use super::RECORDS_MAX;
 use super::emit::Unsupported;
 use super::frame::FrameLayout;
+use super::lent::Lent;
 use super::width::significant_bits;
 use crate::lfta::Ahead;
 
@@ -137,6 +138,8 @@ pub(super) struct Rows {
     pub(super) patterns: Vec<PatternPlan>,
     /// Where every packet moves the window, whether it qualifies or not.
     pub(super) moves: Option<MovesPlan>,
+    /// Where the table of groups is lent to code.
+    pub(super) lent: Option<Lent>,
 }
 
 /// A pattern that bytes of a row must have.
@@ -199,6 +202,13 @@ pub(super) struct GroupPlan {
     pub(super) keys: Vec<Option<Column>>,
     /// Groups at which all are ejected, where a table may not grow as it likes.
     pub(super) groups_max: Option<u32>,
+}
+
+impl GroupPlan {
+    /// Whether all states are counts and sums.
+    pub(super) fn is_additive(&self) -> bool {
+        self.states.iter().all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum))
+    }
 }
 
 /// An aggregate over words.
@@ -310,6 +320,7 @@ impl Planner<'_> {
         {
             rows.moves = moves(rows, keys, ordered, layout);
             rows.stride += usize::from(rows.moves.is_some());
+            rows.lent = rows.lent.filter(|_| rows.moves.is_none());
         }
         Ok(plan)
     }
@@ -348,6 +359,7 @@ impl Planner<'_> {
             ahead: None,
             patterns: Vec::new(),
             moves: None,
+            lent: None,
         }
     }
 
@@ -398,6 +410,8 @@ impl Planner<'_> {
         columns.sort_by_key(|(order, ..)| *order);
         let columns = columns.into_iter().map(|(_, node, column)| (node, column)).collect();
         let plan = GroupPlan { window, key: (first, last), states, keys: sent, groups_max };
+        let may_be_lent = plan.groups_max.is_none() && plan.is_additive();
+        let lent = may_be_lent.then(|| Lent { at: layout.take(Lent::WORDS) });
         Rows {
             cursor: layout.take(1),
             stride: packer.end(),
@@ -406,6 +420,7 @@ impl Planner<'_> {
             ahead: None,
             patterns: Vec::new(),
             moves: None,
+            lent,
         }
     }
 }

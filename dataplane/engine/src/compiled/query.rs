@@ -10,7 +10,7 @@ use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
-use super::plan::{AheadPlan, Body, Joint, MOVES, QueryPlan, Rows, TotalState, Totals};
+use super::plan::{AheadPlan, Body, Joint, MOVES, QueryPlan, Rows, TotalState, Totals, Use};
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -300,6 +300,9 @@ impl Emitter<'_, '_> {
                 }
                 _ => self.column(val.parts, column, &mut words)?,
             }
+        }
+        if let (Some(lent), Use::Groups(plan)) = (rows.lent, &rows.use_) {
+            self.add_to_found(lent, plan, &words, next);
         }
         self.write(rows, words);
         Ok(())

@@ -71,6 +71,11 @@ impl WordHasher {
         Self { seeds: [1u8, 2, 3].map(|number| state.hash_one(number)) }
     }
 
+    /// What hashes begin with.
+    pub(super) fn seeds(&self) -> [u64; 3] {
+        self.seeds
+    }
+
     #[inline]
     pub(super) fn hash<const K: usize>(&self, key: &[u64; K]) -> u64 {
         // Words are taken in pairs, each hidden by a seed of its own: the products do not wait for each other. An odd word goes
@@ -108,6 +113,15 @@ impl WordTable {
             len: 0,
             shift: shift_of(SLOTS_MIN),
         }
+    }
+
+    /// Addresses of the index and of where the entry before the first would be, and how far hashes are shifted: for code that adds to entries while
+    /// nothing else is done with the table. Nothing where it is large.
+    pub(super) fn lend(&mut self) -> Option<(u64, u64, u64)> {
+        let entries = self.entries.as_mut_ptr() as u64;
+        let before = entries.wrapping_sub(8 * self.entry_words as u64);
+        let slots = self.slots.as_mut_ptr() as u64;
+        (!self.is_large()).then_some((slots, before, u64::from(self.shift)))
     }
 
     /// Moves the ordinals of all groups on.

@@ -1,0 +1,288 @@
+//! The table of a query's newest window, lent to compiled code while that runs over a batch: what is added to a group that is there already needs no row.
+//!
+//! Code only finds a key whose search ends at the first slot or the next, and only adds to counts and sums. For all else it writes a row, as it does where
+//! no table is lent: for a new group, for a key that another has pushed away, for another window. Behind a row of another window nothing is
+//! added any more until the rows have been taken: it may close the window, and what comes later is late then. So groups arrive in the order of their
+//! first packets, and every total is what it would be of rows alone.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
+
+use super::emit::{Emitter, FRAME};
+use super::plan::GroupPlan;
+
+const NO_ARGS: &[BlockArg] = &[];
+
+/// Words of the frame that a table is lent in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lent {
+    /// The first of them.
+    pub(super) at: usize,
+}
+
+/// What stands in the frame, by word from [`Lent::at`] on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Table {
+    /// Address of the index of slots; 0 where no table is lent.
+    pub(super) slots: u64,
+    /// Address of where the entry before the first would be: slots number entries from 1 on.
+    pub(super) entries: u64,
+    /// How far a hash is shifted to be a place among the slots.
+    pub(super) shift: u64,
+    /// The window, as rows have it.
+    pub(super) window: u64,
+    /// What hashes begin with.
+    pub(super) seeds: [u64; 3],
+}
+
+impl Lent {
+    const SLOTS: usize = 0;
+    const ENTRIES: usize = 1;
+    const SHIFT: usize = 2;
+    const MASK: usize = 3;
+    const WINDOW: usize = 4;
+    const SEEDS: usize = 5;
+    /// The number of tuples added since the table was lent.
+    const ADDED: usize = 8;
+    /// Words that it takes.
+    pub(super) const WORDS: usize = 9;
+
+    /// Lends a table.
+    pub(super) fn put(self, words: &mut [u64], table: Table) {
+        let Table { slots, entries, shift, window, seeds: [a, b, c] } = table;
+        // The number of slots less one, of which the upper bits of a hash choose.
+        let mask = u64::MAX.checked_shr(shift as u32).unwrap_or(0);
+        let table = [slots, entries, shift, mask, window, a, b, c, 0];
+        words[self.at..self.at + Self::WORDS].copy_from_slice(&table);
+    }
+
+    /// Takes the table back; how many tuples were added to it.
+    pub(super) fn take(self, words: &mut [u64]) -> u64 {
+        words[self.at + Self::SLOTS] = 0;
+        std::mem::take(&mut words[self.at + Self::ADDED])
+    }
+}
+
+/// A slot of the index, and how its tag differs from that of a hash.
+#[derive(Clone, Copy)]
+struct Slot {
+    word: V,
+    differing: V,
+}
+
+impl Emitter<'_, '_> {
+    /// Adds the tuple whose row is in `words` to its group and goes to `next`, if the group is found in the table lent; else goes on at the current block.
+    pub(super) fn add_to_found(
+        &mut self,
+        lent: Lent,
+        plan: &GroupPlan,
+        words: &[Option<V>],
+        next: Block,
+    ) {
+        let word = |index: usize| words.get(index).copied().flatten();
+        let (first, last) = plan.key;
+        let key: Option<Vec<V>> = (first..last).map(word).collect();
+        let window = plan.window.as_ref().map(|(column, ..)| word(column.word_bits().0));
+        let (Some(key), None | Some(Some(_))) = (key, window) else { return };
+        let row = self.b.create_block();
+        let slots = self.load_frame(lent.at + Lent::SLOTS);
+        let is_lent = self.icmp_const(IntCC::NotEqual, slots, 0);
+        self.go_on_if(is_lent, row);
+        if let Some(window) = window.flatten() {
+            let newest = self.load_frame(lent.at + Lent::WINDOW);
+            let (same, other) = (self.b.create_block(), self.b.create_block());
+            self.b.set_cold_block(other);
+            let is_newest = self.icmp(IntCC::Equal, window, newest);
+            self.b.ins().brif(is_newest, same, NO_ARGS, other, NO_ARGS);
+            self.b.switch_to_block(other);
+            let none = self.word(0);
+            self.store_frame(lent.at + Lent::SLOTS, none);
+            self.b.ins().jump(row, NO_ARGS);
+            self.b.switch_to_block(same);
+        }
+        let hash = self.hash(lent, &key);
+        // Both slots are looked at without a branch: which of them it is nothing foresees.
+        let shift = self.load_frame(lent.at + Lent::SHIFT);
+        let place = self.b.ins().ushr(hash, shift);
+        let first = self.slot(slots, place, hash);
+        let behind = self.add_const(place, 1);
+        let mask = self.load_frame(lent.at + Lent::MASK);
+        let behind = self.b.ins().band(behind, mask);
+        let second = self.slot(slots, behind, hash);
+        let is_second = self.icmp_const(IntCC::Equal, second.differing, 0);
+        let slot = self.select(is_second, second.word, first.word);
+        let differing = self.select(is_second, second.differing, first.differing);
+        let agree = self.icmp_const(IntCC::Equal, differing, 0);
+        self.go_on_if(agree, row);
+        let number = self.and_const(slot, 0xffff_ffff);
+        let is_taken = self.icmp_const(IntCC::NotEqual, number, 0);
+        self.go_on_if(is_taken, row);
+        let entries = self.load_frame(lent.at + Lent::ENTRIES);
+        let bytes = self.word(8 * (1 + key.len() + plan.states.len()) as u64);
+        let offset = self.b.ins().imul(number, bytes);
+        let entry = self.b.ins().iadd(entries, offset);
+        let mut differing: Option<V> = None;
+        for (index, part) in key.iter().enumerate() {
+            let known = self.b.ins().load(I64, FRAME, entry, 8 * (1 + index) as i32);
+            let bits = self.b.ins().bxor(known, *part);
+            differing = Some(match differing {
+                None => bits,
+                Some(others) => self.b.ins().bor(others, bits),
+            });
+        }
+        if let Some(differing) = differing {
+            let agree = self.icmp_const(IntCC::Equal, differing, 0);
+            self.go_on_if(agree, row);
+        }
+        for (index, state) in plan.states.iter().enumerate() {
+            let by = match state.arg.and_then(word) {
+                Some(operand) => operand,
+                None => self.word(1),
+            };
+            let at = 8 * (1 + key.len() + index) as i32;
+            let old = self.b.ins().load(I64, FRAME, entry, at);
+            let new = self.b.ins().iadd(old, by);
+            self.b.ins().store(FRAME, new, entry, at);
+        }
+        self.count_one(lent.at + Lent::ADDED);
+        self.b.ins().jump(next, NO_ARGS);
+        self.b.switch_to_block(row);
+    }
+
+    fn slot(&mut self, slots: V, place: V, hash: V) -> Slot {
+        let (three, half) = (self.word(3), self.word(32));
+        let offset = self.b.ins().ishl(place, three);
+        let at = self.b.ins().iadd(slots, offset);
+        let word = self.b.ins().load(I64, FRAME, at, 0);
+        let differing = self.b.ins().bxor(word, hash);
+        Slot { word, differing: self.b.ins().ushr(differing, half) }
+    }
+
+    fn go_on_if(&mut self, holds: V, otherwise: Block) {
+        let go_on = self.b.create_block();
+        self.b.ins().brif(holds, go_on, NO_ARGS, otherwise, NO_ARGS);
+        self.b.switch_to_block(go_on);
+    }
+
+    /// As [`super::table::WordHasher::hash`].
+    fn hash(&mut self, lent: Lent, key: &[V]) -> V {
+        let [first, second, mut hash] =
+            [0, 1, 2].map(|number| self.load_frame(lent.at + Lent::SEEDS + number));
+        let mut pairs = key.chunks_exact(2);
+        for pair in &mut pairs {
+            let a = self.b.ins().bxor(pair[0], first);
+            let b = self.b.ins().bxor(pair[1], second);
+            let folded = self.folded(a, b);
+            let turned = {
+                let by = self.word(27);
+                self.b.ins().rotl(hash, by)
+            };
+            hash = self.b.ins().bxor(turned, folded);
+        }
+        if let Some(odd) = pairs.remainder().first() {
+            hash = self.b.ins().bxor(hash, *odd);
+        }
+        let hash = self.b.ins().bxor(hash, first);
+        self.folded(hash, second)
+    }
+
+    fn folded(&mut self, a: V, b: V) -> V {
+        let low = self.b.ins().imul(a, b);
+        let high = self.b.ins().umulhi(a, b);
+        self.b.ins().bxor(low, high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wt_catalog::Value;
+    use wt_plan::ir::{AggKind, LayerSel, LftaAction, LftaProgram, SLOTS_DEFAULT};
+    use wt_wire::{Direction, RecordRef};
+
+    use super::super::{CompiledLfta, PathsWanted};
+    use crate::ledger::TupleCounters;
+    use crate::lfta::LftaBackend;
+    use crate::memory::Memory;
+    use crate::packet::PacketBatch;
+    use crate::testing::{Dag, agg, increasing, lfta, toy_parse};
+    use crate::tuple::Message;
+
+    /// What groups by window and key come to, of packets of window, key and value that come in batches.
+    fn grouped(
+        data: &[[u8; 3]],
+        batches: impl IntoIterator<Item = usize>,
+        tolerance: u64,
+    ) -> (Vec<Message>, TupleCounters) {
+        let mut dag = Dag::default();
+        let [window, key, value] = [0, 1, 2].map(|byte| dag.load(0, byte, 0, 8));
+        let action = LftaAction::Aggregate {
+            keys: vec![window, key],
+            ordered: vec![increasing(0)],
+            aggs: vec![agg(AggKind::Count, None), agg(AggKind::Sum, Some(value))],
+            slots: SLOTS_DEFAULT,
+            tolerance,
+            real_time: false,
+            values: 0,
+        };
+        let program = LftaProgram {
+            parse: toy_parse(),
+            layers: vec![LayerSel::Packet],
+            exprs: dag.0,
+            prefilter: None,
+            queries: vec![lfta("_fta_q", action)],
+        };
+        let memory = &mut Memory::new(None);
+        let mut backend =
+            CompiledLfta::new(&program, &[], &[], &[], PathsWanted::All, 1, memory).unwrap();
+        let interface = Value::bytes("a");
+        let (mut rest, mut ordinal, mut messages) = (data, 0, Vec::new());
+        let mut batches = batches.into_iter();
+        while !rest.is_empty() {
+            let count = batches.next().unwrap_or(usize::MAX).clamp(1, rest.len());
+            let (packets, more) = rest.split_at(count);
+            let record = |index: usize| RecordRef {
+                timestamp_ns: 0,
+                at: 3 * index as u32,
+                caplen: 3,
+                len: 3,
+                direction: Direction::Unknown,
+            };
+            let records: Vec<RecordRef> = (0..count).map(record).collect();
+            let batch = PacketBatch {
+                data: packets.as_flattened(),
+                records: &records,
+                link_type: 1,
+                interface: &interface,
+                ifindex: 0,
+                meanwhile: None,
+            };
+            let mut take = |_, message: Message| messages.extend(message.one_by_one());
+            backend.batch(&batch, ordinal, memory, &mut take).unwrap();
+            ordinal += count as u64;
+            rest = more;
+        }
+        backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
+        (messages, backend.tuples(0))
+    }
+
+    proptest! {
+        /// The first batch finds no table to add to, later ones do: nothing tells how packets were cut into batches.
+        #[test]
+        fn groups_that_are_found_are_those_that_rows_would_make(
+            steps in prop::collection::vec((-2i8..4, 0u8..6, any::<u8>()), 0..300),
+            batches in prop::collection::vec(1usize..40, 0..40),
+            tolerance in 0u64..3,
+        ) {
+            let mut window = 9u8;
+            let mut packet = |(step, key, value): (i8, u8, u8)| {
+                // Mostly the newest window, at times the next, or one before.
+                window = window.saturating_add_signed(if key == 0 { step.min(1) } else { 0 });
+                [window, key, value]
+            };
+            let data: Vec<[u8; 3]> = steps.into_iter().map(&mut packet).collect();
+            prop_assert_eq!(grouped(&data, batches, tolerance), grouped(&data, [], tolerance));
+        }
+    }
+}
