@@ -23,6 +23,7 @@ const FREE: usize = 9;
 pub(super) const ZERO_BYTES: usize = 4096;
 
 /// Hands out words of a frame.
+#[derive(Clone, Copy)]
 pub(super) struct FrameLayout {
     words: usize,
 }

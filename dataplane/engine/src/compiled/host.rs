@@ -102,6 +102,11 @@ impl Host {
         Self { pending, ..self }
     }
 
+    /// Whether code asks it for nothing but to walk rare paths and to settle counters.
+    pub(super) fn is_bare(&self) -> bool {
+        self.nodes.is_empty() && self.constants.is_empty() && self.handles.is_empty()
+    }
+
     /// Adds the counters of the packet at hand to those that last, or forgets them.
     pub(super) fn settle(&self, frame: &mut [u64], counts: bool) {
         for &(pending, lasting) in &self.pending {

@@ -109,6 +109,20 @@ pub struct CompiledLfta {
     bounds: Option<Interpreter>,
 }
 
+/// What a backend begins with.
+pub(crate) enum Code<'a> {
+    /// Code made for packets that begin as a link type says.
+    New(u16),
+    Shared(&'a SharedCode),
+}
+
+/// Code that several threads run.
+pub(crate) struct SharedCode {
+    link_type: u16,
+    code: Arc<sys::Code>,
+    layout: FrameLayout,
+}
+
 /// What reads the tuples of a selection.
 struct OwnedReader {
     exprs: Exprs,
@@ -187,6 +201,20 @@ impl CompiledLfta {
         link_type: u16,
         memory: &mut Memory,
     ) -> Result<Self, NotCompiled> {
+        let code = Code::New(link_type);
+        Self::with_code(program, params, fixed_hash, ahead, paths, code, memory)
+    }
+
+    /// The same, with code that has been made for another backend of the same program, or new code.
+    pub(crate) fn with_code(
+        program: &LftaProgram,
+        params: &[Value],
+        fixed_hash: &[bool],
+        ahead: &[Option<Ahead<'_>>],
+        paths: PathsWanted,
+        code: Code<'_>,
+        memory: &mut Memory,
+    ) -> Result<Self, NotCompiled> {
         let mut layout = FrameLayout::new();
         let plans = plan::plan(program, params, &mut layout, fixed_hash, ahead)?;
         let mut handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
@@ -221,7 +249,17 @@ impl CompiledLfta {
             range: None,
             bounds: None,
         };
-        compiled.compile(link_type)?;
+        match code {
+            Code::New(link_type) => {
+                compiled.compile(link_type)?;
+            }
+            Code::Shared(SharedCode { link_type, code, layout }) => {
+                let host = compiled.host(&compiled.paths)?;
+                compiled.units.push((*link_type, Unit { code: Arc::clone(code), host }));
+                compiled.layout = *layout;
+                compiled.frame.fit(layout);
+            }
+        }
         for (index, (query, plan)) in program.queries.iter().zip(&compiled.plans).enumerate() {
             let fixed = fixed_hash.get(index).copied().unwrap_or(false);
             let query = Query::new(program, query, plan, fixed, compiled.hasher, memory);
@@ -259,8 +297,17 @@ impl CompiledLfta {
         Ok(self.units.len() - 1)
     }
 
-    /// Compiles code for a link type.
-    fn unit(&mut self, link_type: u16, paths: &PathsWanted) -> Result<Unit, Unsupported> {
+    /// The code made first, for other threads, where it asks nothing of the host that it was made with.
+    pub(crate) fn shared_code(&self) -> Option<SharedCode> {
+        let (link_type, Unit { code, host }) =
+            self.units.first().filter(|_| self.units.len() == 1)?;
+        let shared =
+            SharedCode { link_type: *link_type, code: Arc::clone(code), layout: self.layout };
+        host.is_bare().then_some(shared)
+    }
+
+    /// What code made for some paths runs with.
+    fn host(&self, paths: &PathsWanted) -> Result<Host, Unsupported> {
         let pending = self.plans.iter().filter_map(|plan| Some((plan.pending?, plan)));
         let pending = pending
             .flat_map(|((absent, failed), plan)| [(absent, plan.absent), (failed, plan.failed)]);
@@ -269,6 +316,12 @@ impl CompiledLfta {
             let rare = RareWalk::new(&self.program, &self.params);
             host = host.with_rare(rare.map_err(|_| Unsupported("a protocol declaration"))?);
         }
+        Ok(host)
+    }
+
+    /// Compiles code for a link type.
+    fn unit(&mut self, link_type: u16, paths: &PathsWanted) -> Result<Unit, Unsupported> {
+        let host = self.host(paths)?;
         let readers: Vec<Option<Reader<'_>>> =
             self.readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
         let source = unit::Source {

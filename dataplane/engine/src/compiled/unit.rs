@@ -1,6 +1,7 @@
 //! A unit of compiled code: a program for one link type.
 
 use std::mem::offset_of;
+use std::sync::Arc;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -35,7 +36,7 @@ const OWN_QUERIES_MAX: usize = 60;
 
 /// Compiled code and the host that it calls.
 pub(super) struct Unit {
-    pub(super) code: Code,
+    pub(super) code: Arc<Code>,
     pub(super) host: Host,
 }
 
@@ -85,7 +86,7 @@ impl Source<'_> {
         module.define_function(id, &mut context).map_err(failed)?;
         module.finalize_definitions().map_err(failed)?;
         let entry = module.get_finalized_function(id);
-        Ok(Unit { code: Code::new(module, entry), host })
+        Ok(Unit { code: Arc::new(Code::new(module, entry)), host })
     }
 
     /// Machine code as text.

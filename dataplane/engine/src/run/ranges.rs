@@ -13,7 +13,7 @@ use wt_plan::ir::{LftaProgram, Op};
 use wt_plan::physical::PhysicalPlan;
 
 use super::{BackendSetup, Run, RunEnd, RunOptions};
-use crate::compiled::{CompiledLfta, PathsWanted, Scanned, WordHasher};
+use crate::compiled::{Code, CompiledLfta, PathsWanted, Scanned, SharedCode, WordHasher};
 use crate::error::EngineError;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
@@ -50,6 +50,8 @@ pub(super) struct Cores<'a> {
     setup: BackendSetup<'a>,
     link_type: u16,
     paths: PathsWanted,
+    /// That of the thread that folds, where others may run it too.
+    code: Option<SharedCode>,
     hasher: WordHasher,
     memory_bytes_max: Option<u64>,
     range_bytes: u64,
@@ -191,6 +193,7 @@ impl<'a> Cores<'a> {
             setup,
             link_type,
             paths,
+            code: lead.shared_code(),
             hasher,
             memory_bytes_max: options.memory_bytes_max,
             range_bytes,
@@ -228,10 +231,11 @@ impl<'a> Cores<'a> {
         let _stop = StopOnPanic(board);
         let mut memory = Memory::new(self.memory_bytes_max);
         let BackendSetup { program, params, fixed, ahead } = self.setup;
-        let (paths, link_type) = (self.paths.clone(), self.link_type);
+        let paths = self.paths.clone();
+        let code = self.code.as_ref().map_or(Code::New(self.link_type), Code::Shared);
         // A thread without code leaves the ranges to the others.
         let compiled =
-            CompiledLfta::new(program, params, fixed, ahead, paths, link_type, &mut memory);
+            CompiledLfta::with_code(program, params, fixed, ahead, paths, code, &mut memory);
         let Ok(mut backend) = compiled else { return };
         backend.send_blocks();
         backend.scans_ranges(self.hasher);

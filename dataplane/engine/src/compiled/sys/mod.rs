@@ -23,6 +23,12 @@ pub(super) struct Code {
     entry: Entry,
 }
 
+// SAFETY: finished code is not written any more, and what it reads and writes comes to it in arguments. The module only holds its pages, until it is dropped
+// by whoever has it last.
+unsafe impl Send for Code {}
+// SAFETY: as above; calls at the same time have frames and hosts of their own.
+unsafe impl Sync for Code {}
+
 impl Code {
     /// Code that a module has finished; `entry` is its address.
     pub(super) fn new(module: cranelift_jit::JITModule, entry: *const u8) -> Self {
