@@ -192,16 +192,13 @@ impl Emitter<'_, '_> {
             let val = self.node(scope, arg)?;
             let arg = self.as_word(val.parts)?;
             let both = self.add_const(arg, Joint::ONE);
-            let by = match pass {
-                Truth::Always => both,
-                Truth::Never => continue,
-                Truth::When(pass) => {
-                    let zero = self.word(0);
-                    self.select(pass, both, zero)
-                }
-            };
             let old = self.load_frame(at);
-            let new = self.b.ins().iadd(old, by);
+            let more = self.b.ins().iadd(old, both);
+            let new = match pass {
+                Truth::Always => more,
+                Truth::Never => continue,
+                Truth::When(pass) => self.select(pass, more, old),
+            };
             self.store_frame(at, new);
         }
         Ok(())
