@@ -22,6 +22,10 @@ use crate::source::{Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
 pub const RANGE_BYTES: u64 = 16 << 20;
+/// Those of a large file. Groups that many ranges have are folded less often.
+const RANGE_BYTES_MAX: u64 = 4 * RANGE_BYTES;
+/// Ranges for each thread from which on they may be larger: at the end a thread waits for half of one.
+const RANGES_EACH: u64 = 32;
 /// Files of fewer ranges are left to one thread: starting more takes longer than it gains.
 const RANGES_MIN: u64 = 4;
 /// Ranges that threads may be ahead of the folding, for each of them. One that cannot be cut counts as many.
@@ -182,7 +186,11 @@ impl<'a> Cores<'a> {
         }
         let paths = lead.paths().clone();
         let link_type = feed.first_link_type()?;
-        let range_bytes = options.range_bytes.unwrap_or(RANGE_BYTES);
+        let usual = || {
+            let ranges = RANGES_EACH * options.cores as u64;
+            (len.unwrap_or(0) / ranges).clamp(RANGE_BYTES, RANGE_BYTES_MAX)
+        };
+        let range_bytes = options.range_bytes.unwrap_or_else(usual);
         let numbers = has_numbers(setup.program);
         let ranges = feed.ranges(&mut InterfaceIndices::default(), numbers, range_bytes)?;
         let hasher = lead.hasher();
