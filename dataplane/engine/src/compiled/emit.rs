@@ -2,7 +2,9 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I64};
-use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, SigRef, Signature, Value as V};
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, SigRef, Signature, Value as V,
+};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use wt_catalog::Type;
@@ -165,6 +167,13 @@ impl<'f, 'h> Emitter<'f, 'h> {
     pub(super) fn icmp_const(&mut self, cc: IntCC, a: V, b: u64) -> V {
         let b = self.word(b);
         self.b.ins().icmp(cc, a, b)
+    }
+
+    /// Leaves for another block where a condition holds; goes on in a new one.
+    pub(super) fn leave_if(&mut self, cond: V, target: Block) {
+        let (stay, none): (_, &[BlockArg]) = (self.b.create_block(), &[]);
+        self.b.ins().brif(cond, target, none, stay, none);
+        self.b.switch_to_block(stay);
     }
 
     /// TRUE where a flag is FALSE.

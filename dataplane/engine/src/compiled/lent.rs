@@ -11,6 +11,7 @@ use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 
 use super::emit::{Emitter, FRAME};
 use super::plan::GroupPlan;
+use super::table::TURN;
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -87,8 +88,8 @@ impl Emitter<'_, '_> {
         let (Some(key), None | Some(Some(_))) = (key, window) else { return };
         let row = self.b.create_block();
         let slots = self.load_frame(lent.at + Lent::SLOTS);
-        let is_lent = self.icmp_const(IntCC::NotEqual, slots, 0);
-        self.go_on_if(is_lent, row);
+        let is_none = self.icmp_const(IntCC::Equal, slots, 0);
+        self.leave_if(is_none, row);
         if let Some(window) = window.flatten() {
             let newest = self.load_frame(lent.at + Lent::WINDOW);
             let (same, other) = (self.b.create_block(), self.b.create_block());
@@ -113,11 +114,11 @@ impl Emitter<'_, '_> {
         let is_second = self.icmp_const(IntCC::Equal, second.differing, 0);
         let slot = self.select(is_second, second.word, first.word);
         let differing = self.select(is_second, second.differing, first.differing);
-        let agree = self.icmp_const(IntCC::Equal, differing, 0);
-        self.go_on_if(agree, row);
+        let differs = self.icmp_const(IntCC::NotEqual, differing, 0);
+        self.leave_if(differs, row);
         let number = self.and_const(slot, 0xffff_ffff);
-        let is_taken = self.icmp_const(IntCC::NotEqual, number, 0);
-        self.go_on_if(is_taken, row);
+        let is_free = self.icmp_const(IntCC::Equal, number, 0);
+        self.leave_if(is_free, row);
         let entries = self.load_frame(lent.at + Lent::ENTRIES);
         let bytes = self.word(8 * (1 + key.len() + plan.states.len()) as u64);
         let offset = self.b.ins().imul(number, bytes);
@@ -132,8 +133,8 @@ impl Emitter<'_, '_> {
             });
         }
         if let Some(differing) = differing {
-            let agree = self.icmp_const(IntCC::Equal, differing, 0);
-            self.go_on_if(agree, row);
+            let differs = self.icmp_const(IntCC::NotEqual, differing, 0);
+            self.leave_if(differs, row);
         }
         for (index, state) in plan.states.iter().enumerate() {
             let by = match state.arg.and_then(word) {
@@ -159,12 +160,6 @@ impl Emitter<'_, '_> {
         Slot { word, differing: self.b.ins().ushr(differing, half) }
     }
 
-    fn go_on_if(&mut self, holds: V, otherwise: Block) {
-        let go_on = self.b.create_block();
-        self.b.ins().brif(holds, go_on, NO_ARGS, otherwise, NO_ARGS);
-        self.b.switch_to_block(go_on);
-    }
-
     /// As [`super::table::WordHasher::hash`].
     fn hash(&mut self, lent: Lent, key: &[V]) -> V {
         let [first, second, mut hash] =
@@ -174,10 +169,8 @@ impl Emitter<'_, '_> {
             let a = self.b.ins().bxor(pair[0], first);
             let b = self.b.ins().bxor(pair[1], second);
             let folded = self.folded(a, b);
-            let turned = {
-                let by = self.word(27);
-                self.b.ins().rotl(hash, by)
-            };
+            let by = self.word(TURN.into());
+            let turned = self.b.ins().rotl(hash, by);
             hash = self.b.ins().bxor(turned, folded);
         }
         if let Some(odd) = pairs.remainder().first() {
@@ -201,6 +194,7 @@ mod tests {
     use wt_plan::ir::{AggKind, LayerSel, LftaAction, LftaProgram, SLOTS_DEFAULT};
     use wt_wire::{Direction, RecordRef};
 
+    use super::super::plan::Body;
     use super::super::{CompiledLfta, PathsWanted};
     use crate::ledger::TupleCounters;
     use crate::lfta::LftaBackend;
@@ -215,6 +209,23 @@ mod tests {
         batches: impl IntoIterator<Item = usize>,
         tolerance: u64,
     ) -> (Vec<Message>, TupleCounters) {
+        let memory = &mut Memory::new(None);
+        let mut backend = backend(tolerance, memory);
+        let (mut rest, mut ordinal, mut messages) = (data, 0, Vec::new());
+        let mut batches = batches.into_iter();
+        while !rest.is_empty() {
+            let count = batches.next().unwrap_or(usize::MAX).clamp(1, rest.len());
+            let (packets, more) = rest.split_at(count);
+            messages.extend(feed(&mut backend, packets, ordinal, memory));
+            ordinal += count as u64;
+            rest = more;
+        }
+        backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
+        (messages, backend.tuples(0))
+    }
+
+    /// Groups by window and key.
+    fn backend(tolerance: u64, memory: &mut Memory) -> CompiledLfta {
         let mut dag = Dag::default();
         let [window, key, value] = [0, 1, 2].map(|byte| dag.load(0, byte, 0, 8));
         let action = LftaAction::Aggregate {
@@ -233,38 +244,57 @@ mod tests {
             prefilter: None,
             queries: vec![lfta("_fta_q", action)],
         };
+        CompiledLfta::new(&program, &[], &[], &[], PathsWanted::All, 1, memory).unwrap()
+    }
+
+    /// A batch of packets, and what is sent behind it.
+    fn feed(
+        backend: &mut CompiledLfta,
+        packets: &[[u8; 3]],
+        ordinal: u64,
+        memory: &mut Memory,
+    ) -> Vec<Message> {
+        let record = |index: usize| RecordRef {
+            timestamp_ns: 0,
+            at: 3 * index as u32,
+            caplen: 3,
+            len: 3,
+            direction: Direction::Unknown,
+        };
+        let records: Vec<RecordRef> = (0..packets.len()).map(record).collect();
+        let batch = PacketBatch {
+            data: packets.as_flattened(),
+            records: &records,
+            link_type: 1,
+            interface: &Value::bytes("a"),
+            ifindex: 0,
+            meanwhile: None,
+        };
+        let mut messages = Vec::new();
+        let mut take = |_, message: Message| messages.extend(message.one_by_one());
+        backend.batch(&batch, ordinal, memory, &mut take).unwrap();
+        messages
+    }
+
+    #[test]
+    fn a_group_that_is_there_takes_no_row() {
         let memory = &mut Memory::new(None);
-        let mut backend =
-            CompiledLfta::new(&program, &[], &[], &[], PathsWanted::All, 1, memory).unwrap();
-        let interface = Value::bytes("a");
-        let (mut rest, mut ordinal, mut messages) = (data, 0, Vec::new());
-        let mut batches = batches.into_iter();
-        while !rest.is_empty() {
-            let count = batches.next().unwrap_or(usize::MAX).clamp(1, rest.len());
-            let (packets, more) = rest.split_at(count);
-            let record = |index: usize| RecordRef {
-                timestamp_ns: 0,
-                at: 3 * index as u32,
-                caplen: 3,
-                len: 3,
-                direction: Direction::Unknown,
-            };
-            let records: Vec<RecordRef> = (0..count).map(record).collect();
-            let batch = PacketBatch {
-                data: packets.as_flattened(),
-                records: &records,
-                link_type: 1,
-                interface: &interface,
-                ifindex: 0,
-                meanwhile: None,
-            };
-            let mut take = |_, message: Message| messages.extend(message.one_by_one());
-            backend.batch(&batch, ordinal, memory, &mut take).unwrap();
-            ordinal += count as u64;
-            rest = more;
-        }
-        backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
-        (messages, backend.tuples(0))
+        let mut backend = backend(0, memory);
+        // Rows that code has written in the last batch.
+        let rows = |backend: &CompiledLfta| {
+            let Body::Rows(plan) = &backend.plans[0].body else { return usize::MAX };
+            let bytes = backend.frame.words[plan.cursor] - backend.queries[0].rows.as_ptr() as u64;
+            bytes as usize / 8 / plan.stride
+        };
+        feed(&mut backend, &[[1, 5, 9], [1, 6, 9], [1, 5, 9]], 0, memory);
+        assert_eq!(rows(&backend), 3, "there was no table yet");
+        feed(&mut backend, &[[1, 5, 9], [1, 6, 9], [1, 5, 9]], 3, memory);
+        assert_eq!(rows(&backend), 0);
+        // A new group, another window, and what comes behind that.
+        feed(&mut backend, &[[1, 5, 9], [1, 7, 9], [2, 5, 9], [1, 5, 9], [2, 5, 9]], 6, memory);
+        assert_eq!(rows(&backend), 4);
+        let tuples = backend.tuples(0);
+        assert_eq!((tuples.matched, tuples.late, tuples.merged), (10, 1, 6));
     }
 
     proptest! {

@@ -34,6 +34,7 @@ mod rare;
 mod rows;
 mod seek;
 mod seen;
+mod sink;
 mod sys;
 mod table;
 #[cfg(test)]
@@ -45,36 +46,32 @@ mod width;
 use std::sync::Arc;
 
 use wt_catalog::Value;
-use wt_catalog::layout::value_of;
-use wt_plan::ir::{Exprs, HandleSpec, LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual};
+use wt_plan::ir::{Exprs, HandleSpec, LftaAction, LftaProgram, OrderedColumn, Qual};
 use wt_trace::Meanwhile;
-use wt_wire::RecordRef;
 
 use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
-use self::groups::{RowBatch, WordGroups};
 use self::host::Host;
-use self::plan::{Body, QueryPlan, Rows, Totals, Use};
+use self::plan::{Body, QueryPlan};
 use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::Scanned;
 use self::rare::RareWalk;
-use self::rows::{block, block_columns, kept_for_folding, matching, take_values, tuples};
+use self::rows::block_columns;
+use self::sink::{Query, Sink, Taken, total};
 pub(crate) use self::sys::Words;
 pub(crate) use self::table::WordHasher;
 use self::unit::Unit;
 pub use self::walk::PathsWanted;
-use crate::block::BlockColumn;
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::lfta::aggregate::{Aggregate, AggregateSpec};
 use crate::lfta::{Ahead, AheadCounters, LftaBackend};
-use crate::memory::{Memory, MemoryExceeded};
+use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::setup::SetupError;
-use crate::tuple::{Message, Tuple};
+use crate::tuple::Message;
 use crate::window;
 
 /// Records that code runs over at a time. Their rows stay in the second-level cache.
@@ -136,39 +133,6 @@ impl OwnedReader {
         let Self { exprs, quals, columns, handles } = self;
         Reader { exprs, quals, columns, handles: *handles }
     }
-}
-
-struct Query {
-    ahead: AheadCounters,
-    counters: TupleCounters,
-    /// Rows that code writes.
-    rows: Vec<u64>,
-    /// The columns of a selection whose rows leave together.
-    block: Option<Arc<[BlockColumn]>>,
-    /// Ordinal of the first tuple of totals.
-    first_ordinal: Option<u64>,
-    sink: Sink,
-}
-
-/// What code has run over.
-#[derive(Clone, Copy)]
-struct Taken<'a> {
-    records: &'a [RecordRef],
-    /// Ordinal of the first of them.
-    ordinal: u64,
-    /// Values that the host has kept for rows.
-    kept: &'a [Value],
-    /// Handles of the query's reader.
-    handles: &'a [Handle],
-}
-
-enum Sink {
-    Totals,
-    Select,
-    /// Groups over values, of a range: keys and operands are kept.
-    Kept,
-    Groups(Box<WordGroups>),
-    Values(Box<Aggregate>),
 }
 
 /// What made a program go to another backend.
@@ -495,116 +459,6 @@ fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupE
     specs.iter().map(prepare).collect()
 }
 
-/// The query that a stream of partial groups belongs to.
-fn query_of(stream: &str) -> &str {
-    stream.strip_prefix("_fta_").unwrap_or(stream)
-}
-
-impl Query {
-    fn new(
-        program: &LftaProgram,
-        query: &LftaQuery,
-        plan: &QueryPlan,
-        fixed_hash: bool,
-        hasher: WordHasher,
-        memory: &mut Memory,
-    ) -> Result<Self, SetupError> {
-        let mut rows = Vec::new();
-        let sink = match &plan.body {
-            Body::Totals(_) => Sink::Totals,
-            Body::Rows(plan) => {
-                // One row per packet, and one before it where it moves the window.
-                let most = if plan.moves.is_some() { 2 } else { 1 };
-                rows = vec![0; most * RECORDS_MAX * plan.stride];
-                match &plan.use_ {
-                    Use::Select => Sink::Select,
-                    Use::Groups(groups) => {
-                        let name = query_of(&query.name);
-                        Sink::Groups(Box::new(WordGroups::new(name, groups, hasher)))
-                    }
-                    Use::Values { .. } => {
-                        let Some(spec) = AggregateSpec::of(query, &program.exprs, fixed_hash)
-                        else {
-                            return Ok(Self::with(rows, Sink::Select));
-                        };
-                        memory.charge(&query.name, spec.bytes_max())?;
-                        Sink::Values(Box::new(Aggregate::new(&spec)))
-                    }
-                }
-            }
-        };
-        Ok(Self::with(rows, sink))
-    }
-
-    fn with(rows: Vec<u64>, sink: Sink) -> Self {
-        Self {
-            ahead: AheadCounters::default(),
-            counters: TupleCounters::default(),
-            rows,
-            block: None,
-            first_ordinal: None,
-            sink,
-        }
-    }
-
-    /// Takes what code has written for the query.
-    fn after(
-        &mut self,
-        plan: &Rows,
-        (absent, failed): (usize, usize),
-        frame: &mut Frame,
-        taken: &Taken<'_>,
-        memory: &mut Memory,
-        out: &mut dyn FnMut(u64, Message),
-    ) -> Result<(), MemoryExceeded> {
-        let Taken { records, ordinal, kept, handles } = *taken;
-        let counters = &mut self.counters;
-        if let (Some(lent), Sink::Groups(groups)) = (plan.lent, &mut self.sink) {
-            groups.added(lent.take(&mut frame.words), counters);
-        }
-        counters.absent += frame.take(absent);
-        counters.failed += frame.take(failed);
-        let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
-        let mut words = bytes as usize / 8;
-        if let Some(ahead) = plan.ahead {
-            let written = words / plan.stride;
-            words = matching(&mut self.rows[..words], plan, handles);
-            let unmatched = written - words / plan.stride;
-            let counts = AheadCounters {
-                filtered: frame.take(ahead.filtered) + unmatched as u64,
-                absent: frame.take(ahead.absent),
-                failed: frame.take(ahead.failed),
-            };
-            counters.matched += counts.total();
-            counters.output += counts.total();
-            self.ahead.filtered += counts.filtered;
-            self.ahead.absent += counts.absent;
-            self.ahead.failed += counts.failed;
-        }
-        let rows = &self.rows[..words];
-        let first_record = records.as_ptr() as u64;
-        let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
-        match &mut self.sink {
-            Sink::Groups(groups) if plan.moves.is_some() => {
-                groups.take_moving(batch, counters, memory, out)?;
-            }
-            Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
-            Sink::Values(aggregate) => take_values(aggregate, plan, batch, kept, counters, out),
-            Sink::Kept => kept_for_folding(plan, batch, kept, out),
-            Sink::Select | Sink::Totals => {
-                let rows = (batch.rows.len() / batch.stride) as u64;
-                counters.matched += rows;
-                counters.output += rows;
-                match &self.block {
-                    Some(columns) => block(columns, batch, out),
-                    None => tuples(plan, batch, kept, out),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Moves what code has added up of totals to where it belongs.
 fn part_totals(plans: &[QueryPlan], words: &mut [u64]) {
     for plan in plans {
@@ -612,17 +466,6 @@ fn part_totals(plans: &[QueryPlan], words: &mut [u64]) {
             totals.part(words);
         }
     }
-}
-
-/// The partial group of an aggregation without keys; nothing when no tuple came.
-fn total(totals: &Totals, frame: &Frame, ordinal: Option<u64>) -> Option<Tuple> {
-    let matched = frame.words[totals.matched];
-    let values = totals.states.iter().map(|state| {
-        let is_count = state.kind == wt_plan::ir::AggKind::Count;
-        let word = if is_count { matched } else { frame.words[state.at] };
-        value_of(state.ty, &[word, 0]).unwrap_or_else(|| Value::default_of(state.ty))
-    });
-    Some(Tuple { ordinal: ordinal?, values: values.collect() })
 }
 
 impl LftaBackend for CompiledLfta {

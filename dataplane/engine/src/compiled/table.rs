@@ -12,6 +12,9 @@ const SPARSE_SLOTS: usize = 1 << 20;
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
 
+/// Bits by which a hash is turned from one pair of key words to the next.
+pub(super) const TURN: u32 = 27;
+
 /// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
 pub(super) struct WordTable {
     key_words: usize,
@@ -84,7 +87,7 @@ impl WordHasher {
         let mut hash = last;
         let mut pairs = key.chunks_exact(2);
         for pair in &mut pairs {
-            hash = hash.rotate_left(27) ^ folded(pair[0] ^ first, pair[1] ^ second);
+            hash = hash.rotate_left(TURN) ^ folded(pair[0] ^ first, pair[1] ^ second);
         }
         let odd = pairs.remainder().first().copied().unwrap_or_default();
         folded(hash ^ odd ^ first, second)

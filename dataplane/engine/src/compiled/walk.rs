@@ -168,7 +168,7 @@ impl<'p> Walk<'p> {
                 let mask = e.and_const(before, 0xff << shift);
                 let most = u64::from(header.repeat.min(PATH_HEADERS_MAX as u32)) << shift;
                 let over = e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, mask, most);
-                self.leave_if(e, over, ends.too_deep);
+                e.leave_if(over, ends.too_deep);
             }
             let after = e.add_const(before, 1 << shift);
             e.b.def_var(word, after);
@@ -178,7 +178,7 @@ impl<'p> Walk<'p> {
             if visit == Visit::Any {
                 let most = PATH_HEADERS_MAX as u64;
                 let over = e.icmp_const(IntCC::UnsignedGreaterThanOrEqual, before, most);
-                self.leave_if(e, over, ends.too_deep);
+                e.leave_if(over, ends.too_deep);
             }
             let after = e.add_const(before, 1);
             e.b.def_var(headers, after);
@@ -187,7 +187,7 @@ impl<'p> Walk<'p> {
         let available = e.b.ins().isub(e.end, at);
         if header.min > 0 {
             let short = e.icmp_const(IntCC::UnsignedLessThan, available, u64::from(header.min));
-            self.leave_if(e, short, ends.malformed);
+            e.leave_if(short, ends.malformed);
         }
         let mut scope = Scope::new(&header.exprs, self.params, 0);
         if !header.exprs.handles.is_empty() {
@@ -205,12 +205,12 @@ impl<'p> Walk<'p> {
             match e.both(Truth::When(holds), known) {
                 Truth::When(holds) => {
                     let fails = e.icmp_flag_false(holds);
-                    self.leave_if(e, fails, ends.malformed);
+                    e.leave_if(fails, ends.malformed);
                 }
                 Truth::Always => {}
                 Truth::Never => {
                     let always = e.flag(true);
-                    self.leave_if(e, always, ends.malformed);
+                    e.leave_if(always, ends.malformed);
                 }
             }
         }
@@ -258,11 +258,11 @@ impl<'p> Walk<'p> {
             // A constant between the bounds; when it is the least one, that many bytes are there.
             if len < u64::from(header.min) || len > u64::from(header.max) {
                 let always = e.flag(true);
-                self.leave_if(e, always, ends.malformed);
+                e.leave_if(always, ends.malformed);
             }
             if len > u64::from(header.min) {
                 let long = e.icmp_const(IntCC::UnsignedLessThan, available, len);
-                self.leave_if(e, long, ends.malformed);
+                e.leave_if(long, ends.malformed);
             }
             return Ok(e.word(len));
         }
@@ -270,25 +270,19 @@ impl<'p> Walk<'p> {
         let len = e.as_word(val.parts)?;
         if let Truth::When(known) = e.has_value(val.lack) {
             let lacks = e.icmp_flag_false(known);
-            self.leave_if(e, lacks, ends.malformed);
+            e.leave_if(lacks, ends.malformed);
         }
         if header.min > 0 {
             let short = e.icmp_const(IntCC::UnsignedLessThan, len, u64::from(header.min));
-            self.leave_if(e, short, ends.malformed);
+            e.leave_if(short, ends.malformed);
         }
         if header.max < u32::MAX || scope.bits(header.length) > 32 {
             let long = e.icmp_const(IntCC::UnsignedGreaterThan, len, u64::from(header.max));
-            self.leave_if(e, long, ends.malformed);
+            e.leave_if(long, ends.malformed);
         }
         let long = e.icmp(IntCC::UnsignedGreaterThan, len, available);
-        self.leave_if(e, long, ends.malformed);
+        e.leave_if(long, ends.malformed);
         Ok(len)
-    }
-
-    fn leave_if(&self, e: &mut Emitter<'_, '_>, cond: V, target: Block) {
-        let stay = e.b.create_block();
-        e.b.ins().brif(cond, target, NO_ARGS, stay, NO_ARGS);
-        e.b.switch_to_block(stay);
     }
 
     /// A layer that the expressions of a header read.
