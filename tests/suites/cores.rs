@@ -13,7 +13,7 @@ use wt_tests::program;
 use wt_tests::run::Setup;
 use wt_trace::store::{Finding, Store};
 use wt_trace::{Opened, TraceFile};
-use wt_wire::{ByteOrder, LinkType, MergedCaptures, PcapVariant, PcapWriter};
+use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
 const QUERIES: [(&str, &str); 5] = [
     (
@@ -35,12 +35,32 @@ const QUERIES: [(&str, &str); 5] = [
     ("rows", "SELECT time, srcIP, ttl FROM ip WHERE ttl > 1"),
 ];
 
+/// What threads keep until all is read: nothing is sent before, and nothing is closed.
+const KEPT: [(&str, &str); 3] = [
+    (
+        "totals",
+        "SELECT count(*) AS n, sum(len) AS bytes, min(timestamp) AS first, max(len) AS most FROM packet",
+    ),
+    (
+        "flows",
+        "SELECT srcIP, destIP, protocol, count(*) AS n, sum(len) AS bytes, min(ttl) AS ttl FROM ip GROUP BY srcIP, destIP, protocol",
+    ),
+    ("sizes", "SELECT len, count(*) AS n, max(timestamp) AS last FROM packet GROUP BY len"),
+];
+
 /// Time of generated captures.
 const START_NS: u64 = 1_700_000_000_000_000_000;
 
+fn compiled(text: &str) -> Compiled {
+    Setup::default().compile(&Catalog::builtin(), text, true).expect("queries compile")
+}
+
 fn plan() -> Compiled {
-    let text = batch_text(QUERIES);
-    Setup::default().compile(&Catalog::builtin(), &text, true).expect("queries compile")
+    compiled(&batch_text(QUERIES))
+}
+
+fn plans() -> [Compiled; 2] {
+    [plan(), compiled(&batch_text(KEPT))]
 }
 
 /// What a file answers; nothing when it is no plain one.
@@ -76,9 +96,10 @@ fn compare(plan: &Compiled, file: &Path) -> u64 {
 
 #[test]
 fn every_carried_capture_answers_the_same() {
-    let plan = plan();
-    let packets: u64 = carried().iter().map(|file| compare(&plan, file)).sum();
-    assert!(packets > 10_000, "{packets} packets");
+    for plan in plans() {
+        let packets: u64 = carried().iter().map(|file| compare(&plan, file)).sum();
+        assert!(packets > 10_000, "{packets} packets");
+    }
 }
 
 /// A capture of `count` packets.
@@ -106,8 +127,7 @@ fn packet(number: u64, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn a_window_per_packet_takes_little_memory() {
     let text = "SELECT timestamp, srcIP, count(*) AS n FROM ip GROUP BY timestamp, srcIP";
-    let text = batch_text([("sparse", text)]);
-    let plan = Setup::default().compile(&Catalog::builtin(), &text, true).expect("compiles");
+    let plan = compiled(&batch_text([("sparse", text)]));
     let scratch = Scratch::new().expect("a folder");
     let path = scratch.path("sparse.pcap");
     let sparse = pcap(20_000, |number| (number * 60_000_000_000, packet(number, &[])));
@@ -122,14 +142,16 @@ fn a_window_per_packet_takes_little_memory() {
 /// A capture whose packets carry captures, so that records seem to begin where none does; its times step back now and then.
 #[test]
 fn what_only_looks_like_a_record_is_found_out() {
-    let plan = plan();
     let scratch = Scratch::new().expect("a folder");
     let after_ns = |number: u64| 5_000_000_000 + number * 300_000_000 - (number % 5) * 700_000_000;
     let inner = pcap(40, |number| (after_ns(number), packet(number, &[7; 20])));
     let outer = pcap(60, |number| (after_ns(number), packet(number, &inner[24..])));
     let path = scratch.path("nested.pcap");
     std::fs::write(&path, &outer).expect("written");
-    assert_eq!(compare(&plan, &path), 60);
+    let answer_the_same = |packets| {
+        plans().iter().for_each(|plan| assert_eq!(compare(plan, &path), packets));
+    };
+    answer_the_same(60);
     let Ok(Opened::Plain(trace)) = TraceFile::open(&path) else { panic!("a plain file") };
     let guessed = trace.split(50);
     let real: Vec<u64> = {
@@ -150,9 +172,68 @@ fn what_only_looks_like_a_record_is_found_out() {
     let mut broken = outer.clone();
     broken[middle + 8..middle + 12].copy_from_slice(&u32::MAX.to_le_bytes());
     std::fs::write(&path, &broken).expect("written");
-    assert_eq!(compare(&plan, &path), 30);
+    answer_the_same(30);
     std::fs::write(&path, &outer[..middle + 40]).expect("written");
-    assert_eq!(compare(&plan, &path), 30);
+    answer_the_same(30);
+}
+
+/// Flows that are there all the time, that come once, and that come once from some time on: threads keep them, or do not, or begin to.
+#[test]
+fn groups_are_the_same_however_often_they_recur() {
+    let [_, plan] = plans();
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("flows.pcap");
+    let recurring = |number: u64| number % 5_000;
+    let turning = |number: u64| if number < 20_000 { number % 3_000 } else { number };
+    for flow in [recurring, |number| number, turning] {
+        let capture = pcap(40_000, |number| {
+            let mut data = packet(number, &[]);
+            data[26..30].copy_from_slice(&(flow(number) as u32).to_be_bytes());
+            (number * 1_000, data)
+        });
+        std::fs::write(&path, capture).expect("written");
+        let Some(one) = answers(&plan, &path, &on(1, 0)) else { panic!("a plain file") };
+        for (cores, range_bytes) in [(2, 400_000), (2, 100_000), (3, 64_000), (4, 1 << 20)] {
+            // Where memory is short, threads keep nothing.
+            for memory_bytes_max in [None, Some(64 << 20)] {
+                let options = RunOptions { memory_bytes_max, ..on(cores, range_bytes) };
+                let several = answers(&plan, &path, &options).expect("a plain file");
+                for (name, answer) in &one.results {
+                    assert_eq!(several.rows(name), answer.rows, "{name} on {cores} cores");
+                }
+                assert_eq!(several.report.ledger, one.report.ledger);
+            }
+        }
+    }
+}
+
+/// What threads have kept when a run is cancelled is what they have read, up to one place.
+#[test]
+fn what_threads_keep_is_answered_when_they_are_cancelled() {
+    let [_, plan] = plans();
+    let file = wt_tests::capture("eth0.pcap");
+    let cancel = AtomicBool::new(false);
+    let progress = |_: &Progress| cancel.store(true, Ordering::Relaxed);
+    let options = RunOptions { progress: Some(&progress), cancel: Some(&cancel), ..on(4, 500) };
+    let cancelled = answers(&plan, &file, &options).expect("a plain file");
+    assert_eq!(cancelled.report.end, RunEnd::Cancelled);
+    let records = cancelled.report.ledger.records();
+    assert!(records > 0, "{records} records");
+    let totals = cancelled.numbers("totals");
+    assert_eq!(totals[0], records);
+    // The first so many packets of the file, and no others.
+    let wire_bytes = file_bytes(&file, records);
+    assert_eq!(totals[1], wire_bytes);
+}
+
+/// Bytes on the wire of the first packets of a file.
+fn file_bytes(file: &Path, packets: u64) -> u64 {
+    let mut reader = CaptureReader::open(file).expect("a capture");
+    let (mut lens, mut records) = (Vec::new(), Vec::new());
+    while let Some(batch) = reader.next_batch(&mut records, 100).expect("records") {
+        lens.extend(batch.records.iter().map(|record| u64::from(record.len)));
+    }
+    lens[..packets as usize].iter().sum()
 }
 
 #[test]
@@ -205,16 +286,17 @@ fn compare_store(plan: &Compiled, dir: &Path) -> (u64, Vec<Finding>) {
         assert_eq!(again, found, "{what}");
         let last = told.last().expect("progress");
         assert_eq!(last.bytes_total, Some(last.bytes_read), "{what}");
-        // It says where it is after each piece, and at the end.
+        // It says where it is after each piece, or where threads keep them each of the first thread's, and at the end.
         let pieces = told.len() - 1;
-        assert_eq!(pieces > 3, range_bytes < 1 << 30, "{what}: {pieces} pieces");
+        if one.results.contains_key("rows") {
+            assert_eq!(pieces > 3, range_bytes < 1 << 30, "{what}: {pieces} pieces");
+        }
     }
     (one.report.ledger.records(), found)
 }
 
 #[test]
 fn a_store_answers_the_same() {
-    let plan = plan();
     let scratch = Scratch::new().expect("a folder");
     // The clock steps back now and then.
     let after_ns = |number: u64| number * 1_000_000 - (number % 1000 / 900) * 300_000_000;
@@ -226,7 +308,9 @@ fn a_store_answers_the_same() {
     let text = |path: &Path| path.display().to_string();
     let arguments = ["record", "-r", &text(&trace), "-w", &text(&store), "--segment-size", "4MiB"];
     program::run(arguments).expect_status(0);
-    assert_eq!(compare_store(&plan, &store), (14_000, Vec::new()));
+    for plan in plans() {
+        assert_eq!(compare_store(&plan, &store), (14_000, Vec::new()));
+    }
     // Damaged in the middle: what is whole is answered, and the rest told of.
     let segments = Store::open(&store).and_then(|store| store.segments()).expect("segments");
     assert!(segments.len() > 2, "{}", segments.len());
@@ -235,8 +319,10 @@ fn a_store_answers_the_same() {
         bytes[at] ^= 1;
         std::fs::write(&segment.path, bytes).expect("written");
     }
-    let (records, found) = compare_store(&plan, &store);
-    assert!((10_000..14_000).contains(&records) && found.len() == 2, "{records}, {found:?}");
+    for plan in plans() {
+        let (records, found) = compare_store(&plan, &store);
+        assert!((10_000..14_000).contains(&records) && found.len() == 2, "{records}, {found:?}");
+    }
 }
 
 /// Interfaces are numbered in the order in which their packets come, which nobody knows who reads a piece.
@@ -253,8 +339,7 @@ fn a_store_whose_interfaces_are_numbered_is_read_on_one_core() {
     files.iter().for_each(|file| arguments.extend(["-r", file]));
     program::run(arguments).expect_status(0);
     let query = "SELECT ifindex, interface, count(*) AS n FROM packet GROUP BY ifindex, interface";
-    let query = batch_text([("numbers", query)]);
-    let plan = Setup::default().compile(&Catalog::builtin(), &query, true).expect("compiles");
+    let plan = compiled(&batch_text([("numbers", query)]));
     let (one, _, _) = of_store(&plan, &store, &on(1, 0));
     let (several, _, _) = of_store(&plan, &store, &on(4, 1));
     assert_eq!(several.rows("numbers"), one.rows("numbers"));

@@ -14,7 +14,7 @@ use self::apart::Pace;
 use self::ranges::Cores;
 pub use self::ranges::{CUT_BYTES_MIN, RANGE_BYTES, may_cut_store};
 use crate::check;
-use crate::compiled::{CompiledLfta, NotCompiled, PathsWanted, Scanned};
+use crate::compiled::{CompiledLfta, NotCompiled, Ordinals, PathsWanted, Scanned};
 use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
 use crate::ledger::{Ledger, QueryLedger};
@@ -451,6 +451,13 @@ impl Run<'_> {
         let Some(lead) = lead else { return Ok(()) };
         lead.fold(scanned, ordinal, memory, &mut |query, message| graph.push(0, query, message))?;
         graph.run(memory, &mut **sink)
+    }
+
+    /// Takes in what threads have kept of ranges of the packets of the first interface.
+    fn fold_kept(&mut self, kept: Vec<Scanned>, ordinals: Ordinals<'_>) -> Result<(), EngineError> {
+        let lead = self.lftas.first_mut().and_then(|lfta| lfta.backend.as_compiled());
+        let Some(lead) = lead else { return Ok(()) };
+        Ok(lead.fold_kept(kept, ordinals, &mut self.memory)?)
     }
 
     /// The source whose packet comes next: the earliest, of equal ones the first. A single source needs no comparison.

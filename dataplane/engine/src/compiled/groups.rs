@@ -1,9 +1,10 @@
 //! Groups over words: rows that compiled code has written, taken into the tables of their windows.
 
+mod merge;
+
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
-use wt_plan::shape::KEY_WORDS_MAX;
 use wt_wire::RecordRef;
 
 use super::lent;
@@ -29,12 +30,13 @@ macro_rules! for_key_words {
                 $run
             })*
             _ => {
-                const $k: usize = KEY_WORDS_MAX;
+                const $k: usize = wt_plan::shape::KEY_WORDS_MAX;
                 $run
             }
         }
     };
 }
+use for_key_words;
 
 /// The groups of one query.
 pub(super) struct WordGroups {
@@ -57,6 +59,8 @@ pub(super) struct WordGroups {
     charged_bytes: u64,
     /// Of a range of packets: windows stay when they are passed, as what precedes the range is not known here.
     of_range: bool,
+    /// Groups of the only window of the range before: the next one mostly has about as many.
+    expected: usize,
 }
 
 /// The groups of a window.
@@ -105,6 +109,7 @@ impl WordGroups {
             bound: 0,
             charged_bytes: 0,
             of_range: false,
+            expected: 0,
         }
     }
 
@@ -312,7 +317,8 @@ impl WordGroups {
         };
         let (first, last) = self.plan.key;
         let new = || WordTable::new(last - first, self.plan.states.len());
-        let table = self.spare.take().unwrap_or_else(new);
+        let mut table = self.spare.take().unwrap_or_else(new);
+        table.expect(std::mem::take(&mut self.expected));
         self.windows.insert(index, Window { rank, rows: 0, table });
         Some(index)
     }
@@ -375,52 +381,6 @@ impl WordGroups {
         let (column, ordered, _) = self.plan.window.as_ref()?;
         let value = value_of_rank(column.ty, ordered.decreasing, rank);
         Some(Message::Punctuation(vec![(ordered.column, value)]))
-    }
-
-    /// The windows of a range of packets, which is over.
-    pub(super) fn end_range(&mut self, memory: &mut Memory) -> Vec<Window> {
-        (self.newest, self.bound) = (None, 0);
-        memory.release(std::mem::take(&mut self.charged_bytes));
-        std::mem::take(&mut self.windows)
-    }
-
-    /// Takes the windows of the range of packets that follows; `ordinal` is that of its first packet. A window that is closed
-    /// is late as a whole: what closed it lies before the range.
-    pub(super) fn fold(
-        &mut self,
-        windows: Vec<Window>,
-        ordinal: u64,
-        counters: &mut TupleCounters,
-        memory: &mut Memory,
-        out: &mut dyn FnMut(u64, Message),
-    ) -> Result<(), MemoryExceeded> {
-        self.make_room(counters, out);
-        for mut window in windows {
-            if window.rank < self.bound {
-                counters.late += window.rows;
-                continue;
-            }
-            let rows = window.rows;
-            let known = self.windows.binary_search_by_key(&window.rank, |window| window.rank);
-            let new = match known {
-                Ok(index) => {
-                    let into = &mut self.windows[index].table;
-                    let before = into.len();
-                    let (plan, hasher, from) = (&self.plan, self.hasher, &window.table);
-                    for_key_words!(plan.key.1 - plan.key.0, K => merge_tables::<K>(plan, hasher, into, from, ordinal));
-                    into.len() - before
-                }
-                Err(index) => {
-                    let new = window.table.len();
-                    window.table.move_on(ordinal);
-                    self.windows.insert(index, window);
-                    new
-                }
-            };
-            counters.matched += rows;
-            counters.merged += rows - new as u64;
-        }
-        self.charge(memory)
     }
 
     /// Sends the groups of windows before `bound`, windows in order, groups by first packet.
@@ -522,40 +482,6 @@ pub(super) fn updated(kind: AggKind, ty: Type, word: u64, arg: u64, is_new: bool
         AggKind::BitAnd => word & arg,
         AggKind::BitOr => word | arg,
         AggKind::BitXor => word ^ arg,
-    }
-}
-
-/// Takes the groups of later tuples into a table.
-fn merge_tables<const K: usize>(
-    plan: &GroupPlan,
-    hasher: WordHasher,
-    into: &mut WordTable,
-    from: &WordTable,
-    ordinal: u64,
-) {
-    let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
-    let mut entries = from.entries();
-    let mut ahead: Vec<(u64, &[u64], usize)> = Vec::with_capacity(ROWS_AHEAD);
-    loop {
-        into.settle_for(ROWS_AHEAD);
-        ahead.clear();
-        ahead.extend(entries.by_ref().take(ROWS_AHEAD).map(|entry| {
-            let hash = hasher.hash(&key_of(entry));
-            into.prefetch_slot(hash);
-            (hash, entry, 0)
-        }));
-        if ahead.is_empty() {
-            return;
-        }
-        ahead.iter_mut().for_each(|(hash, _, place)| *place = into.seek(*hash));
-        for (hash, entry, place) in &ahead {
-            let ordinal = || entry[0] + ordinal;
-            let (states, is_new) = into.entry_from(*place, *hash, &key_of(entry), ordinal);
-            let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
-            for ((state, word), later) in states {
-                *word = updated(state.kind, state.ty, *word, *later, is_new);
-            }
-        }
     }
 }
 

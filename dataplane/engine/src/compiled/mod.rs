@@ -55,7 +55,7 @@ use self::host::Host;
 use self::plan::{Body, QueryPlan};
 use self::query::Reader;
 use self::range::RangeState;
-pub(crate) use self::range::Scanned;
+pub(crate) use self::range::{Ordinals, Scanned, kept_ordinal};
 use self::rare::RareWalk;
 use self::rows::block_columns;
 use self::sink::{Query, Sink, Taken, total};

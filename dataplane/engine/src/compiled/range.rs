@@ -31,6 +31,25 @@ pub(crate) struct Scanned {
     messages: Vec<(u32, Message)>,
 }
 
+/// Bits of an ordinal within a range.
+const WITHIN_BITS: u32 = 40;
+
+/// The ordinal of a range's first packet, for whoever scans several: that of all packets is not known there.
+pub(crate) fn kept_ordinal(range: u64) -> u64 {
+    range << WITHIN_BITS
+}
+
+/// What ordinals by [`kept_ordinal`] are among those of all packets: that of each range's first packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Ordinals<'a>(pub(crate) &'a [u64]);
+
+impl Ordinals<'_> {
+    pub(super) fn of(self, kept: u64) -> u64 {
+        let within = kept & ((1 << WITHIN_BITS) - 1);
+        self.0[(kept >> WITHIN_BITS) as usize] + within
+    }
+}
+
 struct ScannedQuery {
     ahead: AheadCounters,
     counters: TupleCounters,
@@ -85,6 +104,27 @@ impl CompiledLfta {
             packets: PacketCounters::default(),
             totals: vec![0; totals],
         }));
+    }
+
+    /// Whether ranges send nothing, and leave nothing but totals and groups that stay open to the end: then it does not matter which of them are scanned
+    /// together.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.plans.iter().all(|plan| match &plan.body {
+            Body::Totals(_) => true,
+            Body::Rows(rows) => match &rows.use_ {
+                Use::Groups(plan) => plan.window.is_none() && plan.groups_max.is_none(),
+                Use::Select | Use::Values { .. } => false,
+            },
+        })
+    }
+
+    /// Groups that it holds at the moment.
+    pub(crate) fn groups_held(&self) -> u64 {
+        let held = self.queries.iter().map(|query| match &query.sink {
+            Sink::Groups(groups) => groups.held(),
+            _ => 0,
+        });
+        held.sum()
     }
 
     /// Puts the state of a range in the place of that of the whole input, or back.
@@ -144,19 +184,10 @@ impl CompiledLfta {
         memory: &mut Memory,
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<(), MemoryExceeded> {
-        self.packets.packets += scanned.packets.packets;
-        self.packets.malformed += scanned.packets.malformed;
-        self.packets.too_deep += scanned.packets.too_deep;
-        self.packets.unknown_link_type += scanned.packets.unknown_link_type;
+        self.count(&scanned);
         let queries = self.queries.iter_mut().zip(&self.plans).zip(scanned.queries);
         for (number, ((query, plan), part)) in (0u32..).zip(queries) {
-            query.ahead.filtered += part.ahead.filtered;
-            query.ahead.absent += part.ahead.absent;
-            query.ahead.failed += part.ahead.failed;
             let counters = &mut query.counters;
-            counters.absent += part.counters.absent;
-            counters.failed += part.counters.failed;
-            counters.late += part.counters.late;
             match &mut query.sink {
                 Sink::Totals => {
                     fold_totals(plan, &mut self.frame.words, &part.totals);
@@ -179,6 +210,52 @@ impl CompiledLfta {
             self.follow(number, message, ordinal, out);
         }
         Ok(())
+    }
+
+    /// Takes in what threads have kept of all ranges so far, which are `ordinals`.
+    pub(crate) fn fold_kept(
+        &mut self,
+        mut kept: Vec<Scanned>,
+        ordinals: Ordinals<'_>,
+        memory: &mut Memory,
+    ) -> Result<(), MemoryExceeded> {
+        kept.iter().for_each(|scanned| self.count(scanned));
+        for (number, (query, plan)) in self.queries.iter_mut().zip(&self.plans).enumerate() {
+            let parts = kept.iter_mut().map(|scanned| &mut scanned.queries[number]);
+            match &mut query.sink {
+                Sink::Totals => {
+                    for part in parts {
+                        fold_totals(plan, &mut self.frame.words, &part.totals);
+                        let first = part.first_ordinal.map(|first| ordinals.of(first));
+                        query.first_ordinal = query.first_ordinal.into_iter().chain(first).min();
+                    }
+                }
+                Sink::Groups(groups) => {
+                    let windows = parts.flat_map(|part| std::mem::take(&mut part.windows));
+                    let windows = windows.collect();
+                    groups.fold_kept(windows, ordinals, &mut query.counters, memory)?;
+                }
+                // They keep nothing.
+                Sink::Select | Sink::Kept | Sink::Values(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters packets, and tuples that came to nothing.
+    fn count(&mut self, scanned: &Scanned) {
+        self.packets.packets += scanned.packets.packets;
+        self.packets.malformed += scanned.packets.malformed;
+        self.packets.too_deep += scanned.packets.too_deep;
+        self.packets.unknown_link_type += scanned.packets.unknown_link_type;
+        for (query, part) in self.queries.iter_mut().zip(&scanned.queries) {
+            query.ahead.filtered += part.ahead.filtered;
+            query.ahead.absent += part.ahead.absent;
+            query.ahead.failed += part.ahead.failed;
+            query.counters.absent += part.counters.absent;
+            query.counters.failed += part.counters.failed;
+            query.counters.late += part.counters.late;
+        }
     }
 
     /// Does what a message of a range asks for.

@@ -106,6 +106,12 @@ fn shift_of(slots: usize) -> u32 {
     64 - slots.trailing_zeros()
 }
 
+/// How full an index of so many slots may be, eighths.
+#[inline]
+fn most_eighths(slots: usize) -> usize {
+    if slots < SPARSE_SLOTS { 3 } else { 5 }
+}
+
 impl WordTable {
     pub(super) fn new(key_words: usize, state_words: usize) -> Self {
         Self {
@@ -127,9 +133,16 @@ impl WordTable {
         (!self.is_large()).then_some((slots, before, u64::from(self.shift)))
     }
 
-    /// Moves the ordinals of all groups on.
-    pub(super) fn move_on(&mut self, ordinal: u64) {
-        self.entries.chunks_exact_mut(self.entry_words).for_each(|entry| entry[0] += ordinal);
+    /// Makes room for so many groups more.
+    pub(super) fn expect(&mut self, groups: usize) {
+        self.settle_for(groups);
+        self.entries.reserve(groups * self.entry_words);
+    }
+
+    /// Gives all groups other ordinals, in the same order.
+    pub(super) fn renumber(&mut self, ordinal: impl Fn(u64) -> u64) {
+        let entries = self.entries.chunks_exact_mut(self.entry_words);
+        entries.for_each(|entry| entry[0] = ordinal(entry[0]));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -142,7 +155,7 @@ impl WordTable {
     }
 
     /// The words of every entry, in order of arrival.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &[u64]> {
+    pub(super) fn entries(&self) -> std::slice::ChunksExact<'_, u64> {
         self.entries.chunks_exact(self.entry_words)
     }
 
@@ -196,15 +209,9 @@ impl WordTable {
     /// Grows the index to where so many groups more leave every slot in its place.
     #[inline]
     pub(super) fn settle_for(&mut self, groups: usize) {
-        while (self.len + groups) * 8 > self.slots.len() * self.most_eighths() {
-            self.grow();
+        if (self.len + groups) * 8 > self.slots.len() * most_eighths(self.slots.len()) {
+            self.grow(groups);
         }
-    }
-
-    /// How full the index may be, eighths.
-    #[inline]
-    fn most_eighths(&self) -> usize {
-        if self.slots.len() < SPARSE_SLOTS { 3 } else { 5 }
     }
 
     /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet.
@@ -342,11 +349,15 @@ impl WordTable {
         index
     }
 
-    /// Doubles the index. Slots keep their order, so both sides are walked from front to back.
+    /// Doubles the index as often as so many groups more need. Slots keep their order, so both sides are walked from front to back.
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self, groups: usize) {
         let old = std::mem::take(&mut self.slots);
-        self.slots = vec![0; old.len() * 2];
+        let mut slots = old.len();
+        while (self.len + groups) * 8 > slots * most_eighths(slots) {
+            slots *= 2;
+        }
+        self.slots = vec![0; slots];
         self.shift = shift_of(self.slots.len());
         sys::prefer_huge_pages(&mut self.slots);
         sys::populate(&mut self.slots);

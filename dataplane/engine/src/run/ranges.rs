@@ -3,6 +3,8 @@
 //! Where a range begins is a guess, proven when the one before has ended there; a range that was guessed wrong is scanned again from
 //! where it begins. Threads run ahead of the folding by a few ranges only, so memory does not grow with the file.
 
+mod kept;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -59,6 +61,8 @@ pub(super) struct Cores<'a> {
     hasher: WordHasher,
     memory_bytes_max: Option<u64>,
     range_bytes: u64,
+    /// Threads may keep what several ranges come to.
+    keeps_all: bool,
 }
 
 /// A range that was scanned.
@@ -205,6 +209,7 @@ impl<'a> Cores<'a> {
             hasher,
             memory_bytes_max: options.memory_bytes_max,
             range_bytes,
+            keeps_all: lead.keeps_all() && kept::fits(options.cores, options.memory_bytes_max),
         })
     }
 
@@ -215,8 +220,23 @@ impl<'a> Cores<'a> {
         feed: &mut Feed,
         options: &RunOptions<'_>,
     ) -> Result<Option<RunEnd>, EngineError> {
+        let mut place = Place { number: 0, position: 0, ordinal: 0 };
+        if let Some(first) = self.ranges.range(0) {
+            place.position = first.start;
+        }
+        if self.keeps_all {
+            match self.kept(place, run, feed, options)? {
+                Folded::More(next) => place = next,
+                Folded::Damaged => return Ok(None),
+                Folded::Ended(end) => return Ok(Some(end)),
+            }
+        }
+        if self.ranges.range(place.number).is_none() {
+            return Ok(None);
+        }
+        let state = State { next: place.number, folded: place.number, ..State::default() };
         let board = Board {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             ranges: &self.ranges,
             range_bytes: self.range_bytes,
@@ -227,7 +247,7 @@ impl<'a> Cores<'a> {
             for _ in 1..self.threads {
                 scope.spawn(|| self.help(&board));
             }
-            self.lead(&board, run, feed, options)
+            self.lead(&board, place, run, feed, options)
         });
         // All threads are gone, and have said what they kept.
         run.memory.add_to_peak(board.lock().memory_peak_bytes);
@@ -238,20 +258,24 @@ impl<'a> Cores<'a> {
     fn help(&self, board: &Board<'_>) {
         let _stop = StopOnPanic(board);
         let mut memory = Memory::new(self.memory_bytes_max);
-        let BackendSetup { program, params, fixed, ahead } = self.setup;
-        let paths = self.paths.clone();
-        let code = self.code.as_ref().map_or(Code::New(self.link_type), Code::Shared);
-        // A thread without code leaves the ranges to the others.
-        let compiled =
-            CompiledLfta::with_code(program, params, fixed, ahead, paths, code, &mut memory);
-        let Ok(mut backend) = compiled else { return };
-        backend.send_blocks();
-        backend.scans_ranges(self.hasher);
+        let Some(mut backend) = self.backend(&mut memory) else { return };
         let mut reader = self.ranges.reader();
         while let Some(number) = board.claim(true) {
             board.put(number, self.scan_numbered(&mut backend, &mut reader, number, &mut memory));
         }
         board.lock().memory_peak_bytes += memory.peak_bytes();
+    }
+
+    /// What another thread scans with. One without code leaves the ranges to the others.
+    fn backend(&self, memory: &mut Memory) -> Option<CompiledLfta> {
+        let BackendSetup { program, params, fixed, ahead } = self.setup;
+        let paths = self.paths.clone();
+        let code = self.code.as_ref().map_or(Code::New(self.link_type), Code::Shared);
+        let compiled = CompiledLfta::with_code(program, params, fixed, ahead, paths, code, memory);
+        let mut backend = compiled.ok()?;
+        backend.send_blocks();
+        backend.scans_ranges(self.hasher);
+        Some(backend)
     }
 
     fn scan(
@@ -284,20 +308,18 @@ impl<'a> Cores<'a> {
         Ok(Scan { read, scanned })
     }
 
-    /// Folds ranges in file order; scans some while the next one is not there.
+    /// Folds ranges in file order, from a place on; scans some while the next one is not there.
     fn lead(
         &self,
         board: &Board<'_>,
+        mut place: Place,
         run: &mut Run<'_>,
         feed: &mut Feed,
         options: &RunOptions<'_>,
     ) -> Result<Option<RunEnd>, EngineError> {
         let mut own =
             Own { reader: self.ranges.reader(), memory: Memory::new(self.memory_bytes_max) };
-        let first = self.ranges.range(0);
-        let mut place = Place { position: first.map_or(0, |first| first.start), ordinal: 0 };
-        for number in 0.. {
-            let Some(range) = self.ranges.range(number) else { break };
+        while let Some(range) = self.ranges.range(place.number) {
             if self.ranges.are_chosen() {
                 place.position = range.start;
             }
@@ -335,10 +357,10 @@ impl<'a> Cores<'a> {
                 }
             };
             self.ranges.enter(&scan.read);
-            let folded = fold(scan, run, feed, &mut place, options)?;
+            let folded = fold(scan, run, feed, place, options)?;
             board.folded();
             match folded {
-                Folded::More => {}
+                Folded::More(next) => place = next,
                 Folded::Damaged => break,
                 Folded::Ended(end) => return Ok(Some(end)),
             }
@@ -362,9 +384,9 @@ impl<'a> Cores<'a> {
             let Some(lead) = run.lead() else { return Ok(None) };
             let range = begin..begin.saturating_add(RANGE_BYTES);
             let scan = self.scan(lead, &mut own.reader, range, &mut own.memory)?;
-            match fold(scan, run, feed, &mut place, options)? {
-                Folded::More if place.position > begin => {}
-                Folded::More | Folded::Damaged => break,
+            match fold(scan, run, feed, place, options)? {
+                Folded::More(next) if next.position > begin => place = next,
+                Folded::More(_) | Folded::Damaged => break,
                 Folded::Ended(end) => return Ok(Some(end)),
             }
         }
@@ -379,14 +401,17 @@ struct Own {
 }
 
 /// How far the folding has come.
+#[derive(Clone, Copy)]
 struct Place {
+    /// The next range.
+    number: usize,
     position: u64,
     ordinal: u64,
 }
 
 /// What follows a range.
 enum Folded {
-    More,
+    More(Place),
     /// Nothing can be read behind it.
     Damaged,
     Ended(RunEnd),
@@ -397,18 +422,15 @@ fn fold(
     scan: Scan,
     run: &mut Run<'_>,
     feed: &mut Feed,
-    place: &mut Place,
+    place: Place,
     options: &RunOptions<'_>,
 ) -> Result<Folded, EngineError> {
-    place.position = scan.read.end;
-    feed.enter(&scan.read);
-    let (records, is_damaged) = (scan.read.records(), scan.read.is_damaged());
+    let next = enter(place, &scan.read, feed);
     run.fold(scan.scanned, place.ordinal)?;
-    place.ordinal += records;
     if let Some(output) = run.graph.closed() {
         return Ok(Folded::Ended(RunEnd::SinkClosed { output }));
     }
-    if is_damaged {
+    if scan.read.is_damaged() {
         return Ok(Folded::Damaged);
     }
     if let Some(progress) = options.progress {
@@ -417,5 +439,11 @@ fn fold(
     if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
         return Ok(Folded::Ended(RunEnd::Cancelled));
     }
-    Ok(Folded::More)
+    Ok(Folded::More(next))
+}
+
+/// Enters what was read of a range that begins at a place; where the next one begins.
+fn enter(place: Place, read: &RangeRead, feed: &mut Feed) -> Place {
+    feed.enter(read);
+    Place { number: place.number + 1, position: read.end, ordinal: place.ordinal + read.records() }
 }

@@ -51,7 +51,7 @@ pub(crate) struct RangeRead {
     pub(crate) has_changed: bool,
     ledger: InterfaceLedger,
     error: Option<CaptureError>,
-    /// Of a piece: what is wrong with it, and its bytes.
+    /// Of a piece: what is wrong with it.
     findings: Option<Findings>,
     bytes: u64,
 }
@@ -66,6 +66,11 @@ impl RangeRead {
     /// Records in it.
     pub(crate) fn records(&self) -> u64 {
         self.ledger.records
+    }
+
+    /// Bytes of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Nothing can be read behind it.
@@ -200,6 +205,7 @@ impl Ranges {
         read: &mut RangeRead,
         take: &mut impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
     ) -> Result<(), E> {
+        let begin = range.start;
         reader.turn_to(range);
         read.error = loop {
             match reader.next_with_more() {
@@ -213,6 +219,7 @@ impl Ranges {
             }
         };
         read.end = reader.position();
+        read.bytes += read.end.saturating_sub(begin);
         Ok(())
     }
 
