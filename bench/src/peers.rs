@@ -1,8 +1,10 @@
 //! The tools of the field: how each is asked the same, and what of its answer must agree.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod install;
 
+use std::path::{Path, PathBuf};
+
+pub use self::install::install;
 use crate::agree::Facts;
 use crate::bound::TaskName;
 use crate::filters;
@@ -285,23 +287,6 @@ pub const LIVE: [(&str, &str); 7] = [
     ("netsniff-ng", "netsniff-ng"),
     ("clang", "clang"),
 ];
-
-/// Installs the packages of tools that are missing, with apt-get; tools that it does not have stay missing.
-///
-/// # Errors
-/// When apt-get cannot be started.
-pub fn install() -> std::io::Result<()> {
-    let peers = ALL.iter().filter(|peer| !peer.is_available()).map(|peer| peer.package);
-    let live = LIVE.iter().filter(|(program, _)| find(program).is_none()).map(|(_, name)| *name);
-    for package in peers.chain(live) {
-        // One by one: a package that is unknown keeps back none of the others.
-        Command::new("apt-get")
-            .args(["-q", "-y", "install", "--no-install-recommends", package])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .status()?;
-    }
-    Ok(())
-}
 
 fn text(path: &Path) -> String {
     path.display().to_string()
