@@ -1,9 +1,7 @@
 //! libpcap's compiler, and nothing else of libpcap: no device is opened.
 
-use pcap::{Capture, Linktype};
-
 use super::link_types::{Loopback, dlt_of};
-use super::{BpfError, INSTRUCTIONS_MAX, Program, TEXT_BYTES_MAX};
+use super::{BpfError, INSTRUCTIONS_MAX, Program, TEXT_BYTES_MAX, sys};
 
 /// The instructions of a tcpdump expression for a link type, optimised, as the kernel takes them: code, jump when true, jump when false, constant. They
 /// look at the bytes of the packet alone.
@@ -14,24 +12,18 @@ pub fn instructions(text: &str, link_type: u16) -> Result<Vec<[u32; 4]>, BpfErro
     if text.len() > TEXT_BYTES_MAX {
         return Err(BpfError::TextTooLong { bytes: text.len(), limit: TEXT_BYTES_MAX });
     }
-    let refused = |e: pcap::Error| BpfError::Compile { message: message_of(&e) };
-    let handle = Capture::dead(Linktype(dlt_of(link_type))).map_err(refused)?;
-    let code = match handle.compile(text, true) {
-        Ok(code) => code,
+    let instructions = match sys::compile(text, dlt_of(link_type)) {
+        Ok(instructions) => instructions,
         // The optimiser proved that nothing matches; that is an answer, not a mistake.
-        Err(pcap::Error::PcapError(m)) if m.contains("expression rejects all packets") => {
-            return Ok(vec![REJECT]);
-        }
-        Err(e) => return Err(refused(e)),
+        Err(message) if message.contains("expression rejects all packets") => vec![REJECT],
+        Err(message) => return Err(BpfError::Compile { message }),
     };
-    let instructions = code.get_instructions();
-    if instructions.len() > INSTRUCTIONS_MAX {
-        return Err(BpfError::TooLong {
-            instructions: instructions.len(),
-            limit: INSTRUCTIONS_MAX,
-        });
+    match instructions.len() {
+        count if count > INSTRUCTIONS_MAX => {
+            Err(BpfError::TooLong { instructions: count, limit: INSTRUCTIONS_MAX })
+        }
+        _ => Ok(instructions),
     }
-    Ok(instructions.iter().map(|i| fields(&i.to_string())).collect())
 }
 
 /// Return 0.
@@ -47,21 +39,4 @@ pub fn compile(text: &str, link_type: u16) -> Result<Program, BpfError> {
         Some(loopback) => program.of_saved_loopback(loopback),
         None => program,
     })
-}
-
-/// The instruction's fields, `code jt jf k`: its printed form is the one way to them without reading raw memory.
-fn fields(text: &str) -> [u32; 4] {
-    let mut out = [0; 4];
-    for (slot, word) in out.iter_mut().zip(text.split(' ')) {
-        // A word that is no number becomes a code that decoding refuses.
-        *slot = word.parse().unwrap_or(u32::MAX);
-    }
-    out
-}
-
-fn message_of(error: &pcap::Error) -> String {
-    match error {
-        pcap::Error::PcapError(m) => m.clone(),
-        other => other.to_string(),
-    }
 }

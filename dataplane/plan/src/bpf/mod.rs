@@ -10,6 +10,7 @@
 mod compile;
 mod link_types;
 mod program;
+mod sys;
 mod translate;
 
 use thiserror::Error;
