@@ -12,7 +12,7 @@ use wt_tests::corpus::{Scratch, carried};
 use wt_tests::program;
 use wt_tests::run::Setup;
 use wt_trace::store::{Finding, Store};
-use wt_trace::{Opened, TraceFile};
+use wt_trace::{MapFile, Opened, TraceFile, Tuning};
 use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
 const QUERIES: [(&str, &str); 5] = [
@@ -48,6 +48,18 @@ const KEPT: [(&str, &str); 3] = [
     ("sizes", "SELECT len, count(*) AS n, max(timestamp) AS last FROM packet GROUP BY len"),
 ];
 
+/// What packets may come to in any order: totals, and tuples that are only added up.
+const ADDED_UP: [(&str, &str); 4] = [
+    KEPT[0],
+    ("web", "SELECT count(*) AS n, sum(len) AS bytes FROM tcp WHERE srcPort = 80 OR destPort = 80"),
+    (
+        "http",
+        "SELECT count(*) AS n, sum(len) AS bytes, max(timestamp) AS last FROM tcp \
+         WHERE (srcPort = 80 OR destPort = 80) AND str_regex_match[data, '^[^\\n]*HTTP/1.*']",
+    ),
+    ("failing", "SELECT count(*) AS n, xor_aggr(ttl) AS bits FROM ip WHERE 1000 / (ttl - 64) < 20"),
+];
+
 /// Time of generated captures.
 const START_NS: u64 = 1_700_000_000_000_000_000;
 
@@ -65,7 +77,19 @@ fn plans() -> [Compiled; 2] {
 
 /// What a file answers; nothing when it is no plain one.
 fn answers(plan: &Compiled, file: &Path, options: &RunOptions<'_>) -> Option<Answers> {
-    let Ok(Opened::Plain(trace)) = TraceFile::open(file) else { return None };
+    tuned_answers(plan, file, options, None)
+}
+
+fn tuned_answers(
+    plan: &Compiled,
+    file: &Path,
+    options: &RunOptions<'_>,
+    tuning: Option<Tuning>,
+) -> Option<Answers> {
+    let Ok(Opened::Plain(mut trace)) = TraceFile::open(file) else { return None };
+    if let Some(tuning) = tuning {
+        trace = trace.tuned(tuning);
+    }
     let source = Source { interface: "default".to_owned(), captures: Captures::Plain(trace) };
     let mut sink = ValueSink::new(&plan.physical);
     let report = wt_engine::run(&plan.physical, vec![source], options, &mut sink).expect("runs");
@@ -92,6 +116,36 @@ fn compare(plan: &Compiled, file: &Path) -> u64 {
         assert_eq!(several.report.end, RunEnd::Complete);
     }
     one.report.ledger.records()
+}
+
+/// Compares runs that take packets in any order with one that takes them in that of the file; how many there were.
+fn compare_added_up(file: &Path) -> u64 {
+    let mut packets = 0;
+    // Totals alone are kept by threads; what tuples come to is folded range by range.
+    for queries in [&ADDED_UP[..2], &ADDED_UP] {
+        let plan = compiled(&batch_text(queries.iter().copied()));
+        let Some(one) = answers(&plan, file, &on(1, 0)) else { return 0 };
+        packets = one.report.ledger.records();
+        let ways =
+            [(1, 20_000, 4, 500), (1, 1 << 30, 16, 3000), (2, 5_000, 2, 300), (3, 40_000, 7, 2000)];
+        for (cores, range_bytes, chains, segment_len) in ways {
+            let tuning = Tuning { map: MapFile::Always, chains, segment_len, ..Tuning::default() };
+            let options = RunOptions { range_bytes: Some(range_bytes), ..on(cores, range_bytes) };
+            let several = tuned_answers(&plan, file, &options, Some(tuning)).expect("a plain file");
+            let what = format!("{} by {chains} chains on {cores} cores", file.display());
+            for (name, answer) in &one.results {
+                assert_eq!(several.rows(name), answer.rows, "{name} of {what}");
+            }
+            assert_eq!(several.report.ledger, one.report.ledger, "{what}");
+        }
+    }
+    packets
+}
+
+#[test]
+fn what_is_added_up_is_the_same_in_any_order() {
+    let packets: u64 = carried().iter().map(|file| compare_added_up(file)).sum();
+    assert!(packets > 10_000, "{packets} packets");
 }
 
 #[test]
@@ -150,6 +204,7 @@ fn what_only_looks_like_a_record_is_found_out() {
     std::fs::write(&path, &outer).expect("written");
     let answer_the_same = |packets| {
         plans().iter().for_each(|plan| assert_eq!(compare(plan, &path), packets));
+        assert_eq!(compare_added_up(&path), packets);
     };
     answer_the_same(60);
     let Ok(Opened::Plain(trace)) = TraceFile::open(&path) else { panic!("a plain file") };
@@ -175,6 +230,18 @@ fn what_only_looks_like_a_record_is_found_out() {
     answer_the_same(30);
     std::fs::write(&path, &outer[..middle + 40]).expect("written");
     answer_the_same(30);
+}
+
+/// Late in the file a packet carries a capture: by then packets have been counted that count again.
+#[test]
+fn what_came_of_a_wrong_guess_is_taken_back() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("late.pcap");
+    let inner = pcap(200, |number| (number, packet(number, &[7; 20])));
+    let data = |number| if number == 4_000 { &inner[24..] } else { &[7; 40][..] };
+    std::fs::write(&path, pcap(5_000, |number| (number, packet(number, data(number)))))
+        .expect("written");
+    assert_eq!(compare_added_up(&path), 5_000);
 }
 
 /// Flows that are there all the time, that come once, and that come once from some time on: threads keep them, or do not, or begin to.

@@ -191,7 +191,8 @@ pub fn run(
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
             lead.send_blocks();
-            cores = Cores::new(lead, &mut feeds[index], setup, options);
+            let free = any_order(plan, index);
+            cores = Cores::new(lead, &mut feeds[index], setup, &free, options);
         }
         lftas.push(Lfta { backend, ended: false });
     }
@@ -276,6 +277,15 @@ pub(crate) fn ahead(plan: &PhysicalPlan, interface: usize) -> Vec<Option<Ahead<'
             _ => return None,
         };
         Some(Ahead { exprs, quals, columns: shape::columns_read(op) })
+    };
+    (0..plan.interfaces[interface].program.queries.len()).map(of).collect()
+}
+
+/// By query of an interface: whether what reads its tuples does not ask in what order they come.
+fn any_order(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
+    let of = |query: usize| {
+        let stream = StreamRef::Lfta { interface: interface as u32, query: query as u32 };
+        shape::may_come_in_any_order(plan, stream)
     };
     (0..plan.interfaces[interface].program.queries.len()).map(of).collect()
 }

@@ -14,7 +14,7 @@ use crate::error::EngineError;
 use crate::ledger::{CaptureDamage, IndexLedger, InterfaceLedger};
 use crate::packet::PacketBatch;
 
-pub(crate) use cut::{RangeRead, RangeReader, Ranges};
+pub(crate) use cut::{Cutting, RangeRead, RangeReader, Ranges};
 
 /// The captures of one interface, read in time order.
 #[derive(Debug)]

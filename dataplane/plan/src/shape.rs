@@ -7,7 +7,9 @@ use crate::ir::{
     AggKind, Exprs, HandleId, LftaAction, LftaAgg, NodeId, Op, OrderedColumn, Qual, SLOTS_DEFAULT,
     VALUE_GROUPS_MAX,
 };
-use crate::physical::{HftaNode, HftaOp, PhysicalPlan, StreamRef};
+use crate::physical::{
+    Aggregate, HftaAgg, HftaAggFunction, HftaNode, HftaOp, PhysicalPlan, StreamRef,
+};
 
 /// Most words of a key in a table of words: there is code for each width.
 pub const KEY_WORDS_MAX: usize = 12;
@@ -249,4 +251,24 @@ pub fn reader_ahead(plan: &PhysicalPlan, stream: StreamRef) -> Option<usize> {
     };
     let is_output = plan.outputs.iter().any(|output| output.stream == stream);
     (!is_output && node.inputs == [stream] && !quals.is_empty()).then_some(reader)
+}
+
+/// Whether a stream's tuples may come in any order: whatever reads them adds all of them up, to integers or extremes.
+pub fn may_come_in_any_order(plan: &PhysicalPlan, stream: StreamRef) -> bool {
+    let is_output = plan.outputs.iter().any(|output| output.stream == stream);
+    let adds_up = |node: &HftaNode| match &node.op {
+        HftaOp::Aggregate(aggregate) => node.inputs == [stream] && adds_up(aggregate),
+        _ => false,
+    };
+    !is_output && plan.nodes.iter().all(|node| !node.inputs.contains(&stream) || adds_up(node))
+}
+
+fn adds_up(aggregate: &Aggregate) -> bool {
+    let Aggregate { exprs, keys, aggs, seen, real_time, .. } = aggregate;
+    let is_exact = |agg: &HftaAgg| {
+        let operands = agg.args.iter().map(|arg| ty(exprs, *arg));
+        matches!(agg.function, HftaAggFunction::Basic(_))
+            && operands.chain([agg.ty]).all(|ty| ty != Type::Float)
+    };
+    keys.is_empty() && !real_time && seen.is_none() && aggs.iter().all(is_exact)
 }

@@ -151,8 +151,12 @@ impl TraceFile {
     pub fn split(&self, count: usize) -> Vec<Range<u64>> {
         let first = self.shared.layout.records_at;
         let step = self.shared.len.saturating_sub(first) / count.max(1) as u64;
-        let hints = (1..count as u64).map(|number| first + number * step);
-        let mut starts = vec![first];
+        self.split_at((1..count as u64).map(|number| first + number * step))
+    }
+
+    /// As [`Self::split`], where these offsets or the records behind them are.
+    pub fn split_at(&self, hints: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
+        let mut starts = vec![self.shared.layout.records_at];
         let mut bytes = Vec::new();
         starts.extend(hints.filter_map(|hint| self.guess(hint, &mut bytes)));
         starts.dedup();

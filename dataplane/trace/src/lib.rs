@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod far;
 mod file;
 pub mod index;
 mod mapped;

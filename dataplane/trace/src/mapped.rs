@@ -64,6 +64,8 @@ pub struct Tuning {
     pub batch_len: usize,
     /// Bytes of a batch of a file that is read.
     pub read_batch_len: usize,
+    /// Bytes of the segments that chains walk where records may come in any order.
+    pub segment_len: usize,
 }
 
 /// Whether files are mapped.
@@ -81,6 +83,10 @@ impl Tuning {
     pub(crate) fn cut(self) -> Cut {
         Cut { chains: self.chains, segment_len: self.batch_len / self.chains.max(1) }
     }
+
+    pub(crate) fn far_cut(self) -> Cut {
+        Cut { chains: self.chains, segment_len: self.segment_len }
+    }
 }
 
 impl Default for Tuning {
@@ -90,6 +96,7 @@ impl Default for Tuning {
             chains: CHAINS,
             batch_len: 384 << 10,
             read_batch_len: 64 << 10,
+            segment_len: 128 << 10,
         }
     }
 }
@@ -172,6 +179,16 @@ impl Mapped {
         self.released = offset.next_multiple_of(POPULATE_LEN);
     }
 
+    /// Whether mapping is to be tried.
+    fn may_map(&self, file: &TraceFile, position: u64, tuning: Tuning) -> bool {
+        let is_wanted = match tuning.map {
+            MapFile::Always => true,
+            MapFile::Never => false,
+            MapFile::WhereItPays => file.len() >= FILE_LEN_MIN && position >= self.not_before,
+        };
+        is_wanted && position < file.len()
+    }
+
     /// Puts the bytes from `position` at hand, if mapping pays there. Those from `kept` on are still in use.
     pub(crate) fn advance(
         &mut self,
@@ -180,12 +197,7 @@ impl Mapped {
         position: u64,
         tuning: Tuning,
     ) -> bool {
-        let is_wanted = match tuning.map {
-            MapFile::Always => true,
-            MapFile::Never => false,
-            MapFile::WhereItPays => file.len() >= FILE_LEN_MIN && position >= self.not_before,
-        };
-        if !is_wanted || position >= file.len() {
+        if !self.may_map(file, position, tuning) {
             return false;
         }
         let Some(mapping) = file.mapping() else { return false };
@@ -197,6 +209,30 @@ impl Mapped {
         }
         // Chains of the batch after this one are looked for in its bytes.
         let needed = position + 2 * tuning.batch_len as u64 + RECORD_LEN_MAX;
+        self.put_at_hand(file, position, needed, tuning)
+    }
+
+    /// Puts so many bytes from `position` at hand, with room for the end of the last record, if mapping pays there.
+    pub(crate) fn advance_far(
+        &mut self,
+        file: &TraceFile,
+        position: u64,
+        len: u64,
+        tuning: Tuning,
+    ) -> bool {
+        self.may_map(file, position, tuning)
+            && self.put_at_hand(file, position, position + len + RECORD_LEN_MAX, tuning)
+    }
+
+    /// Puts the bytes between two places at hand.
+    fn put_at_hand(
+        &mut self,
+        file: &TraceFile,
+        position: u64,
+        needed: u64,
+        tuning: Tuning,
+    ) -> bool {
+        let Some(mapping) = file.mapping() else { return false };
         let needed = needed.min(file.len());
         self.populated = self.populated.max(position);
         while self.populated < needed {

@@ -6,9 +6,11 @@ use std::ops::Range;
 
 use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout, RecordRef};
 
+use crate::far::FarChains;
 use crate::file::TraceFile;
 use crate::index::{self, Chosen, Reading};
 use crate::mapped::{CHAINS, Mapped, Tuning};
+use crate::scout::Scouts;
 use crate::sys::thread_time;
 use crate::walk::{Chains, Stretch, walk};
 use crate::window::Window;
@@ -27,6 +29,10 @@ pub struct TraceReader {
     records: Vec<RecordRef>,
     /// The walk over the batch after the one handed out, as far as it has come.
     ahead: RefCell<Chains>,
+    /// Walks where records may come in any order.
+    far: Option<RefCell<FarChains>>,
+    /// Walks of that kind that came to nothing.
+    far_failures: u32,
     /// Whether `ahead` has begun, at [`Self::position`].
     is_ahead: bool,
     /// Reads on where anything is odd, so that damage is told as it always is.
@@ -42,8 +48,15 @@ pub struct TraceReader {
 /// worked on.
 #[derive(Debug, Clone, Copy)]
 pub struct Meanwhile<'a> {
-    chains: &'a RefCell<Chains>,
+    walk: Ahead<'a>,
     bytes: &'a [u8],
+}
+
+/// What goes on meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Ahead<'a> {
+    Near(&'a RefCell<Chains>),
+    Far(&'a RefCell<FarChains>),
 }
 
 impl Meanwhile<'_> {
@@ -53,11 +66,23 @@ impl Meanwhile<'_> {
     /// Goes on by a step. What steps have not done is done when the next batch is asked for.
     #[inline]
     pub fn step(&self) {
-        if let Ok(mut chains) = self.chains.try_borrow_mut() {
-            chains.step(self.bytes);
+        match self.walk {
+            Ahead::Near(chains) => {
+                if let Ok(mut chains) = chains.try_borrow_mut() {
+                    chains.step(self.bytes);
+                }
+            }
+            Ahead::Far(chains) => {
+                if let Ok(mut chains) = chains.try_borrow_mut() {
+                    chains.step(self.bytes);
+                }
+            }
         }
     }
 }
+
+/// Walks in any order that come to nothing before no more are tried: a file whose payloads look like records fools most of them.
+const FAR_FAILURES_MAX: u32 = 2;
 
 /// Where the records at hand lie.
 enum Filled {
@@ -74,6 +99,8 @@ impl TraceReader {
             mapped: Mapped::new(range.start),
             position: range.start,
             ahead: RefCell::new(Chains::new(file.layout())),
+            far: None,
+            far_failures: 0,
             file,
             range,
             tuning,
@@ -179,7 +206,7 @@ impl TraceReader {
             }
         };
         let more = self.is_ahead.then(|| Meanwhile {
-            chains: &self.ahead,
+            walk: Ahead::Near(&self.ahead),
             bytes: self.mapped.bytes(&self.file, self.mapped.offset()),
         });
         let batch = Batch {
@@ -191,6 +218,55 @@ impl TraceReader {
             header_len: PcapLayout::RECORD_HEADER_LEN as u32,
         };
         Ok(Some((batch, more)))
+    }
+
+    /// Gives the records of a range in no order, batch by batch, and says where the last one ends; the first begins where the range does. Nothing where
+    /// it cannot: the range is not mapped, or is odd, or one of the guesses on the way was wrong. Then what was given does not count, and
+    /// [`Self::turn_to`] begins anew.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn in_any_order<E>(
+        &mut self,
+        range: Range<u64>,
+        mut take: impl FnMut(&Batch<'_>, Meanwhile<'_>) -> Result<(), E>,
+    ) -> Result<Option<u64>, E> {
+        self.turn_to(range.clone());
+        if self.far_failures >= FAR_FAILURES_MAX {
+            return Ok(None);
+        }
+        let len = range.end.min(self.file.len()).saturating_sub(range.start);
+        if !self.mapped.advance_far(&self.file, range.start, len, self.tuning) {
+            return Ok(None);
+        }
+        let bytes = self.mapped.bytes(&self.file, range.start);
+        let layout = self.file.layout();
+        let mut scouts = Scouts::new();
+        let far = self.far.get_or_insert_with(|| RefCell::new(FarChains::new(layout)));
+        if !far.get_mut().begin(bytes, len as usize, self.tuning.far_cut(), &mut scouts) {
+            return Ok(None);
+        }
+        while far.get_mut().take(bytes, &mut self.records) {
+            let batch = Batch {
+                data: bytes,
+                records: &self.records,
+                link_type: layout.link_type,
+                interface: 0,
+                data_offset: range.start,
+                header_len: PcapLayout::RECORD_HEADER_LEN as u32,
+            };
+            take(&batch, Meanwhile { walk: Ahead::Far(far), bytes })?;
+        }
+        match far.get_mut().met().filter(|_| !self.file.is_damaged()) {
+            Some(end) => {
+                self.position = range.start + end as u64;
+                Ok(Some(self.position))
+            }
+            None => {
+                self.far_failures += 1;
+                Ok(None)
+            }
+        }
     }
 
     /// Offset at which the reader began.

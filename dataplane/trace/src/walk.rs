@@ -39,27 +39,29 @@ struct Chain {
 /// Runs an expression for a [`Walk`] in which what is fixed for a file is folded into the loops.
 macro_rules! with_walk {
     ($layout:expr, $bytes:expr, $walk:ident => $run:expr) => {{
-        let (layout, bytes): (PcapLayout, &[u8]) = ($layout, $bytes);
+        let (layout, bytes): (wt_wire::PcapLayout, &[u8]) = ($layout, $bytes);
         match (layout.order, layout.fraction_ns) {
-            (ByteOrder::Little, 1) => {
-                let $walk = Walk::<false, 1> { layout, bytes };
+            (wt_wire::ByteOrder::Little, 1) => {
+                let $walk = $crate::walk::Walk::<false, 1> { layout, bytes };
                 $run
             }
-            (ByteOrder::Little, _) => {
-                let $walk = Walk::<false, 1000> { layout, bytes };
+            (wt_wire::ByteOrder::Little, _) => {
+                let $walk = $crate::walk::Walk::<false, 1000> { layout, bytes };
                 $run
             }
-            (ByteOrder::Big, 1) => {
-                let $walk = Walk::<true, 1> { layout, bytes };
+            (wt_wire::ByteOrder::Big, 1) => {
+                let $walk = $crate::walk::Walk::<true, 1> { layout, bytes };
                 $run
             }
-            (ByteOrder::Big, _) => {
-                let $walk = Walk::<true, 1000> { layout, bytes };
+            (wt_wire::ByteOrder::Big, _) => {
+                let $walk = $crate::walk::Walk::<true, 1000> { layout, bytes };
                 $run
             }
         }
     }};
 }
+
+pub(crate) use with_walk;
 
 /// Walks over the records that begin before `stop` and lie wholly in `bytes`, the first of which
 /// begins at 0, along one chain. Replaces `records`; returns the bytes that they take.
@@ -213,9 +215,9 @@ impl Chains {
     }
 }
 
-struct Walk<'a, const BIG: bool, const FRACTION_NS: u64> {
-    layout: PcapLayout,
-    bytes: &'a [u8],
+pub(crate) struct Walk<'a, const BIG: bool, const FRACTION_NS: u64> {
+    pub(crate) layout: PcapLayout,
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<const BIG: bool, const FRACTION_NS: u64> Walk<'_, BIG, FRACTION_NS> {
@@ -232,7 +234,7 @@ impl<const BIG: bool, const FRACTION_NS: u64> Walk<'_, BIG, FRACTION_NS> {
 
     /// The record at a place, and where it ends.
     #[inline(always)]
-    fn step(&self, at: usize) -> Option<(RecordRef, usize)> {
+    pub(crate) fn step(&self, at: usize) -> Option<(RecordRef, usize)> {
         let header = self.bytes.get(at..)?.first_chunk::<HEADER_LEN>()?;
         let order = if BIG { ByteOrder::Big } else { ByteOrder::Little };
         let word = |place| order.u32(header, place);

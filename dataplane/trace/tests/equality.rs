@@ -91,6 +91,35 @@ fn odd_records_that_nobody_guesses_are_walked_over() {
 }
 
 #[test]
+fn a_stretch_is_given_in_any_order_where_every_guess_is_right() {
+    let record = |n: u32| (1_700_000_000 + n / 500, n, vec![n as u8; 40 + n as usize * 7 % 900]);
+    let records: Vec<_> = (0..4000).map(record).collect();
+    let bytes = pcap(&records);
+    let tuning =
+        Tuning { map: MapFile::Always, chains: 16, segment_len: 9000, ..Tuning::default() };
+    let read = |bytes: &[u8]| {
+        let path = file("any.pcap", bytes);
+        let mut reader = plain(&path).expect("a plain file").tuned(tuning).reader();
+        in_any_order(&mut reader).map(|(records, _)| records)
+    };
+    let found = read(&bytes).expect("it counts");
+    assert_eq!(found.len(), 4000);
+    assert!(found.iter().zip(&records).all(|(found, record)| found.data == record.2));
+    // Cut off in the last record, or odd in the middle: it does not.
+    assert_eq!(read(&bytes[..bytes.len() - 1]), None);
+    let mut odd = bytes.clone();
+    let at = found[2000].offset as usize;
+    odd[at + 8..at + 12].fill(0xff);
+    assert_eq!(read(&odd), None);
+    // Nor does a record too long for the chain that begins within it.
+    let mut long = records.clone();
+    long[2000].2 = pcap(&records[..200])[24..].to_vec();
+    assert_eq!(read(&pcap(&long)), None);
+    // Too few records for so many chains.
+    assert_eq!(read(&pcap(&records[..100])), None);
+}
+
+#[test]
 fn records_of_the_largest_size() {
     let sizes = [262_144, 1, 262_144, 262_143, 0, 200_000, 262_144];
     let records: Vec<_> = sizes.map(|size| (1_700_000_000, 0, vec![7; size])).to_vec();
@@ -123,6 +152,7 @@ proptest! {
         chains in 0usize..40,
         batch_len in 1usize..70_000,
         read_batch_len in 1usize..70_000,
+        segment_len in 1usize..20_000,
         ranges in 1usize..20,
         cut in 0usize..500,
         shift in 0usize..3,
@@ -137,10 +167,13 @@ proptest! {
         let told = one_by_one(&mut CaptureReader::open(&path).unwrap());
         let trace = plain(&path).unwrap();
         for map in [MapFile::Always, MapFile::Never] {
-            let tuning = Tuning { map, chains, batch_len, read_batch_len };
+            let tuning = Tuning { map, chains, batch_len, read_batch_len, segment_len };
             let trace = trace.clone().tuned(tuning);
             assert_same(&in_batches(&mut trace.reader()), &told, "whole");
             assert_same(&in_ranges(&trace, &trace.split(ranges)), &told, "in ranges");
+            if let Some(found) = in_any_order(&mut trace.reader()) {
+                assert_same(&found, &told, "in any order");
+            }
         }
         // Ranges that begin anywhere are put right by what is told of the one before.
         let any = [24..bytes.len() as u64 / 2, bytes.len() as u64 / 2..u64::MAX];

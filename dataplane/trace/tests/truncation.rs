@@ -9,8 +9,13 @@ use support::*;
 use wt_trace::{MapFile, Tuning};
 use wt_wire::{CaptureError, DamageKind};
 
-const MAPPED: Tuning =
-    Tuning { map: MapFile::Always, chains: 8, batch_len: 256 << 10, read_batch_len: 64 << 10 };
+const MAPPED: Tuning = Tuning {
+    map: MapFile::Always,
+    chains: 8,
+    batch_len: 256 << 10,
+    read_batch_len: 64 << 10,
+    segment_len: 128 << 10,
+};
 
 fn sample() -> Vec<u8> {
     pcap(&(0..2000u32).map(|n| (1_700_000_000, n, vec![1; 1000])).collect::<Vec<_>>())

@@ -50,6 +50,14 @@ impl Ordinals<'_> {
     }
 }
 
+/// What ranges that leave nothing but totals had come to.
+pub(crate) struct SavedTotals {
+    packets: PacketCounters,
+    words: Vec<u64>,
+    queries: Vec<(AheadCounters, TupleCounters, Option<u64>)>,
+    unmatched: Vec<usize>,
+}
+
 struct ScannedQuery {
     ahead: AheadCounters,
     counters: TupleCounters,
@@ -116,6 +124,42 @@ impl CompiledLfta {
                 Use::Select | Use::Values { .. } => false,
             },
         })
+    }
+
+    /// Whether packets of a range may come in any order: all that it leaves is totals, and tuples of queries that are `free` to.
+    pub(crate) fn takes_any_order(&self, free: &[bool]) -> bool {
+        self.plans.iter().zip(free).all(|(plan, is_free)| match &plan.body {
+            Body::Totals(_) => true,
+            Body::Rows(rows) => *is_free && matches!(rows.use_, Use::Select),
+        })
+    }
+
+    /// What ranges have come to, where they leave nothing but totals: for [`Self::restore`].
+    pub(crate) fn saved(&self) -> SavedTotals {
+        let words = self.plans.iter().flat_map(QueryPlan::totals);
+        SavedTotals {
+            packets: self.packets,
+            words: words.map(|at| self.frame.words[at]).collect(),
+            queries: self
+                .queries
+                .iter()
+                .map(|query| (query.ahead, query.counters, query.first_ordinal))
+                .collect(),
+            unmatched: self.unmatched.clone(),
+        }
+    }
+
+    /// Forgets what ranges have come to since.
+    pub(crate) fn restore(&mut self, saved: SavedTotals) {
+        self.packets = saved.packets;
+        let words = self.plans.iter().flat_map(QueryPlan::totals);
+        for (at, word) in words.zip(saved.words) {
+            self.frame.words[at] = word;
+        }
+        for (query, (ahead, counters, first)) in self.queries.iter_mut().zip(saved.queries) {
+            (query.ahead, query.counters, query.first_ordinal) = (ahead, counters, first);
+        }
+        self.unmatched = saved.unmatched;
     }
 
     /// Groups that it holds at the moment.

@@ -20,12 +20,14 @@ use crate::error::EngineError;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
-use crate::source::{Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
+use crate::source::{Cutting, Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
 pub const RANGE_BYTES: u64 = 16 << 20;
 /// Those of a large file. Groups that many ranges have are folded less often.
 const RANGE_BYTES_MAX: u64 = 4 * RANGE_BYTES;
+/// Those of a file that leaves nothing but totals.
+const RANGE_BYTES_OF_TOTALS: u64 = 2 * RANGE_BYTES;
 /// Ranges for each thread from which on they may be larger: at the end a thread waits for half of one.
 const RANGES_EACH: u64 = 32;
 /// Files of fewer ranges are left to one thread: starting more takes longer than it gains.
@@ -63,6 +65,8 @@ pub(super) struct Cores<'a> {
     range_bytes: u64,
     /// Threads may keep what several ranges come to.
     keeps_all: bool,
+    /// Packets of a range may come in any order.
+    any_order: bool,
 }
 
 /// A range that was scanned.
@@ -181,11 +185,15 @@ impl<'a> Cores<'a> {
         lead: &mut CompiledLfta,
         feed: &mut Feed,
         setup: BackendSetup<'a>,
+        free: &[bool],
         options: &RunOptions<'_>,
     ) -> Option<Self> {
         let len = feed.unpacked_bytes();
         let is_small = len? < CUT_BYTES_MIN && options.range_bytes.is_none();
-        if options.cores < 2 || is_small {
+        // Packets that may come in any order are read faster so, on one core, too.
+        let any_order = lead.takes_any_order(free);
+        let is_of_use = options.cores > 1 || any_order;
+        if !is_of_use || is_small {
             return None;
         }
         let paths = lead.paths().clone();
@@ -196,11 +204,19 @@ impl<'a> Cores<'a> {
         };
         let range_bytes = options.range_bytes.unwrap_or_else(usual);
         let numbers = has_numbers(setup.program);
-        let ranges = feed.ranges(&mut InterfaceIndices::default(), numbers, range_bytes)?;
+        let keeps_all = lead.keeps_all() && kept::fits(options.cores, options.memory_bytes_max);
+        let mut cutting = Cutting { range_bytes, shrinking_for: None };
+        if keeps_all && options.range_bytes.is_none() {
+            cutting.shrinking_for = (options.cores > 1).then_some(options.cores);
+            if any_order {
+                cutting.range_bytes = RANGE_BYTES_OF_TOTALS;
+            }
+        }
+        let ranges = feed.ranges(&mut InterfaceIndices::default(), numbers, cutting)?;
         let hasher = lead.hasher();
         lead.scans_ranges(hasher);
         Some(Self {
-            threads: ranges.count().map_or(options.cores, |count| options.cores.min(count)),
+            threads: ranges.count().map_or(options.cores, |count| options.cores.min(count)).max(1),
             ranges,
             setup,
             link_type,
@@ -209,7 +225,8 @@ impl<'a> Cores<'a> {
             hasher,
             memory_bytes_max: options.memory_bytes_max,
             range_bytes,
-            keeps_all: lead.keeps_all() && kept::fits(options.cores, options.memory_bytes_max),
+            keeps_all,
+            any_order,
         })
     }
 
@@ -292,7 +309,7 @@ impl<'a> Cores<'a> {
         Ok(Scan { read, scanned })
     }
 
-    /// As [`Self::scan`], of a range that the file was cut into, if it is what was indexed.
+    /// As [`Self::scan`], of a range that the file was cut into, if it is what was indexed; in any order where that does not matter.
     fn scan_numbered(
         &self,
         backend: &mut CompiledLfta,
@@ -300,6 +317,16 @@ impl<'a> Cores<'a> {
         number: usize,
         memory: &mut Memory,
     ) -> Result<Scan, EngineError> {
+        if self.any_order {
+            let (scanned, read) = backend.scan(memory, |backend, memory, out| {
+                let take =
+                    |batch: &PacketBatch<'_>, ordinal| backend.batch(batch, ordinal, memory, out);
+                self.ranges.read_in_any_order(reader, number, take)
+            })?;
+            if let Some(read) = read {
+                return Ok(Scan { read, scanned });
+            }
+        }
         let (scanned, read) = backend.scan(memory, |backend, memory, out| {
             let take =
                 |batch: &PacketBatch<'_>, ordinal| backend.batch(batch, ordinal, memory, out);

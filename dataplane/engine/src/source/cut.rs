@@ -12,7 +12,9 @@ use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Label, note, packets
 use crate::packet::PacketBatch;
 
 /// Most ranges that a file is cut into.
-const RANGES_MAX: usize = 1 << 16;
+const RANGES_MAX: u64 = 1 << 16;
+/// Bytes of the shortest range of a file whose ranges grow shorter.
+const RANGE_BYTES_MIN: u64 = 4 << 20;
 /// Most records of a batch of a piece.
 const BATCH_RECORDS_MAX: usize = 4096;
 
@@ -151,6 +153,31 @@ impl Ranges {
         }
     }
 
+    /// Reads a range by its number and gives its packets in no order; nothing where it cannot, and then what was given does not count.
+    pub(crate) fn read_in_any_order<E>(
+        &self,
+        reader: &mut RangeReader,
+        number: usize,
+        mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
+    ) -> Result<Option<RangeRead>, E> {
+        let (Of::File { ranges, runs: None, .. }, RangeReader::File(reader)) = (&self.of, reader)
+        else {
+            return Ok(None);
+        };
+        let range = ranges[number].clone();
+        let mut read = RangeRead::new(range.start);
+        let end = reader.in_any_order(range, |batch, more| {
+            let ordinal = read.ledger.records;
+            read.ledger.add(batch.records);
+            take(&packets(batch, Some(more), &self.label), ordinal)
+        })?;
+        Ok(end.map(|end| {
+            read.end = end;
+            read.bytes = end - read.start;
+            read
+        }))
+    }
+
     /// Reads a range, and gives its packets batch by batch.
     pub(crate) fn read<E>(
         &self,
@@ -280,21 +307,21 @@ impl Ranges {
 }
 
 impl Feed {
-    /// The one plain file or store that is read, cut into ranges of about so many bytes; nothing is read here any more then. Without `numbers`
+    /// The one plain file or store that is read, cut into ranges; nothing is read here any more then. Without `numbers`
     /// nobody asks for those of interfaces.
     pub(crate) fn ranges(
         &mut self,
         indices: &mut InterfaceIndices,
         numbers: bool,
-        range_bytes: u64,
+        cutting: Cutting,
     ) -> Option<Ranges> {
         match &mut self.input {
-            Input::Plain(_) => self.ranges_of_file(indices, range_bytes),
+            Input::Plain(_) => self.ranges_of_file(indices, cutting),
             // They are numbered in the order in which their packets come, over all pieces.
             Input::Merged { pieces, .. } if !numbers => {
                 let mut pieces = pieces.take()?;
                 let link_type = self.first_link_type();
-                pieces.begin(range_bytes);
+                pieces.begin(cutting.range_bytes);
                 let bytes_total = pieces.bytes();
                 self.input = Input::Pieces { link_type, bytes: 0, bytes_total };
                 let label = Label { name: self.name.clone(), ifindex: 0 };
@@ -307,14 +334,14 @@ impl Feed {
     fn ranges_of_file(
         &mut self,
         indices: &mut InterfaceIndices,
-        range_bytes: u64,
+        cutting: Cutting,
     ) -> Option<Ranges> {
         let Input::Plain(reader) = &self.input else { return None };
         let trace = reader.file().clone();
         let (ranges, runs) = match reader.chosen() {
             Some(chosen) => {
                 let (_, runs, rest) = chosen.parts();
-                let groups = grouped(runs, range_bytes);
+                let groups = grouped(runs, cutting.range_bytes);
                 let ends = |runs: &Vec<Run>| {
                     let (first, last) = (runs.first(), runs.last());
                     first.map_or(0, |run| run.range.start)..last.map_or(0, |run| run.range.end)
@@ -324,11 +351,7 @@ impl Feed {
                     Some(groups),
                 )
             }
-            None => {
-                let count = trace.len().div_ceil(range_bytes.max(1));
-                let count = usize::try_from(count).unwrap_or(usize::MAX).clamp(1, RANGES_MAX);
-                (trace.split(count), None)
-            }
+            None => (trace.split_at(cutting.offsets(trace.len())), None),
         };
         let chosen = reader.chosen().cloned();
         let label = self.label(indices, 0, 0);
@@ -360,6 +383,32 @@ impl Feed {
         if let Some(error) = error {
             note(&mut self.ledger, &self.parts, error);
         }
+    }
+}
+
+/// How a file is to be cut.
+#[derive(Clone, Copy)]
+pub(crate) struct Cutting {
+    /// Bytes of a range.
+    pub(crate) range_bytes: u64,
+    /// Where so many threads are to be ready at about the same time: ranges grow shorter towards the end of a plain file.
+    pub(crate) shrinking_for: Option<usize>,
+}
+
+impl Cutting {
+    /// Where ranges of a plain file of so many bytes begin, but for the first.
+    fn offsets(self, len: u64) -> impl Iterator<Item = u64> {
+        let most = self.range_bytes.max(len / RANGES_MAX).max(1);
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let left = len.saturating_sub(at);
+            let range = match self.shrinking_for {
+                None => most,
+                Some(threads) => (left / (2 * threads as u64)).max(RANGE_BYTES_MIN).min(most),
+            };
+            at += range.min(left);
+            (at < len).then_some(at)
+        })
     }
 }
 

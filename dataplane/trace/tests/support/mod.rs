@@ -104,6 +104,14 @@ pub fn check(path: &Path, what: &str) {
                 let batched = in_batches(&mut trace.clone().tuned(tuning).reader());
                 assert_same(&batched, &told, &format!("{what}, {tuning:?}"));
             }
+            for (chains, segment_len) in [(1, 100), (2, 300), (7, 2000), (16, 1000), (32, 20_000)] {
+                let tuning =
+                    Tuning { map: MapFile::Always, chains, segment_len, ..Tuning::default() };
+                let what = format!("{what}, {chains} chains of {segment_len} bytes in any order");
+                if let Some(found) = in_any_order(&mut trace.clone().tuned(tuning).reader()) {
+                    assert_same(&found, &told, &what);
+                }
+            }
             for count in [2, 3, 9] {
                 let joined = in_ranges(&trace, &trace.split(count));
                 assert_same(&joined, &told, &format!("{what}, in {count} ranges"));
@@ -123,6 +131,26 @@ pub fn assert_same(found: &Story, told: &Story, what: &str) {
     assert_eq!(found.0.len(), told.0.len(), "{what}");
     let differs = found.0.iter().zip(&told.0).find(|(found, told)| found != told);
     assert_eq!(differs, None, "{what}");
+}
+
+/// What a reader gives in any order, put in order; nothing where it does not count. It has no damage then.
+pub fn in_any_order(reader: &mut TraceReader) -> Option<Story> {
+    let mut records = Vec::new();
+    let mut steps = (0..40).cycle();
+    let range = reader.start()..u64::MAX;
+    let end = reader.in_any_order(range, |batch, meanwhile| {
+        assert!(!batch.records.is_empty());
+        (0..steps.next().unwrap_or(0)).for_each(|_| meanwhile.step());
+        records.extend(batch.iter().map(Owned::from));
+        Ok::<_, ()>(())
+    });
+    let end = end.expect("nothing fails")?;
+    assert_eq!(reader.position(), end);
+    records.sort_by_key(|record: &Owned| record.offset);
+    let last =
+        records.last().map_or(reader.start(), |last| last.offset + 16 + last.data.len() as u64);
+    assert_eq!(last, end);
+    Some((records, None))
 }
 
 /// Ways to read that must not matter.

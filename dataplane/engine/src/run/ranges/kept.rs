@@ -14,7 +14,8 @@ use crate::lfta::LftaBackend;
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::run::{Progress, Run, RunEnd, RunOptions};
-use crate::source::{Feed, RangeRead};
+use crate::source::{Feed, RangeRead, RangeReader};
+use crate::tuple::Message;
 
 /// Memory that a thread may keep, bytes.
 const KEPT_BYTES_MAX: u64 = 32 << 20;
@@ -166,11 +167,7 @@ impl Cores<'_> {
                 if self.ranges.range(number).is_none() {
                     break;
                 }
-                let begin = kept_ordinal(number as u64);
-                let take = |batch: &PacketBatch<'_>, within| {
-                    backend.batch(batch, begin + within, memory, out)
-                };
-                let read = self.ranges.read_numbered(&mut reader, number, take)?;
+                let read = self.keep_range(backend, &mut reader, number, memory, out)?;
                 shared.packets.fetch_add(read.records(), Ordering::Relaxed);
                 shared.bytes.fetch_add(read.bytes(), Ordering::Relaxed);
                 let is_full = memory.used_bytes() - before_bytes > KEPT_BYTES_MAX;
@@ -184,6 +181,30 @@ impl Cores<'_> {
             Ok::<_, EngineError>(reads)
         })?;
         Ok(Kept { reads, scanned })
+    }
+
+    /// Scans a range: in any order where that does not matter.
+    fn keep_range(
+        &self,
+        backend: &mut CompiledLfta,
+        reader: &mut RangeReader,
+        number: usize,
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<RangeRead, EngineError> {
+        let saved = self.any_order.then(|| backend.saved());
+        let mut take = |backend: &mut CompiledLfta, batch: &PacketBatch<'_>, within| {
+            backend.batch(batch, kept_ordinal(number as u64) + within, memory, out)
+        };
+        if let Some(saved) = saved {
+            let take = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
+            if let Some(read) = self.ranges.read_in_any_order(reader, number, take)? {
+                return Ok(read);
+            }
+            backend.restore(saved);
+        }
+        let take = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
+        self.ranges.read_numbered(reader, number, take)
     }
 
     /// Whether each range that was read begins where the one before has ended, and all of them count.
