@@ -77,25 +77,27 @@ fn plans() -> [Compiled; 2] {
 
 /// What a file answers; nothing when it is no plain one.
 fn answers(plan: &Compiled, file: &Path, options: &RunOptions<'_>) -> Option<Answers> {
-    tuned_answers(plan, file, options, None)
+    tuned_answers(plan, file, options, Tuning::default())
 }
 
 fn tuned_answers(
     plan: &Compiled,
     file: &Path,
     options: &RunOptions<'_>,
-    tuning: Option<Tuning>,
+    tuning: Tuning,
 ) -> Option<Answers> {
-    let Ok(Opened::Plain(mut trace)) = TraceFile::open(file) else { return None };
-    if let Some(tuning) = tuning {
-        trace = trace.tuned(tuning);
-    }
+    let Ok(Opened::Plain(trace)) = TraceFile::open(file) else { return None };
+    Some(answers_of(plan, trace.tuned(tuning), options))
+}
+
+fn answers_of(plan: &Compiled, trace: TraceFile, options: &RunOptions<'_>) -> Answers {
+    let name = trace.name().to_owned();
     let source = Source { interface: "default".to_owned(), captures: Captures::Plain(trace) };
     let mut sink = ValueSink::new(&plan.physical);
     let report = wt_engine::run(&plan.physical, vec![source], options, &mut sink).expect("runs");
-    assert_eq!(report.ledger.check(), Ok(()), "{}", file.display());
+    assert_eq!(report.ledger.check(), Ok(()), "{name}");
     assert_eq!(report.not_compiled, []);
-    Some(sink.into_answers(&plan.physical, report))
+    sink.into_answers(&plan.physical, report)
 }
 
 fn on(cores: usize, range_bytes: u64) -> RunOptions<'static> {
@@ -131,7 +133,7 @@ fn compare_added_up(file: &Path) -> u64 {
         for (cores, range_bytes, chains, segment_len) in ways {
             let tuning = Tuning { map: MapFile::Always, chains, segment_len, ..Tuning::default() };
             let options = RunOptions { range_bytes: Some(range_bytes), ..on(cores, range_bytes) };
-            let several = tuned_answers(&plan, file, &options, Some(tuning)).expect("a plain file");
+            let several = tuned_answers(&plan, file, &options, tuning).expect("a plain file");
             let what = format!("{} by {chains} chains on {cores} cores", file.display());
             for (name, answer) in &one.results {
                 assert_eq!(several.rows(name), answer.rows, "{name} of {what}");
@@ -230,6 +232,26 @@ fn what_only_looks_like_a_record_is_found_out() {
     answer_the_same(30);
     std::fs::write(&path, &outer[..middle + 40]).expect("written");
     answer_the_same(30);
+}
+
+#[test]
+fn what_a_file_grows_by_is_added_up_too() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("growing.pcap");
+    let whole = pcap(3_000, |number| (number, packet(number, &[7; 40])));
+    for queries in [&ADDED_UP[..2], &ADDED_UP] {
+        let plan = compiled(&batch_text(queries.iter().copied()));
+        for cores in [1, 2] {
+            std::fs::write(&path, &whole[..24 + 90 * 2_000]).expect("written");
+            let Ok(Opened::Plain(trace)) = TraceFile::open(&path) else { panic!("a plain file") };
+            std::fs::write(&path, &whole).expect("written");
+            let tuning = Tuning { map: MapFile::Always, segment_len: 900, ..Tuning::default() };
+            let options = RunOptions { range_bytes: Some(60_000), ..on(cores, 0) };
+            let grown = answers_of(&plan, trace.tuned(tuning), &options);
+            assert_eq!(grown.report.ledger.records(), 3_000, "{cores} cores");
+            assert_eq!(grown.numbers("totals")[0], 3_000, "{cores} cores");
+        }
+    }
 }
 
 /// Late in the file a packet carries a capture: by then packets have been counted that count again.

@@ -30,7 +30,9 @@ struct Chain {
 #[derive(Debug)]
 pub(crate) struct FarChains {
     layout: PcapLayout,
-    /// Starts of segments, and the end of the last.
+    /// Looks for the starts of segments.
+    scouts: Scouts,
+    /// Those, and the end of the last.
     starts: Vec<usize>,
     /// The segment that is begun next.
     next: usize,
@@ -54,6 +56,7 @@ impl FarChains {
     pub(crate) fn new(layout: PcapLayout) -> Self {
         Self {
             layout,
+            scouts: Scouts::new(),
             starts: Vec::new(),
             next: 0,
             chains: [Chain::default(); CHAINS_MAX],
@@ -69,13 +72,7 @@ impl FarChains {
 
     /// Begins with the records that begin before `stop` in `bytes`, the first of which begins at 0, along `cut.chains` chains. FALSE where fewer starts
     /// are found, so that it is of no use.
-    pub(crate) fn begin(
-        &mut self,
-        bytes: &[u8],
-        stop: usize,
-        cut: Cut,
-        scouts: &mut Scouts,
-    ) -> bool {
+    pub(crate) fn begin(&mut self, bytes: &[u8], stop: usize, cut: Cut) -> bool {
         let stop = stop.min(bytes.len());
         self.starts.clear();
         self.starts.push(0);
@@ -83,9 +80,9 @@ impl FarChains {
         let group = Cut { chains: CHAINS_MAX, ..cut };
         for from in (0..stop).step_by((CHAINS_MAX - 1) * cut.segment_len.max(1)) {
             let len = (CHAINS_MAX * cut.segment_len).min(stop - from);
-            scouts.begin(self.layout, bytes, (from, len), group);
-            while scouts.step(bytes) {}
-            self.starts.extend(scouts.starts());
+            self.scouts.begin(self.layout, bytes, (from, len), group);
+            while self.scouts.step(bytes) {}
+            self.starts.extend(self.scouts.starts());
         }
         self.starts.push(stop);
         let chains = cut.chains.clamp(1, CHAINS_MAX);

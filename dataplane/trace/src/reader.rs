@@ -10,7 +10,6 @@ use crate::far::FarChains;
 use crate::file::TraceFile;
 use crate::index::{self, Chosen, Reading};
 use crate::mapped::{CHAINS, Mapped, Tuning};
-use crate::scout::Scouts;
 use crate::sys::thread_time;
 use crate::walk::{Chains, Stretch, walk};
 use crate::window::Window;
@@ -81,6 +80,8 @@ impl Meanwhile<'_> {
     }
 }
 
+/// Bytes of a range that is walked in any order: all of it is mapped at once.
+const FAR_LEN_MAX: u64 = 256 << 20;
 /// Walks in any order that come to nothing before no more are tried: a file whose payloads look like records fools most of them.
 const FAR_FAILURES_MAX: u32 = 2;
 
@@ -220,9 +221,9 @@ impl TraceReader {
         Ok(Some((batch, more)))
     }
 
-    /// Gives the records of a range in no order, batch by batch, and says where the last one ends; the first begins where the range does. Nothing where
-    /// it cannot: the range is not mapped, or is odd, or one of the guesses on the way was wrong. Then what was given does not count, and
-    /// [`Self::turn_to`] begins anew.
+    /// Gives the records of a range in no order, batch by batch, and says where the last one ends; the first begins where the range does. Of a
+    /// file that grows they are those that it had when it was opened. Nothing where it cannot: the range is not mapped, or is odd, or one of the
+    /// guesses on the way was wrong. Then what was given does not count, and [`Self::turn_to`] begins anew.
     ///
     /// # Errors
     /// Those of `take`.
@@ -235,15 +236,16 @@ impl TraceReader {
         if self.far_failures >= FAR_FAILURES_MAX {
             return Ok(None);
         }
+        // What comes behind the length that the file had is read in order.
         let len = range.end.min(self.file.len()).saturating_sub(range.start);
-        if !self.mapped.advance_far(&self.file, range.start, len, self.tuning) {
+        if len > FAR_LEN_MAX || !self.mapped.advance_far(&self.file, range.start, len, self.tuning)
+        {
             return Ok(None);
         }
         let bytes = self.mapped.bytes(&self.file, range.start);
         let layout = self.file.layout();
-        let mut scouts = Scouts::new();
         let far = self.far.get_or_insert_with(|| RefCell::new(FarChains::new(layout)));
-        if !far.get_mut().begin(bytes, len as usize, self.tuning.far_cut(), &mut scouts) {
+        if !far.get_mut().begin(bytes, len as usize, self.tuning.far_cut()) {
             return Ok(None);
         }
         while far.get_mut().take(bytes, &mut self.records) {

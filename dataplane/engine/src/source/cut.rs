@@ -160,22 +160,25 @@ impl Ranges {
         number: usize,
         mut take: impl FnMut(&PacketBatch<'_>, u64) -> Result<(), E>,
     ) -> Result<Option<RangeRead>, E> {
-        let (Of::File { ranges, runs: None, .. }, RangeReader::File(reader)) = (&self.of, reader)
+        let (Of::File { trace, ranges, runs: None }, RangeReader::File(reader)) =
+            (&self.of, reader)
         else {
             return Ok(None);
         };
         let range = ranges[number].clone();
         let mut read = RangeRead::new(range.start);
-        let end = reader.in_any_order(range, |batch, more| {
+        let end = reader.in_any_order(range.clone(), |batch, more| {
             let ordinal = read.ledger.records;
             read.ledger.add(batch.records);
             take(&packets(batch, Some(more), &self.label), ordinal)
         })?;
-        Ok(end.map(|end| {
-            read.end = end;
-            read.bytes = end - read.start;
-            read
-        }))
+        let Some(end) = end else { return Ok(None) };
+        (read.end, read.bytes) = (end, end - read.start);
+        if range.end > trace.len() {
+            // It may have grown.
+            self.read_more(reader, end..range.end, &mut read, &mut take)?;
+        }
+        Ok(Some(read))
     }
 
     /// Reads a range, and gives its packets batch by batch.
