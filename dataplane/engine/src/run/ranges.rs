@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use wt_catalog::protocol::Meta;
 use wt_plan::ir::{LftaProgram, Op};
 use wt_plan::physical::PhysicalPlan;
@@ -259,10 +260,14 @@ impl<'a> Cores<'a> {
             range_bytes: self.range_bytes,
             threads: self.threads,
         };
+        let lead_cpu = sched_getcpu();
         let end = std::thread::scope(|scope| {
             let _stop = StopOnDrop(&board);
             for _ in 1..self.threads {
-                scope.spawn(|| self.help(&board));
+                scope.spawn(|| {
+                    leave(lead_cpu);
+                    self.help(&board);
+                });
             }
             self.lead(&board, place, run, feed, options)
         });
@@ -418,6 +423,18 @@ impl<'a> Cores<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+/// Moves this thread off a processor, if it may run on others: the scheduler leaves a new thread for tens of milliseconds where it was begun, also
+/// where the one that began it goes on and others are idle.
+fn leave(cpu: usize) {
+    let Ok(all) = sched_getaffinity(None) else { return };
+    let mut others = all;
+    others.unset(cpu);
+    if others.count() > 0 && sched_setaffinity(None, &others).is_ok() {
+        // From there on it is the scheduler's again; failing would leave it the others.
+        let _ = sched_setaffinity(None, &all);
     }
 }
 

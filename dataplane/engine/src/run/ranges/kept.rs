@@ -7,7 +7,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Cores, Folded, Place, enter};
+use rustix::thread::sched_getcpu;
+
+use super::{Cores, Folded, Place, enter, leave};
 use crate::compiled::{CompiledLfta, Ordinals, Scanned, kept_ordinal};
 use crate::error::EngineError;
 use crate::lfta::LftaBackend;
@@ -97,9 +99,11 @@ impl Cores<'_> {
         options: &RunOptions<'_>,
     ) -> Result<Folded, EngineError> {
         let shared = Shared { cancel: options.cancel, ..Shared::default() };
+        let lead_cpu = sched_getcpu();
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
                 scope.spawn(|| {
+                    leave(lead_cpu);
                     let mut memory = Memory::new(self.memory_bytes_max);
                     let Some(mut backend) = self.backend(&mut memory) else { return };
                     shared.put(self.keep(&shared, &mut backend, &mut memory, &|| {}), &memory);
