@@ -48,10 +48,15 @@ const KEPT: [(&str, &str); 3] = [
     ("sizes", "SELECT len, count(*) AS n, max(timestamp) AS last FROM packet GROUP BY len"),
 ];
 
-/// What packets may come to in any order: totals, and tuples that are only added up.
-const ADDED_UP: [(&str, &str); 4] = [
+/// What packets may come to in any order: totals, and groups and tuples that are only added up.
+const ADDED_UP: [(&str, &str); 5] = [
     KEPT[0],
     ("web", "SELECT count(*) AS n, sum(len) AS bytes FROM tcp WHERE srcPort = 80 OR destPort = 80"),
+    (
+        "flows",
+        "SELECT count(*) AS flows, sum(n) AS n, max(bytes) AS most FROM \
+         (SELECT srcIP, destIP, count(*) AS n, sum(len) AS bytes FROM ip GROUP BY srcIP, destIP) AS flow",
+    ),
     (
         "http",
         "SELECT count(*) AS n, sum(len) AS bytes, max(timestamp) AS last FROM tcp \
@@ -123,8 +128,8 @@ fn compare(plan: &Compiled, file: &Path) -> u64 {
 /// Compares runs that take packets in any order with one that takes them in that of the file; how many there were.
 fn compare_added_up(file: &Path) -> u64 {
     let mut packets = 0;
-    // Totals alone are kept by threads; what tuples come to is folded range by range.
-    for queries in [&ADDED_UP[..2], &ADDED_UP] {
+    // Totals are kept by threads, and groups, which cannot be taken back; what tuples come to is folded range by range.
+    for queries in [&ADDED_UP[..2], &ADDED_UP[..3], &ADDED_UP] {
         let plan = compiled(&batch_text(queries.iter().copied()));
         let Some(one) = answers(&plan, file, &on(1, 0)) else { return 0 };
         packets = one.report.ledger.records();

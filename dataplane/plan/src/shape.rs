@@ -253,22 +253,28 @@ pub fn reader_ahead(plan: &PhysicalPlan, stream: StreamRef) -> Option<usize> {
     (!is_output && node.inputs == [stream] && !quals.is_empty()).then_some(reader)
 }
 
-/// Whether a stream's tuples may come in any order: whatever reads them adds all of them up, to integers or extremes.
+/// Whether a stream's tuples may come in any order: in the end whatever reads them adds all of them up, to integers or extremes. Operators in
+/// between may group them, if no window is closed by what comes.
 pub fn may_come_in_any_order(plan: &PhysicalPlan, stream: StreamRef) -> bool {
     let is_output = plan.outputs.iter().any(|output| output.stream == stream);
-    let adds_up = |node: &HftaNode| match &node.op {
-        HftaOp::Aggregate(aggregate) => node.inputs == [stream] && adds_up(aggregate),
+    let is_free = |(number, node): (usize, &HftaNode)| match &node.op {
+        HftaOp::Aggregate(aggregate) if node.inputs == [stream] && adds_up(aggregate) => {
+            let out = StreamRef::Hfta(number as u32);
+            aggregate.keys.is_empty() || may_come_in_any_order(plan, out)
+        }
         _ => false,
     };
-    !is_output && plan.nodes.iter().all(|node| !node.inputs.contains(&stream) || adds_up(node))
+    let mut readers =
+        plan.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&stream));
+    !is_output && readers.all(is_free)
 }
 
 fn adds_up(aggregate: &Aggregate) -> bool {
-    let Aggregate { exprs, keys, aggs, seen, real_time, .. } = aggregate;
+    let Aggregate { exprs, aggs, ordered, seen, real_time, .. } = aggregate;
     let is_exact = |agg: &HftaAgg| {
         let operands = agg.args.iter().map(|arg| ty(exprs, *arg));
         matches!(agg.function, HftaAggFunction::Basic(_))
             && operands.chain([agg.ty]).all(|ty| ty != Type::Float)
     };
-    keys.is_empty() && !real_time && seen.is_none() && aggs.iter().all(is_exact)
+    ordered.is_empty() && !real_time && seen.is_none() && aggs.iter().all(is_exact)
 }

@@ -126,12 +126,22 @@ impl CompiledLfta {
         })
     }
 
-    /// Whether packets of a range may come in any order: all that it leaves is totals, and tuples of queries that are `free` to.
+    /// Whether packets of a range may come in any order: what it leaves is totals, or is asked for in no order by whatever reads those of
+    /// `free`: tuples, and groups that stay open, so that none of their tuples is late.
     pub(crate) fn takes_any_order(&self, free: &[bool]) -> bool {
         self.plans.iter().zip(free).all(|(plan, is_free)| match &plan.body {
             Body::Totals(_) => true,
-            Body::Rows(rows) => *is_free && matches!(rows.use_, Use::Select),
+            Body::Rows(rows) => match &rows.use_ {
+                Use::Select => *is_free,
+                Use::Groups(plan) => *is_free && plan.window.is_none() && plan.groups_max.is_none(),
+                Use::Values { .. } => false,
+            },
         })
+    }
+
+    /// Whether ranges leave nothing but totals.
+    pub(crate) fn keeps_totals(&self) -> bool {
+        self.plans.iter().all(|plan| matches!(plan.body, Body::Totals(_)))
     }
 
     /// What ranges have come to, where they leave nothing but totals: for [`Self::restore`].

@@ -205,11 +205,12 @@ impl<'a> Cores<'a> {
         };
         let range_bytes = options.range_bytes.unwrap_or_else(usual);
         let numbers = has_numbers(setup.program);
-        let keeps_all = lead.keeps_all() && kept::fits(options.cores, options.memory_bytes_max);
+        let keeps_all = lead.keeps_all()
+            && (options.cores < 2 || kept::fits(options.cores, options.memory_bytes_max));
         let mut cutting = Cutting { range_bytes, shrinking_for: None };
         if keeps_all && options.range_bytes.is_none() {
             cutting.shrinking_for = (options.cores > 1).then_some(options.cores);
-            if any_order {
+            if lead.keeps_totals() || any_order && options.cores < 2 {
                 cutting.range_bytes = RANGE_BYTES_OF_TOTALS;
             }
         }

@@ -4,6 +4,7 @@
 //! Threads take ranges in order, so that those that were taken are all up to some place. Only when they are scanned is it known whether
 //! every guess where one begins was right: if not, nothing of it counts.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -61,7 +62,7 @@ struct Shared<'a> {
     packets: AtomicU64,
     bytes: AtomicU64,
     /// What threads that are done have kept, and the most memory that each had, bytes.
-    kept: Mutex<Vec<(Result<Kept, EngineError>, u64)>>,
+    kept: Mutex<Vec<(Result<Option<Kept>, EngineError>, u64)>>,
 }
 
 impl Shared<'_> {
@@ -74,7 +75,7 @@ impl Shared<'_> {
         is_set(&self.stopped) || self.cancel.is_some_and(is_set)
     }
 
-    fn put(&self, kept: Result<Kept, EngineError>, memory: &Memory) {
+    fn put(&self, kept: Result<Option<Kept>, EngineError>, memory: &Memory) {
         if kept.is_err() {
             self.stop();
         }
@@ -127,8 +128,8 @@ impl Cores<'_> {
         let kept = shared.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         run.memory.add_to_peak(kept.iter().map(|(_, peak_bytes)| peak_bytes).sum());
         // What went wrong goes wrong again, or was of a range that begins elsewhere.
-        let kept: Result<Vec<Kept>, EngineError> = kept.into_iter().map(|(kept, _)| kept).collect();
-        let Ok(kept) = kept else { return Ok(Folded::More(begin)) };
+        let kept: Option<Vec<Kept>> = kept.into_iter().map(|(kept, _)| kept.ok()?).collect();
+        let Some(kept) = kept else { return Ok(Folded::More(begin)) };
         let (reads, scanned): (Vec<_>, Vec<_>) =
             kept.into_iter().map(|kept| (kept.reads, kept.scanned)).unzip();
         let mut reads: Vec<_> = reads.into_iter().flatten().collect();
@@ -153,14 +154,14 @@ impl Cores<'_> {
         Ok(Folded::More(place))
     }
 
-    /// Scans ranges until none is left, or too much is kept.
+    /// Scans ranges until none is left, or too much is kept. Nothing where what is kept does not count.
     fn keep(
         &self,
         shared: &Shared<'_>,
         backend: &mut CompiledLfta,
         memory: &mut Memory,
         told: &dyn Fn(),
-    ) -> Result<Kept, EngineError> {
+    ) -> Result<Option<Kept>, EngineError> {
         let mut reader = self.ranges.reader();
         let (scanned, reads) = backend.scan(memory, |backend, memory, out| {
             let before_bytes = memory.used_bytes();
@@ -171,23 +172,28 @@ impl Cores<'_> {
                 if self.ranges.range(number).is_none() {
                     break;
                 }
-                let read = self.keep_range(backend, &mut reader, number, memory, out)?;
+                let Some(read) = self.keep_range(backend, &mut reader, number, memory, out)? else {
+                    shared.stop();
+                    return Ok(None);
+                };
                 shared.packets.fetch_add(read.records(), Ordering::Relaxed);
                 shared.bytes.fetch_add(read.bytes(), Ordering::Relaxed);
                 let is_full = memory.used_bytes() - before_bytes > KEPT_BYTES_MAX;
                 let is_of_use = recurring.after(backend.groups_held());
-                if is_full || !is_of_use || read.is_damaged() || read.has_changed {
+                // One thread has one table in any case.
+                let is_too_much = self.threads > 1 && (is_full || !is_of_use);
+                if is_too_much || read.is_damaged() || read.has_changed {
                     shared.stop();
                 }
                 reads.push((number, read));
                 told();
             }
-            Ok::<_, EngineError>(reads)
+            Ok::<_, EngineError>(Some(reads))
         })?;
-        Ok(Kept { reads, scanned })
+        Ok(reads.map(|reads| Kept { reads, scanned }))
     }
 
-    /// Scans a range: in any order where that does not matter.
+    /// Scans a range: in any order where that does not matter. Nothing where that has led to tables with what does not count.
     fn keep_range(
         &self,
         backend: &mut CompiledLfta,
@@ -195,20 +201,27 @@ impl Cores<'_> {
         number: usize,
         memory: &mut Memory,
         out: &mut dyn FnMut(u32, Message),
-    ) -> Result<RangeRead, EngineError> {
-        let saved = self.any_order.then(|| backend.saved());
+    ) -> Result<Option<RangeRead>, EngineError> {
+        let is_begun = Cell::new(false);
         let mut take = |backend: &mut CompiledLfta, batch: &PacketBatch<'_>, within| {
+            is_begun.set(true);
             backend.batch(batch, kept_ordinal(number as u64) + within, memory, out)
         };
-        if let Some(saved) = saved {
-            let take = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
-            if let Some(read) = self.ranges.read_in_any_order(reader, number, take)? {
-                return Ok(read);
+        if self.any_order {
+            // What tables take in stays.
+            let saved = backend.keeps_totals().then(|| backend.saved());
+            let take_any = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
+            if let Some(read) = self.ranges.read_in_any_order(reader, number, take_any)? {
+                return Ok(Some(read));
             }
-            backend.restore(saved);
+            match saved {
+                Some(saved) => backend.restore(saved),
+                None if is_begun.get() => return Ok(None),
+                None => {}
+            }
         }
         let take = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
-        self.ranges.read_numbered(reader, number, take)
+        self.ranges.read_numbered(reader, number, take).map(Some)
     }
 
     /// Whether each range that was read begins where the one before has ended, and all of them count.
