@@ -61,8 +61,15 @@ struct Shared<'a> {
     cancel: Option<&'a AtomicBool>,
     packets: AtomicU64,
     bytes: AtomicU64,
-    /// What threads that are done have kept, and the most memory that each had, bytes.
-    kept: Mutex<Vec<(Result<Option<Kept>, EngineError>, u64)>>,
+    done: Mutex<Vec<Done>>,
+}
+
+/// What a thread that is done has kept.
+struct Done {
+    /// Nothing where it does not count.
+    kept: Result<Option<Kept>, EngineError>,
+    /// Most memory that it had, bytes.
+    peak_bytes: u64,
 }
 
 impl Shared<'_> {
@@ -79,8 +86,8 @@ impl Shared<'_> {
         if kept.is_err() {
             self.stop();
         }
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((kept, memory.peak_bytes()));
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push(Done { kept, peak_bytes: memory.peak_bytes() });
     }
 }
 
@@ -125,10 +132,10 @@ impl Cores<'_> {
                 shared.put(self.keep(&shared, lead, &mut memory, &told), &memory);
             }
         });
-        let kept = shared.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-        run.memory.add_to_peak(kept.iter().map(|(_, peak_bytes)| peak_bytes).sum());
+        let done = shared.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        run.memory.add_to_peak(done.iter().map(|done| done.peak_bytes).sum());
         // What went wrong goes wrong again, or was of a range that begins elsewhere.
-        let kept: Option<Vec<Kept>> = kept.into_iter().map(|(kept, _)| kept.ok()?).collect();
+        let kept: Option<Vec<Kept>> = done.into_iter().map(|done| done.kept.ok()?).collect();
         let Some(kept) = kept else { return Ok(Folded::More(begin)) };
         let (reads, scanned): (Vec<_>, Vec<_>) =
             kept.into_iter().map(|kept| (kept.reads, kept.scanned)).unzip();
@@ -207,9 +214,10 @@ impl Cores<'_> {
             is_begun.set(true);
             backend.batch(batch, kept_ordinal(number as u64) + within, memory, out)
         };
-        if self.any_order {
-            // What tables take in stays.
-            let saved = backend.keeps_totals().then(|| backend.saved());
+        // What tables take in stays: they are not risked on the last range, in which captures that were broken off end.
+        let saved = backend.keeps_totals().then(|| backend.saved());
+        let is_last = self.ranges.range(number + 1).is_none();
+        if self.any_order && (saved.is_some() || !is_last) {
             let take_any = |batch: &PacketBatch<'_>, within| take(backend, batch, within);
             if let Some(read) = self.ranges.read_in_any_order(reader, number, take_any)? {
                 return Ok(Some(read));
