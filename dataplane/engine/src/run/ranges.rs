@@ -193,24 +193,25 @@ impl<'a> Cores<'a> {
         let is_small = len? < CUT_BYTES_MIN && options.range_bytes.is_none();
         // Packets that may come in any order are read faster so, on one core, too.
         let any_order = lead.takes_any_order(free);
-        let is_of_use = options.cores > 1 || any_order;
+        let cores = options.cores.max(1);
+        let is_of_use = cores > 1 || any_order;
         if !is_of_use || is_small {
             return None;
         }
         let paths = lead.paths().clone();
         let link_type = feed.first_link_type()?;
         let usual = || {
-            let ranges = RANGES_EACH * options.cores as u64;
+            let ranges = RANGES_EACH * cores as u64;
             (len.unwrap_or(0) / ranges).clamp(RANGE_BYTES, RANGE_BYTES_MAX)
         };
         let range_bytes = options.range_bytes.unwrap_or_else(usual);
         let numbers = has_numbers(setup.program);
-        let keeps_all = lead.keeps_all()
-            && (options.cores < 2 || kept::fits(options.cores, options.memory_bytes_max));
+        let keeps_all =
+            lead.keeps_all() && (cores < 2 || kept::fits(cores, options.memory_bytes_max));
         let mut cutting = Cutting { range_bytes, shrinking_for: None };
         if keeps_all && options.range_bytes.is_none() {
-            cutting.shrinking_for = (options.cores > 1).then_some(options.cores);
-            if lead.keeps_totals() || any_order && options.cores < 2 {
+            cutting.shrinking_for = (cores > 1).then_some(cores);
+            if lead.keeps_totals() || any_order && cores < 2 {
                 cutting.range_bytes = RANGE_BYTES_OF_TOTALS;
             }
         }
@@ -218,7 +219,7 @@ impl<'a> Cores<'a> {
         let hasher = lead.hasher();
         lead.scans_ranges(hasher);
         Some(Self {
-            threads: ranges.count().map_or(options.cores, |count| options.cores.min(count)).max(1),
+            threads: ranges.count().map_or(cores, |count| cores.min(count)),
             ranges,
             setup,
             link_type,
