@@ -239,6 +239,24 @@ fn what_only_looks_like_a_record_is_found_out() {
     answer_the_same(30);
 }
 
+/// As many cores as nobody has asked for are one, also where ranges are cut as suits.
+#[test]
+fn a_large_file_is_added_up_whatever_the_options() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("large.pcap");
+    let payload = vec![7; 60_000];
+    std::fs::write(&path, pcap(1_300, |number| (number, packet(number, &payload))))
+        .expect("written");
+    for queries in [&ADDED_UP[..2], &ADDED_UP[..3], &ADDED_UP] {
+        let plan = compiled(&batch_text(queries.iter().copied()));
+        for cores in [0, 1, 2] {
+            let options = RunOptions { cores, ..RunOptions::default() };
+            let added = answers(&plan, &path, &options).expect("a plain file");
+            assert_eq!(added.numbers("totals")[0], 1_300, "{cores} cores");
+        }
+    }
+}
+
 #[test]
 fn what_a_file_grows_by_is_added_up_too() {
     let scratch = Scratch::new().expect("a folder");
