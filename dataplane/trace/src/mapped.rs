@@ -42,8 +42,10 @@ const TRY_AGAIN_AFTER_MAX: u64 = 256 << 20;
 const POPULATE_NS_PER_PAGE_MAX: u64 = 150;
 /// What walking records takes longer where they lie than in a copy in the cache, per page.
 const WALK_NS_PER_PAGE: u64 = 150;
-/// Weight of the latest piece in what pieces take, as a power of two: one that was interrupted does not decide.
+/// Weight of the latest piece in what pieces take, as a power of two.
 const WEIGHT_LOG2: u32 = 2;
+/// What a piece counts for at most, in multiples of what still pays: one that was interrupted does not decide.
+const OUTLIER: u64 = 2;
 /// What populating a piece takes at times, whatever its pages are.
 const POPULATE_CALL: Duration = Duration::from_micros(20);
 /// Bytes that are given back at once, so that the process does not look as large as the file.
@@ -128,14 +130,29 @@ struct Cost {
 }
 
 impl Cost {
-    fn add(&mut self, took: Duration, len: u64) {
-        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let latest = took_ns / len.div_ceil(PAGE_LEN).max(1);
+    fn add(&mut self, latest: u64) {
         self.ns_per_page = Some(match self.ns_per_page {
             None => latest,
             Some(mean) => mean - (mean >> WEIGHT_LOG2) + (latest >> WEIGHT_LOG2),
         });
     }
+}
+
+/// What came of populating a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Populated {
+    /// It pays.
+    Fast,
+    /// It did not, which may have been chance.
+    Late,
+    /// It has not paid of late: another way is better, and the mean begins anew when this one is tried again.
+    Slow,
+}
+
+/// What a page took of so many bytes, nanoseconds.
+fn ns_per_page(took: Duration, len: u64) -> u64 {
+    let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    took_ns / len.div_ceil(PAGE_LEN).max(1)
 }
 
 impl Mapped {
@@ -157,14 +174,23 @@ impl Mapped {
 
     /// Notes what a copy of so many bytes took.
     pub(crate) fn note_copy(&mut self, took: Duration, len: u64) {
-        self.copying.add(took, len);
+        self.copying.add(ns_per_page(took, len));
     }
 
-    /// Whether populating takes longer than it saves.
-    fn is_slow(&self) -> bool {
+    /// Takes note of what populating a piece took, and says what came of it.
+    fn note_populated(&mut self, took: Duration, len: u64) -> Populated {
         let copying = self.copying.ns_per_page.unwrap_or(0);
         let saved = copying.saturating_sub(WALK_NS_PER_PAGE) * 2 / 3;
-        self.populating.ns_per_page > Some(saved.max(POPULATE_NS_PER_PAGE_MAX))
+        let pays_up_to = saved.max(POPULATE_NS_PER_PAGE_MAX);
+        // Where the mean begins, one piece does not lift it above what pays.
+        self.populating.ns_per_page.get_or_insert(pays_up_to / 2);
+        let latest = ns_per_page(took, len);
+        self.populating.add(latest.min(OUTLIER * pays_up_to));
+        if self.populating.ns_per_page > Some(pays_up_to) {
+            self.populating = Cost::default();
+            return Populated::Slow;
+        }
+        if latest > pays_up_to { Populated::Late } else { Populated::Fast }
     }
 
     /// Goes on elsewhere in the file. All that was made accessible is given back, also where it reaches into what others read: they
@@ -245,15 +271,14 @@ impl Mapped {
                 return false;
             }
             let took = thread_time().saturating_sub(begun).saturating_sub(POPULATE_CALL);
-            self.populating.add(took, len);
-            let is_slow = self.is_slow();
+            let populated = self.note_populated(took, len);
             self.populated = at + len;
-            if is_slow && tuning.map == MapFile::WhereItPays {
+            if populated == Populated::Slow && tuning.map == MapFile::WhereItPays {
                 self.not_before = position + self.try_again_after;
                 self.try_again_after = (self.try_again_after * 2).min(TRY_AGAIN_AFTER_MAX);
                 return false;
             }
-            if len == POPULATE_LEN && !is_slow {
+            if len == POPULATE_LEN && populated == Populated::Fast {
                 self.try_again_after = TRY_AGAIN_AFTER_MIN;
             }
         }
@@ -271,5 +296,26 @@ impl Mapped {
     /// File offset of [`Self::bytes`].
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Populated::{Fast, Late, Slow};
+    use super::*;
+
+    #[test]
+    fn one_piece_that_was_interrupted_does_not_end_mapping() {
+        let came_of = |took_us: &[u64]| {
+            let mut mapped = Mapped::new(0);
+            let took = took_us.iter().map(|us| Duration::from_micros(*us));
+            took.map(|took| mapped.note_populated(took, POPULATE_LEN)).collect::<Vec<_>>()
+        };
+        // Huge pages take 20 to 70 us for each of them, small ones twice as much and more.
+        assert_eq!(came_of(&[5000, 40, 40, 40]), [Late, Fast, Fast, Fast]);
+        assert_eq!(came_of(&[40, 40, 5000, 60, 60]), [Fast, Fast, Late, Fast, Fast]);
+        // Tried again, it is as at the start.
+        assert_eq!(came_of(&[160, 160, 160, 160]), [Late, Slow, Late, Slow]);
+        assert_eq!(came_of(&[5000, 5000, 5000, 40]), [Late, Slow, Late, Fast]);
     }
 }
