@@ -10,7 +10,7 @@ use wt_wire::{PcapLayout, RecordRef};
 
 use crate::scout::Scouts;
 use crate::sys::prefetch;
-use crate::walk::{CHAINS_MAX, Cut, Walk, with_walk};
+use crate::walk::{CHAINS_MAX, Cut, STEP_RECORDS, Walk, with_walk};
 
 /// Records of a batch: their headers, and those of the next one, stay in the cache.
 const BATCH_RECORDS: usize = 512;
@@ -44,6 +44,8 @@ pub(crate) struct FarChains {
     /// Chains by turn; those from `live` on have ended.
     order: [usize; CHAINS_MAX],
     live: usize,
+    /// Whose turn it is.
+    turn: usize,
     /// The records of the batch that is being walked.
     records: Vec<RecordRef>,
     /// Where the last segment has ended.
@@ -64,6 +66,7 @@ impl FarChains {
             room: 0,
             order: [0; CHAINS_MAX],
             live: 0,
+            turn: 0,
             records: Vec::new(),
             end: 0,
             failed: false,
@@ -108,7 +111,7 @@ impl FarChains {
 
     /// Begins a batch with the first `live` chains.
     fn begin_batch(&mut self, bytes: &[u8]) {
-        self.count = self.live;
+        (self.count, self.turn) = (self.live, 0);
         for (number, chain) in self.chains[..self.live].iter_mut().enumerate() {
             chain.count = 0;
             self.order[number] = number;
@@ -120,7 +123,7 @@ impl FarChains {
         }
     }
 
-    /// Goes on by a record of each chain; FALSE when the batch is full or all is walked.
+    /// Goes on by a record of some chains; FALSE when the batch is full or all is walked.
     pub(crate) fn step(&mut self, bytes: &[u8]) -> bool {
         with_walk!(self.layout, bytes, walk => self.round(walk))
     }
@@ -130,8 +133,9 @@ impl FarChains {
         &mut self,
         walk: Walk<'_, BIG, FRACTION_NS>,
     ) -> bool {
-        let mut turn = 0;
-        while turn < self.live {
+        let mut turn = if self.turn < self.live { self.turn } else { 0 };
+        let until = turn + STEP_RECORDS;
+        while turn < self.live.min(until) {
             let number = self.order[turn];
             let chain = &mut self.chains[number];
             if chain.at >= chain.end {
@@ -146,7 +150,7 @@ impl FarChains {
                 self.order.swap(turn, self.live);
                 continue;
             }
-            // All chains that are live have as many.
+            // All chains whose turn is to come have as many.
             if chain.count == self.room {
                 return false;
             }
@@ -163,6 +167,7 @@ impl FarChains {
             chain.at = next;
             turn += 1;
         }
+        self.turn = turn;
         self.live > 0
     }
 

@@ -9,9 +9,9 @@ use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout
 use crate::far::FarChains;
 use crate::file::TraceFile;
 use crate::index::{self, Chosen, Reading};
-use crate::mapped::{CHAINS, Mapped, Tuning};
+use crate::mapped::{Mapped, Tuning};
 use crate::sys::thread_time;
-use crate::walk::{Chains, Stretch, walk};
+use crate::walk::{Chains, STEP_RECORDS, Stretch, walk};
 use crate::window::Window;
 
 /// Records per batch where the sequential reader has taken over.
@@ -60,7 +60,7 @@ enum Ahead<'a> {
 
 impl Meanwhile<'_> {
     /// Records that a step goes over.
-    pub const STEP_RECORDS: usize = CHAINS;
+    pub const STEP_RECORDS: usize = STEP_RECORDS;
 
     /// Goes on by a step. What steps have not done is done when the next batch is asked for.
     #[inline]

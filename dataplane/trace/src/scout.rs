@@ -14,7 +14,7 @@ const LOOK_LEN: usize = 512;
 /// Bytes of a cache line.
 const LINE_LEN: usize = 64;
 /// Looks of a [`Scouts::step`].
-const LOOKS: usize = 2;
+const LOOKS: usize = 1;
 
 /// The searches for the starts of the chains of one batch.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ use crate::sys::prefetch;
 const HEADER_LEN: usize = PcapLayout::RECORD_HEADER_LEN;
 /// Chains that are walked at once.
 pub(crate) const CHAINS_MAX: usize = 32;
+/// Records of a step, at most. Each asks for two cache lines; a core waits for some sixteen at once, and has other work for that long.
+pub(crate) const STEP_RECORDS: usize = 8;
 
 /// How the bytes of a walk are cut for its chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(crate) struct Chains {
     /// Chains by turn; those from `live` on have ended.
     order: [usize; CHAINS_MAX],
     live: usize,
+    /// Whose turn it is.
+    turn: usize,
     /// The records of all chains, each with room for as many as it can have.
     records: Vec<RecordRef>,
     /// Looks for the starts of the next walk's chains.
@@ -115,6 +119,7 @@ impl Chains {
             count: 0,
             order: [0; CHAINS_MAX],
             live: 0,
+            turn: 0,
             records: Vec::new(),
             scouts: Scouts::new(),
             scouted_from: u64::MAX,
@@ -159,10 +164,10 @@ impl Chains {
         if self.records.len() < first {
             self.records.resize(first, RecordRef::EMPTY);
         }
-        (self.count, self.live) = (count, count);
+        (self.count, self.live, self.turn) = (count, count, 0);
     }
 
-    /// Goes on by a record of each chain; FALSE when there is nothing left to walk.
+    /// Goes on by a record of some chains; FALSE when there is nothing left to walk.
     pub(crate) fn step(&mut self, bytes: &[u8]) -> bool {
         with_walk!(self.layout, bytes, walk => self.round(walk));
         self.scouts.step(bytes);
@@ -189,11 +194,12 @@ impl Chains {
         at
     }
 
-    /// A record of each chain in turn.
+    /// A record of some chains in turn.
     #[inline(always)]
     fn round<const BIG: bool, const FRACTION_NS: u64>(&mut self, walk: Walk<'_, BIG, FRACTION_NS>) {
-        let mut turn = 0;
-        while turn < self.live {
+        let mut turn = if self.turn < self.live { self.turn } else { 0 };
+        let until = turn + STEP_RECORDS;
+        while turn < self.live.min(until) {
             let chain = &mut self.chains[self.order[turn]];
             let step = if chain.at < chain.end { walk.step(chain.at) } else { None };
             match (step, self.records.get_mut(chain.next)) {
@@ -212,6 +218,7 @@ impl Chains {
                 }
             }
         }
+        self.turn = turn;
     }
 }
 
