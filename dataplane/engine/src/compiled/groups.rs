@@ -5,6 +5,7 @@ mod merge;
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
+use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
 use super::lent;
@@ -80,9 +81,19 @@ pub(super) struct RowBatch<'a> {
     pub(super) ordinal: u64,
     /// Its address.
     pub(super) first_record: u64,
+    /// What waits for memory while rows are taken.
+    pub(super) meanwhile: Option<Meanwhile<'a>>,
 }
 
 impl RowBatch<'_> {
+    /// Lets what waits for memory go on by so many steps.
+    #[inline]
+    fn steps(&self, count: usize) {
+        if let Some(meanwhile) = &self.meanwhile {
+            (0..count).for_each(|_| meanwhile.step());
+        }
+    }
+
     /// The place of a row's record in the batch.
     #[inline]
     pub(super) fn index(&self, row: &[u64]) -> u64 {
@@ -219,6 +230,7 @@ impl WordGroups {
         let mut hashes = [0; ROWS_AHEAD];
         let mut places = [0; ROWS_AHEAD];
         for rows in batch.rows.chunks(ROWS_AHEAD * batch.stride) {
+            batch.steps(1);
             let Self { windows, rank_of, hasher, plan, .. } = self;
             let newest = windows.last();
             let rank = newest.map_or(0, |window| window.rank);
@@ -231,6 +243,7 @@ impl WordGroups {
                 }
             }
             let hashes = &hashes[..rows.len() / batch.stride];
+            batch.steps(1);
             let places = match windows.last_mut() {
                 Some(window) if window.table.is_large() => {
                     window.table.settle_for(hashes.len());
@@ -241,6 +254,7 @@ impl WordGroups {
                 }
                 _ => None,
             };
+            batch.steps(2);
             match windows.last_mut() {
                 Some(window) if is_newest && self.is_additive => {
                     let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);

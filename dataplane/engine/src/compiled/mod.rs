@@ -336,18 +336,22 @@ impl CompiledLfta {
         let name = batch.interface.as_bytes().unwrap_or_default();
         frame.words[frame::INTERFACE] = name.as_ptr() as u64;
         frame.words[frame::INTERFACE + 1] = name.len() as u64;
+        let mut takes_rows = false;
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
             if let Body::Rows(rows) = &plan.body {
                 frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
                 if let (Some(lent), Sink::Groups(groups)) = (rows.lent, &mut query.sink) {
-                    lent.put(&mut frame.words, groups.lend().unwrap_or_default());
+                    let table = groups.lend();
+                    takes_rows |= table.is_none();
+                    lent.put(&mut frame.words, table.unwrap_or_default());
                 }
             }
         }
         match &batch.meanwhile {
-            // What waits for memory goes on while code runs, in pieces of as many records.
+            // What waits for memory goes on while code runs, in pieces of as many records; half of it does so while rows are taken.
             Some(meanwhile) => {
-                for records in batch.records.chunks(Meanwhile::STEP_RECORDS) {
+                let per_step = Meanwhile::STEP_RECORDS * if takes_rows { 2 } else { 1 };
+                for records in batch.records.chunks(per_step) {
                     meanwhile.step();
                     unit.code.run(&mut frame.words, batch.data, records, &mut unit.host);
                 }
@@ -375,7 +379,8 @@ impl CompiledLfta {
                 let reader = self.readers[number as usize].as_ref();
                 let handles = reader.map_or(&[][..], |reader| &self.handles[reader.handles..]);
                 let (records, kept) = (batch.records, unit.host.kept());
-                let taken = Taken { records, ordinal, kept, handles };
+                let meanwhile = batch.meanwhile.filter(|_| takes_rows);
+                let taken = Taken { records, ordinal, kept, handles, meanwhile };
                 query.after(rows, (plan.absent, plan.failed), frame, &taken, memory, &mut send)?;
             }
         }

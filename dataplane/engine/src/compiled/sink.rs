@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wt_catalog::Value;
 use wt_catalog::layout::value_of;
 use wt_plan::ir::{LftaProgram, LftaQuery};
+use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
 use super::RECORDS_MAX;
@@ -45,6 +46,8 @@ pub(super) struct Taken<'a> {
     pub(super) kept: &'a [Value],
     /// Handles of the query's reader.
     pub(super) handles: &'a [Handle],
+    /// What waits for memory while its rows are taken.
+    pub(super) meanwhile: Option<Meanwhile<'a>>,
 }
 
 /// Where its tuples go.
@@ -119,7 +122,7 @@ impl Query {
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
-        let Taken { records, ordinal, kept, handles } = *taken;
+        let Taken { records, ordinal, kept, handles, meanwhile } = *taken;
         let counters = &mut self.counters;
         if let (Some(lent), Sink::Groups(groups)) = (plan.lent, &mut self.sink) {
             groups.added(lent.take(&mut frame.words), counters);
@@ -145,7 +148,7 @@ impl Query {
         }
         let rows = &self.rows[..words];
         let first_record = records.as_ptr() as u64;
-        let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record };
+        let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record, meanwhile };
         match &mut self.sink {
             Sink::Groups(groups) if plan.moves.is_some() => {
                 groups.take_moving(batch, counters, memory, out)?;

@@ -21,7 +21,7 @@ pub(super) struct WordTable {
     entry_words: usize,
     entries: Words,
     /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
-    slots: Vec<u64>,
+    slots: Words,
     len: usize,
     /// How far a hash is shifted to be a place.
     shift: u32,
@@ -118,7 +118,7 @@ impl WordTable {
             key_words,
             entry_words: 1 + key_words + state_words,
             entries: Words::new(),
-            slots: vec![0; SLOTS_MIN],
+            slots: Words::zeros(SLOTS_MIN),
             len: 0,
             shift: shift_of(SLOTS_MIN),
         }
@@ -357,12 +357,10 @@ impl WordTable {
         while (self.len + groups) * 8 > slots * most_eighths(slots) {
             slots *= 2;
         }
-        self.slots = vec![0; slots];
-        self.shift = shift_of(self.slots.len());
-        sys::prefer_huge_pages(&mut self.slots);
-        sys::populate(&mut self.slots);
+        self.slots = Words::zeros(slots);
+        self.shift = shift_of(slots);
         let mask = self.slots.len() - 1;
-        for slot in old.into_iter().filter(|slot| *slot != 0) {
+        for slot in old.iter().copied().filter(|slot| *slot != 0) {
             let mut place = self.place(slot);
             while self.slots[place] != 0 {
                 place = (place + 1) & mask;

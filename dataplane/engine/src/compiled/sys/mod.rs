@@ -154,38 +154,6 @@ pub(super) fn bytes(address: &u64, len: u64) -> &[u8] {
     unsafe { std::slice::from_raw_parts(*address as *const u8, len as usize) }
 }
 
-/// Smallest memory that huge pages are asked for, bytes: several of them, so that what they waste at its ends is little.
-const HUGE_BYTES_MIN: usize = 4 << 20;
-
-/// Says of memory just taken that it is used all over: in pages of the usual size, finding their addresses takes longer than the access.
-pub(super) fn prefer_huge_pages<T>(memory: &mut [T]) {
-    advise(memory, HUGE_BYTES_MIN, libc::MADV_HUGEPAGE);
-}
-
-/// Smallest memory that is made accessible at once, bytes.
-const POPULATED_BYTES_MIN: usize = 64 << 10;
-
-/// Makes memory just taken, which is all used soon, accessible at once: page by page it takes several times as long.
-pub(super) fn populate<T>(memory: &mut [T]) {
-    advise(memory, POPULATED_BYTES_MIN, libc::MADV_POPULATE_WRITE);
-}
-
-/// Gives advice on the whole pages of memory, if they are that large.
-fn advise<T>(memory: &mut [T], bytes_min: usize, advice: libc::c_int) {
-    const PAGE_LEN: usize = 4096;
-    let bytes = memory.as_mut_ptr_range();
-    let start = (bytes.start as usize).next_multiple_of(PAGE_LEN);
-    let len = (bytes.end as usize / PAGE_LEN * PAGE_LEN).saturating_sub(start);
-    if len < bytes_min {
-        return;
-    }
-    // SAFETY: whole pages inside memory that is borrowed for the call; the advice changes what pages back it, not what it holds. It may be
-    // refused, and then nothing changes.
-    unsafe {
-        libc::madvise(start as *mut libc::c_void, len, advice);
-    }
-}
-
 /// Asks for the cache line of an element that will be read soon.
 #[inline]
 pub(super) fn prefetch<T>(slice: &[T], index: usize) {

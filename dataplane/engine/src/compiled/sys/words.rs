@@ -7,10 +7,15 @@ use std::{fmt, slice};
 
 /// Bytes of a cache line, at which the memory begins.
 const LINE_BYTES: usize = 64;
-/// Smallest memory that is a mapping of its own, bytes: it grows by its page table, and no page of it is copied or cleared twice.
-const MAPPED_BYTES_MIN: usize = 8 << 20;
 /// Bytes of a huge page; a mapping takes whole ones.
 const HUGE_BYTES: usize = 2 << 20;
+/// Smallest memory that is a mapping of its own, bytes: it grows by its page table, and no page of it is copied or cleared twice. Where
+/// memory is used all over, finding the addresses of small pages takes longer than the access.
+const MAPPED_BYTES_MIN: usize = HUGE_BYTES;
+/// Smallest memory that is made accessible at once where all of it is used soon, bytes: page by page it takes several times as long.
+const POPULATED_BYTES_MIN: usize = 64 << 10;
+/// Bytes of a page.
+const PAGE_BYTES: usize = 4096;
 
 /// Words that begin at a cache line.
 pub(crate) struct Words {
@@ -34,6 +39,19 @@ impl Words {
     pub(crate) fn with_capacity(words: usize) -> Self {
         let mut memory = Self::new();
         memory.reserve(words);
+        memory
+    }
+
+    /// So many words that are 0, all of which are used soon.
+    pub(crate) fn zeros(words: usize) -> Self {
+        let mut memory = Self::with_capacity(words);
+        memory.populate();
+        if memory.bytes() < MAPPED_BYTES_MIN {
+            memory.append(words);
+        } else {
+            // A mapping just made reads as 0.
+            memory.len = words;
+        }
         memory
     }
 
@@ -102,6 +120,17 @@ impl Words {
             self.free();
         }
         (self.start, self.capacity) = (start, bytes / 8);
+    }
+
+    /// Makes the memory accessible at once, but for what does not fill a page.
+    fn populate(&mut self) {
+        let start = (self.start.as_ptr() as usize).next_multiple_of(PAGE_BYTES);
+        let end = (self.start.as_ptr() as usize + self.bytes()) / PAGE_BYTES * PAGE_BYTES;
+        if end.saturating_sub(start) >= POPULATED_BYTES_MIN {
+            let (start, len) = (start as *mut libc::c_void, end - start);
+            // SAFETY: whole pages inside memory that is owned; the advice does not change what it holds. It may be refused, and then nothing changes.
+            unsafe { libc::madvise(start, len, libc::MADV_POPULATE_WRITE) };
+        }
     }
 
     /// Bytes of the memory.
@@ -207,6 +236,19 @@ mod tests {
         assert!(words.iter().skip(7).step_by(8).copied().eq((0..end as u64).step_by(8)));
         let copy = words.clone();
         assert_eq!(copy, words);
+    }
+
+    #[test]
+    fn zeros_are_as_many_as_asked_for() {
+        for words in [1, 1 << 10, 1 << 15, MAPPED_BYTES_MIN / 8, MAPPED_BYTES_MIN / 8 + 1] {
+            // Memory that has been used.
+            drop(Words::from(&vec![u64::MAX; words][..]));
+            let mut memory = Words::zeros(words);
+            assert_eq!(memory.len(), words);
+            assert!(memory.iter().all(|word| *word == 0), "{words}");
+            memory.append(1)[0] = 1;
+            assert_eq!((memory[words - 1], memory[words]), (0, 1));
+        }
     }
 
     #[test]
