@@ -9,7 +9,7 @@
 use wt_wire::{PcapLayout, RecordRef};
 
 use crate::scout::Scouts;
-use crate::sys::prefetch;
+use crate::sys::{prefetch, prefetch_for_later};
 use crate::walk::{CHAINS_MAX, Cut, STEP_RECORDS, Walk, with_walk};
 
 /// Records of a batch: their headers, and those of the next one, stay in the cache.
@@ -161,7 +161,7 @@ impl FarChains {
             };
             // The next header, and what runs over the records next: their headers.
             prefetch(walk.bytes, next);
-            prefetch(walk.bytes, next + 64);
+            prefetch_for_later(walk.bytes, next + 64);
             *place = record;
             chain.count += 1;
             chain.at = next;

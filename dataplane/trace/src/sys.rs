@@ -18,14 +18,30 @@ const FAULT_AROUND_LEN: usize = 64 << 10;
 /// Mappings that can be guarded at a time; further files are read instead.
 const GUARDS_MAX: usize = 64;
 
-/// Asks for the cache line at an index, which may lie outside.
+/// Asks for the cache line at an index, which may lie outside: it is used at once.
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8], at: usize) {
+    prefetch_to::<true>(bytes, at);
+}
+
+/// Asks for the cache line at an index, which may lie outside: it is used when as much as the first-level cache holds has been asked for.
+#[inline(always)]
+pub(crate) fn prefetch_for_later(bytes: &[u8], at: usize) {
+    prefetch_to::<false>(bytes, at);
+}
+
+#[inline(always)]
+fn prefetch_to<const FIRST_LEVEL: bool>(bytes: &[u8], at: usize) {
     let place = bytes.as_ptr().wrapping_add(at);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
     unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+        use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        if FIRST_LEVEL {
+            _mm_prefetch::<_MM_HINT_T0>(place.cast());
+        } else {
+            _mm_prefetch::<_MM_HINT_T1>(place.cast());
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

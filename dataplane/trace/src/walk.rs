@@ -8,7 +8,7 @@
 use wt_wire::{ByteOrder, Direction, PcapLayout, RecordRef};
 
 use crate::scout::Scouts;
-use crate::sys::prefetch;
+use crate::sys::{prefetch, prefetch_for_later};
 
 const HEADER_LEN: usize = PcapLayout::RECORD_HEADER_LEN;
 /// Chains that are walked at once.
@@ -206,7 +206,7 @@ impl Chains {
                 (Some((record, end)), Some(place)) => {
                     // The next header, and what runs over the records next: their headers.
                     prefetch(walk.bytes, end);
-                    prefetch(walk.bytes, end + 64);
+                    prefetch_for_later(walk.bytes, end + 64);
                     *place = record;
                     chain.next += 1;
                     chain.at = end;
