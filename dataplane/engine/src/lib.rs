@@ -15,6 +15,7 @@ mod error;
 mod filter;
 pub mod functions;
 mod graph;
+mod hash_index;
 mod hfta;
 mod interp;
 pub mod ledger;

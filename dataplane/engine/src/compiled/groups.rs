@@ -238,25 +238,22 @@ impl WordGroups {
             for (row, hash) in rows.chunks_exact(batch.stride).zip(&mut hashes) {
                 *hash = hasher.hash(plan.key_of::<K>(row));
                 is_newest &= rank_of.rank(row) == rank;
-                if let Some(window) = newest {
-                    window.table.prefetch_slot(*hash);
-                }
             }
             let hashes = &hashes[..rows.len() / batch.stride];
+            if let Some(window) = newest {
+                window.table.prefetch_slots(hashes);
+            }
             batch.steps(1);
             let places = match windows.last_mut() {
                 Some(window) if window.table.is_large() => {
-                    window.table.settle_for(hashes.len());
-                    for (place, hash) in places.iter_mut().zip(hashes) {
-                        *place = window.table.seek(*hash);
-                    }
+                    window.table.seek(hashes, &mut places);
                     Some(&places[..hashes.len()])
                 }
                 _ => None,
             };
             batch.steps(2);
             match windows.last_mut() {
-                Some(window) if is_newest && self.is_additive => {
+                Some(window) if is_newest && self.is_additive && window.table.is_settled() => {
                     let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
                     let (key, operands) = (plan.key.0, &self.operands);
                     let rows = Rows { words: rows, stride: batch.stride, hashes };

@@ -1,14 +1,10 @@
-//! A hash table of groups over words, which grows: open addressing over an index of tags, groups in order of arrival.
+//! A hash table of groups over words, which grows: an index of hashes, groups in order of arrival.
 
 use std::hash::{BuildHasher, RandomState};
 
 use super::sys::{self, Words};
+use crate::hash_index::{HashIndex, Slots};
 
-/// Smallest index: a range of packets may hold as many windows as packets, each with a table of its own.
-const SLOTS_MIN: usize = 1 << 3;
-/// An index of fewer slots is kept emptier: most keys then have the slot where their search begins, so that the branch behind it is foreseen, and the
-/// memory that it takes more is little.
-const SPARSE_SLOTS: usize = 1 << 20;
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
 
@@ -20,11 +16,8 @@ pub(super) struct WordTable {
     key_words: usize,
     entry_words: usize,
     entries: Words,
-    /// The upper half of a hash, and the number of an entry plus one; 0 when free. A hash's upper bits are its place.
-    slots: Words,
+    index: HashIndex,
     len: usize,
-    /// How far a hash is shifted to be a place.
-    shift: u32,
 }
 
 /// Rows of a batch, and the hashes of their keys.
@@ -101,36 +94,27 @@ fn folded(a: u64, b: u64) -> u64 {
     (product as u64) ^ (product >> 64) as u64
 }
 
-/// How far a hash is shifted to be a place in an index of so many slots; [`SLOTS_MIN`] keeps it below 64.
-fn shift_of(slots: usize) -> u32 {
-    64 - slots.trailing_zeros()
-}
-
-/// How full an index of so many slots may be, eighths.
-#[inline]
-fn most_eighths(slots: usize) -> usize {
-    if slots < SPARSE_SLOTS { 3 } else { 5 }
-}
-
 impl WordTable {
     pub(super) fn new(key_words: usize, state_words: usize) -> Self {
         Self {
             key_words,
             entry_words: 1 + key_words + state_words,
             entries: Words::new(),
-            slots: Words::zeros(SLOTS_MIN),
+            index: HashIndex::new(),
             len: 0,
-            shift: shift_of(SLOTS_MIN),
         }
     }
 
     /// Addresses of the index and of where the entry before the first would be, and how far hashes are shifted: for code that adds to entries while
     /// nothing else is done with the table. Nothing where it is large.
     pub(super) fn lend(&mut self) -> Option<(u64, u64, u64)> {
+        if self.is_large() {
+            return None;
+        }
         let entries = self.entries.as_mut_ptr() as u64;
         let before = entries.wrapping_sub(8 * self.entry_words as u64);
-        let slots = self.slots.as_mut_ptr() as u64;
-        (!self.is_large()).then_some((slots, before, u64::from(self.shift)))
+        let slots = self.index.only_mut()?;
+        Some((slots.as_mut_ptr() as u64, before, slots.shift().into()))
     }
 
     /// Makes room for so many groups more.
@@ -151,7 +135,7 @@ impl WordTable {
 
     /// Memory, bytes.
     pub(super) fn bytes(&self) -> u64 {
-        8 * (self.entries.capacity() + self.slots.len()) as u64
+        8 * (self.entries.capacity() + self.index.len()) as u64
     }
 
     /// The words of every entry, in order of arrival.
@@ -167,51 +151,54 @@ impl WordTable {
     /// Takes the words of every entry, and forgets the groups. The index keeps its memory, and as much room as the entries took is made for
     /// others.
     pub(super) fn take_entries(&mut self) -> Words {
-        self.slots.fill(0);
+        self.index.clear();
         self.len = 0;
         let room = Words::with_capacity(self.entries.len());
         std::mem::replace(&mut self.entries, room)
     }
 
+    /// Asks for the slots of hashes.
     #[inline]
-    fn place(&self, hash: u64) -> usize {
-        (hash >> self.shift) as usize
+    pub(super) fn prefetch_slots(&self, hashes: &[u64]) {
+        let ask = |slots: &Slots, hash: u64| sys::prefetch(slots.words(), slots.place(hash));
+        match self.index.only() {
+            Some(slots) => hashes.iter().for_each(|hash| ask(slots, *hash)),
+            None => hashes.iter().for_each(|hash| ask(self.index.of(*hash), *hash)),
+        }
     }
 
-    /// Asks for the slot of a hash.
+    /// Where the search for each hash's key ends, but for keys whose hashes have the same upper half: the first slot with that half, whose entry is
+    /// asked for, or a free one. As many groups have room afterwards, and places hold until those are there.
     #[inline]
-    pub(super) fn prefetch_slot(&self, hash: u64) {
-        sys::prefetch(&self.slots, self.place(hash));
-    }
-
-    /// Where the search for a hash's key ends, but for keys whose hashes have the same upper half: the first slot with that half, whose entry is
-    /// asked for, or a free one.
-    #[inline]
-    pub(super) fn seek(&self, hash: u64) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut place = self.place(hash);
-        loop {
-            let slot = self.slots[place];
-            if slot == 0 {
-                return place;
+    pub(super) fn seek(&mut self, hashes: &[u64], places: &mut [usize]) {
+        self.settle_for(hashes.len());
+        let pairs = hashes.iter().zip(places);
+        match self.index.only() {
+            Some(slots) => pairs.for_each(|(hash, place)| *place = self.seek_in(slots, *hash)),
+            None => {
+                pairs.for_each(|(hash, place)| *place = self.seek_in(self.index.of(*hash), *hash))
             }
-            if (slot ^ hash) >> 32 == 0 {
-                let at = (slot as u32 as usize - 1) * self.entry_words;
+        }
+    }
+
+    #[inline(always)]
+    fn seek_in(&self, slots: &Slots, hash: u64) -> usize {
+        match slots.first_alike(slots.place(hash), hash) {
+            Ok((place, number)) => {
+                let at = number * self.entry_words;
                 sys::prefetch(&self.entries, at);
                 // Most entries lie in two cache lines.
                 sys::prefetch(&self.entries, at + self.entry_words - 1);
-                return place;
+                place
             }
-            place = (place + 1) & mask;
+            Err(place) => place,
         }
     }
 
     /// Grows the index to where so many groups more leave every slot in its place.
     #[inline]
     pub(super) fn settle_for(&mut self, groups: usize) {
-        if (self.len + groups) * 8 > self.slots.len() * most_eighths(self.slots.len()) {
-            self.grow(groups);
-        }
+        self.index.make_room(self.len, groups);
     }
 
     /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet.
@@ -222,10 +209,15 @@ impl WordTable {
         key: &[u64; K],
         ordinal: impl FnOnce() -> u64,
     ) -> (&mut [u64], bool) {
-        self.entry_from(self.place(hash), hash, key, ordinal)
+        let place = self.index.of(hash).place(hash);
+        let (index, is_new) = self.number_from(place, hash, key, ordinal);
+        if is_new {
+            self.settle_for(1);
+        }
+        (self.states_of::<K>(index), is_new)
     }
 
-    /// The same, its search begun where [`Self::seek`] has ended.
+    /// The same, its search begun where [`Self::seek`] has ended; whoever has asked there has made room.
     #[inline]
     pub(super) fn entry_from<const K: usize>(
         &mut self,
@@ -234,17 +226,33 @@ impl WordTable {
         key: &[u64; K],
         ordinal: impl FnOnce() -> u64,
     ) -> (&mut [u64], bool) {
+        let (index, is_new) = self.number_from(place, hash, key, ordinal);
+        (self.states_of::<K>(index), is_new)
+    }
+
+    #[inline]
+    fn number_from<const K: usize>(
+        &mut self,
+        place: usize,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: impl FnOnce() -> u64,
+    ) -> (usize, bool) {
         debug_assert_eq!(K, self.key_words);
-        let (index, is_new) = match self.find(place, hash, key, self.entry_words) {
+        match self.find(self.index.of(hash), place, hash, key, self.entry_words) {
             Ok(index) => (index, false),
             Err(place) => (self.insert(place, hash, key, ordinal()), true),
-        };
+        }
+    }
+
+    #[inline]
+    fn states_of<const K: usize>(&mut self, index: usize) -> &mut [u64] {
         let at = index * self.entry_words;
-        (&mut self.entries[at + 1 + K..at + self.entry_words], is_new)
+        &mut self.entries[at + 1 + K..at + self.entry_words]
     }
 
     /// Takes rows into counts and sums, one for each of `operands`. The key begins at word `key`; `places` are those that [`Self::seek`] found, if
-    /// it was asked. Returns how many groups are new; `ordinal` tells the first packet of those.
+    /// it was asked: nothing is being moved then. Returns how many groups are new; `ordinal` tells the first packet of those.
     pub(super) fn add_rows<const K: usize>(
         &mut self,
         rows: Rows<'_>,
@@ -279,13 +287,22 @@ impl WordTable {
         let numbered = (0..).zip(rows.words.chunks_exact(rows.stride));
         for ((number, row), hash) in numbered.zip(rows.hashes) {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
-            let place = match places {
-                Some(places) => places[number],
-                None => self.place(*hash),
+            let (slots, place) = match places {
+                Some(places) => (self.index.settled(), places[number]),
+                None => {
+                    let slots = self.index.of(*hash);
+                    (slots, slots.place(*hash))
+                }
             };
-            let index = match self.find(place, *hash, key, entry_words) {
+            let index = match self.find(slots, place, *hash, key, entry_words) {
                 Ok(index) => index,
-                Err(place) => self.insert(place, *hash, key, ordinal(row)),
+                Err(place) => {
+                    let index = self.insert(place, *hash, key, ordinal(row));
+                    if places.is_none() {
+                        self.settle_for(1);
+                    }
+                    index
+                }
             };
             let at = index * entry_words;
             let states = &mut self.entries[at + 1 + K..at + entry_words];
@@ -295,10 +312,16 @@ impl WordTable {
         }
     }
 
+    /// Whether no part of the index is being moved.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.index.only().is_some()
+    }
+
     /// Whether the table is too large to be in the cache anyway.
     #[inline]
     pub(super) fn is_large(&self) -> bool {
-        self.entries.len() + self.slots.len() > CACHED_WORDS
+        self.entries.len() + self.index.len() > CACHED_WORDS
     }
 
     /// The number of a key's entry, or the slot for a new one, from a place on. Entries have `entry_words` words, which whoever asks may know better
@@ -306,29 +329,18 @@ impl WordTable {
     #[inline]
     fn find<const K: usize>(
         &self,
-        mut place: usize,
+        slots: &Slots,
+        place: usize,
         hash: u64,
         key: &[u64; K],
         entry_words: usize,
     ) -> Result<usize, usize> {
-        let mask = self.slots.len() - 1;
-        loop {
-            let slot = self.slots[place];
-            if slot == 0 {
-                return Err(place);
-            }
-            // Slots and hashes agree in their upper half.
-            if (slot ^ hash) >> 32 == 0 {
-                let index = slot as u32 as usize - 1;
-                let at = index * entry_words + 1;
-                // Without a branch for each word: mostly all of them agree.
-                let words = self.entries[at..at + K].iter().zip(key);
-                if words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0 {
-                    return Ok(index);
-                }
-            }
-            place = (place + 1) & mask;
-        }
+        slots.find_from(place, hash, |number| {
+            let at = number * entry_words + 1;
+            // Without a branch for each word: mostly all of them agree.
+            let words = self.entries[at..at + K].iter().zip(key);
+            words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+        })
     }
 
     #[inline(never)]
@@ -341,32 +353,11 @@ impl WordTable {
     ) -> usize {
         let index = self.len;
         self.len += 1;
-        self.slots[place] = hash & !0xffff_ffff | self.len as u64;
+        self.index.put(place, hash, index);
         let entry = self.entries.append(self.entry_words);
         entry[0] = ordinal;
         entry[1..=K].copy_from_slice(key);
-        self.settle_for(0);
         index
-    }
-
-    /// Doubles the index as often as so many groups more need. Slots keep their order, so both sides are walked from front to back.
-    #[cold]
-    fn grow(&mut self, groups: usize) {
-        let old = std::mem::take(&mut self.slots);
-        let mut slots = old.len();
-        while (self.len + groups) * 8 > slots * most_eighths(slots) {
-            slots *= 2;
-        }
-        self.slots = Words::zeros(slots);
-        self.shift = shift_of(slots);
-        let mask = self.slots.len() - 1;
-        for slot in old.iter().copied().filter(|slot| *slot != 0) {
-            let mut place = self.place(slot);
-            while self.slots[place] != 0 {
-                place = (place + 1) & mask;
-            }
-            self.slots[place] = slot;
-        }
     }
 }
 
@@ -410,8 +401,10 @@ mod tests {
                 let key = |row: &[u64]| *row[1..].first_chunk::<5>().unwrap();
                 let hashes: Vec<u64> =
                     words.chunks_exact(7).map(|row| hasher.hash(&key(row))).collect();
-                table.settle_for(if is_sought { keys.len() } else { 0 });
-                let places: Vec<usize> = hashes.iter().map(|hash| table.seek(*hash)).collect();
+                let mut places = vec![0; hashes.len()];
+                if is_sought {
+                    table.seek(&hashes, &mut places);
+                }
                 let rows = Rows { words: &words, stride: 7, hashes: &hashes };
                 let places = is_sought.then_some(&places[..]);
                 new += table.add_rows::<5>(

@@ -8,7 +8,6 @@
 //!
 //! Memory: the groups of the open windows, charged to the run's limit.
 
-use hashbrown::HashTable;
 use wt_catalog::Value;
 use wt_plan::ir::{AggKind, OrderedColumn};
 use wt_plan::physical::{self, HftaOp};
@@ -19,6 +18,7 @@ use super::share::{SeenInputs, Share};
 use super::windows::Windows;
 use super::{Context, Operator};
 use crate::block::Block;
+use crate::hash_index::HashIndex;
 use crate::interp::TupleEnv;
 use crate::interp::env::Env;
 use crate::ledger::OperatorCounters;
@@ -69,7 +69,7 @@ struct Input {
 /// The groups of a window.
 #[derive(Default)]
 struct Groups {
-    index: HashTable<usize>,
+    index: HashIndex,
     /// In order of creation.
     groups: Vec<Group>,
     share: Share,
@@ -97,16 +97,16 @@ impl Groups {
         let Groups { index, groups, .. } = self;
         let (hash, keys) = intake.key(pattern);
         let pattern = pattern as u32;
-        let same = |&i: &usize| {
-            let group: &Group = &groups[i];
+        let same = |number: usize| {
+            let group: &Group = &groups[number];
             group.hash == hash && group.pattern == pattern && *group.body.keys == *keys
         };
         let (at, is_new) = match index.find(hash, same) {
-            Some(&at) => (at, false),
-            None => {
+            Ok(at) => (at, false),
+            Err(place) => {
                 let at = groups.len();
                 groups.push(Group { hash, pattern, ordinal, body: results.body(&keys) });
-                index.insert_unique(hash, at, |&i: &usize| groups[i].hash);
+                index.insert(place, hash, at, groups.len());
                 (at, true)
             }
         };

@@ -15,12 +15,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use hashbrown::HashTable;
 use wt_catalog::Value;
 use wt_plan::physical::{self, HftaOp};
 
 use super::grouping::{Body, Intake, Results, Stop};
 use super::{Context, Operator};
+use crate::hash_index::HashIndex;
 use crate::interp::{Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
 use crate::memory::MemoryExceeded;
@@ -46,7 +46,7 @@ pub(super) struct Session {
 
     clock: Option<Clock>,
     /// Open sessions by key and pattern.
-    index: HashTable<usize>,
+    index: HashIndex,
     /// At the places that `index` and `ends` name.
     sessions: Vec<Option<Open>>,
     free: Vec<usize>,
@@ -100,7 +100,7 @@ impl Session {
             ended: ended.into_iter().map(|agg| (agg, group.keys.len() + agg)).collect(),
             ended_outputs: plan.ended_outputs.iter().map(|&(output, _)| output).collect(),
             clock: None,
-            index: HashTable::new(),
+            index: HashIndex::new(),
             sessions: Vec::new(),
             free: Vec::new(),
             ends: BinaryHeap::new(),
@@ -163,9 +163,7 @@ impl Session {
 
     fn remove(&mut self, place: usize) -> Option<Open> {
         let session = self.sessions[place].take()?;
-        if let Ok(entry) = self.index.find_entry(session.hash, |&i| i == place) {
-            entry.remove();
-        }
+        self.index.remove(session.hash, place);
         self.free.push(place);
         Some(session)
     }
@@ -181,20 +179,20 @@ impl Session {
         for number in 0..self.intake.patterns() {
             let (hash, keys) = self.intake.key(number);
             let pattern = number as u32;
-            let same = |&place: &usize| {
+            let same = |place: usize| {
                 self.sessions[place].as_ref().is_some_and(|session| {
                     session.hash == hash
                         && session.pattern == pattern
                         && *session.body.keys == *keys
                 })
             };
-            let found = self.index.find(hash, same).copied();
+            let found = self.index.find(hash, same);
             let place = match found {
-                Some(place) => {
+                Ok(place) => {
                     self.counters.merged += 1;
                     place
                 }
-                None => {
+                Err(free) => {
                     let body = self.results.body(&keys);
                     let serial = self.begun;
                     self.begun += 1;
@@ -204,9 +202,8 @@ impl Session {
                         self.sessions.len() - 1
                     });
                     self.sessions[place] = Some(session);
-                    let hash_of =
-                        |&i: &usize| self.sessions[i].as_ref().map_or(0, |session| session.hash);
-                    self.index.insert_unique(hash, place, hash_of);
+                    let open = self.sessions.len() - self.free.len();
+                    self.index.insert(free, hash, place, open);
                     self.ends.push(Reverse((time, place)));
                     self.counters.held += 1;
                     place

@@ -132,20 +132,19 @@ fn merge<'a, const K: usize>(
     ordinal: impl Fn(u64) -> u64,
 ) {
     let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
-    let mut ahead: Vec<(u64, &[u64], usize)> = Vec::with_capacity(ROWS_AHEAD);
+    let mut ahead: Vec<&[u64]> = Vec::with_capacity(ROWS_AHEAD);
+    let (mut hashes, mut places) = ([0; ROWS_AHEAD], [0; ROWS_AHEAD]);
     loop {
-        into.settle_for(ROWS_AHEAD);
         ahead.clear();
-        ahead.extend(entries.by_ref().take(ROWS_AHEAD).map(|entry| {
-            let hash = hasher.hash(&key_of(entry));
-            into.prefetch_slot(hash);
-            (hash, entry, 0)
-        }));
+        ahead.extend(entries.by_ref().take(ROWS_AHEAD));
         if ahead.is_empty() {
             return;
         }
-        ahead.iter_mut().for_each(|(hash, _, place)| *place = into.seek(*hash));
-        for (hash, entry, place) in &ahead {
+        let hashes = &mut hashes[..ahead.len()];
+        hashes.iter_mut().zip(&ahead).for_each(|(hash, entry)| *hash = hasher.hash(&key_of(entry)));
+        into.prefetch_slots(hashes);
+        into.seek(hashes, &mut places);
+        for ((entry, hash), place) in ahead.iter().zip(&*hashes).zip(&places) {
             let ordinal = || ordinal(entry[0]);
             let (states, is_new) = into.entry_from(*place, *hash, &key_of(entry), ordinal);
             let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);

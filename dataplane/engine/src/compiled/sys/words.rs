@@ -46,6 +46,16 @@ impl Words {
     pub(crate) fn zeros(words: usize) -> Self {
         let mut memory = Self::with_capacity(words);
         memory.populate();
+        memory.begin_zeros(words)
+    }
+
+    /// The same, where they are used bit by bit: memory is taken then.
+    pub(crate) fn zeros_unused(words: usize) -> Self {
+        Self::with_capacity(words).begin_zeros(words)
+    }
+
+    fn begin_zeros(self, words: usize) -> Self {
+        let mut memory = self;
         if memory.bytes() < MAPPED_BYTES_MIN {
             memory.append(words);
         } else {
@@ -243,7 +253,8 @@ mod tests {
         for words in [1, 1 << 10, 1 << 15, MAPPED_BYTES_MIN / 8, MAPPED_BYTES_MIN / 8 + 1] {
             // Memory that has been used.
             drop(Words::from(&vec![u64::MAX; words][..]));
-            let mut memory = Words::zeros(words);
+            let mut memory =
+                if words % 3 == 1 { Words::zeros(words) } else { Words::zeros_unused(words) };
             assert_eq!(memory.len(), words);
             assert!(memory.iter().all(|word| *word == 0), "{words}");
             memory.append(1)[0] = 1;
