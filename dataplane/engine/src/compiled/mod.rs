@@ -340,6 +340,7 @@ impl CompiledLfta {
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
             if let Body::Rows(rows) = &plan.body {
                 frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
+                takes_rows |= !rows.patterns.is_empty();
                 if let (Some(lent), Sink::Groups(groups)) = (rows.lent, &mut query.sink) {
                     let table = groups.lend();
                     takes_rows |= table.is_none();

@@ -37,8 +37,13 @@ const SUBJECTS_AHEAD: usize = 12;
 /// Bytes of each that are asked for at most; the processor foresees those that follow.
 const SUBJECT_BYTES: usize = 256;
 
-/// Moves the rows that have all patterns to the front; returns the words that they take.
-pub(super) fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usize {
+/// Moves the rows that have all patterns to the front; returns the words that they take. `step` is called so many times on the way.
+pub(super) fn matching(
+    rows: &mut [u64],
+    plan: &Rows,
+    handles: &[Handle],
+    (steps, step): (usize, impl Fn()),
+) -> usize {
     if plan.patterns.is_empty() {
         return rows.len();
     }
@@ -51,8 +56,12 @@ pub(super) fn matching(rows: &mut [u64], plan: &Rows, handles: &[Handle]) -> usi
     };
     let ahead = SUBJECTS_AHEAD * plan.stride;
     rows.chunks_exact(plan.stride).take(SUBJECTS_AHEAD).for_each(ask);
-    let mut kept = 0;
+    let (mut kept, mut stepped) = (0, 0);
     for at in (0..rows.len()).step_by(plan.stride) {
+        while stepped * rows.len() < (at + plan.stride) * steps {
+            stepped += 1;
+            step();
+        }
         if let Some(row) = rows.get(at + ahead..at + ahead + plan.stride) {
             ask(row);
         }

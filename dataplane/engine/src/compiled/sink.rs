@@ -133,7 +133,9 @@ impl Query {
         let mut words = bytes as usize / 8;
         if let Some(ahead) = plan.ahead {
             let written = words / plan.stride;
-            words = matching(&mut self.rows[..words], plan, handles);
+            let steps = records.len() / (2 * Meanwhile::STEP_RECORDS);
+            let step = || meanwhile.iter().for_each(Meanwhile::step);
+            words = matching(&mut self.rows[..words], plan, handles, (steps, step));
             let unmatched = written - words / plan.stride;
             let counts = AheadCounters {
                 filtered: frame.take(ahead.filtered) + unmatched as u64,
