@@ -375,3 +375,50 @@ fn a_table_of_too_many_values_is_emptied() {
         assert_eq!(rows, [[row]], "{}", backend.name());
     }
 }
+
+/// HAVING, outputs and selections over more groups than are interpreted: code computes the same.
+#[test]
+fn what_is_made_of_many_groups_is_the_same() {
+    let datagram = |i: u32| Datagram {
+        timestamp_ns: 1_000_000_000_000 + u64::from(i) * 2_000_000,
+        source: Ipv4Addr::from(0x0a00_0000 + (i * 7) % 9_001),
+        port: (i % 3) as u16,
+        ttl: (i % 5) as u8,
+        payload: (i % 11) as u16,
+    };
+    let datagrams: Vec<Datagram> = (0..40_000).map(datagram).collect();
+    let scratch = Scratch::new().expect("a folder");
+    let file = scratch.path("groups.pcap");
+    std::fs::write(&file, capture(&datagrams)).expect("written");
+    let setup = Setup { traces: vec![("default".to_owned(), vec![file])], ..Setup::default() };
+    let flows = "(SELECT tb, srcIP, destPort, count(*) AS n, sum(len) AS bytes, max(ttl) AS high \
+                 FROM udp GROUP BY time/40 AS tb, srcIP, destPort) AS flow";
+    for text in [
+        "SELECT srcIP, destPort, count(*) AS n, sum(len) / count(*) AS mean FROM udp \
+         GROUP BY srcIP, destPort HAVING count(*) > 1 AND sum(len) % 3 = 1"
+            .to_owned(),
+        "SELECT tb, srcIP, sum(len) * 8 AS bits, 100 / min(ttl) AS share FROM udp \
+         GROUP BY time/40 AS tb, srcIP HAVING max(ttl) >= 2"
+            .to_owned(),
+        format!(
+            "SELECT tb, srcIP, n, bytes / high AS share, tb * 40 AS begin FROM {flows} WHERE bytes > 40 AND destPort <> 2"
+        ),
+        format!(
+            "SELECT tb, srcIP FROM {flows} WHERE srcIP = '10.0.3.7' OR srcIP IN ['10.0.1.0/24', '10.0.4.0/24'] OR bytes / (n + 1) > 22"
+        ),
+    ] {
+        let compiled = setup.compile(&Catalog::builtin(), &text, true).expect(&text);
+        let run = |backend: Backend| {
+            let mut sink = ValueSink::new(&compiled.physical);
+            let report = setup.run(&compiled, backend, &mut sink).expect("runs");
+            assert_eq!(report.ledger.check(), Ok(()), "{text}");
+            let answers = sink.into_answers(&compiled.physical, report);
+            answers.results.values().map(|answer| plain(&answer.rows)).collect::<Vec<_>>()
+        };
+        let expected = run(Backend::Interpreter);
+        assert!(expected.iter().all(|rows| rows.len() > 100), "{text}");
+        for backend in [Backend::Compiled, Backend::TwoCores] {
+            assert_eq!(run(backend), expected, "{text} on {}", backend.name());
+        }
+    }
+}

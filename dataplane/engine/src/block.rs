@@ -53,6 +53,21 @@ impl Block {
         Self { words: words.into(), ..self }
     }
 
+    /// Words of a row.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What rows are made of.
+    pub(crate) fn columns(&self) -> &[BlockColumn] {
+        &self.columns
+    }
+
+    /// The words of the rows.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words[self.rows.clone()]
+    }
+
     /// How many tuples.
     pub fn len(&self) -> usize {
         self.rows.len() / self.stride
@@ -64,7 +79,7 @@ impl Block {
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, u64> {
-        self.words[self.rows.clone()].chunks_exact(self.stride)
+        self.words().chunks_exact(self.stride)
     }
 
     /// The least ordinal.

@@ -1,6 +1,7 @@
 //! Queries as code: quals in order, then totals or a row.
 
 use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use wt_catalog::Type;
 use wt_catalog::layout::{Column, Place};
@@ -276,7 +277,8 @@ impl Emitter<'_, '_> {
             let mut above = Scope::new(reader.exprs, scope.params, reader.handles);
             above.inputs = vals.iter().map(|(val, _)| Val { lack: None, ..*val }).collect();
             let now = reader.quals.len() - rows.patterns.len();
-            self.quals_ahead(&mut above, &reader.quals[..now], counters, next)?;
+            let quals = reader.quals[..now].iter().map(|qual| qual.node);
+            self.quals_ahead(&mut above, quals, counters, next)?;
         }
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
         words[0] = Some(self.record);
@@ -369,16 +371,39 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    /// Applies the quals of the reader, one after the other.
+    /// Makes a row of another one, unless a qual is false or a value is lacking.
+    pub(super) fn remade(
+        &mut self,
+        scope: &mut Scope<'_>,
+        quals: &[NodeId],
+        rows: &Rows,
+        row: V,
+        counters: AheadPlan,
+        next: Block,
+    ) -> Result<(), Unsupported> {
+        self.quals_ahead(scope, quals.iter().copied(), counters, next)?;
+        let mut words: Vec<Option<V>> = vec![None; rows.stride];
+        // Its ordinal stays.
+        words[0] = Some(self.b.ins().load(I64, FRAME, row, 0));
+        for (node, column) in &rows.columns {
+            let val = self.node(scope, *node)?;
+            self.reject(val.lack, (counters.absent, counters.failed), next);
+            self.column(val.parts, *column, &mut words)?;
+        }
+        self.write(rows, words);
+        Ok(())
+    }
+
+    /// Applies quals to what has come so far, one after the other.
     fn quals_ahead(
         &mut self,
         scope: &mut Scope<'_>,
-        quals: &[Qual],
+        quals: impl IntoIterator<Item = NodeId>,
         counters: AheadPlan,
         next: Block,
     ) -> Result<(), Unsupported> {
         for qual in quals {
-            let val = self.node(scope, qual.node)?;
+            let val = self.node(scope, qual)?;
             self.reject(val.lack, (counters.absent, counters.failed), next);
             let holds = self.as_flag(val.parts)?;
             let (go_on, filtered) = (self.b.create_block(), self.b.create_block());

@@ -7,7 +7,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder};
+use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, Signature};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -52,7 +52,14 @@ pub(super) struct Source<'a> {
     pub(super) paths: &'a PathsWanted,
 }
 
-fn module() -> Result<JITModule, Unsupported> {
+/// The parameters of code: those of [`super::sys`]'s entries.
+pub(super) fn signature(module: &JITModule) -> Signature {
+    let mut signature = module.make_signature();
+    signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
+    signature
+}
+
+pub(super) fn module() -> Result<JITModule, Unsupported> {
     let mut flags = settings::builder();
     let set = [
         ("opt_level", "speed"),
@@ -110,7 +117,7 @@ impl Source<'_> {
         module: &JITModule,
     ) -> Result<Context, Unsupported> {
         let mut context = module.make_context();
-        context.func.signature.params.extend((0..4).map(|_| AbiParam::new(I64)));
+        context.func.signature = signature(module);
         let mut builder_context = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
         self.emit(builder, host, layout, module)?;

@@ -12,7 +12,7 @@ use wt_catalog::Value;
 use wt_plan::ir::{AggKind, OrderedColumn};
 use wt_plan::physical::{self, HftaOp};
 
-use super::blocks::{self, ColumnTotal, WholeGroups};
+use super::blocks::{self, ColumnTotal, Remaking, WholeGroups};
 use super::grouping::{Body, Intake, Results, Stop};
 use super::share::{SeenInputs, Share};
 use super::windows::Windows;
@@ -50,6 +50,8 @@ pub(super) struct Aggregate {
     seen: Option<SeenInputs>,
     /// Its input sends each group of a window once, in order, so that every tuple is one.
     whole_groups: Option<WholeGroups>,
+    /// HAVING and SELECT over blocks of those.
+    remaking: Remaking,
     /// Aggregates over columns of the input, without keys.
     totals: Option<Vec<ColumnTotal>>,
     /// Of the window that closed last.
@@ -146,6 +148,7 @@ impl Aggregate {
             inputs: (0..frontiers).map(|_| input()).collect(),
             seen,
             whole_groups: gets_whole_groups.then(|| WholeGroups::of(plan)).flatten(),
+            remaking: Remaking::new(&plan.post, params, plan.having.iter().copied(), &plan.outputs),
             totals: blocks::totals_over_columns(plan),
             last_share: Share::default(),
             columns,
@@ -358,6 +361,11 @@ impl Aggregate {
             cx.out.push(Message::Block(rows));
             return;
         }
+        if let Some(remade) = self.remaking.block(block, &mut self.counters) {
+            self.has_grouped |= !block.is_empty();
+            cx.out.extend(remade.block.map(Message::Block));
+            return;
+        }
         block.tuples().for_each(|tuple| self.whole_group(tuple, cx));
     }
 
@@ -436,6 +444,7 @@ impl Operator for Aggregate {
         if let HftaOp::Aggregate(plan) = op {
             self.intake.set_params(plan, params)?;
             self.results.set_params(plan, params)?;
+            self.remaking.set_params(params);
         }
         Ok(())
     }

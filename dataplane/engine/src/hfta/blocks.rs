@@ -7,6 +7,79 @@ use wt_plan::physical::{self, HftaAggFunction};
 
 use super::grouping::kinds_over_columns;
 use crate::block::Block;
+use crate::compiled::{Remade, Remake, RowCode};
+use crate::ledger::OperatorCounters;
+
+/// Tuples that blocks have before code is made for them: making it takes about as long as interpreting so many.
+const ROWS_BEFORE_CODE: usize = 4096;
+
+/// Quals and outputs over the columns of blocks, by compiled code once that pays.
+pub(super) struct Remaking {
+    exprs: Exprs,
+    params: Vec<Value>,
+    quals: Vec<NodeId>,
+    outputs: Vec<NodeId>,
+    code: MadeCode,
+}
+
+enum MadeCode {
+    /// So many tuples have come.
+    NotYet(usize),
+    Made(Box<RowCode>),
+    /// There is none.
+    Nothing,
+}
+
+impl Remaking {
+    pub(super) fn new(
+        exprs: &Exprs,
+        params: &[Value],
+        quals: impl IntoIterator<Item = NodeId>,
+        outputs: &[NodeId],
+    ) -> Self {
+        // Handles belong to an interpreter.
+        let code = if exprs.handles.is_empty() { MadeCode::NotYet(0) } else { MadeCode::Nothing };
+        Self {
+            exprs: exprs.clone(),
+            params: params.to_vec(),
+            quals: quals.into_iter().collect(),
+            outputs: outputs.to_vec(),
+            code,
+        }
+    }
+
+    /// Takes other parameters.
+    pub(super) fn set_params(&mut self, params: &[Value]) {
+        let quals = std::mem::take(&mut self.quals);
+        *self = Self::new(&self.exprs, params, quals, &self.outputs);
+    }
+
+    /// What comes of a block, if there is code for it by now; the counters are told.
+    pub(super) fn block(
+        &mut self,
+        block: &Block,
+        counters: &mut OperatorCounters,
+    ) -> Option<Remade> {
+        if let MadeCode::NotYet(rows) = &mut self.code {
+            *rows += block.len();
+            if *rows < ROWS_BEFORE_CODE {
+                return None;
+            }
+            let Self { exprs, params, quals, outputs, .. } = &*self;
+            let remake = Remake { exprs, params, quals, outputs };
+            let code = RowCode::new(&remake, block);
+            self.code = code.map_or(MadeCode::Nothing, |code| MadeCode::Made(Box::new(code)));
+        }
+        let MadeCode::Made(code) = &mut self.code else { return None };
+        let remade = code.run(block)?;
+        counters.input += block.len() as u64;
+        counters.output += remade.block.as_ref().map_or(0, Block::len) as u64;
+        counters.filtered += remade.filtered;
+        counters.absent += remade.absent;
+        counters.failed += remade.failed;
+        Some(remade)
+    }
+}
 
 /// What an aggregation does with tuples of which each is a whole group.
 pub(super) struct WholeGroups {

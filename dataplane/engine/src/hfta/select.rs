@@ -6,6 +6,7 @@ use wt_catalog::Value;
 use wt_plan::ir::{Exprs, NodeId, Qual};
 use wt_plan::physical::HftaOp;
 
+use super::blocks::Remaking;
 use super::{Context, Operator};
 use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
@@ -18,6 +19,8 @@ pub(super) struct Select {
     quals: Vec<NodeId>,
     outputs: Vec<NodeId>,
     ordered: Vec<u32>,
+    /// The same over blocks.
+    remaking: Remaking,
     counters: OperatorCounters,
 }
 
@@ -34,6 +37,7 @@ impl Select {
             quals: quals.iter().map(|qual| qual.node).collect(),
             outputs: outputs.to_vec(),
             ordered: ordered.iter().map(|&(output, _)| output).collect(),
+            remaking: Remaking::new(exprs, params, quals.iter().map(|qual| qual.node), outputs),
             counters: OperatorCounters::default(),
         })
     }
@@ -86,6 +90,7 @@ impl Operator for Select {
     fn set_params(&mut self, op: &HftaOp, params: &[Value]) -> Result<(), SetupError> {
         if let HftaOp::Select { exprs, .. } = op {
             self.evaluator = Evaluator::new(exprs, params)?;
+            self.remaking.set_params(params);
         }
         Ok(())
     }
@@ -99,6 +104,10 @@ impl Operator for Select {
         match message {
             Message::Tuple(tuple) => self.tuple(&tuple, cx),
             Message::Block(block) => {
+                if let Some(remade) = self.remaking.block(&block, &mut self.counters) {
+                    cx.out.extend(remade.block.map(Message::Block));
+                    return Ok(());
+                }
                 let Ok(()) = block.each(|tuple| {
                     self.tuple(tuple, cx);
                     Ok::<_, Infallible>(())

@@ -13,7 +13,7 @@ use crate::functions::lpm::{PrefixTable, id_of};
 
 pub(crate) use words::Words;
 
-/// Signature of compiled code: the frame, the bytes of the batch, its records, and how many there are.
+/// Signature of compiled code: the frame, the bytes of the batch, its records, and how many there are; or the frame, nothing, rows, and how many.
 type Entry = unsafe extern "C" fn(*mut u64, *const u8, *const RecordRef, u64);
 
 /// Code ready to run, with the memory that holds it.
@@ -51,6 +51,17 @@ impl Code {
         // SAFETY: the frame has the length the code was compiled for (`Frame::words`), records lie in `data` (checked above), and both live until the call returns.
         unsafe {
             (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records.as_ptr(), records.len() as u64);
+        }
+    }
+
+    /// Runs code for rows of `stride` words, which is what it was compiled for, over some. Where it writes to has room for as many.
+    pub(super) fn run_rows(&self, frame: &mut [u64], rows: &[u64], stride: usize, host: &mut Host) {
+        frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
+        let count = rows.len() / stride;
+        // SAFETY: the frame has the length the code was compiled for (`Frame::words`), rows have as many words as every load is inside of, and both
+        // live until the call returns. What the frame's cursor points at is the caller's, who has room for a row made of each.
+        unsafe {
+            (self.entry)(frame.as_mut_ptr(), std::ptr::null(), rows.as_ptr().cast(), count as u64);
         }
     }
 }
