@@ -7,6 +7,8 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
+use cranelift_jit::JITModule;
+use cranelift_module::Module;
 use wt_catalog::Type;
 
 use super::frame::{self, FrameLayout};
@@ -115,6 +117,42 @@ impl<'f, 'h> Emitter<'f, 'h> {
             keep,
             walk,
         }
+    }
+
+    /// A loop over `count` items of `size` bytes from an address on, which then returns. `body` is given the address of each, and ends in the block
+    /// behind which the loop goes on.
+    pub(super) fn for_each(
+        mut self,
+        (items, size, count): (V, usize, V),
+        module: &JITModule,
+        body: impl FnOnce(&mut Self, V) -> Result<(), Unsupported>,
+    ) -> Result<(), Unsupported> {
+        let (head, each, exit) =
+            (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let bytes = self.word(size as u64);
+        let bytes = self.b.ins().imul(count, bytes);
+        let last = self.b.ins().iadd(items, bytes);
+        self.b.append_block_param(head, I64);
+        let first: [BlockArg; 1] = [items.into()];
+        self.b.ins().jump(head, &first);
+
+        self.b.switch_to_block(head);
+        let item = self.b.block_params(head)[0];
+        let more = self.icmp(IntCC::UnsignedLessThan, item, last);
+        let none: &[BlockArg] = &[];
+        self.b.ins().brif(more, each, none, exit, none);
+
+        self.b.switch_to_block(each);
+        body(&mut self, item)?;
+        let behind = self.add_const(item, size as u64);
+        let again: [BlockArg; 1] = [behind.into()];
+        self.b.ins().jump(head, &again);
+
+        self.b.switch_to_block(exit);
+        self.b.ins().return_(&[]);
+        self.b.seal_all_blocks();
+        self.b.finalize(module.target_config());
+        Ok(())
     }
 
     pub(super) fn word(&mut self, value: u64) -> V {

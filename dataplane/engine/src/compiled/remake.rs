@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value as V};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
-use cranelift_module::{Linkage, Module};
+use cranelift_module::Module;
 use wt_catalog::layout::{Class, Column, Packer, Place, words_of};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{Exprs, NodeId, Op};
@@ -21,7 +20,7 @@ use super::host::Host;
 use super::lower::Scope;
 use super::plan::{AheadPlan, Rows, Use};
 use super::sys::{Code, Words};
-use super::unit::{module, signature};
+use super::unit::{finished, module, signature};
 use crate::block::{Block, BlockColumn};
 
 /// Rows that code runs over at a time: what it has made of them is still in the cache when it is taken.
@@ -122,8 +121,7 @@ impl RowCode {
             lent: None,
         };
         let mut host = Host::new(Arc::new([]));
-        let mut module = module()?;
-        let failed = |_| Unsupported("code that Cranelift does not take");
+        let module = module()?;
         let mut context = module.make_context();
         context.func.signature = signature(&module);
         let mut builder = FunctionBuilderContext::new();
@@ -133,16 +131,10 @@ impl RowCode {
         if !host.is_bare() {
             return Err(Unsupported("what needs the host"));
         }
-        let id = module
-            .declare_function("rows", Linkage::Local, &context.func.signature)
-            .map_err(failed)?;
-        module.define_function(id, &mut context).map_err(failed)?;
-        module.finalize_definitions().map_err(failed)?;
-        let entry = module.get_finalized_function(id);
+        let code = finished(module, &mut context)?;
         let mut frame = Frame::new();
         frame.fit(&layout);
         let made = vec![0; PIECE_ROWS * rows.stride];
-        let code = Code::new(module, entry);
         Ok(Self { code, host, frame, rows, counters, shape, columns: block_columns?, made })
     }
 
@@ -239,38 +231,17 @@ impl Parting<'_> {
         let parameters = b.block_params(entry).to_vec();
         let (frame, rows, count) = (parameters[0], parameters[2], parameters[3]);
         let call_conv = module.isa().default_call_conv();
-        let mut e = Emitter::new(b, host, layout, frame, call_conv, 0);
-        let (head, body, exit) = (e.b.create_block(), e.b.create_block(), e.b.create_block());
-        let size = e.word(8 * self.shape.stride as u64);
-        let bytes = e.b.ins().imul(count, size);
-        let last = e.b.ins().iadd(rows, bytes);
-        e.b.append_block_param(head, I64);
-        let first: [BlockArg; 1] = [rows.into()];
-        let none: &[BlockArg] = &[];
-        e.b.ins().jump(head, &first);
-
-        e.b.switch_to_block(head);
-        let row = e.b.block_params(head)[0];
-        let more = e.icmp(IntCC::UnsignedLessThan, row, last);
-        e.b.ins().brif(more, body, none, exit, none);
-
-        e.b.switch_to_block(body);
-        let next = e.b.create_block();
-        let Remake { exprs, params, quals, .. } = self.remake;
-        let mut scope = Scope::new(exprs, params, 0);
-        scope.inputs = self.inputs(&mut e, row)?;
-        e.remade(&mut scope, quals, self.rows, row, self.counters, next)?;
-        e.b.ins().jump(next, none);
-        e.b.switch_to_block(next);
-        let behind = e.add_const(row, 8 * self.shape.stride as u64);
-        let again: [BlockArg; 1] = [behind.into()];
-        e.b.ins().jump(head, &again);
-
-        e.b.switch_to_block(exit);
-        e.b.ins().return_(&[]);
-        e.b.seal_all_blocks();
-        e.b.finalize(module.target_config());
-        Ok(())
+        let e = Emitter::new(b, host, layout, frame, call_conv, 0);
+        e.for_each((rows, 8 * self.shape.stride, count), module, |e, row| {
+            let next = e.b.create_block();
+            let Remake { exprs, params, quals, .. } = self.remake;
+            let mut scope = Scope::new(exprs, params, 0);
+            scope.inputs = self.inputs(e, row)?;
+            e.remade(&mut scope, quals, self.rows, row, self.counters, next)?;
+            e.b.ins().jump(next, &[] as &[BlockArg]);
+            e.b.switch_to_block(next);
+            Ok(())
+        })
     }
 
     /// The columns of the row at hand.

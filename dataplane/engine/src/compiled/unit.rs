@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, Signature};
 use cranelift_codegen::settings::{self, Configurable};
@@ -77,6 +76,18 @@ pub(super) fn module() -> Result<JITModule, Unsupported> {
     Ok(JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names())))
 }
 
+/// Code that has been emitted, ready to run.
+pub(super) fn finished(mut module: JITModule, context: &mut Context) -> Result<Code, Unsupported> {
+    let failed = |_| Unsupported("code that Cranelift does not take");
+    let id = module
+        .declare_function("entry", Linkage::Local, &context.func.signature)
+        .map_err(failed)?;
+    module.define_function(id, context).map_err(failed)?;
+    module.finalize_definitions().map_err(failed)?;
+    let entry = module.get_finalized_function(id);
+    Ok(Code::new(module, entry))
+}
+
 impl Source<'_> {
     /// Machine code.
     pub(super) fn compile(
@@ -84,16 +95,10 @@ impl Source<'_> {
         mut host: Host,
         layout: &mut FrameLayout,
     ) -> Result<Unit, Unsupported> {
-        let mut module = module()?;
+        let module = module()?;
         let mut context = self.define(&mut host, layout, &module)?;
-        let failed = |_| Unsupported("code that Cranelift does not take");
-        let id = module
-            .declare_function("batch", Linkage::Local, &context.func.signature)
-            .map_err(failed)?;
-        module.define_function(id, &mut context).map_err(failed)?;
-        module.finalize_definitions().map_err(failed)?;
-        let entry = module.get_finalized_function(id);
-        Ok(Unit { code: Arc::new(Code::new(module, entry)), host })
+        let code = Arc::new(finished(module, &mut context)?);
+        Ok(Unit { code, host })
     }
 
     /// Machine code as text.
@@ -139,40 +144,19 @@ impl Source<'_> {
         let (frame, data, records, count) =
             (parameters[0], parameters[1], parameters[2], parameters[3]);
         let call_conv = module.isa().default_call_conv();
-        let mut e = Emitter::new(b, host, layout, frame, call_conv, self.link_type);
-
-        let (head, body, exit) = (e.b.create_block(), e.b.create_block(), e.b.create_block());
-        let size = e.word(size_of::<RecordRef>() as u64);
-        let bytes = e.b.ins().imul(count, size);
-        let last = e.b.ins().iadd(records, bytes);
-        e.b.append_block_param(head, I64);
-        let first: [BlockArg; 1] = [records.into()];
-        e.b.ins().jump(head, &first);
-
-        e.b.switch_to_block(head);
-        e.record = e.b.block_params(head)[0];
-        let more = e.icmp(IntCC::UnsignedLessThan, e.record, last);
-        e.b.ins().brif(more, body, &[] as &[BlockArg], exit, &[] as &[BlockArg]);
-
-        e.b.switch_to_block(body);
-        let at = e.record_u32(offset_of!(RecordRef, at));
-        let caplen = e.record_u32(offset_of!(RecordRef, caplen));
-        e.start = e.b.ins().iadd(data, at);
-        e.end = e.b.ins().iadd(e.start, caplen);
-
-        let next = e.b.create_block();
-        self.packet(&mut e)?;
-        e.b.ins().jump(next, &[] as &[BlockArg]);
-        e.b.switch_to_block(next);
-        let record = e.add_const(e.record, size_of::<RecordRef>() as u64);
-        let again: [BlockArg; 1] = [record.into()];
-        e.b.ins().jump(head, &again);
-
-        e.b.switch_to_block(exit);
-        e.b.ins().return_(&[]);
-        e.b.seal_all_blocks();
-        e.b.finalize(module.target_config());
-        Ok(())
+        let e = Emitter::new(b, host, layout, frame, call_conv, self.link_type);
+        e.for_each((records, size_of::<RecordRef>(), count), module, |e, record| {
+            e.record = record;
+            let at = e.record_u32(offset_of!(RecordRef, at));
+            let caplen = e.record_u32(offset_of!(RecordRef, caplen));
+            e.start = e.b.ins().iadd(data, at);
+            e.end = e.b.ins().iadd(e.start, caplen);
+            let next = e.b.create_block();
+            self.packet(e)?;
+            e.b.ins().jump(next, &[] as &[BlockArg]);
+            e.b.switch_to_block(next);
+            Ok(())
+        })
     }
 
     /// One packet: its headers, and what is done with it; at the ends of likely paths in code of their own, where it is known which headers
