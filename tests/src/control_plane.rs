@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::database::Database;
-use crate::live::{Guarded, PATIENCE, Stream, wait_until};
+use crate::live::{Guarded, PATIENCE, Stream, resume, suspend, wait_until};
 use crate::netns::signal;
 use crate::program::{Outcome, outcome, wiretable};
 
@@ -38,12 +38,20 @@ impl Serving {
         serving
     }
 
-    /// Sends a signal.
+    /// Suspends all of its threads.
     ///
     /// # Panics
     /// When it is gone.
-    pub fn signal(&self, number: i32) {
-        signal(self.child.0.id(), number).expect("a signal");
+    pub fn suspend(&self) {
+        suspend(self.child.0.id());
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn resume(&self) {
+        resume(self.child.0.id());
     }
 
     /// Kills it as a power cut would.

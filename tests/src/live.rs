@@ -25,6 +25,37 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Suspends a process, and waits until each of its threads has stopped: a signal is sent to one of them, and the others run on until that one has a processor.
+///
+/// # Panics
+/// When it is gone.
+#[track_caller]
+pub fn suspend(process: u32) {
+    signal(process, 19).expect("a signal");
+    wait_until("all threads stop", || {
+        let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+        threads.flatten().all(|thread| {
+            // A thread that has ended meanwhile runs no more, either.
+            std::fs::read_to_string(thread.path().join("stat"))
+                .map_or(true, |stat| is_stopped(&stat))
+        })
+    });
+}
+
+/// Whether a thread is stopped: the state is the letter behind its name in parentheses (proc_pid_stat(5)).
+fn is_stopped(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// Lets a suspended process go on.
+///
+/// # Panics
+/// When it is gone.
+#[track_caller]
+pub fn resume(process: u32) {
+    signal(process, 18).expect("a signal");
+}
+
 /// A command at work, and what it has written so far.
 pub struct Running {
     /// The process.
@@ -134,6 +165,16 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, number: i32) {
         signal(self.child.0.id(), number).unwrap();
+    }
+
+    /// Suspends all of its threads.
+    pub fn suspend(&self) {
+        suspend(self.child.0.id());
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        resume(self.child.0.id());
     }
 
     /// Waits for the end.

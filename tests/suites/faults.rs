@@ -276,8 +276,6 @@ fn a_device_that_never_does_it_fails_in_sight_and_can_be_asked_again() {
 
 #[test]
 fn a_proxy_that_slept_through_its_lease_cannot_answer_for_a_command() {
-    const STOP: i32 = 19;
-    const CONTINUE: i32 = 18;
     let Some(database) = Database::start() else { return };
     let device = Arc::new(Mutex::new(Device::default()));
     let asked = Arc::new(AtomicUsize::new(0));
@@ -296,11 +294,11 @@ fn a_proxy_that_slept_through_its_lease_cannot_answer_for_a_command() {
     let sleeper = Serving::start(&database, &config(&service.url()));
     want(&database, "lb", "pool", "a", "'{\"weight\": 1}'");
     wait_until("the device was asked", || asked.load(Ordering::Acquire) == 1);
-    sleeper.signal(STOP);
+    sleeper.suspend();
     let other = Serving::start(&database, &config(&service.url()));
     let wanted = BTreeMap::from([("a".to_owned(), Some(json!({"weight": 1})))]);
     expect_settled(&database, &device, &wanted, "by another proxy");
-    sleeper.signal(CONTINUE);
+    sleeper.resume();
     wait_until("the first is told", || sleeper.stderr.text().contains("the lease had run out"));
     // Whether it says that the device answered, or that it took too long, nothing comes of it.
     assert_eq!(database.sql("SELECT state || attempts FROM north.command"), "done2");
@@ -313,8 +311,6 @@ fn a_proxy_that_slept_through_its_lease_cannot_answer_for_a_command() {
 /// test has locked, with the rows before that one locked by itself.
 #[test]
 fn a_proxy_that_sleeps_within_a_transaction_holds_up_nobody_for_long() {
-    const STOP: i32 = 19;
-    const CONTINUE: i32 = 18;
     let Some(database) = Database::start() else { return };
     let device = Arc::new(Mutex::new(Device::default()));
     let service = Device::serve(&device, |_| Fault::None);
@@ -340,7 +336,7 @@ fn a_proxy_that_sleeps_within_a_transaction_holds_up_nobody_for_long() {
     let lock = b"BEGIN; SELECT FROM net.object WHERE name = 'b' FOR UPDATE;\n";
     to_holder.write_all(lock).expect("psql reads");
     wait_until("the full check waits for the row", || activity("wait_event_type = 'Lock'"));
-    sleeper.signal(STOP);
+    sleeper.suspend();
     // The statement ends now, and nobody is there to go on behind it.
     to_holder.write_all(b"COMMIT;\n").expect("psql reads");
     wait_until("it sleeps in its transaction", || activity("state = 'idle in transaction'"));
@@ -352,7 +348,7 @@ fn a_proxy_that_sleeps_within_a_transaction_holds_up_nobody_for_long() {
     want(&database, "lb", "pool", "a", "'{\"weight\": 2}'");
     wanted.insert("a".to_owned(), Some(json!({"weight": 2})));
     expect_settled(&database, &device, &wanted, "while it sleeps");
-    sleeper.signal(CONTINUE);
+    sleeper.resume();
     want(&database, "lb", "pool", "b", "'{\"weight\": 2}'");
     wanted.insert("b".to_owned(), Some(json!({"weight": 2})));
     expect_settled(&database, &device, &wanted, "both awake");

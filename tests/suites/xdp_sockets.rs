@@ -171,13 +171,13 @@ fn a_flood_that_frames_cannot_hold_is_counted() {
     let running = Running::start(&netns, &[&arguments[..], &more, &DROP].concat(), 1);
     let frames = frames("http.pcap");
     // Nothing is read while the receiver is stopped, so what does not fit is lost whatever the machine does.
-    running.signal(19);
+    running.suspend();
     let rounds = 200;
     let sender = netns.sender("far").unwrap();
     for frame in (0..rounds).flat_map(|_| &frames) {
         sender.send(frame).unwrap();
     }
-    running.signal(18);
+    running.resume();
     for frame in (0..rounds).flat_map(|_| &frames) {
         sender.send(frame).unwrap();
     }
