@@ -404,6 +404,13 @@ fn what_is_made_of_many_groups_is_the_same() {
             "SELECT tb, srcIP, n, bytes / high AS share, tb * 40 AS begin FROM {flows} WHERE bytes > 40 AND destPort <> 2"
         ),
         format!(
+            "SELECT tb, srcIP, count(*) AS ports, sum(bytes) AS bytes, min(n) AS least, max(high + 1) AS top \
+             FROM {flows} WHERE bytes > 40 GROUP BY tb, srcIP HAVING count(*) > 1 OR sum(n) > 1"
+        ),
+        format!(
+            "SELECT srcIP, high, avg(bytes) AS mean, count(*) AS flows FROM {flows} GROUP BY srcIP, high"
+        ),
+        format!(
             "SELECT tb, srcIP FROM {flows} WHERE srcIP = '10.0.3.7' OR srcIP IN ['10.0.1.0/24', '10.0.4.0/24'] OR bytes / (n + 1) > 22"
         ),
     ] {

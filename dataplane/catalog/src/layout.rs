@@ -251,6 +251,9 @@ impl Column {
     pub fn put(&self, row: &mut [u64], words: [u64; 3]) {
         match self.place {
             Place::Field { word, shift, .. } => row[word] |= words[0] << shift,
+            Place::Words { word } if Class::of(self.ty) == Class::Ipv6 => {
+                row[word..word + 2].copy_from_slice(&words[..2]);
+            }
             Place::Words { word } | Place::Kept { word } => row[word] = words[0],
             Place::Inet { word, family_word, family_shift } => {
                 row[family_word] |= u64::from(words[0] == 6) << family_shift;
@@ -270,16 +273,18 @@ mod tests {
         let columns = [
             packer.place(Type::Inet, 64),
             packer.place(Type::Uint, 16),
+            packer.place(Type::Ipv6, 64),
             packer.place(Type::Inet, 64),
             packer.place(Type::Uint, 16),
             packer.place(Type::Ullong, 64),
             packer.place(Type::Uint, 8),
         ];
-        assert_eq!(packer.end(), 1 + 2 + 1 + 2 + 1);
+        assert_eq!(packer.end(), 1 + 2 + 1 + 2 + 2 + 1);
         let mut row = vec![0u64; packer.end()];
         let values = [
             Value::Inet("2001:db8::1".parse().unwrap()),
             Value::Uint(65_535),
+            Value::Ipv6("2001:db8::2".parse().unwrap()),
             Value::Inet("10.0.0.1".parse().unwrap()),
             Value::Uint(80),
             Value::Uint(u64::MAX),

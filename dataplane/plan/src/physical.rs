@@ -202,6 +202,14 @@ pub struct Aggregate {
     pub emit_empty: bool,
 }
 
+impl Aggregate {
+    /// Whether a tuple goes to one group, whose key has all columns.
+    pub fn has_one_pattern(&self) -> bool {
+        let all_on = u64::MAX.checked_shr(64 - self.keys.len() as u32).unwrap_or(0);
+        self.patterns == [all_on]
+    }
+}
+
 /// Grouping into sessions: a session of a key ends when no tuple of the key came for the gap.
 #[derive(Clone, Debug)]
 pub struct Session {

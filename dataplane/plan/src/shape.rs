@@ -71,7 +71,8 @@ pub fn shape(plan: &PhysicalPlan, interface: usize, query: usize) -> Shape {
         return Shape::Select;
     };
     let exprs = &program.exprs;
-    let are_words = aggs.iter().all(|agg| is_word_state(exprs, agg));
+    let is_word = |agg: &LftaAgg| is_word_state(exprs, agg.kind, agg.arg, agg.ty);
+    let are_words = aggs.iter().all(is_word);
     if keys.is_empty() && are_words {
         Shape::Totals
     } else if are_words
@@ -103,20 +104,20 @@ fn ty(exprs: &Exprs, node: NodeId) -> Type {
 }
 
 /// Whether the state of an aggregate is one word that words update.
-pub fn is_word_state(exprs: &Exprs, agg: &LftaAgg) -> bool {
-    let Some(arg) = agg.arg else { return agg.ty.is_integer() };
+pub fn is_word_state(exprs: &Exprs, kind: AggKind, arg: Option<NodeId>, result: Type) -> bool {
+    let Some(arg) = arg else { return result.is_integer() };
     let from = ty(exprs, arg);
-    match agg.kind {
-        AggKind::Count => agg.ty.is_integer(),
-        AggKind::Sum => from.is_integer() && agg.ty.is_integer(),
-        AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor => from.is_integer() && from == agg.ty,
+    match kind {
+        AggKind::Count => result.is_integer(),
+        AggKind::Sum => from.is_integer() && result.is_integer(),
+        AggKind::BitAnd | AggKind::BitOr | AggKind::BitXor => from.is_integer() && from == result,
         AggKind::Min | AggKind::Max => {
             let widens = from.is_integer()
-                && agg.ty.is_integer()
-                && from.is_signed() == agg.ty.is_signed()
-                && from.bits() <= agg.ty.bits();
+                && result.is_integer()
+                && from.is_signed() == result.is_signed()
+                && from.bits() <= result.bits();
             let is_time = matches!(from, Type::Ip | Type::Time | Type::TimeVal | Type::Duration);
-            widens || from == agg.ty && is_time
+            widens || from == result && is_time
         }
     }
 }
@@ -159,13 +160,17 @@ pub fn sends_blocks(plan: &PhysicalPlan, stream: StreamRef) -> bool {
         StreamRef::Lfta { interface, query } => (interface as usize, query as usize),
         StreamRef::Hfta(node) => {
             let node = &plan.nodes[node as usize];
-            let HftaOp::Aggregate(aggregate) = &node.op else { return false };
-            return passes_whole_groups(plan, node)
-                && aggregate.having.is_empty()
-                && aggregate
-                    .outputs
-                    .iter()
-                    .all(|NodeId(n)| matches!(aggregate.post.nodes[*n as usize].op, Op::Input(_)));
+            return match &node.op {
+                HftaOp::Select { exprs, outputs, .. } => {
+                    takes_blocks(plan, node) && makes_rows(exprs, outputs)
+                }
+                HftaOp::Aggregate(a) => {
+                    let has_rows =
+                        passes_whole_groups(plan, node) || regroups(plan, node).is_some();
+                    has_rows && makes_rows(&a.post, &a.outputs)
+                }
+                _ => false,
+            };
         }
     };
     let program = &plan.interfaces[interface].program;
@@ -182,6 +187,83 @@ pub fn sends_blocks(plan: &PhysicalPlan, stream: StreamRef) -> bool {
     let is_words =
         |node: &NodeId| !matches!(Class::of(ty(&program.exprs, *node)), Class::Bytes | Class::Kept);
     (0..).zip(outputs).all(|(column, node)| is_words(node) || !is_read(column))
+}
+
+/// Whether all that an operator is given comes together.
+pub fn takes_blocks(plan: &PhysicalPlan, node: &HftaNode) -> bool {
+    node.inputs.iter().all(|stream| sends_blocks(plan, *stream))
+}
+
+/// Whether compiled code makes rows of words of other ones by these expressions. What it leaves to the host besides, like the division of signed
+/// numbers, it finds out for itself.
+pub fn makes_rows(exprs: &Exprs, outputs: &[NodeId]) -> bool {
+    let is_words =
+        |node: &NodeId| !matches!(Class::of(ty(exprs, *node)), Class::Bytes | Class::Kept);
+    exprs.nodes.iter().all(|node| is_of_rows(&node.op)) && outputs.iter().all(is_words)
+}
+
+/// Whether an operation is of values alone, and neither of the packet at hand nor of the host.
+pub fn is_of_rows(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Const(_)
+            | Op::Param(_)
+            | Op::Input(_)
+            | Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Saturating(..)
+            | Op::Compare(..)
+            | Op::And(..)
+            | Op::Or(..)
+            | Op::Not(_)
+            | Op::In(..)
+            | Op::Select { .. }
+            | Op::Cast(_)
+    )
+}
+
+/// The groups of an operator in a table of words, if compiled code takes what the operator is given into such a table.
+pub fn regroups(plan: &PhysicalPlan, node: &HftaNode) -> Option<WordGroups> {
+    let HftaOp::Aggregate(a) = &node.op else { return None };
+    let args = a.aggs.iter().flat_map(|agg| &agg.args).copied();
+    let columns: Vec<NodeId> = a.keys.iter().copied().chain(args).collect();
+    let is_taken = takes_blocks(plan, node) && makes_rows(&a.exprs, &columns);
+    is_taken.then(|| word_groups(a)).flatten()
+}
+
+/// Groups whose key and states are words.
+pub struct WordGroups {
+    /// Words of a key, at most.
+    pub key_words: usize,
+    /// By aggregate: its kind, its operand, and the type of its result.
+    pub aggs: Vec<(AggKind, Option<NodeId>, Type)>,
+}
+
+impl WordGroups {
+    /// The same of an LFTA.
+    pub fn shape(&self) -> Shape {
+        let (key_words, state_words) = (self.key_words, self.aggs.len());
+        Shape::Words { key_words, state_words, groups_max: None }
+    }
+}
+
+/// The groups of an aggregation as words; nothing where a tuple goes to several groups, or keys and results are more than words.
+pub fn word_groups(a: &Aggregate) -> Option<WordGroups> {
+    if !a.has_one_pattern() || a.real_time || a.seen.is_some() {
+        return None;
+    }
+    let word_agg = |agg: &HftaAgg| {
+        let HftaAggFunction::Basic(kind) = agg.function else { return None };
+        let arg = match agg.args[..] {
+            [] if kind == AggKind::Count => None,
+            [node] if kind != AggKind::Count => Some(node),
+            _ => return None,
+        };
+        let is_word = !agg.distinct && is_word_state(&a.exprs, kind, arg, agg.ty);
+        is_word.then_some((kind, arg, agg.ty))
+    };
+    let aggs: Option<Vec<_>> = a.aggs.iter().map(word_agg).collect();
+    Some(WordGroups { key_words: key_words(&a.exprs, &a.keys, &a.ordered)?, aggs: aggs? })
 }
 
 /// Whether an operator is given each group once, complete, and keeps none.

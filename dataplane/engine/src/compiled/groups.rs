@@ -1,6 +1,7 @@
 //! Groups over words: rows that compiled code has written, taken into the tables of their windows.
 
 mod merge;
+mod regroup;
 
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
@@ -8,6 +9,7 @@ use wt_plan::ir::AggKind;
 use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
+pub(crate) use self::regroup::Regroup;
 use super::lent;
 use super::plan::{GroupPlan, MOVES, WordState};
 use super::table::{Operand, Rows, WordHasher, WordTable};
@@ -389,8 +391,8 @@ impl WordGroups {
 
     /// That the stream has reached a window.
     fn punctuation(&self, rank: u64) -> Option<Message> {
-        let (column, ordered, _) = self.plan.window.as_ref()?;
-        let value = value_of_rank(column.ty, ordered.decreasing, rank);
+        let (_, ordered, _) = self.plan.window.as_ref()?;
+        let value = self.plan.window_of_rank(rank)?;
         Some(Message::Punctuation(vec![(ordered.column, value)]))
     }
 
@@ -425,7 +427,7 @@ impl WordGroups {
         for mut window in self.windows.drain(..count) {
             counters.output += window.table.len() as u64;
             let stride = window.table.entry_words();
-            let columns = columns(&self.plan, window.rank);
+            let columns = columns(&self.plan, self.plan.window_of_rank(window.rank).as_ref());
             let words = window.table.take_entries();
             out(record, Message::Block(Block::new(columns, stride, words)));
             self.spare = Some(window.table);
@@ -446,6 +448,12 @@ impl WordGroups {
 }
 
 impl GroupPlan {
+    /// The value of the window of a [`rank`].
+    fn window_of_rank(&self, rank: u64) -> Option<Value> {
+        let (column, ordered, _) = self.window.as_ref()?;
+        Some(value_of_rank(column.ty, ordered.decreasing, rank))
+    }
+
     /// The key of a row.
     #[inline]
     fn key_of<'a, const K: usize>(&self, row: &'a [u64]) -> &'a [u64; K] {
@@ -455,15 +463,12 @@ impl GroupPlan {
 }
 
 /// The columns of the tuples of a window's groups, as its table holds them: keys, then states.
-fn columns(plan: &GroupPlan, rank: u64) -> Vec<BlockColumn> {
+fn columns(plan: &GroupPlan, window: Option<&Value>) -> Vec<BlockColumn> {
     let (first, last) = plan.key;
     // Columns are placed as in a row, whose key begins at word `first`; in an entry it begins at word 1.
-    let keys = plan.keys.iter().map(|column| match (column, &plan.window) {
-        (Some(column), _) => BlockColumn::Row(column.shifted(first - 1)),
-        (None, Some((column, ordered, _))) => {
-            BlockColumn::Same(value_of_rank(column.ty, ordered.decreasing, rank))
-        }
-        (None, None) => BlockColumn::Same(Value::Uint(0)),
+    let keys = plan.keys.iter().map(|column| match column {
+        Some(column) => BlockColumn::Row(column.shifted(first - 1)),
+        None => BlockColumn::Same(window.cloned().unwrap_or(Value::Uint(0))),
     });
     let states = plan.states.iter().zip(1 + last - first..).map(|(state, word)| {
         BlockColumn::Row(Column { ty: state.ty, place: Place::Words { word } })

@@ -297,7 +297,9 @@ impl Planner<'_> {
                 return Err(Unsupported("a window of bytes or long addresses under `real_time`"));
             }
             LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, values, .. } => {
-                let is_words = aggs.iter().all(|agg| shape::is_word_state(self.exprs, agg));
+                let is_word =
+                    |agg: &LftaAgg| shape::is_word_state(self.exprs, agg.kind, agg.arg, agg.ty);
+                let is_words = aggs.iter().all(is_word);
                 if keys.is_empty() && is_words {
                     Body::Totals(self.totals(layout, aggs))
                 } else if is_words
@@ -305,8 +307,12 @@ impl Planner<'_> {
                     && *slots == SLOTS_DEFAULT
                     && shape::key_words(self.exprs, keys, ordered).is_some()
                 {
-                    let groups_max = shape::groups_max(*values);
-                    Body::from(self.groups(layout, keys, (ordered, *tolerance), aggs, groups_max))
+                    let window = (ordered.first(), *tolerance);
+                    let aggs = aggs.iter().map(|agg| (agg.kind, agg.arg, agg.ty));
+                    let bits = |node: NodeId| self.bits[node.0 as usize];
+                    let mut rows = group_rows(self.exprs, bits, keys, window, aggs);
+                    rows.plan.groups_max = shape::groups_max(*values);
+                    Body::from(self.groups(layout, rows))
                 } else {
                     let args = aggs.iter().filter_map(|agg| agg.arg);
                     let columns = keys.iter().copied().chain(args);
@@ -363,58 +369,13 @@ impl Planner<'_> {
         }
     }
 
-    fn groups(
-        &self,
-        layout: &mut FrameLayout,
-        keys: &[NodeId],
-        (ordered, tolerance): (&[OrderedColumn], u64),
-        aggs: &[LftaAgg],
-        groups_max: Option<u32>,
-    ) -> Rows {
-        let mut columns = Vec::new();
-        let window_key = ordered.first().map(|column| column.column as usize);
-        let mut packer = Packer::new(1);
-        let window = ordered.first().map(|column| {
-            let node = keys[column.column as usize];
-            let place = packer.place_whole(self.ty(node));
-            columns.push((column.column as usize, node, place));
-            (place, column.clone(), tolerance.saturating_add(column.band))
-        });
-        let first = packer.end();
-        let mut packer = Packer::new(first);
-        let mut sent = vec![None; keys.len()];
-        // Wide columns first, so that the small ones share what is left.
-        let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
-        order.sort_by_key(|i| Class::of(self.ty(keys[*i])) == Class::Word);
-        for i in order {
-            let node = keys[i];
-            let column = packer.place(self.ty(node), self.bits[node.0 as usize]);
-            columns.push((i, node, column));
-            sent[i] = Some(column);
-        }
-        let last = packer.end();
-        let mut packer = Packer::new(last);
-        let mut states = Vec::new();
-        for agg in aggs {
-            let arg = match agg.kind {
-                AggKind::Count => None,
-                _ => agg.arg.map(|node| {
-                    let word = packer.end();
-                    columns.push((usize::MAX, node, packer.place_whole(self.ty(node))));
-                    word
-                }),
-            };
-            states.push(WordState { kind: agg.kind, ty: agg.ty, arg });
-        }
-        // Evaluated in the order of the query, whatever the layout: the first absent field counts.
-        columns.sort_by_key(|(order, ..)| *order);
-        let columns = columns.into_iter().map(|(_, node, column)| (node, column)).collect();
-        let plan = GroupPlan { window, key: (first, last), states, keys: sent, groups_max };
+    fn groups(&self, layout: &mut FrameLayout, rows: GroupRows) -> Rows {
+        let GroupRows { plan, columns, stride } = rows;
         let may_be_lent = plan.groups_max.is_none() && plan.is_additive();
         let lent = may_be_lent.then(|| Lent { at: layout.take(Lent::WORDS) });
         Rows {
             cursor: layout.take(1),
-            stride: packer.end(),
+            stride,
             columns,
             use_: Use::Groups(plan),
             ahead: None,
@@ -423,4 +384,55 @@ impl Planner<'_> {
             lent,
         }
     }
+}
+
+/// Rows of what groups are made of.
+pub(super) struct GroupRows {
+    pub(super) plan: GroupPlan,
+    /// Keys and operands in the order of the query, in which they are evaluated: the first absent field counts.
+    pub(super) columns: Vec<(NodeId, Column)>,
+    /// Words of a row.
+    pub(super) stride: usize,
+}
+
+/// Lays rows out: the window, the other keys, operands. `bits` tells how many bits of a node's word can be set; `aggs` are kind, operand and type of result.
+pub(super) fn group_rows(
+    exprs: &Exprs,
+    bits: impl Fn(NodeId) -> u32,
+    keys: &[NodeId],
+    (ordered, tolerance): (Option<&OrderedColumn>, u64),
+    aggs: impl IntoIterator<Item = (AggKind, Option<NodeId>, Type)>,
+) -> GroupRows {
+    let ty = |node: NodeId| exprs.nodes[node.0 as usize].ty;
+    let window_key = ordered.map(|column| column.column as usize);
+    let mut packer = Packer::new(1);
+    let window = ordered.map(|column| {
+        let place = packer.place_whole(ty(keys[column.column as usize]));
+        (place, column.clone(), tolerance.saturating_add(column.band))
+    });
+    let first = packer.end();
+    let mut packer = Packer::new(first);
+    let mut sent = vec![None; keys.len()];
+    // Wide columns first, so that the small ones share what is left.
+    let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
+    order.sort_by_key(|i| Class::of(ty(keys[*i])) == Class::Word);
+    for i in order {
+        sent[i] = Some(packer.place(ty(keys[i]), bits(keys[i])));
+    }
+    let last = packer.end();
+    let mut packer = Packer::new(last);
+    let place = |column: &Option<Column>| column.or(window.as_ref().map(|(place, ..)| *place));
+    let placed = keys.iter().zip(&sent).filter_map(|(node, column)| Some((*node, place(column)?)));
+    let mut columns: Vec<_> = placed.collect();
+    let mut states = Vec::new();
+    for (kind, arg, result) in aggs {
+        let arg = arg.filter(|_| kind != AggKind::Count).map(|node| {
+            let word = packer.end();
+            columns.push((node, packer.place_whole(ty(node))));
+            word
+        });
+        states.push(WordState { kind, ty: result, arg });
+    }
+    let plan = GroupPlan { window, key: (first, last), states, keys: sent, groups_max: None };
+    GroupRows { plan, columns, stride: packer.end() }
 }

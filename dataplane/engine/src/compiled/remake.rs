@@ -13,6 +13,7 @@ use cranelift_module::Module;
 use wt_catalog::layout::{Class, Column, Packer, Place, words_of};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{Exprs, NodeId, Op};
+use wt_plan::shape;
 
 use super::emit::{Emitter, FRAME, Parts, Unsupported, Val};
 use super::frame::{Frame, FrameLayout};
@@ -32,7 +33,18 @@ pub(crate) struct Remake<'a> {
     pub(crate) params: &'a [Value],
     /// Rows of which one is false go no further.
     pub(crate) quals: &'a [NodeId],
-    pub(crate) outputs: &'a [NodeId],
+    /// What rows are made of.
+    pub(crate) columns: &'a [(NodeId, Column)],
+    /// Words of a row.
+    pub(crate) stride: usize,
+}
+
+/// Expressions in words of their own, and how many words a row of them has.
+pub(crate) fn whole_columns(exprs: &Exprs, nodes: &[NodeId]) -> (Vec<(NodeId, Column)>, usize) {
+    let mut packer = Packer::new(1);
+    let ty = |node: &NodeId| exprs.nodes[node.0 as usize].ty;
+    let columns = nodes.iter().map(|node| (*node, packer.place_whole(ty(node)))).collect();
+    (columns, packer.end())
 }
 
 /// Code for blocks whose columns lie in one way.
@@ -85,6 +97,13 @@ pub(crate) struct Remade {
     pub(crate) failed: u64,
 }
 
+impl Remade {
+    /// How many were made.
+    pub(crate) fn len(&self) -> u64 {
+        self.block.as_ref().map_or(0, Block::len) as u64
+    }
+}
+
 impl RowCode {
     /// Code for blocks like one; nothing where there is none.
     pub(crate) fn new(remake: &Remake<'_>, block: &Block) -> Option<Self> {
@@ -92,7 +111,7 @@ impl RowCode {
     }
 
     fn make(remake: &Remake<'_>, block: &Block) -> Result<Self, Unsupported> {
-        if !remake.exprs.nodes.iter().all(|node| is_of_rows(&node.op)) {
+        if !remake.exprs.nodes.iter().all(|node| shape::is_of_rows(&node.op)) {
             return Err(Unsupported("what only packets have"));
         }
         let mut layout = FrameLayout::new();
@@ -100,20 +119,16 @@ impl RowCode {
         let shape = Shape { stride: block.stride(), inputs };
         let counters = layout.take(3);
         let counters = AheadPlan { filtered: counters, absent: counters + 1, failed: counters + 2 };
-        let mut packer = Packer::new(1);
-        let ty = |node: &NodeId| remake.exprs.nodes[node.0 as usize].ty;
-        let columns: Vec<(NodeId, Column)> =
-            remake.outputs.iter().map(|node| (*node, packer.place_whole(ty(node)))).collect();
         let block_column = |(_, column): &(NodeId, Column)| match column.place {
             Place::Kept { .. } => Err(Unsupported("a value that is kept")),
             _ => Ok(BlockColumn::Row(*column)),
         };
         let block_columns: Result<Arc<[BlockColumn]>, _> =
-            columns.iter().map(block_column).collect();
+            remake.columns.iter().map(block_column).collect();
         let rows = Rows {
             cursor: layout.take(1),
-            stride: packer.end(),
-            columns,
+            stride: remake.stride,
+            columns: remake.columns.to_vec(),
             use_: Use::Select,
             ahead: None,
             patterns: Vec::new(),
@@ -168,26 +183,6 @@ impl RowCode {
             .then(|| Block::new(Arc::clone(&self.columns), self.rows.stride, words));
         Some(Remade { block, filtered, absent, failed })
     }
-}
-
-/// Whether an operation is of values alone, and not of the packet at hand.
-fn is_of_rows(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Const(_)
-            | Op::Param(_)
-            | Op::Input(_)
-            | Op::Unary(..)
-            | Op::Binary(..)
-            | Op::Saturating(..)
-            | Op::Compare(..)
-            | Op::And(..)
-            | Op::Or(..)
-            | Op::Not(_)
-            | Op::In(..)
-            | Op::Select { .. }
-            | Op::Cast(_)
-    )
 }
 
 /// By column of a block: where its value is.

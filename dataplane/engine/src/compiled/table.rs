@@ -12,7 +12,7 @@ const CACHED_WORDS: usize = 16 << 10;
 pub(super) const TURN: u32 = 27;
 
 /// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
-pub(super) struct WordTable {
+pub(crate) struct WordTable {
     key_words: usize,
     entry_words: usize,
     entries: Words,
@@ -129,7 +129,8 @@ impl WordTable {
         entries.for_each(|entry| entry[0] = ordinal(entry[0]));
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many groups.
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -155,6 +156,11 @@ impl WordTable {
         self.len = 0;
         let room = Words::with_capacity(self.entries.len());
         std::mem::replace(&mut self.entries, room)
+    }
+
+    /// The words of every entry.
+    pub(super) fn into_entries(self) -> Words {
+        self.entries
     }
 
     /// Asks for the slots of hashes.
@@ -227,6 +233,21 @@ impl WordTable {
         ordinal: impl FnOnce() -> u64,
     ) -> (&mut [u64], bool) {
         let (index, is_new) = self.number_from(place, hash, key, ordinal);
+        (self.states_of::<K>(index), is_new)
+    }
+
+    /// The same for rows in any order: the least ordinal stays.
+    #[inline]
+    pub(super) fn earliest_from<const K: usize>(
+        &mut self,
+        place: usize,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: u64,
+    ) -> (&mut [u64], bool) {
+        let (index, is_new) = self.number_from(place, hash, key, || ordinal);
+        let first = &mut self.entries[index * self.entry_words];
+        *first = ordinal.min(*first);
         (self.states_of::<K>(index), is_new)
     }
 

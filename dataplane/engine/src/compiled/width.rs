@@ -23,7 +23,8 @@ pub(super) fn significant_bits(exprs: &Exprs, params: &[Value]) -> Vec<u32> {
     bits
 }
 
-fn of_type(ty: Type) -> u32 {
+/// Bits of the word of any value of a type, 64 where one may be negative.
+pub(super) fn of_type(ty: Type) -> u32 {
     match ty {
         Type::Bool => 1,
         Type::Ushort => 16,

@@ -8,17 +8,20 @@
 //!
 //! Memory: the groups of the open windows, charged to the run's limit.
 
-use wt_catalog::Value;
+use std::sync::Arc;
+
+use wt_catalog::{Type, Value};
 use wt_plan::ir::{AggKind, OrderedColumn};
 use wt_plan::physical::{self, HftaOp};
 
-use super::blocks::{self, ColumnTotal, Remaking, WholeGroups};
-use super::grouping::{Body, Intake, Results, Stop};
+use super::blocks::{self, ColumnTotal, Remaking};
+use super::grouping::{self, Intake, Results, Stop};
+use super::groups::{Group, Groups};
 use super::share::{SeenInputs, Share};
 use super::windows::Windows;
 use super::{Context, Operator};
 use crate::block::Block;
-use crate::hash_index::HashIndex;
+use crate::compiled::Regroup;
 use crate::interp::TupleEnv;
 use crate::interp::env::Env;
 use crate::ledger::OperatorCounters;
@@ -49,9 +52,13 @@ pub(super) struct Aggregate {
     inputs: Vec<Input>,
     seen: Option<SeenInputs>,
     /// Its input sends each group of a window once, in order, so that every tuple is one.
-    whole_groups: Option<WholeGroups>,
-    /// HAVING and SELECT over blocks of those.
+    gets_groups: bool,
+    /// By output: the key or result that it is, and its type, when rows need nothing else.
+    passed: Option<Vec<(usize, Type)>>,
+    /// HAVING and SELECT over blocks of groups.
     remaking: Remaking,
+    /// What takes blocks into groups, where those may be words.
+    taking: Option<Taking>,
     /// Aggregates over columns of the input, without keys.
     totals: Option<Vec<ColumnTotal>>,
     /// Of the window that closed last.
@@ -60,62 +67,20 @@ pub(super) struct Aggregate {
     counters: OperatorCounters,
 }
 
+/// Compiled code for the quals, keys and operands of blocks.
+struct Taking {
+    regroup: Arc<Regroup>,
+    rows: Remaking,
+    /// What is charged for a group.
+    group_bytes: u64,
+}
+
 /// How far an interface has come. What an input says of the tuples and what another says of the packets is one frontier, unless
 /// the tuples are partial groups: those end with their punctuation.
 struct Input {
     frontier: Frontier,
     /// Inputs that have not ended.
     open: u32,
-}
-
-/// The groups of a window.
-#[derive(Default)]
-struct Groups {
-    index: HashIndex,
-    /// In order of creation.
-    groups: Vec<Group>,
-    share: Share,
-    /// What is charged for counting the share.
-    share_bytes: u64,
-}
-
-struct Group {
-    hash: u64,
-    pattern: u32,
-    /// Of the first packet.
-    ordinal: u64,
-    body: Body,
-}
-
-impl Groups {
-    /// The group of the tuple at hand in a pattern, and whether it is new.
-    fn group(
-        &mut self,
-        intake: &Intake,
-        pattern: usize,
-        ordinal: u64,
-        results: &Results,
-    ) -> (&mut Group, bool) {
-        let Groups { index, groups, .. } = self;
-        let (hash, keys) = intake.key(pattern);
-        let pattern = pattern as u32;
-        let same = |number: usize| {
-            let group: &Group = &groups[number];
-            group.hash == hash && group.pattern == pattern && *group.body.keys == *keys
-        };
-        let (at, is_new) = match index.find(hash, same) {
-            Ok(at) => (at, false),
-            Err(place) => {
-                let at = groups.len();
-                groups.push(Group { hash, pattern, ordinal, body: results.body(&keys) });
-                index.insert(place, hash, at, groups.len());
-                (at, true)
-            }
-        };
-        let group = &mut groups[at];
-        group.ordinal = group.ordinal.min(ordinal);
-        (group, is_new)
-    }
 }
 
 impl Aggregate {
@@ -134,10 +99,18 @@ impl Aggregate {
         };
         let open = if frontiers < inputs { 2 } else { 1 };
         let input = || Input { frontier: Frontier::new(&columns), open };
+        let results = Results::new(name, plan, params)?;
+        let totals = blocks::totals_over_columns(plan);
+        let regroup = if totals.is_none() { Regroup::of(plan).map(Arc::new) } else { None };
+        let taking = regroup.map(|regroup| Taking {
+            rows: Remaking::of_groups(plan, params, &regroup),
+            group_bytes: results.fixed_bytes(&plan.key_types, size_of::<Group>()),
+            regroup,
+        });
         Ok(Self {
             name: name.to_owned(),
             intake: Intake::new(plan, params)?,
-            results: Results::new(name, plan, params)?,
+            results,
             ordered: plan.ordered.clone(),
             result_columns: plan.keys.len() + plan.aggs.len() + usize::from(seen.is_some()),
             ordered_outputs: plan.ordered_outputs.iter().map(|&(output, _)| output).collect(),
@@ -147,9 +120,11 @@ impl Aggregate {
             has_grouped: false,
             inputs: (0..frontiers).map(|_| input()).collect(),
             seen,
-            whole_groups: gets_whole_groups.then(|| WholeGroups::of(plan)).flatten(),
+            gets_groups: gets_whole_groups && grouping::is_over_groups(plan),
+            passed: blocks::passed_columns(plan),
             remaking: Remaking::new(&plan.post, params, plan.having.iter().copied(), &plan.outputs),
-            totals: blocks::totals_over_columns(plan),
+            taking,
+            totals,
             last_share: Share::default(),
             columns,
             windows: Windows::new(),
@@ -243,13 +218,21 @@ impl Aggregate {
             stop.count(&mut self.counters);
             return Ok(());
         }
+        match self.admits(port, cx) {
+            true => self.update(tuple.ordinal, cx),
+            false => {
+                self.counters.late += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the window of the tuple at hand is open; those are closed that it is beyond.
+    fn admits(&mut self, port: usize, cx: &mut Context<'_>) -> bool {
         let lane = self.lane(port);
         let frontier = &mut self.inputs[lane].frontier;
         match frontier.judge(&self.columns, self.intake.keys()) {
-            Judgement::Late => {
-                self.counters.late += 1;
-                return Ok(());
-            }
+            Judgement::Late => return false,
             Judgement::Within => {}
             // A partial group that was ejected early says nothing about those still in the table: punctuation does.
             Judgement::Beyond if self.over_partials => {}
@@ -259,7 +242,7 @@ impl Aggregate {
                 }
             }
         }
-        self.update(tuple.ordinal, cx)
+        true
     }
 
     /// Takes the tuple at hand into its group, one per pattern.
@@ -267,8 +250,15 @@ impl Aggregate {
         self.has_grouped = true;
         self.counters.expanded += self.intake.patterns() as u64 - 1;
         let groups = self.windows.of(&self.columns, self.intake.keys());
+        if let (Some(table), Some(taking)) = (&mut groups.words, &self.taking) {
+            let new = taking.regroup.take_values(table, ordinal, self.intake.values()) as u64;
+            self.counters.held += new;
+            self.counters.merged += 1 - new;
+            return cx.memory.charge(&self.name, new * taking.group_bytes);
+        }
         for pattern in 0..self.intake.patterns() {
-            let (group, is_new) = groups.group(&self.intake, pattern, ordinal, &self.results);
+            let key = self.intake.key(pattern);
+            let (group, is_new) = groups.values.group(key, pattern, ordinal, &self.results);
             match is_new {
                 true => self.counters.held += 1,
                 false => self.counters.merged += 1,
@@ -318,25 +308,47 @@ impl Aggregate {
         }
         let bounds = self.bounds();
         let closed = self.windows.take_behind(&self.columns, &bounds);
-        closed.into_iter().for_each(|groups| self.send(groups, cx));
+        closed.into_iter().for_each(|(window, groups)| self.send(&window, groups, cx));
     }
 
     fn close_all(&mut self, cx: &mut Context<'_>) {
-        self.windows.take_all().into_iter().for_each(|groups| self.send(groups, cx));
+        let all = self.windows.take_all();
+        all.into_iter().for_each(|(window, groups)| self.send(&window, groups, cx));
     }
 
     /// HAVING and SELECT for the groups of a closed window.
-    fn send(&mut self, groups: Groups, cx: &mut Context<'_>) {
+    fn send(&mut self, window: &[Value], groups: Groups, cx: &mut Context<'_>) {
         cx.memory.release(groups.share_bytes);
         self.last_share = groups.share;
+        if let (Some(table), Some(taking)) = (groups.words, &self.taking) {
+            let count = table.len() as u64;
+            self.counters.held -= count;
+            cx.memory.release(count * taking.group_bytes);
+            let block = taking.regroup.block(table, window.first());
+            return self.send_groups(&block, cx);
+        }
         let share = self.seen.is_some().then(|| groups.share.value());
-        let mut groups = groups.groups;
-        // Stable: groups of one packet and pattern stay in order of creation.
-        groups.sort_by_key(|group| (group.ordinal, group.pattern));
-        for group in groups {
+        for group in groups.values.in_order() {
             self.counters.held -= 1;
             let row = self.results.finish(group.body, share.clone(), cx.memory);
             self.send_row(group.ordinal, row, cx);
+        }
+    }
+
+    /// HAVING and SELECT for groups: keys, then results.
+    fn send_groups(&mut self, block: &Block, cx: &mut Context<'_>) {
+        let passed = self.passed.as_ref().and_then(|columns| block.project(columns));
+        if let Some(rows) = passed {
+            self.counters.output += block.len() as u64;
+            cx.out.push(Message::Block(rows));
+        } else if let Some(remade) = self.remaking.block(block, &mut self.counters) {
+            self.counters.output += remade.len();
+            cx.out.extend(remade.block.map(Message::Block));
+        } else {
+            for tuple in block.tuples() {
+                let row = self.results.of_group(tuple.values);
+                self.send_row(tuple.ordinal, row, cx);
+            }
         }
     }
 
@@ -344,29 +356,15 @@ impl Aggregate {
     fn whole_group(&mut self, tuple: Tuple, cx: &mut Context<'_>) {
         self.counters.input += 1;
         self.has_grouped = true;
-        let Some(WholeGroups { kinds, .. }) = &self.whole_groups else { return };
-        let keys = tuple.values.len() - kinds.len();
-        let row = self.results.of_whole_group(tuple.values, keys, kinds);
+        let row = self.results.of_group(tuple.values);
         self.send_row(tuple.ordinal, row, cx);
     }
 
     /// Takes tuples that are whole groups.
     fn whole_groups(&mut self, block: &Block, cx: &mut Context<'_>) {
-        let passed = self.whole_groups.as_ref().and_then(|whole| whole.passed.as_ref());
-        if let Some(rows) = passed.and_then(|columns| block.project(columns)) {
-            let count = block.len() as u64;
-            self.counters.input += count;
-            self.counters.output += count;
-            self.has_grouped |= count > 0;
-            cx.out.push(Message::Block(rows));
-            return;
-        }
-        if let Some(remade) = self.remaking.block(block, &mut self.counters) {
-            self.has_grouped |= !block.is_empty();
-            cx.out.extend(remade.block.map(Message::Block));
-            return;
-        }
-        block.tuples().for_each(|tuple| self.whole_group(tuple, cx));
+        self.counters.input += block.len() as u64;
+        self.has_grouped |= !block.is_empty();
+        self.send_groups(block, cx);
     }
 
     fn block(
@@ -378,10 +376,48 @@ impl Aggregate {
         // Every column of a piece is read before it leaves the cache.
         for block in block.pieces(PIECE_ROWS) {
             let totals = self.totals.as_deref().and_then(|totals| blocks::totals(&block, totals));
-            match (totals, block.first_ordinal()) {
-                (Some(totals), Some(ordinal)) => self.totals(block.len(), &totals, ordinal, cx)?,
-                _ => block.each(|tuple| self.tuple(port, tuple, cx))?,
+            if let (Some(totals), Some(ordinal)) = (totals, block.first_ordinal()) {
+                self.totals(block.len(), &totals, ordinal, cx)?;
+            } else if let Some(rows) = self.rows_of(&block) {
+                self.rows(port, rows.as_ref().map_or(&[], Block::words), cx)?;
+            } else {
+                block.each(|tuple| self.tuple(port, tuple, cx))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Keys and operands of the tuples that the quals let pass, if there is code for those of the block.
+    fn rows_of(&mut self, block: &Block) -> Option<Option<Block>> {
+        let remade = self.taking.as_mut()?.rows.block(block, &mut self.counters)?;
+        self.counters.input += block.len() as u64;
+        Some(remade.block)
+    }
+
+    /// Takes keys and operands of tuples into their groups.
+    fn rows(
+        &mut self,
+        port: usize,
+        rows: &[u64],
+        cx: &mut Context<'_>,
+    ) -> Result<(), MemoryExceeded> {
+        let Some(Taking { regroup, group_bytes, .. }) = &self.taking else { return Ok(()) };
+        let (regroup, group_bytes) = (Arc::clone(regroup), *group_bytes);
+        for (window, rows) in regroup.windows(rows) {
+            let count = (rows.len() / regroup.stride()) as u64;
+            if let Some((key, value)) = window {
+                self.intake.show_key(key, value);
+                if !self.admits(port, cx) {
+                    self.counters.late += count;
+                    continue;
+                }
+            }
+            self.has_grouped = true;
+            let groups = self.windows.of(&self.columns, self.intake.keys());
+            let new = regroup.take(groups.as_words(&regroup, &self.results), rows) as u64;
+            self.counters.held += new;
+            self.counters.merged += count - new;
+            cx.memory.charge(&self.name, new * group_bytes)?;
         }
         Ok(())
     }
@@ -398,7 +434,8 @@ impl Aggregate {
         self.has_grouped = true;
         self.counters.input += tuples;
         let groups = self.windows.of(&self.columns, &[]);
-        let (group, is_new) = groups.group(&self.intake, 0, ordinal, &self.results);
+        let key = self.intake.key(0);
+        let (group, is_new) = groups.values.group(key, 0, ordinal, &self.results);
         self.counters.held += u64::from(is_new);
         self.counters.merged += tuples - u64::from(is_new);
         let cell_bytes = size_of::<Group>();
@@ -445,6 +482,9 @@ impl Operator for Aggregate {
             self.intake.set_params(plan, params)?;
             self.results.set_params(plan, params)?;
             self.remaking.set_params(params);
+            if let Some(taking) = &mut self.taking {
+                taking.rows.set_params(params);
+            }
         }
         Ok(())
     }
@@ -456,12 +496,12 @@ impl Operator for Aggregate {
         cx: &mut Context<'_>,
     ) -> Result<(), MemoryExceeded> {
         match message {
-            Message::Tuple(tuple) if self.whole_groups.is_some() => self.whole_group(tuple, cx),
+            Message::Tuple(tuple) if self.gets_groups => self.whole_group(tuple, cx),
             Message::Tuple(tuple) if self.tells_of_packets(port) => {
                 self.packet(port, &tuple.values, cx)?;
             }
             Message::Tuple(tuple) => self.tuple(port, &tuple, cx)?,
-            Message::Block(block) if self.whole_groups.is_some() => self.whole_groups(&block, cx),
+            Message::Block(block) if self.gets_groups => self.whole_groups(&block, cx),
             Message::Block(block) if self.tells_of_packets(port) => {
                 block.each(|tuple| self.packet(port, &tuple.values, cx))?;
             }

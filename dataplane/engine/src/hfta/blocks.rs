@@ -1,24 +1,25 @@
 //! Blocks of tuples taken by the columns that they have, without making tuples of them.
 
-use wt_catalog::layout::word_value;
+use wt_catalog::layout::{Column, word_value};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{AggKind, Exprs, NodeId, Op};
 use wt_plan::physical::{self, HftaAggFunction};
 
-use super::grouping::kinds_over_columns;
 use crate::block::Block;
-use crate::compiled::{Remade, Remake, RowCode};
+use crate::compiled::{Regroup, Remade, Remake, RowCode, whole_columns};
 use crate::ledger::OperatorCounters;
 
 /// Tuples that blocks have before code is made for them: making it takes about as long as interpreting so many.
 const ROWS_BEFORE_CODE: usize = 4096;
 
-/// Quals and outputs over the columns of blocks, by compiled code once that pays.
+/// Quals and what rows are made of, over the columns of blocks, by compiled code once that pays.
 pub(super) struct Remaking {
     exprs: Exprs,
     params: Vec<Value>,
     quals: Vec<NodeId>,
-    outputs: Vec<NodeId>,
+    columns: Vec<(NodeId, Column)>,
+    /// Words of a row.
+    stride: usize,
     code: MadeCode,
 }
 
@@ -31,11 +32,32 @@ enum MadeCode {
 }
 
 impl Remaking {
+    /// Rows of the outputs.
     pub(super) fn new(
         exprs: &Exprs,
         params: &[Value],
         quals: impl IntoIterator<Item = NodeId>,
         outputs: &[NodeId],
+    ) -> Self {
+        Self::of_columns(exprs, params, quals, whole_columns(exprs, outputs))
+    }
+
+    /// Rows of an aggregation's keys and operands.
+    pub(super) fn of_groups(
+        plan: &physical::Aggregate,
+        params: &[Value],
+        regroup: &Regroup,
+    ) -> Self {
+        let quals = plan.quals.iter().map(|qual| qual.node);
+        let columns = (regroup.columns().to_vec(), regroup.stride());
+        Self::of_columns(&plan.exprs, params, quals, columns)
+    }
+
+    fn of_columns(
+        exprs: &Exprs,
+        params: &[Value],
+        quals: impl IntoIterator<Item = NodeId>,
+        (columns, stride): (Vec<(NodeId, Column)>, usize),
     ) -> Self {
         // Handles belong to an interpreter.
         let code = if exprs.handles.is_empty() { MadeCode::NotYet(0) } else { MadeCode::Nothing };
@@ -43,7 +65,8 @@ impl Remaking {
             exprs: exprs.clone(),
             params: params.to_vec(),
             quals: quals.into_iter().collect(),
-            outputs: outputs.to_vec(),
+            columns,
+            stride,
             code,
         }
     }
@@ -51,10 +74,11 @@ impl Remaking {
     /// Takes other parameters.
     pub(super) fn set_params(&mut self, params: &[Value]) {
         let quals = std::mem::take(&mut self.quals);
-        *self = Self::new(&self.exprs, params, quals, &self.outputs);
+        let columns = (std::mem::take(&mut self.columns), self.stride);
+        *self = Self::of_columns(&self.exprs, params, quals, columns);
     }
 
-    /// What comes of a block, if there is code for it by now; the counters are told.
+    /// What comes of a block, if there is code for it by now. The counters are told why tuples go no further.
     pub(super) fn block(
         &mut self,
         block: &Block,
@@ -65,15 +89,13 @@ impl Remaking {
             if *rows < ROWS_BEFORE_CODE {
                 return None;
             }
-            let Self { exprs, params, quals, outputs, .. } = &*self;
-            let remake = Remake { exprs, params, quals, outputs };
+            let Self { exprs, params, quals, columns, stride, .. } = &*self;
+            let remake = Remake { exprs, params, quals, columns, stride: *stride };
             let code = RowCode::new(&remake, block);
             self.code = code.map_or(MadeCode::Nothing, |code| MadeCode::Made(Box::new(code)));
         }
         let MadeCode::Made(code) = &mut self.code else { return None };
         let remade = code.run(block)?;
-        counters.input += block.len() as u64;
-        counters.output += remade.block.as_ref().map_or(0, Block::len) as u64;
         counters.filtered += remade.filtered;
         counters.absent += remade.absent;
         counters.failed += remade.failed;
@@ -81,24 +103,9 @@ impl Remaking {
     }
 }
 
-/// What an aggregation does with tuples of which each is a whole group.
-pub(super) struct WholeGroups {
-    /// Kinds of the aggregates.
-    pub(super) kinds: Vec<AggKind>,
-    /// By output: the key or result that it is, and its type, when rows need nothing else.
-    pub(super) passed: Option<Vec<(usize, Type)>>,
-}
-
-impl WholeGroups {
-    /// Nothing when a whole group is more than a row of the columns.
-    pub(super) fn of(plan: &physical::Aggregate) -> Option<Self> {
-        Some(Self { kinds: kinds_over_columns(plan)?, passed: passed_columns(plan) })
-    }
-}
-
 /// By output of an aggregation: the key or result that it is, and its type. Nothing when a row takes more to make, or less than all
 /// groups have one.
-fn passed_columns(plan: &physical::Aggregate) -> Option<Vec<(usize, Type)>> {
+pub(super) fn passed_columns(plan: &physical::Aggregate) -> Option<Vec<(usize, Type)>> {
     let ty = |column: usize| match column.checked_sub(plan.keys.len()) {
         None => plan.key_types.get(column).copied(),
         Some(agg) => plan.aggs.get(agg).map(|agg| agg.ty),

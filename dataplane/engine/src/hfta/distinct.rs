@@ -72,13 +72,13 @@ impl Distinct {
 
     /// Forgets the windows behind the frontier.
     fn close(&mut self, memory: &mut Memory) {
-        for seen in self.windows.take_behind(&self.columns, self.frontier.bounds()) {
+        for (_, seen) in self.windows.take_behind(&self.columns, self.frontier.bounds()) {
             memory.release(seen.bytes);
         }
     }
 
     fn forget_all(&mut self, memory: &mut Memory) {
-        self.windows.take_all().into_iter().for_each(|seen| memory.release(seen.bytes));
+        self.windows.take_all().into_iter().for_each(|(_, seen)| memory.release(seen.bytes));
     }
 }
 

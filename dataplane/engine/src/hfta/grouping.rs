@@ -110,6 +110,17 @@ impl Intake {
         &self.key_values
     }
 
+    /// Shows a key as that of the tuple at hand.
+    pub(super) fn show_key(&mut self, key: usize, value: Value) {
+        self.key_values.resize(self.keys.len(), Value::Bool(false));
+        self.key_values[key] = value;
+    }
+
+    /// Keys and operands of the tuple at hand.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.key_values.iter().chain(self.arg_values.iter().flatten())
+    }
+
     /// How many groups a tuple updates.
     pub(super) fn patterns(&self) -> usize {
         self.patterns.len()
@@ -157,25 +168,19 @@ pub(super) struct Results {
     columns: Vec<Result<Value, Lack>>,
 }
 
-/// The kinds of the aggregates of a plan over partial results whose keys and operands are its columns in order: a whole group is a row of
-/// them then.
-pub(super) fn kinds_over_columns(plan: &physical::Aggregate) -> Option<Vec<AggKind>> {
+/// Whether keys and operands of a plan over partial results are its columns in order: a whole group is a row of them then.
+pub(super) fn is_over_groups(plan: &physical::Aggregate) -> bool {
     let is_column = |node: &NodeId, column: usize| {
         plan.exprs.nodes[node.0 as usize].op == Op::Input(column as u32)
     };
-    let keys = plan.keys.iter().enumerate().all(|(i, node)| is_column(node, i));
-    let mut kinds = Vec::with_capacity(plan.aggs.len());
-    for (i, agg) in plan.aggs.iter().enumerate() {
-        let HftaAggFunction::Basic(kind) = agg.function else { return None };
-        let column = plan.keys.len() + i;
-        if agg.distinct || !matches!(&agg.args[..], [node] if is_column(node, column)) {
-            return None;
-        }
-        kinds.push(kind);
-    }
-    let all_on = u64::MAX.checked_shr(64 - plan.keys.len() as u32).unwrap_or(0);
-    let plain = plan.patterns == [all_on] && plan.quals.is_empty() && !plan.real_time;
-    (keys && plain && plan.over_partials && plan.seen.is_none()).then_some(kinds)
+    let are_keys = plan.keys.iter().enumerate().all(|(i, node)| is_column(node, i));
+    let is_result = |(i, agg): (usize, &physical::HftaAgg)| {
+        let is_basic = matches!(agg.function, HftaAggFunction::Basic(_)) && !agg.distinct;
+        is_basic && matches!(&agg.args[..], [node] if is_column(node, plan.keys.len() + i))
+    };
+    let are_results = plan.aggs.iter().enumerate().all(is_result);
+    let plain = plan.has_one_pattern() && plan.quals.is_empty() && !plan.real_time;
+    are_keys && are_results && plain && plan.over_partials && plan.seen.is_none()
 }
 
 /// Key and states of a group.
@@ -228,19 +233,15 @@ impl Results {
         Ok(())
     }
 
-    /// The row of a group of which all partial results are one tuple: `keys` keys, then a result per kind.
-    pub(super) fn of_whole_group(
-        &mut self,
-        values: Box<[Value]>,
-        keys: usize,
-        kinds: &[AggKind],
-    ) -> Result<Box<[Value]>, Stop> {
+    /// The row of a group that is a tuple: keys, then results, perhaps of narrower types.
+    pub(super) fn of_group(&mut self, values: Box<[Value]>) -> Result<Box<[Value]>, Stop> {
+        let keys = values.len() - self.specs.len();
         let mut columns = std::mem::take(&mut self.columns);
         columns.clear();
         columns.extend(values.into_iter().enumerate().map(
             |(i, value)| match i.checked_sub(keys) {
                 None => Ok(value),
-                Some(agg) => Ok(self.specs[agg].initial(kinds[agg], &value)),
+                Some(agg) => Ok(self.specs[agg].converted(&value)),
             },
         ));
         let row = self.row(&columns);
@@ -252,6 +253,18 @@ impl Results {
     pub(super) fn body(&self, keys: &[Value]) -> Body {
         let states = self.specs.iter().map(StateSpec::state).collect();
         Body { keys: keys.into(), states, bytes: 0 }
+    }
+
+    /// The results of a group, where all aggregates are of those that every backend has.
+    pub(super) fn of_body(&self, body: &Body) -> impl Iterator<Item = Value> {
+        let states = self.specs.iter().zip(&body.states);
+        states.map(|(spec, state)| spec.output(state).unwrap_or_else(|_| spec.empty()))
+    }
+
+    /// What is charged for a group whose key and states are of fixed size, of `cell_bytes` beside them.
+    pub(super) fn fixed_bytes(&self, key_types: &[Type], cell_bytes: usize) -> u64 {
+        let keys: Vec<Value> = key_types.iter().map(|ty| Value::default_of(*ty)).collect();
+        self.body(&keys).measure(cell_bytes)
     }
 
     /// Takes the operands of the tuple at hand into a group of `cell_bytes` beside key and states, and charges what it grew.

@@ -4,6 +4,7 @@ mod aggregate;
 mod blocks;
 mod distinct;
 mod grouping;
+mod groups;
 mod merge;
 mod select;
 mod session;

@@ -105,6 +105,8 @@ impl Operator for Select {
             Message::Tuple(tuple) => self.tuple(&tuple, cx),
             Message::Block(block) => {
                 if let Some(remade) = self.remaking.block(&block, &mut self.counters) {
+                    self.counters.input += block.len() as u64;
+                    self.counters.output += remade.len();
                     cx.out.extend(remade.block.map(Message::Block));
                     return Ok(());
                 }

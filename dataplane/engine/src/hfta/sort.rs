@@ -164,11 +164,11 @@ impl Sort {
 
     fn close(&mut self, cx: &mut Context<'_>) {
         let closed = self.windows.take_behind(&self.columns, self.frontier.bounds());
-        closed.into_iter().for_each(|rows| self.send(rows, cx));
+        closed.into_iter().for_each(|(_, rows)| self.send(rows, cx));
     }
 
     fn close_all(&mut self, cx: &mut Context<'_>) {
-        self.windows.take_all().into_iter().for_each(|rows| self.send(rows, cx));
+        self.windows.take_all().into_iter().for_each(|(_, rows)| self.send(rows, cx));
     }
 
     fn send(&mut self, rows: BinaryHeap<Row>, cx: &mut Context<'_>) {

@@ -99,8 +99,7 @@ impl StateSpec {
         let State::Basic(value) = state else { return };
         match value {
             Some(value) => basic::merge(kind, value, self.ty, partial),
-            // Converted, which for a count `initial` is not.
-            None => *value = Some(self.initial(AggKind::Sum, partial)),
+            None => *value = Some(self.converted(partial)),
         }
     }
 
@@ -114,9 +113,10 @@ impl StateSpec {
         }
     }
 
-    /// The result of an aggregate of a kind that every backend has over one partial result.
-    pub(super) fn initial(&self, kind: AggKind, partial: &Value) -> Value {
-        basic::init(kind, self.ty, Some(partial))
+    /// A partial result of an aggregate of a kind that every backend has, as one of the result's type.
+    pub(super) fn converted(&self, partial: &Value) -> Value {
+        // A count would be of the partial results.
+        basic::init(AggKind::Sum, self.ty, Some(partial))
     }
 
     /// The result over no tuples: what a fresh state gives, else the default of the type.
@@ -124,7 +124,8 @@ impl StateSpec {
         self.output(&self.state()).unwrap_or_else(|_| Value::default_of(self.ty))
     }
 
-    fn empty(&self) -> Value {
+    /// The result of a state that no tuple has come to.
+    pub(super) fn empty(&self) -> Value {
         match self.function {
             HftaAggFunction::Basic(kind) => basic::empty(kind, self.ty),
             HftaAggFunction::Host(_) => Value::default_of(self.ty),

@@ -34,18 +34,18 @@ impl<T: Default> Windows<T> {
         Some(&mut self.open[index].1)
     }
 
-    /// Removes the windows that lie behind bounds; in window order.
+    /// Removes the windows that lie behind bounds; in window order, with what is kept for each.
     pub(super) fn take_behind(
         &mut self,
         columns: &WindowColumns,
         bounds: &[Option<Value>],
-    ) -> Vec<T> {
+    ) -> Vec<(Box<[Value]>, T)> {
         let behind = |entry: &mut (Box<[Value]>, T)| columns.window_is_behind(&entry.0, bounds);
-        self.open.extract_if(.., behind).map(|(_, kept)| kept).collect()
+        self.open.extract_if(.., behind).collect()
     }
 
     /// Removes all windows, in order.
-    pub(super) fn take_all(&mut self) -> Vec<T> {
-        std::mem::take(&mut self.open).into_iter().map(|(_, kept)| kept).collect()
+    pub(super) fn take_all(&mut self) -> Vec<(Box<[Value]>, T)> {
+        std::mem::take(&mut self.open)
     }
 }

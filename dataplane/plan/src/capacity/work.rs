@@ -5,13 +5,16 @@ use wt_catalog::Type;
 use super::estimate::{delivered, passing};
 use super::selectivity::selectivities;
 use super::table::{Kind, Work};
-use super::traffic::Flows;
+use super::traffic::{Flows, NodeFlow};
 use super::uses::{Owner, uses, walked_headers};
-use crate::ir::{Exprs, LftaAction, NodeId, Op};
+use crate::ir::{Exprs, LftaAction, NodeId, Op, Qual};
 use crate::physical::{
     Aggregate, HftaAggFunction, HftaNode, HftaOp, MemoryBound, PhysicalPlan, StreamRef,
 };
-use crate::shape::{Shape, passes_whole_groups, patterns_ahead, reader_ahead, sends_blocks, shape};
+use crate::shape::{
+    Shape, makes_rows, passes_whole_groups, patterns_ahead, reader_ahead, regroups, sends_blocks,
+    shape, takes_blocks,
+};
 use crate::split::{asks_link_type, lfta_table};
 
 /// What a node is.
@@ -164,14 +167,8 @@ fn tuples(plan: &PhysicalPlan, flows: &Flows, interface: usize, query: usize, wo
             work.add(Kind::RowWord, rows * words);
         }
         Shape::Totals => work.add(Kind::Totals, flow.matched * (1.0 + columns) / 2.0),
-        table @ Shape::Words { key_words, state_words, .. } => {
-            let (cache, memory) = misses(flow.kept * table.group_bytes());
-            work.add(Kind::Row, flow.matched);
-            work.add(Kind::RowWord, flow.matched * (key_words + state_words) as f64);
-            work.add(Kind::Probe, flow.matched);
-            work.add(Kind::CacheMiss, flow.matched * cache);
-            work.add(Kind::MemoryMiss, flow.matched * memory);
-            work.add(Kind::Group, flow.sent);
+        table @ Shape::Words { .. } => {
+            into_words(table, flow.matched, (flow.kept, flow.sent), work);
         }
         Shape::Slots { slots } => {
             let (cache, memory) = misses(lfta_table(slots, columns as usize).fixed_bytes as f64);
@@ -185,6 +182,23 @@ fn tuples(plan: &PhysicalPlan, flows: &Flows, interface: usize, query: usize, wo
     if !sends_blocks(plan, stream) {
         made(sent, columns as usize, work);
     }
+}
+
+/// Rows taken into a table of words that keeps so many groups at a time, and has so many in all.
+fn into_words(table: Shape, taken: f64, (kept, groups): (f64, f64), work: &mut Work) {
+    let Shape::Words { key_words, state_words, .. } = table else { return };
+    let (cache, memory) = misses(kept * table.group_bytes());
+    rows(taken, key_words + state_words, work);
+    work.add(Kind::Probe, taken);
+    work.add(Kind::CacheMiss, taken * cache);
+    work.add(Kind::MemoryMiss, taken * memory);
+    work.add(Kind::Group, groups);
+}
+
+/// Rows written by compiled code.
+fn rows(count: f64, words: usize, work: &mut Work) {
+    work.add(Kind::Row, count);
+    work.add(Kind::RowWord, count * words as f64);
 }
 
 /// Tuples made to be sent, to operators or results.
@@ -294,24 +308,32 @@ fn eval(
     }
 }
 
+/// What evaluating roots once costs in compiled code, where no payload is looked at.
+fn by_code(exprs: &Exprs, roots: impl IntoIterator<Item = NodeId>, times: f64, work: &mut Work) {
+    reachable(exprs, roots)
+        .into_iter()
+        .for_each(|id| node_work(&exprs.nodes[id].op, times, 0.0, work));
+}
+
 fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     let node = &plan.nodes[index];
     let flow = flows.nodes[index];
     let mut work = Work::default();
     let given: f64 = node.inputs.iter().map(|stream| delivered(plan, flows, *stream)).sum();
-    let is_passed = sends_blocks(plan, StreamRef::Hfta(index as u32));
     // Quals that have been applied ahead cost nothing here.
     let is_judged =
         matches!(node.inputs[..], [stream] if reader_ahead(plan, stream) == Some(index));
     match totals(node, is_judged) {
-        // Rows go through as they are.
-        _ if is_passed => return work,
         Some(totals) if node.inputs.iter().all(|stream| sends_blocks(plan, *stream)) => {
             work.add(Kind::Totals, given * totals as f64);
             return work;
         }
-        _ => work.add(Kind::Operator, given),
+        _ => {}
     }
+    if operator_by_code(plan, node, is_judged, (given, flow), flows, &mut work) {
+        return work;
+    }
+    work.add(Kind::Operator, given);
     for stream in &node.inputs {
         let tuples = delivered(plan, flows, *stream);
         taken(plan, *stream, tuples, columns_of(plan, *stream), &mut work);
@@ -368,6 +390,50 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     work
 }
 
+/// The work of an operator whose tuples come together, and whose expressions are compiled; whether it is one.
+fn operator_by_code(
+    plan: &PhysicalPlan,
+    node: &HftaNode,
+    is_judged: bool,
+    (given, flow): (f64, NodeFlow),
+    flows: &Flows,
+    work: &mut Work,
+) -> bool {
+    let quals = |quals: &[Qual]| {
+        quals.iter().filter(|_| !is_judged).map(|qual| qual.node).collect::<Vec<_>>()
+    };
+    match &node.op {
+        HftaOp::Select { exprs, quals: all, outputs, .. }
+            if takes_blocks(plan, node) && makes_rows(exprs, outputs) =>
+        {
+            by_code(exprs, quals(all), given, work);
+            by_code(exprs, outputs.iter().copied(), flow.output, work);
+            rows(flow.output, outputs.len(), work);
+        }
+        HftaOp::Aggregate(a) if passes_whole_groups(plan, node) => {
+            if !makes_rows(&a.post, &a.outputs) {
+                return false;
+            }
+            finish_by_code(a, given, flow.output, work);
+        }
+        HftaOp::Aggregate(a) => {
+            let Some(groups) = regroups(plan, node) else { return false };
+            by_code(&a.exprs, quals(&a.quals), given, work);
+            let args = groups.aggs.iter().filter_map(|(_, arg, _)| *arg);
+            by_code(&a.exprs, a.keys.iter().copied().chain(args), flow.taken, work);
+            into_words(groups.shape(), flow.taken, (flow.kept, flow.groups), work);
+            if makes_rows(&a.post, &a.outputs) {
+                finish_by_code(a, flow.groups, flow.output, work);
+            } else {
+                work.add(Kind::BlockValue, flow.groups * (a.keys.len() + a.aggs.len()) as f64);
+                finish(a, flow.groups, flow.output, flows, work);
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
 /// The aggregates of an operator that adds up columns of all its tuples, and does so for those that come together without taking them apart.
 fn totals(node: &HftaNode, is_judged: bool) -> Option<usize> {
     let HftaOp::Aggregate(a) = &node.op else { return None };
@@ -405,6 +471,18 @@ fn take(
     work.add(Kind::State, rows * a.aggs.len() as f64);
     // A DISTINCT operand is looked up among those seen.
     work.add(Kind::GroupRow, rows * distinct as f64);
+}
+
+/// HAVING and SELECT of finished groups by compiled code.
+fn finish_by_code(a: &Aggregate, groups: f64, output: f64, work: &mut Work) {
+    let is_column = |NodeId(n): &NodeId| matches!(a.post.nodes[*n as usize].op, Op::Input(_));
+    if a.having.is_empty() && a.outputs.iter().all(is_column) {
+        // Rows go through as they are.
+        return;
+    }
+    by_code(&a.post, a.having.iter().copied(), groups, work);
+    by_code(&a.post, a.outputs.iter().copied(), output, work);
+    rows(output, a.outputs.len(), work);
 }
 
 /// HAVING and SELECT of finished groups.

@@ -4,7 +4,7 @@ use wt_catalog::layout::{Packer, words_of};
 
 use super::*;
 use crate::block::{Block, BlockColumn};
-use crate::compiled::Words;
+use crate::compiled::{Regroup, Words};
 use crate::hfta::blocks::Remaking;
 
 /// Numbers as blocks hold them: whole words, and fields that share one.
@@ -27,8 +27,12 @@ fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {
     Block::new(columns, stride, Words::from(&words[..]))
 }
 
-/// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same.
-fn agree(op: &HftaOp, whole_groups: bool, block: &Block) {
+/// What comes of messages, one tuple at a time, the operator's counters, and the most memory it has taken.
+fn run(
+    op: &HftaOp,
+    whole_groups: bool,
+    messages: Vec<Message>,
+) -> (Vec<Message>, OperatorCounters, u64) {
     let node = HftaNode {
         name: "q".to_owned(),
         inputs: vec![StreamRef::Hfta(0)],
@@ -36,30 +40,37 @@ fn agree(op: &HftaOp, whole_groups: bool, block: &Block) {
         schema: Schema::default(),
         memory: MemoryBound::default(),
     };
-    let run = |messages: Vec<Message>| {
-        let operator = operator(&node, &[], whole_groups).unwrap();
-        let mut bench = Bench { operator, memory: Memory::new(None), ordinal: 0 };
-        let mut sent = Vec::new();
-        for message in messages.into_iter().chain([Message::End]) {
-            let out = bench.message(0, message).unwrap();
-            sent.extend(out.into_iter().flat_map(Message::one_by_one));
-        }
-        (sent, bench.counters(), bench.memory.peak_bytes())
-    };
-    let one_by_one = run(Message::Block(block.clone()).one_by_one());
-    assert_eq!(run(vec![Message::Block(block.clone())]), one_by_one);
+    let operator = operator(&node, &[], whole_groups).unwrap();
+    let mut bench = Bench { operator, memory: Memory::new(None), ordinal: 0 };
+    let mut sent = Vec::new();
+    for message in messages.into_iter().chain([Message::End]) {
+        let out = bench.message(0, message).unwrap();
+        sent.extend(out.into_iter().flat_map(Message::one_by_one));
+    }
+    (sent, bench.counters(), bench.memory.peak_bytes())
+}
+
+/// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same.
+fn agree(op: &HftaOp, whole_groups: bool, block: &Block) {
+    let one_by_one = run(op, whole_groups, Message::Block(block.clone()).one_by_one());
+    assert_eq!(run(op, whole_groups, vec![Message::Block(block.clone())]), one_by_one);
     assert!(one_by_one.0.len() > 1, "nothing came: {:?}", one_by_one.0);
 }
 
-/// Rows of numbers of a type, its least and greatest among them.
-fn rows(ty: Type) -> Vec<[Value; 2]> {
-    let number = |i: i64| match (ty, ty.is_signed()) {
+/// A number cut to a type.
+fn number(ty: Type, i: i64) -> Value {
+    match (ty, ty.is_signed()) {
         (Type::Int, _) => Value::Int(i64::from(i as i32)),
         (_, true) => Value::Int(i),
         (Type::Uint, _) => Value::Uint(u64::from(i as u32)),
         (Type::Ushort, _) => Value::Uint(u64::from(i as u16)),
         _ => Value::Uint(i as u64),
-    };
+    }
+}
+
+/// Rows of numbers of a type, its least and greatest among them.
+fn rows(ty: Type) -> Vec<[Value; 2]> {
+    let number = |i: i64| number(ty, i);
     let numbers = [5, 0, -1, i64::MAX, i64::MIN, 77, 5, -9, i64::from(i32::MIN), 65_535];
     numbers.iter().map(|i| [number(*i), number(i.wrapping_mul(3))]).collect()
 }
@@ -211,19 +222,22 @@ fn conditions_and_lacks_by_code() {
     }
 }
 
-#[test]
-fn addresses_by_code() {
-    let v4 = |i: u8| Value::Ip([192, 0, 2, i].into());
-    let inet = |i: u8| match i % 2 {
+type Make = fn(u8) -> Value;
+
+/// Types of addresses, and what makes one of a number.
+const ADDRESSES: [(Type, Make); 4] = [
+    (Type::Ip, |i| Value::Ip([192, 0, 2, i].into())),
+    (Type::Inet, |i| match i % 2 {
         0 => Value::Inet(std::net::IpAddr::V4([192, 0, 2, i].into())),
         _ => Value::Inet(std::net::IpAddr::V6([i.into(), 0, 0, 0, 0, 0, 0, 9].into())),
-    };
-    let v6 = |i: u8| Value::Ipv6([0x2001, 0xdb8, 0, 0, 0, 0, i.into(), 1].into());
-    let mac = |i: u8| Value::Mac([2, 0, 0, 0, 9, i]);
-    type Make<'a> = &'a dyn Fn(u8) -> Value;
-    let kinds: [(Type, Make<'_>); 4] =
-        [(Type::Ip, &v4), (Type::Inet, &inet), (Type::Ipv6, &v6), (Type::Mac, &mac)];
-    for (ty, make) in kinds {
+    }),
+    (Type::Ipv6, |i| Value::Ipv6([0x2001, 0xdb8, 0, 0, 0, 0, i.into(), 1].into())),
+    (Type::Mac, |i| Value::Mac([2, 0, 0, 0, 9, i])),
+];
+
+#[test]
+fn addresses_by_code() {
+    for (ty, make) in ADDRESSES {
         let row = |i: usize| [make((i % 5) as u8), make((i % 7) as u8)];
         let rows: Vec<_> = (0..MANY).map(row).collect();
         let (mut dag, [a, b, same]) = columns(ty);
@@ -268,12 +282,132 @@ fn blocks_of_another_kind_are_taken_without_code() {
     let sum = dag.node(Op::Binary(BinaryOp::Add, a, b), Type::Uint);
     let mut remaking = Remaking::new(&dag.0, &[], [], &[sum]);
     let counters = &mut OperatorCounters::default();
-    assert!(remaking.block(&block(Type::Uint, &rows(Type::Uint), 32), counters).is_none());
-    assert_eq!(counters.input, 0, "so few are not worth it");
-    assert!(remaking.block(&many(Type::Uint, 64), counters).is_some());
+    let few = block(Type::Uint, &rows(Type::Uint), 32);
+    assert!(remaking.block(&few, counters).is_none(), "so few are not worth it");
+    let remade = remaking.block(&many(Type::Uint, 64), counters);
+    assert_eq!(remade.map(|remade| remade.len()), Some(MANY as u64));
     assert!(remaking.block(&many(Type::Uint, 32), counters).is_none());
-    assert_eq!((counters.input, counters.output), (MANY as u64, MANY as u64));
     // Of a type that expressions do not expect there is none at all.
     let mut remaking = Remaking::new(&dag.0, &[], [], &[sum]);
     assert!(remaking.block(&many(Type::Ullong, 64), counters).is_none());
+}
+
+/// An aggregation does the same by code, which there is, also where some tuples come one by one.
+fn agree_grouped(plan: &Aggregate, block: &Block) {
+    let regroup = Regroup::of(plan).expect("groups are words");
+    let mut taking = Remaking::of_groups(plan, &[], &regroup);
+    assert!(taking.block(block, &mut OperatorCounters::default()).is_some(), "there is no code");
+    let op = HftaOp::Aggregate(Box::new(plan.clone()));
+    agree(&op, false, block);
+    let one_by_one = |pieces: &[usize]| {
+        let message = |(piece, block): (usize, Block)| match pieces.contains(&piece) {
+            true => Message::Block(block).one_by_one(),
+            false => vec![Message::Block(block)],
+        };
+        run(&op, false, block.pieces(MANY / 10).enumerate().flat_map(message).collect())
+    };
+    let all = one_by_one(&(0..10).collect::<Vec<_>>());
+    for pieces in [&[][..], &[9], &[0, 1, 2], &[0, 3, 4, 7, 8]] {
+        assert_eq!(one_by_one(pieces), all, "one by one: {pieces:?}");
+    }
+}
+
+/// An aggregation over two columns of a type, without a window.
+fn grouping(ty: Type, keys: &[usize], aggs: &[(AggKind, usize)]) -> Aggregate {
+    let (exprs, nodes) = columns(ty);
+    let agg = |(kind, column): &(AggKind, usize)| match kind {
+        AggKind::Count => basic(*kind, Vec::new()),
+        _ => HftaAgg { ty, ..basic(*kind, vec![nodes[*column]]) },
+    };
+    let aggs: Vec<_> = aggs.iter().map(agg).collect();
+    let key_types = keys.iter().map(|key| [ty, ty, Type::Ullong][*key]);
+    let mut post = Dag::default();
+    let results = key_types.clone().chain(aggs.iter().map(|agg| agg.ty));
+    let outputs = (0..).zip(results).map(|(i, ty)| post.node(Op::Input(i), ty)).collect();
+    Aggregate {
+        exprs: exprs.0,
+        keys: keys.iter().map(|key| nodes[*key]).collect(),
+        key_types: key_types.collect(),
+        ordered: Vec::new(),
+        patterns: vec![(1 << keys.len()) - 1],
+        aggs,
+        post: post.0,
+        outputs,
+        ordered_outputs: Vec::new(),
+        ..aggregate()
+    }
+}
+
+#[test]
+fn groups_of_every_type_by_code() {
+    use AggKind::*;
+    for ty in [Type::Ushort, Type::Uint, Type::Ullong, Type::Int, Type::Llong] {
+        for bits in [ty.bits().unwrap().min(32), 64] {
+            if bits < 64 && (ty.is_signed() || ty.bits() == Some(64)) {
+                continue;
+            }
+            let row = |i: i64| {
+                [number(ty, i * i % 101 - 50), number(ty, (i % 13).wrapping_mul(i64::MAX / 11))]
+            };
+            let rows: Vec<_> = (0..MANY as i64).map(row).collect();
+            let block = block(ty, &rows, bits);
+            let kinds = [Count, Sum, Min, Max, BitAnd, BitOr, BitXor];
+            let aggs = kinds.map(|kind| (kind, 1));
+            for keys in [&[0][..], &[1, 0], &[0, 2], &[]] {
+                let mut plan = grouping(ty, keys, &aggs);
+                agree_grouped(&plan, &block);
+                // Not all tuples, and not all groups.
+                let mut dag = Dag(plan.exprs);
+                let (a, b) = (dag.node(Op::Input(0), ty), dag.node(Op::Input(1), ty));
+                let is_less = dag.compare(CmpOp::Lt, a, b);
+                (plan.exprs, plan.quals) = (dag.0, vec![qual(is_less)]);
+                let mut post = Dag(plan.post);
+                let limit = post.node(Op::Const(Value::Uint(2)), Type::Ullong);
+                let is_more = post.compare(CmpOp::Gt, plan.outputs[keys.len()], limit);
+                (plan.post, plan.having) = (post.0, vec![is_more]);
+                agree_grouped(&plan, &block);
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_by_code() {
+    // Times that step back, by more than some tolerances.
+    let row = |i: u64| {
+        let time = 10 + i / 400 - (i % 900 / 895) * 2;
+        [Value::Uint(time), Value::Uint(i * 7 % 300)]
+    };
+    let rows: Vec<_> = (0..MANY as u64).map(row).collect();
+    let back: Vec<_> = rows.iter().rev().cloned().collect();
+    for (rows, decreasing) in [(rows, false), (back, true)] {
+        let block = block(Type::Uint, &rows, 32);
+        for tolerance in 0..4 {
+            for over_partials in [false, true] {
+                let ordered = vec![OrderedColumn { decreasing, ..increasing(1) }];
+                let plan = grouping(Type::Uint, &[1, 0], &[(AggKind::Count, 0), (AggKind::Max, 1)]);
+                let plan = Aggregate {
+                    ordered,
+                    tolerance,
+                    over_partials,
+                    ordered_outputs: vec![(1, 1)],
+                    ..plan
+                };
+                agree_grouped(&plan, &block);
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_by_addresses_by_code() {
+    for (ty, make) in ADDRESSES {
+        let row = |i: usize| [make((i % 50) as u8), make((i % 70) as u8)];
+        let rows: Vec<_> = (0..MANY).map(row).collect();
+        agree_grouped(&grouping(ty, &[1, 0], &[(AggKind::Count, 0)]), &block(ty, &rows, 64));
+        if ty == Type::Ip {
+            let aggs = [(AggKind::Min, 0), (AggKind::Max, 0)];
+            agree_grouped(&grouping(ty, &[1], &aggs), &block(ty, &rows, 32));
+        }
+    }
 }
