@@ -463,11 +463,16 @@ impl Run<'_> {
         graph.run(memory, &mut **sink)
     }
 
-    /// Takes in what threads have kept of ranges of the packets of the first interface.
-    fn fold_kept(&mut self, kept: Vec<Scanned>, ordinals: Ordinals<'_>) -> Result<(), EngineError> {
+    /// Takes in what threads have kept of ranges of the packets of the first interface, whose groups may be in any order.
+    fn fold_kept(
+        &mut self,
+        kept: Vec<Scanned>,
+        ordinals: Ordinals<'_>,
+        any_order: bool,
+    ) -> Result<(), EngineError> {
         let lead = self.lftas.first_mut().and_then(|lfta| lfta.backend.as_compiled());
         let Some(lead) = lead else { return Ok(()) };
-        Ok(lead.fold_kept(kept, ordinals, &mut self.memory)?)
+        Ok(lead.fold_kept(kept, ordinals, any_order, &mut self.memory)?)
     }
 
     /// The source whose packet comes next: the earliest, of equal ones the first. A single source needs no comparison.

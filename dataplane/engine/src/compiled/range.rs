@@ -266,11 +266,13 @@ impl CompiledLfta {
         Ok(())
     }
 
-    /// Takes in what threads have kept of all ranges so far, which are `ordinals`.
+    /// Takes in what threads have kept of all ranges so far, which are `ordinals`; groups come to be in the order of their first packets, unless they may
+    /// be in any.
     pub(crate) fn fold_kept(
         &mut self,
         mut kept: Vec<Scanned>,
         ordinals: Ordinals<'_>,
+        any_order: bool,
         memory: &mut Memory,
     ) -> Result<(), MemoryExceeded> {
         kept.iter().for_each(|scanned| self.count(scanned));
@@ -287,7 +289,8 @@ impl CompiledLfta {
                 Sink::Groups(groups) => {
                     let windows = parts.flat_map(|part| std::mem::take(&mut part.windows));
                     let windows = windows.collect();
-                    groups.fold_kept(windows, ordinals, &mut query.counters, memory)?;
+                    let counters = &mut query.counters;
+                    groups.fold_kept(windows, ordinals, any_order, counters, memory)?;
                 }
                 // They keep nothing.
                 Sink::Select | Sink::Kept | Sink::Values(_) => {}

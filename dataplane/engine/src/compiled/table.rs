@@ -223,20 +223,7 @@ impl WordTable {
         (self.states_of::<K>(index), is_new)
     }
 
-    /// The same, its search begun where [`Self::seek`] has ended; whoever has asked there has made room.
-    #[inline]
-    pub(super) fn entry_from<const K: usize>(
-        &mut self,
-        place: usize,
-        hash: u64,
-        key: &[u64; K],
-        ordinal: impl FnOnce() -> u64,
-    ) -> (&mut [u64], bool) {
-        let (index, is_new) = self.number_from(place, hash, key, ordinal);
-        (self.states_of::<K>(index), is_new)
-    }
-
-    /// The same for rows in any order: the least ordinal stays.
+    /// The same for rows in any order, of which the least ordinal stays. The search begins where [`Self::seek`] has ended; whoever has asked there has made room.
     #[inline]
     pub(super) fn earliest_from<const K: usize>(
         &mut self,

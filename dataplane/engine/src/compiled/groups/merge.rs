@@ -60,33 +60,36 @@ impl WordGroups {
         self.charge(memory)
     }
 
-    /// Takes the groups of all packets so far, of which threads have those of some ranges each, where there is but one window.
+    /// Takes the groups of all packets so far, of which threads have those of some ranges each, where there is but one window. Where they may be in any
+    /// order, one table takes in the others.
     pub(in crate::compiled) fn fold_kept(
         &mut self,
         windows: Vec<Window>,
         ordinals: Ordinals<'_>,
+        any_order: bool,
         counters: &mut TupleCounters,
         memory: &mut Memory,
     ) -> Result<(), MemoryExceeded> {
         let rows: u64 = windows.iter().map(|window| window.rows).sum();
         let mut tables: Vec<WordTable> = windows.into_iter().map(|window| window.table).collect();
         let ordinal = |kept| ordinals.of(kept);
-        let table = match &mut tables[..] {
-            [] => return Ok(()),
-            [_] => {
-                let mut table = tables.remove(0);
-                table.renumber(ordinal);
-                table
-            }
-            tables => {
-                let (first, last) = self.plan.key;
-                let mut table = WordTable::new(last - first, self.plan.states.len());
-                table.expect(tables.iter().map(WordTable::len).max().unwrap_or(0));
-                let (plan, hasher, into) = (&self.plan, self.hasher, &mut table);
-                let from = InOrder::new(tables);
+        let (first, last) = self.plan.key;
+        let (plan, hasher) = (&self.plan, self.hasher);
+        let table = if any_order || tables.len() < 2 {
+            tables.sort_by_key(WordTable::len);
+            let Some(mut table) = tables.pop() else { return Ok(()) };
+            table.renumber(ordinal);
+            for other in &tables {
+                let (into, from) = (&mut table, other.entries());
                 for_key_words!(last - first, K => merge::<K>(plan, hasher, into, from, ordinal));
-                table
             }
+            table
+        } else {
+            let mut table = WordTable::new(last - first, self.plan.states.len());
+            table.expect(tables.iter().map(WordTable::len).max().unwrap_or(0));
+            let (into, from) = (&mut table, InOrder::new(&tables));
+            for_key_words!(last - first, K => merge::<K>(plan, hasher, into, from, ordinal));
+            table
         };
         counters.matched += rows;
         counters.merged += rows - table.len() as u64;
@@ -123,7 +126,7 @@ impl<'a, I: Iterator<Item = &'a [u64]>> Iterator for InOrder<'a, I> {
     }
 }
 
-/// Takes groups of other tuples into a table. Those that are new are the later ones, and come in order of arrival.
+/// Takes groups of other tuples into a table. Those that are new come behind those that are there.
 fn merge<'a, const K: usize>(
     plan: &GroupPlan,
     hasher: WordHasher,
@@ -145,8 +148,8 @@ fn merge<'a, const K: usize>(
         into.prefetch_slots(hashes);
         into.seek(hashes, &mut places);
         for ((entry, hash), place) in ahead.iter().zip(&*hashes).zip(&places) {
-            let ordinal = || ordinal(entry[0]);
-            let (states, is_new) = into.entry_from(*place, *hash, &key_of(entry), ordinal);
+            let key = key_of(entry);
+            let (states, is_new) = into.earliest_from(*place, *hash, &key, ordinal(entry[0]));
             let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
             for ((state, word), later) in states {
                 *word = updated(state.kind, state.ty, *word, *later, is_new);

@@ -151,7 +151,7 @@ impl Cores<'_> {
             self.ranges.enter(read);
             place = enter(place, read, feed);
         }
-        run.fold_kept(scanned, Ordinals(&ordinals))?;
+        run.fold_kept(scanned, Ordinals(&ordinals), self.any_order)?;
         if reads.last().is_some_and(|(_, read)| read.is_damaged()) {
             return Ok(Folded::Damaged);
         }
