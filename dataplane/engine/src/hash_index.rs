@@ -20,6 +20,9 @@ const MOVED_PER_ENTRY: usize = 16;
 /// Slots that are moved first: what is added before them may reach into them, but not through them.
 const MARGIN: usize = 1 << 10;
 
+/// What an entry takes at most, bytes: when an index has just grown to 16/3 slots for each, and half as many that were there before are still being moved.
+pub(crate) const ENTRY_BYTES_MAX: usize = 8 * (16 + 8) / 3;
+
 /// The numbers of entries by hash.
 pub(crate) struct HashIndex {
     slots: Slots,

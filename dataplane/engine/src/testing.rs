@@ -2,9 +2,11 @@
 
 use std::io::Cursor;
 
-use wt_catalog::{ProtocolId, Type, Value};
+use wt_catalog::{Catalog, ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::*;
+use wt_plan::physical::PhysicalPlan;
+use wt_plan::{CompileInput, InterfaceInfo, compile};
 use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
 
 use crate::packet::Packet;
@@ -279,4 +281,22 @@ pub(crate) fn lfta(name: &str, action: LftaAction) -> LftaQuery {
 /// A basic aggregate of 64 bits.
 pub(crate) fn agg(kind: AggKind, arg: Option<NodeId>) -> LftaAgg {
     LftaAgg { kind, arg, ty: Type::Ullong }
+}
+
+/// The plan of a query over a trace.
+pub(crate) fn plan(text: &str) -> PhysicalPlan {
+    let catalog = Catalog::builtin();
+    let interfaces = [InterfaceInfo { name: "default".to_owned(), properties: Vec::new() }];
+    let input = CompileInput {
+        catalog: &catalog,
+        text,
+        file_name: "",
+        interfaces: &interfaces,
+        interface_sets: &[],
+        params: &[],
+        watchlists: &[],
+        finite: true,
+        library: &|_| None,
+    };
+    compile(&input).expect(text).physical
 }

@@ -1,28 +1,11 @@
 //! What the cost model believes of compiled code.
 
-use wt_catalog::Catalog;
-use wt_plan::physical::{PhysicalPlan, StreamRef};
-use wt_plan::{CompileInput, InterfaceInfo, compile, shape};
+use wt_plan::physical::StreamRef;
+use wt_plan::shape;
 
 use super::*;
 use crate::run::{ahead, fixed_hash};
-
-fn plan(text: &str) -> PhysicalPlan {
-    let catalog = Catalog::builtin();
-    let interfaces = [InterfaceInfo { name: "default".to_owned(), properties: Vec::new() }];
-    let input = CompileInput {
-        catalog: &catalog,
-        text,
-        file_name: "",
-        interfaces: &interfaces,
-        interface_sets: &[],
-        params: &[],
-        watchlists: &[],
-        finite: true,
-        library: &|_| None,
-    };
-    compile(&input).expect(text).physical
-}
+use crate::testing::plan;
 
 #[test]
 fn the_model_knows_what_leaves_together_and_what_is_judged_then() {

@@ -9,6 +9,7 @@ use wt_plan::physical::{self, HftaAggFunction};
 
 use super::state::{State, StateSpec};
 use crate::check::{Defect, PlanDefect};
+use crate::hash_index::ENTRY_BYTES_MAX;
 use crate::interp::env::Env;
 use crate::interp::{Evaluator, Lack, TupleEnv};
 use crate::ledger::OperatorCounters;
@@ -380,9 +381,9 @@ impl Results {
 }
 
 impl Body {
-    /// Its memory now, bytes. Its cells lie in vectors that grow by doubling, its index entry in a table half full.
+    /// Its memory now, bytes. Its cells lie in vectors that grow by doubling.
     fn measure(&self, cell_bytes: usize) -> u64 {
-        let cells = 2 * (cell_bytes + size_of::<usize>());
+        let cells = 2 * cell_bytes + ENTRY_BYTES_MAX;
         let states = self.states.len() * size_of::<State>() + 2 * BLOCK_BYTES as usize;
         let heap: u64 = self.states.iter().map(State::heap_bytes).sum();
         (cells + states) as u64 + values_bytes(&self.keys) + heap

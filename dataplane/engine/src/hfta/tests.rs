@@ -1,6 +1,7 @@
 //! Operators, message by message.
 
 mod blocks;
+mod bounds;
 mod seen;
 mod session;
 

@@ -123,7 +123,7 @@ impl Splitter<'_> {
         }
         let columns = stream.schema().columns;
         let note = note_of(place, &columns, vec!["remembers rows".into()]);
-        let mut bound = memory::rows(columns.len(), !window.is_empty(), "distinct row", None);
+        let mut bound = memory::distinct_rows(columns.len(), !window.is_empty());
         if columns.iter().any(|c| c.ty.is_bytes()) {
             bound.entries.push_str(", plus the bytes of its strings");
         }

@@ -7,8 +7,17 @@ use crate::physical::MemoryBound;
 /// Bytes of one value in a row.
 pub const VALUE_BYTES: u64 = size_of::<Value>() as u64;
 
-/// Bytes of a group or row beside its values: hash entry, allocation headers, ordinal of its first packet.
+/// Bytes of a row, or of a group of an LFTA, beside its values: allocation headers, ordinal of its first packet.
 const ENTRY_BYTES: u64 = 64;
+
+/// Bytes of a group beside its values: its cell in a vector that doubles, its place in an index that is being moved, and two blocks of the allocator.
+const GROUP_BYTES: u64 = 2 * 64 + 64 + 2 * 16;
+
+/// The same of a session, with its entry in the queue of ends.
+const SESSION_BYTES: u64 = 2 * 136 + 64 + 2 * 16;
+
+/// Bytes of a row in a hash set beside its values: the set is half full, and doubles.
+const SET_BYTES: u64 = 4 * 16 + 16;
 
 /// Bytes of the count of a window's packets, for the share that was seen.
 pub const SHARE_BYTES: u64 = 256;
@@ -79,7 +88,7 @@ pub fn groups(b: &GroupBound<'_>) -> MemoryBound {
     });
     MemoryBound {
         fixed_bytes: 0,
-        per_entry_bytes: VALUE_BYTES * b.columns as u64 + b.state_bytes + ENTRY_BYTES,
+        per_entry_bytes: VALUE_BYTES * b.columns as u64 + b.state_bytes + GROUP_BYTES,
         entries,
         entries_max: per_window
             .filter(|_| !b.distinct)
@@ -91,7 +100,7 @@ pub fn groups(b: &GroupBound<'_>) -> MemoryBound {
 pub fn sessions(columns: usize, state_bytes: u64, gap: &str) -> MemoryBound {
     MemoryBound {
         fixed_bytes: 0,
-        per_entry_bytes: VALUE_BYTES * columns as u64 + state_bytes + 2 * ENTRY_BYTES,
+        per_entry_bytes: VALUE_BYTES * columns as u64 + state_bytes + SESSION_BYTES,
         entries: format!("open session: a key that had a tuple in the last {gap}"),
         entries_max: None,
     }
@@ -105,6 +114,12 @@ pub fn merge(inputs: usize, columns: usize, queue_tuples_max: u32) -> MemoryBoun
         entries: format!("queued tuple, {queue_tuples_max} per input before it asks for a bound"),
         entries_max: Some(inputs as u64 * u64::from(queue_tuples_max)),
     }
+}
+
+/// Rows that have been there, until a window closes.
+pub fn distinct_rows(columns: usize, windowed: bool) -> MemoryBound {
+    let per_entry_bytes = VALUE_BYTES * columns as u64 + SET_BYTES;
+    MemoryBound { per_entry_bytes, ..rows(columns, windowed, "distinct row", None) }
 }
 
 /// Rows kept until a window closes.
