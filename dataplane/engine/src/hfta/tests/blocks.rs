@@ -27,20 +27,23 @@ fn block(ty: Type, rows: &[[Value; 2]], bits: u32) -> Block {
     Block::new(columns, stride, Words::from(&words[..]))
 }
 
+fn node(op: &HftaOp) -> HftaNode {
+    HftaNode {
+        name: "q".to_owned(),
+        inputs: vec![StreamRef::Hfta(0)],
+        op: op.clone(),
+        schema: Schema::default(),
+        memory: MemoryBound::default(),
+    }
+}
+
 /// What comes of messages, one tuple at a time, the operator's counters, and the most memory it has taken.
 fn run(
     op: &HftaOp,
     whole_groups: bool,
     messages: Vec<Message>,
 ) -> (Vec<Message>, OperatorCounters, u64) {
-    let node = HftaNode {
-        name: "q".to_owned(),
-        inputs: vec![StreamRef::Hfta(0)],
-        op: op.clone(),
-        schema: Schema::default(),
-        memory: MemoryBound::default(),
-    };
-    let operator = operator(&node, &[], whole_groups).unwrap();
+    let operator = operator(&node(op), &[], whole_groups).unwrap();
     let mut bench = Bench { operator, memory: Memory::new(None), ordinal: 0 };
     let mut sent = Vec::new();
     for message in messages.into_iter().chain([Message::End]) {
@@ -410,4 +413,37 @@ fn groups_by_addresses_by_code() {
             agree_grouped(&grouping(ty, &[1], &aggs), &block(ty, &rows, 32));
         }
     }
+}
+
+#[test]
+fn parameters_change_while_groups_are_open() {
+    let ty = Type::Ullong;
+    let row = |i: u64| [Value::Uint(i % 77), Value::Uint(i * 7 % 1000)];
+    let rows: Vec<_> = (0..MANY as u64).map(row).collect();
+    let block = block(ty, &rows, 64);
+    let mut plan = grouping(ty, &[0], &[(AggKind::Count, 0), (AggKind::Sum, 1)]);
+    let mut dag = Dag(plan.exprs);
+    let (value, limit) = (dag.node(Op::Input(1), ty), dag.node(Op::Param(ParamId(0)), ty));
+    let is_less = dag.compare(CmpOp::Lt, value, limit);
+    (plan.exprs, plan.quals) = (dag.0, vec![qual(is_less)]);
+    let op = HftaOp::Aggregate(Box::new(plan));
+    let run = |is_block: bool| {
+        let operator = operator(&node(&op), &[Value::Uint(1)], false).unwrap();
+        let mut bench = Bench { operator, memory: Memory::new(None), ordinal: 0 };
+        let mut sent = Vec::new();
+        for limit in [500, 0, 900] {
+            bench.operator.set_params(&op, &[Value::Uint(limit)]).unwrap();
+            let whole = Message::Block(block.clone());
+            let messages = if is_block { vec![whole] } else { whole.one_by_one() };
+            messages
+                .into_iter()
+                .for_each(|message| sent.extend(bench.message(0, message).unwrap()));
+        }
+        sent.extend(bench.message(0, Message::End).unwrap());
+        let sent: Vec<_> = sent.into_iter().flat_map(Message::one_by_one).collect();
+        (sent, bench.counters())
+    };
+    let (sent, counters) = run(false);
+    assert_eq!((sent.len(), counters.filtered), (77 + 1, (MANY / 2 + MANY + MANY / 10) as u64));
+    assert_eq!(run(true), (sent, counters));
 }
