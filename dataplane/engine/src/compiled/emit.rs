@@ -5,7 +5,6 @@ use cranelift_codegen::ir::types::{I8, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, SigRef, Signature, Value as V,
 };
-use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
 use cranelift_module::Module;
@@ -85,15 +84,21 @@ pub(super) fn packet_flags() -> MemFlagsData {
 }
 
 impl<'f, 'h> Emitter<'f, 'h> {
-    /// Starts a function whose current block has the parameters of an entry; the packet comes with [`Self::packet`].
+    /// Starts a function, and gives its parameters beside the frame; the packet comes with [`Self::packet`].
     pub(super) fn new(
         mut b: FunctionBuilder<'f>,
         host: &'h mut Host,
         layout: &'h mut FrameLayout,
-        frame: V,
-        call_conv: CallConv,
+        module: &JITModule,
         link_type: u16,
-    ) -> Self {
+    ) -> (Self, [V; 3]) {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let parameters = b.block_params(entry);
+        let frame = parameters[0];
+        let others = [parameters[1], parameters[2], parameters[3]];
+        let call_conv = module.isa().default_call_conv();
         let zeros = b.ins().load(I64, FRAME, frame, 8 * frame::ZEROS as i32);
         let mut signature = |parameters: usize| {
             let mut signature = Signature::new(call_conv);
@@ -103,7 +108,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
         };
         let (evaluate, keep, walk) = (signature(4), signature(3), signature(6));
         let none = zeros;
-        Self {
+        let emitter = Self {
             b,
             host,
             layout,
@@ -116,7 +121,8 @@ impl<'f, 'h> Emitter<'f, 'h> {
             evaluate,
             keep,
             walk,
-        }
+        };
+        (emitter, others)
     }
 
     /// A loop over `count` items of `size` bytes from an address on, which then returns. `body` is given the address of each, and ends in the block

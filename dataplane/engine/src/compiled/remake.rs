@@ -215,18 +215,12 @@ impl Parting<'_> {
     /// The loop over the rows.
     fn emit(
         &self,
-        mut b: FunctionBuilder<'_>,
+        b: FunctionBuilder<'_>,
         host: &mut Host,
         layout: &mut FrameLayout,
         module: &JITModule,
     ) -> Result<(), Unsupported> {
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        let parameters = b.block_params(entry).to_vec();
-        let (frame, rows, count) = (parameters[0], parameters[2], parameters[3]);
-        let call_conv = module.isa().default_call_conv();
-        let e = Emitter::new(b, host, layout, frame, call_conv, 0);
+        let (e, [_, rows, count]) = Emitter::new(b, host, layout, module, 0);
         e.for_each((rows, 8 * self.shape.stride, count), module, |e, row| {
             let next = e.b.create_block();
             let Remake { exprs, params, quals, .. } = self.remake;

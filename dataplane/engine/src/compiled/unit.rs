@@ -132,19 +132,12 @@ impl Source<'_> {
     /// The loop over the records of a batch.
     fn emit(
         &self,
-        mut b: FunctionBuilder<'_>,
+        b: FunctionBuilder<'_>,
         host: &mut Host,
         layout: &mut FrameLayout,
         module: &JITModule,
     ) -> Result<(), Unsupported> {
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        let parameters = b.block_params(entry).to_vec();
-        let (frame, data, records, count) =
-            (parameters[0], parameters[1], parameters[2], parameters[3]);
-        let call_conv = module.isa().default_call_conv();
-        let e = Emitter::new(b, host, layout, frame, call_conv, self.link_type);
+        let (e, [data, records, count]) = Emitter::new(b, host, layout, module, self.link_type);
         e.for_each((records, size_of::<RecordRef>(), count), module, |e, record| {
             e.record = record;
             let at = e.record_u32(offset_of!(RecordRef, at));

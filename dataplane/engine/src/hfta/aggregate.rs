@@ -30,7 +30,7 @@ use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
 use crate::window::{self, Frontier, Judgement, WindowColumns};
 
-/// Tuples of a block whose columns are added up together, while they are in the cache.
+/// Tuples of a block that are taken together, while they are in the cache.
 const PIECE_ROWS: usize = 1024;
 
 pub(super) struct Aggregate {

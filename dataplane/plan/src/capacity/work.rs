@@ -323,12 +323,9 @@ fn operator(plan: &PhysicalPlan, flows: &Flows, index: usize) -> Work {
     // Quals that have been applied ahead cost nothing here.
     let is_judged =
         matches!(node.inputs[..], [stream] if reader_ahead(plan, stream) == Some(index));
-    match totals(node, is_judged) {
-        Some(totals) if node.inputs.iter().all(|stream| sends_blocks(plan, *stream)) => {
-            work.add(Kind::Totals, given * totals as f64);
-            return work;
-        }
-        _ => {}
+    if let Some(totals) = totals(node, is_judged).filter(|_| takes_blocks(plan, node)) {
+        work.add(Kind::Totals, given * totals as f64);
+        return work;
     }
     if operator_by_code(plan, node, is_judged, (given, flow), flows, &mut work) {
         return work;
