@@ -285,18 +285,27 @@ pub(crate) fn agg(kind: AggKind, arg: Option<NodeId>) -> LftaAgg {
 
 /// The plan of a query over a trace.
 pub(crate) fn plan(text: &str) -> PhysicalPlan {
-    let catalog = Catalog::builtin();
-    let interfaces = [InterfaceInfo { name: "default".to_owned(), properties: Vec::new() }];
+    plan_over(text, &["default"], true)
+}
+
+/// The plan of a query over interfaces.
+pub(crate) fn plan_over(text: &str, interfaces: &[&str], finite: bool) -> PhysicalPlan {
+    let info = |name: &&str| InterfaceInfo {
+        name: (*name).to_owned(),
+        properties: vec![("Name".to_owned(), (*name).to_owned())],
+    };
+    let interfaces: Vec<_> = interfaces.iter().map(info).collect();
     let input = CompileInput {
-        catalog: &catalog,
+        catalog: &Catalog::builtin(),
         text,
         file_name: "",
         interfaces: &interfaces,
         interface_sets: &[],
         params: &[],
         watchlists: &[],
-        finite: true,
+        finite,
         library: &|_| None,
     };
-    compile(&input).expect(text).physical
+    let compiled = compile(&input);
+    compiled.unwrap_or_else(|errors| panic!("{text}: {errors:?}")).physical
 }

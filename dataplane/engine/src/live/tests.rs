@@ -5,38 +5,15 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use wt_catalog::Catalog;
-use wt_plan::{CompileInput, InterfaceInfo};
 use wt_wire::{Direction, RecordRef};
 
 use super::*;
 use crate::packet::PacketBatch;
 use crate::sink::SinkError;
-use crate::testing::udp_packet;
+use crate::testing::{plan_over, udp_packet};
 use crate::tuple::Tuple;
 
 const S: u64 = 1_000_000_000;
-
-fn plan(text: &str, interfaces: &[&str], finite: bool) -> PhysicalPlan {
-    let info = |name: &&str| InterfaceInfo {
-        name: (*name).to_owned(),
-        properties: vec![("Name".to_owned(), (*name).to_owned())],
-    };
-    let interfaces: Vec<_> = interfaces.iter().map(info).collect();
-    let catalog = Catalog::builtin();
-    let compiled = wt_plan::compile(&CompileInput {
-        catalog: &catalog,
-        text,
-        file_name: "",
-        interfaces: &interfaces,
-        interface_sets: &[],
-        params: &[],
-        watchlists: &[],
-        finite,
-        library: &|_| None,
-    });
-    compiled.unwrap_or_else(|errors| panic!("{text}: {errors:?}")).physical
-}
 
 /// What a source plays next.
 enum Step {
@@ -236,7 +213,7 @@ const COUNTS: &str = "SELECT tb, count(*) FROM packet GROUP BY time/1 AS tb";
 
 #[test]
 fn windows_close_by_packets_and_the_last_at_the_end() {
-    let plan = plan(COUNTS, &["a"], false);
+    let plan = plan_over(COUNTS, &["a"], false);
     let steps = vec![Step::Packets(vec![S, S, 2 * S]), Step::Packets(vec![2 * S, 3 * S])];
     let played = play(&plan, vec![("a", steps)], &Setting::default());
     assert_eq!(numbers(&played.rows), [[1, 2], [2, 2], [3, 1]]);
@@ -248,7 +225,7 @@ fn windows_close_by_packets_and_the_last_at_the_end() {
 
 #[test]
 fn a_window_of_a_silent_interface_closes_by_the_clock() {
-    let plan = plan(COUNTS, &["a"], false);
+    let plan = plan_over(COUNTS, &["a"], false);
     // Nothing after the first packet but the clock: the row must come by itself, or the script never ends.
     let steps = vec![
         Step::Packets(vec![S]),
@@ -267,7 +244,7 @@ fn a_merge_with_a_silent_interface_does_not_stall() {
     let text = "DEFINE { query_name b; } SELECT timestamp, len FROM busy.packet; \
                 DEFINE { query_name q; } SELECT timestamp, len FROM quiet.packet; \
                 DEFINE { query_name m; } MERGE b.timestamp : q.timestamp FROM b, q";
-    let plan = plan(text, &["busy", "quiet"], false);
+    let plan = plan_over(text, &["busy", "quiet"], false);
     let busy = vec![Step::Packets(vec![S, 2 * S]), Step::UntilRow, Step::Idle(9 * S)];
     let quiet = vec![Step::Idle(9 * S)];
     let played = play(&plan, vec![("busy", busy), ("quiet", quiet)], &Setting::default());
@@ -279,7 +256,7 @@ fn a_merge_with_a_silent_interface_does_not_stall() {
 
 #[test]
 fn a_run_ends_at_its_number_of_packets_to_the_packet() {
-    let plan = plan("SELECT count(*) FROM packet", &["a"], true);
+    let plan = plan_over("SELECT count(*) FROM packet", &["a"], true);
     let setting = Setting { packets_max: Some(5), ..Default::default() };
     let steps = vec![Step::Packets(vec![S; 3]), Step::Packets(vec![S; 4]), Step::UntilRow];
     let played = play(&plan, vec![("a", steps)], &setting);
@@ -291,7 +268,7 @@ fn a_run_ends_at_its_number_of_packets_to_the_packet() {
 
 #[test]
 fn a_run_ends_at_its_time() {
-    let plan = plan("SELECT count(*) FROM packet", &["a"], true);
+    let plan = plan_over("SELECT count(*) FROM packet", &["a"], true);
     let setting = Setting { duration: Some(Duration::from_millis(30)), ..Default::default() };
     let played = play(&plan, vec![("a", vec![Step::UntilRow])], &setting);
     assert_eq!(numbers(&played.rows), [[0]]);
@@ -300,7 +277,7 @@ fn a_run_ends_at_its_time() {
 
 #[test]
 fn a_slow_sink_costs_tuples_and_never_packets() {
-    let plan = plan("SELECT timestamp FROM packet", &["a"], false);
+    let plan = plan_over("SELECT timestamp FROM packet", &["a"], false);
     const PACKETS: usize = 200_000;
     let setting = Setting { delay: Duration::from_micros(2), ..Default::default() };
     let steps = (0..PACKETS / 1000).map(|_| Step::Packets(vec![S; 1000])).collect();
@@ -313,7 +290,7 @@ fn a_slow_sink_costs_tuples_and_never_packets() {
 
 #[test]
 fn a_sink_that_nobody_reads_ends_the_run() {
-    let plan = plan("SELECT timestamp FROM packet", &["a"], false);
+    let plan = plan_over("SELECT timestamp FROM packet", &["a"], false);
     let setting = Setting { rows_max: Some(3), ..Default::default() };
     let mut steps: Vec<_> = (0..10).map(|i| Step::Packets(vec![S + i])).collect();
     steps.push(Step::Packets(vec![S; 100]));
@@ -325,7 +302,7 @@ fn a_sink_that_nobody_reads_ends_the_run() {
 
 #[test]
 fn gaps_are_in_the_books() {
-    let plan = plan(COUNTS, &["a"], false);
+    let plan = plan_over(COUNTS, &["a"], false);
     let steps = vec![
         Step::Packets(vec![S]),
         Step::Down(2 * S),
@@ -343,7 +320,7 @@ fn gaps_are_in_the_books() {
 fn one_failure_ends_all_threads() {
     let text = "DEFINE { query_name one; } SELECT timestamp FROM a.packet; \
                 DEFINE { query_name two; } SELECT timestamp FROM b.packet";
-    let plan = plan(text, &["a", "b"], false);
+    let plan = plan_over(text, &["a", "b"], false);
     let scripts = vec![("a", vec![Step::UntilRow]), ("b", vec![Step::Fails])];
     let played = play(&plan, scripts, &Setting::default());
     let error = played.report.unwrap_err();
@@ -355,7 +332,7 @@ fn one_failure_ends_all_threads() {
 fn the_memory_limit_is_that_of_all_threads() {
     // Keys that tell no order: no group closes before the end.
     let text = "SELECT t, count(*) FROM packet GROUP BY time % 100000 AS t";
-    let plan = plan(&format!("DEFINE {{ no_temporal_aggr yes; }} {text}"), &["a"], false);
+    let plan = plan_over(&format!("DEFINE {{ no_temporal_aggr yes; }} {text}"), &["a"], false);
     let steps = vec![Step::Packets((1..50_000).map(|s| s * S).collect()), Step::UntilRow];
     let setting = Setting { memory: Some(1 << 20), ..Default::default() };
     let played = play(&plan, vec![("a", steps)], &setting);
