@@ -349,8 +349,7 @@ fn drivers_say_why_they_take_no_program() {
     refused(&[text, "-i", "near"]).expect_said("another XDP program is attached to `near`");
     let elsewhere = ["query", text, "-i", "near", "--capture", "auto"];
     let second = Running::start(&netns, &elsewhere, 2);
-    assert!(second.stderr.text().contains("captured by a socket"), "{}", second.stderr.text());
-    second.interrupt();
+    second.interrupt().expect_said("captured by a socket");
     running.interrupt();
     assert_eq!(capturing(&netns), 0);
 }

@@ -42,7 +42,7 @@ fn requests_come_in_tls_and_whoever_is_deceived_notices() {
     let other = Authority::new(&database.path("other"));
     let identity = authority.issue("server", HERE, false);
     let (mut process, stderr, address) = serve(&database, &database.url, &identity);
-    assert!(stderr.text().contains("serving https://"), "{}", stderr.text());
+    wait_until("it says where", || stderr.text().contains("serving https://"));
     let trusted = &authority.certificate;
     // A client that says nothing holds up nobody.
     let silent = TcpStream::connect(&address).unwrap();
