@@ -19,6 +19,10 @@ pub(crate) const PIECEWISE_SLOTS: usize = 1 << 18;
 const MOVED_PER_ENTRY: usize = 16;
 /// Slots that are moved first: what is added before them may reach into them, but not through them.
 const MARGIN: usize = 1 << 10;
+/// Entries that room may be made for at once: they may all come behind the others that reach into the margin.
+pub(crate) const AT_ONCE_MAX: usize = MARGIN / 4;
+/// Slots that are looked through before those of them that are taken are moved.
+const MOVED_TOGETHER: usize = 64;
 
 /// What an entry takes at most, bytes: when an index has just grown to 16/3 slots for each, and half as many that were there before are still being moved.
 pub(crate) const ENTRY_BYTES_MAX: usize = 8 * (16 + 8) / 3;
@@ -64,13 +68,6 @@ impl HashIndex {
     #[inline]
     pub(crate) fn only(&self) -> Option<&Slots> {
         self.old.is_none().then_some(&self.slots)
-    }
-
-    /// The same, where it is known that none are.
-    #[inline]
-    pub(crate) fn settled(&self) -> &Slots {
-        debug_assert!(self.old.is_none());
-        &self.slots
     }
 
     /// The only slots, to write to.
@@ -133,9 +130,10 @@ impl HashIndex {
         self.old = None;
     }
 
-    /// Makes room for `more` entries beside `len` that are there: until those have been added, every slot stays in its place.
+    /// Makes room for `more` entries beside `len` that are there, [`AT_ONCE_MAX`] at most: until those have been added, every slot stays in its place.
     #[inline]
     pub(crate) fn make_room(&mut self, len: usize, more: usize) {
+        debug_assert!(self.old.is_none() || more <= AT_ONCE_MAX);
         if let Some(old) = &mut self.old
             && old.move_to(&mut self.slots, MOVED_PER_ENTRY * more)
         {
@@ -318,18 +316,35 @@ impl Old {
         self.has_overrun |= self.nth(place) > self.end + MARGIN / 2;
     }
 
-    /// Takes a slot, counted from the origin.
-    fn take(&mut self, nth: usize) -> u64 {
-        let place = self.origin.wrapping_add(nth) & self.slots.mask();
-        std::mem::take(&mut self.slots.words[place])
+    /// Where a slot is, counted from the origin.
+    fn place(&self, nth: usize) -> usize {
+        self.origin.wrapping_add(nth) & self.slots.mask()
     }
 
+    /// Moves the slots from the end on, which are free then.
     fn move_margin(&mut self, to: &mut Slots) {
         for nth in self.end..self.slots.words.len() {
-            match self.take(nth) {
+            let place = self.place(nth);
+            match std::mem::take(&mut self.slots.words[place]) {
                 0 => {}
                 slot => to.add(slot),
             }
+        }
+    }
+
+    /// Moves the slots before one. Nothing foresees which of them are free, so that no branch depends on it.
+    fn move_before(&mut self, end: usize, to: &mut Slots) {
+        let mut taken = [0; MOVED_TOGETHER];
+        while self.moved < end {
+            let next = end.min(self.moved + MOVED_TOGETHER);
+            let mut count = 0;
+            for nth in self.moved..next {
+                let slot = self.slots.words[self.place(nth)];
+                taken[count] = slot;
+                count += usize::from(slot != 0);
+            }
+            taken[..count].iter().for_each(|slot| to.add(*slot));
+            self.moved = next;
         }
     }
 
@@ -337,8 +352,9 @@ impl Old {
     fn move_to(&mut self, to: &mut Slots, count: usize) -> bool {
         let count = if self.has_overrun { usize::MAX } else { count };
         let enough = self.moved.saturating_add(count);
+        self.move_before(enough.min(self.end), to);
         loop {
-            match self.take(self.moved) {
+            match self.slots.words[self.place(self.moved)] {
                 // What the last of them pushed away is behind the end.
                 0 if self.moved >= self.end => return true,
                 0 if self.moved >= enough => return false,

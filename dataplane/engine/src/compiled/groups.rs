@@ -3,6 +3,8 @@
 mod merge;
 mod regroup;
 
+use std::ops::Range;
+
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
 use wt_plan::ir::AggKind;
@@ -18,8 +20,10 @@ use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
 
-/// Rows that are hashed and prefetched together before any is looked up.
+/// Rows that are hashed together before any is looked up in a small table.
 const ROWS_AHEAD: usize = 64;
+/// Rows for each of which what waits for memory goes on by a step.
+const ROWS_PER_STEP: usize = 16;
 
 /// Runs an expression for a number of key words that is constant in it.
 macro_rules! for_key_words {
@@ -74,6 +78,15 @@ pub(super) struct Window {
     table: WordTable,
 }
 
+impl Window {
+    /// Enters tuples that it has taken in, of which so many have begun a group.
+    fn take_note(&mut self, count: u64, new: u64, counters: &mut TupleCounters) {
+        self.rows += count;
+        counters.matched += count;
+        counters.merged += count - new;
+    }
+}
+
 /// Rows of a batch.
 #[derive(Clone, Copy)]
 pub(super) struct RowBatch<'a> {
@@ -88,11 +101,11 @@ pub(super) struct RowBatch<'a> {
 }
 
 impl RowBatch<'_> {
-    /// Lets what waits for memory go on by so many steps.
+    /// Lets what waits for memory go on by as many steps as belong to so many rows.
     #[inline]
-    fn steps(&self, count: usize) {
+    fn steps_for(&self, rows: usize) {
         if let Some(meanwhile) = &self.meanwhile {
-            (0..count).for_each(|_| meanwhile.step());
+            (0..rows / ROWS_PER_STEP).for_each(|_| meanwhile.step());
         }
     }
 
@@ -230,9 +243,14 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) {
         let mut hashes = [0; ROWS_AHEAD];
-        let mut places = [0; ROWS_AHEAD];
-        for rows in batch.rows.chunks(ROWS_AHEAD * batch.stride) {
-            batch.steps(1);
+        let mut rest = batch.rows;
+        while !rest.is_empty() {
+            let taken = self.of_large::<K>(RowBatch { rows: rest, ..batch }, counters);
+            if taken > 0 {
+                rest = &rest[taken..];
+                continue;
+            }
+            let (rows, more) = rest.split_at(rest.len().min(ROWS_AHEAD * batch.stride));
             let Self { windows, rank_of, hasher, plan, .. } = self;
             let newest = windows.last();
             let rank = newest.map_or(0, |window| window.rank);
@@ -241,33 +259,66 @@ impl WordGroups {
                 *hash = hasher.hash(plan.key_of::<K>(row));
                 is_newest &= rank_of.rank(row) == rank;
             }
+            batch.steps_for(rows.len() / batch.stride);
             let hashes = &hashes[..rows.len() / batch.stride];
-            if let Some(window) = newest {
-                window.table.prefetch_slots(hashes);
-            }
-            batch.steps(1);
-            let places = match windows.last_mut() {
-                Some(window) if window.table.is_large() => {
-                    window.table.seek(hashes, &mut places);
-                    Some(&places[..hashes.len()])
-                }
-                _ => None,
-            };
-            batch.steps(2);
             match windows.last_mut() {
-                Some(window) if is_newest && self.is_additive && window.table.is_settled() => {
+                Some(window) if is_newest && self.is_additive => {
                     let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
                     let (key, operands) = (plan.key.0, &self.operands);
                     let rows = Rows { words: rows, stride: batch.stride, hashes };
-                    let new = window.table.add_rows::<K>(rows, places, key, operands, ordinal);
-                    let count = hashes.len() as u64;
-                    window.rows += count;
-                    counters.matched += count;
-                    counters.merged += count - new;
+                    let new = window.table.add_rows::<K>(rows, None, key, operands, ordinal);
+                    window.take_note(hashes.len() as u64, new, counters);
                 }
                 _ => self.chunk::<K>(rows, hashes, batch, counters, out),
             }
+            rest = more;
         }
+    }
+
+    /// Takes rows at the beginning that are of the newest window, where its table is so large that each would wait for memory; the words that they have.
+    fn of_large<const K: usize>(
+        &mut self,
+        batch: RowBatch<'_>,
+        counters: &mut TupleCounters,
+    ) -> usize {
+        let Self { windows, rank_of, hasher, plan, operands, is_additive, .. } = self;
+        let Some(window) = windows.last_mut().filter(|window| window.table.is_large()) else {
+            return 0;
+        };
+        let (rank, stride) = (window.rank, batch.stride);
+        let words = |rows: Range<usize>| &batch.rows[rows.start * stride..rows.end * stride];
+        let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
+        let rows = (batch.rows.len() / stride).min(window.table.rows_together());
+        let mut new = 0;
+        let count = window.table.look_up(
+            rows,
+            |rows, hashes| {
+                let mut is_newest = true;
+                for (row, hash) in words(rows).chunks_exact(stride).zip(hashes) {
+                    *hash = hasher.hash(plan.key_of::<K>(row));
+                    is_newest &= rank_of.rank(row) == rank;
+                }
+                is_newest
+            },
+            |table, rows, hashes, places| {
+                let words = words(rows);
+                if *is_additive {
+                    let (key, rows) = (plan.key.0, Rows { words, stride, hashes });
+                    new += table.add_rows::<K>(rows, Some(places), key, operands, ordinal);
+                    return;
+                }
+                let rows = words.chunks_exact(stride);
+                for ((row, hash), place) in rows.zip(hashes).zip(places) {
+                    let key = plan.key_of::<K>(row);
+                    let (states, is_new) = table.entry_from(*place, *hash, key, || ordinal(row));
+                    update(&plan.states, states, row, is_new);
+                    new += u64::from(is_new);
+                }
+            },
+            |rows| batch.steps_for(rows),
+        );
+        window.take_note(count as u64, new, counters);
+        count * stride
     }
 
     /// Rows of whatever windows.
@@ -293,18 +344,17 @@ impl WordGroups {
             }
             // Rows of one window mostly come together.
             let Self { windows, plan, rank_of, .. } = self;
-            let Window { rows: taken, table, .. } = &mut windows[at];
+            let window = &mut windows[at];
             let (mut count, mut new) = (0, 0);
             while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
                 let ordinal = || batch.ordinal + batch.index(row);
-                let (states, is_new) = table.entry(*hash, plan.key_of::<K>(row), ordinal);
+                let key = plan.key_of::<K>(row);
+                let (states, is_new) = window.table.entry(*hash, key, ordinal);
                 count += 1;
                 new += u64::from(is_new);
                 update(&plan.states, states, row, is_new);
             }
-            *taken += count;
-            counters.matched += count;
-            counters.merged += count - new;
+            window.take_note(count, new, counters);
         }
     }
 

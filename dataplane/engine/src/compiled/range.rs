@@ -7,7 +7,7 @@
 
 use super::groups::{Window, WordGroups, updated};
 use super::plan::{Body, QueryPlan, Use};
-use super::table::WordHasher;
+use super::table::{WordHasher, WordTable};
 use super::{CompiledLfta, Query, Sink};
 use crate::ledger::{PacketCounters, TupleCounters};
 use crate::lfta::AheadCounters;
@@ -39,14 +39,31 @@ pub(crate) fn kept_ordinal(range: u64) -> u64 {
     range << WITHIN_BITS
 }
 
-/// What ordinals by [`kept_ordinal`] are among those of all packets: that of each range's first packet.
+/// What ordinals that threads have kept are among those of all packets.
 #[derive(Clone, Copy)]
-pub(crate) struct Ordinals<'a>(pub(crate) &'a [u64]);
+pub(crate) enum Ordinals<'a> {
+    /// The same: one thread has scanned everything.
+    Same,
+    /// They are by [`kept_ordinal`]: that of each range's first packet.
+    ByRange(&'a [u64]),
+}
 
 impl Ordinals<'_> {
     pub(super) fn of(self, kept: u64) -> u64 {
-        let within = kept & ((1 << WITHIN_BITS) - 1);
-        self.0[(kept >> WITHIN_BITS) as usize] + within
+        match self {
+            Self::Same => kept,
+            Self::ByRange(firsts) => {
+                let within = kept & ((1 << WITHIN_BITS) - 1);
+                firsts[(kept >> WITHIN_BITS) as usize] + within
+            }
+        }
+    }
+
+    /// Gives the groups of a table their ordinals among all packets.
+    pub(super) fn renumber(self, table: &mut WordTable) {
+        if let Self::ByRange(_) = self {
+            table.renumber(|kept| self.of(kept));
+        }
     }
 }
 

@@ -1,12 +1,24 @@
 //! A hash table of groups over words, which grows: an index of hashes, groups in order of arrival.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
 use super::sys::{self, Words};
-use crate::hash_index::{HashIndex, Slots};
+use crate::hash_index::{AT_ONCE_MAX, HashIndex, Slots};
 
 /// Words of a table that lies in the second-level cache with what else is at work: asking for its entries costs more than it saves.
 const CACHED_WORDS: usize = 16 << 10;
+
+/// Words of a table of which the first-level cache holds little and the second-level cache not all.
+const FAR_WORDS: usize = 128 << 10;
+
+/// Rows of a step of a look-up in a table that lies in the second-level cache: what is asked for is there soon.
+const NEAR_STEP_ROWS: usize = 64;
+/// Rows of a step elsewhere. The slots of so many, and the entries of so many others, can be on their way to the cache at a time.
+const FAR_STEP_ROWS: usize = 16;
+const _: () = assert!(3 * FAR_STEP_ROWS <= NEAR_STEP_ROWS);
+/// A large table may grow before it is as full as it may be by one in so many of its groups: for rows that turn out to be of groups that are there.
+const GROUPS_PER_ROW: usize = 64;
 
 /// Bits by which a hash is turned from one pair of key words to the next.
 pub(super) const TURN: u32 = 27;
@@ -163,9 +175,75 @@ impl WordTable {
         self.entries
     }
 
+    /// How many rows [`Self::look_up`] takes in one go: it makes room for as many groups.
+    pub(super) fn rows_together(&self) -> usize {
+        if self.is_far() {
+            (self.len / GROUPS_PER_ROW).clamp(NEAR_STEP_ROWS, AT_ONCE_MAX)
+        } else {
+            NEAR_STEP_ROWS
+        }
+    }
+
+    fn is_far(&self) -> bool {
+        self.entries.len() + self.index.len() > FAR_WORDS
+    }
+
+    /// Looks up so many rows in steps: asks for their slots, then for the entries that these tell of, then takes the groups. Far from the cache that is done
+    /// for one step each, so that none waits: while the groups of one are taken, the entries of the next are on their way, and the slots of the one behind
+    /// that. `hash` gives the hashes of a step; where it says that they are not to be looked up, the rows before are the last. `take` is given the rows of a
+    /// step, their hashes, and the places from which on [`Self::entry_from`] and [`Self::add_rows`] find their groups; `meanwhile` is called for as many
+    /// rows, at times when memory is waited for. Returns how many rows were taken.
+    pub(super) fn look_up(
+        &mut self,
+        rows: usize,
+        mut hash: impl FnMut(Range<usize>, &mut [u64]) -> bool,
+        mut take: impl FnMut(&mut Self, Range<usize>, &[u64], &[usize]),
+        meanwhile: impl Fn(usize),
+    ) -> usize {
+        // Until they are there, nothing in the index changes its place.
+        self.settle_for(rows);
+        let is_far = self.is_far();
+        let (step_rows, lag) = if is_far { (FAR_STEP_ROWS, 1) } else { (NEAR_STEP_ROWS, 0) };
+        let (mut hashes, mut places) = ([0; NEAR_STEP_ROWS], [0; NEAR_STEP_ROWS]);
+        let mut end = rows;
+        let mut step = 0;
+        loop {
+            // The rows of a step before, and where their hashes and places are.
+            let before = |steps: usize, end: usize| {
+                let step: usize = step;
+                let number = step.checked_sub(steps)?;
+                let first = number * step_rows;
+                let rows = first..end.min(first + step_rows);
+                let at = (number % (2 * lag + 1)) * step_rows;
+                (first < end).then(|| (rows.clone(), at..at + rows.len()))
+            };
+            if let Some((rows, at)) = before(0, end) {
+                let (first, hashes) = (rows.start, &mut hashes[at]);
+                if hash(rows, hashes) {
+                    self.prefetch_slots(hashes);
+                    if !is_far {
+                        meanwhile(hashes.len() / 2);
+                    }
+                } else {
+                    end = first;
+                }
+            }
+            if let Some((rows, at)) = before(lag, end) {
+                self.seek(&hashes[at.clone()], &mut places[at]);
+                meanwhile(if is_far { rows.len() } else { rows.len() / 2 });
+            }
+            match before(2 * lag, end) {
+                Some((rows, at)) => take(self, rows, &hashes[at.clone()], &places[at]),
+                None if step >= 2 * lag => return end,
+                None => {}
+            }
+            step += 1;
+        }
+    }
+
     /// Asks for the slots of hashes.
     #[inline]
-    pub(super) fn prefetch_slots(&self, hashes: &[u64]) {
+    fn prefetch_slots(&self, hashes: &[u64]) {
         let ask = |slots: &Slots, hash: u64| sys::prefetch(slots.words(), slots.place(hash));
         match self.index.only() {
             Some(slots) => hashes.iter().for_each(|hash| ask(slots, *hash)),
@@ -174,10 +252,9 @@ impl WordTable {
     }
 
     /// Where the search for each hash's key ends, but for keys whose hashes have the same upper half: the first slot with that half, whose entry is
-    /// asked for, or a free one. As many groups have room afterwards, and places hold until those are there.
+    /// asked for, or a free one. Places hold until the index is moved or grows.
     #[inline]
-    pub(super) fn seek(&mut self, hashes: &[u64], places: &mut [usize]) {
-        self.settle_for(hashes.len());
+    fn seek(&self, hashes: &[u64], places: &mut [usize]) {
         let pairs = hashes.iter().zip(places);
         match self.index.only() {
             Some(slots) => pairs.for_each(|(hash, place)| *place = self.seek_in(slots, *hash)),
@@ -203,7 +280,7 @@ impl WordTable {
 
     /// Grows the index to where so many groups more leave every slot in its place.
     #[inline]
-    pub(super) fn settle_for(&mut self, groups: usize) {
+    fn settle_for(&mut self, groups: usize) {
         self.index.make_room(self.len, groups);
     }
 
@@ -223,7 +300,20 @@ impl WordTable {
         (self.states_of::<K>(index), is_new)
     }
 
-    /// The same for rows in any order, of which the least ordinal stays. The search begins where [`Self::seek`] has ended; whoever has asked there has made room.
+    /// The same, where [`Self::look_up`] has found a place for the hash.
+    #[inline]
+    pub(super) fn entry_from<const K: usize>(
+        &mut self,
+        place: usize,
+        hash: u64,
+        key: &[u64; K],
+        ordinal: impl FnOnce() -> u64,
+    ) -> (&mut [u64], bool) {
+        let (index, is_new) = self.number_from(place, hash, key, ordinal);
+        (self.states_of::<K>(index), is_new)
+    }
+
+    /// The same for rows in any order, of which the least ordinal stays.
     #[inline]
     pub(super) fn earliest_from<const K: usize>(
         &mut self,
@@ -249,7 +339,7 @@ impl WordTable {
         debug_assert_eq!(K, self.key_words);
         match self.find(self.index.of(hash), place, hash, key, self.entry_words) {
             Ok(index) => (index, false),
-            Err(place) => (self.insert(place, hash, key, ordinal()), true),
+            Err(place) => (self.insert::<K, 0>(place, hash, key, ordinal()), true),
         }
     }
 
@@ -259,8 +349,8 @@ impl WordTable {
         &mut self.entries[at + 1 + K..at + self.entry_words]
     }
 
-    /// Takes rows into counts and sums, one for each of `operands`. The key begins at word `key`; `places` are those that [`Self::seek`] found, if
-    /// it was asked: nothing is being moved then. Returns how many groups are new; `ordinal` tells the first packet of those.
+    /// Takes rows into counts and sums, one for each of `operands`. The key begins at word `key`; `places` are those that [`Self::look_up`]
+    /// found, if it was asked. Returns how many groups are new; `ordinal` tells the first packet of those.
     pub(super) fn add_rows<const K: usize>(
         &mut self,
         rows: Rows<'_>,
@@ -272,40 +362,36 @@ impl WordTable {
         debug_assert_eq!((K, operands.len()), (self.key_words, self.entry_words - 1 - K));
         let before = self.len;
         // With few states there is no loop over them, and how long an entry is is known beforehand.
-        match operands {
-            [a] => self.add_rows_of::<K, _>(rows, places, key, &[*a], ordinal),
-            [a, b] => self.add_rows_of::<K, _>(rows, places, key, &[*a, *b], ordinal),
-            [a, b, c] => self.add_rows_of::<K, _>(rows, places, key, &[*a, *b, *c], ordinal),
-            more => self.add_rows_of::<K, _>(rows, places, key, more, ordinal),
+        match operands.len() {
+            1 => self.add_rows_of::<K, 1>(rows, places, key, operands, ordinal),
+            2 => self.add_rows_of::<K, 2>(rows, places, key, operands, ordinal),
+            3 => self.add_rows_of::<K, 3>(rows, places, key, operands, ordinal),
+            _ => self.add_rows_of::<K, 0>(rows, places, key, operands, ordinal),
         }
         (self.len - before) as u64
     }
 
+    /// The same where there are `S` states, or as many as operands if `S` is 0.
     #[inline(always)]
-    fn add_rows_of<const K: usize, O: AsRef<[Operand]> + ?Sized>(
+    fn add_rows_of<const K: usize, const S: usize>(
         &mut self,
         rows: Rows<'_>,
         places: Option<&[usize]>,
         key: usize,
-        operands: &O,
+        operands: &[Operand],
         ordinal: impl Fn(&[u64]) -> u64,
     ) {
-        let operands = operands.as_ref();
+        let operands = &operands[..if S == 0 { operands.len() } else { S }];
         let entry_words = 1 + K + operands.len();
         let numbered = (0..).zip(rows.words.chunks_exact(rows.stride));
         for ((number, row), hash) in numbered.zip(rows.hashes) {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
-            let (slots, place) = match places {
-                Some(places) => (self.index.settled(), places[number]),
-                None => {
-                    let slots = self.index.of(*hash);
-                    (slots, slots.place(*hash))
-                }
-            };
+            let slots = self.index.of(*hash);
+            let place = places.map_or_else(|| slots.place(*hash), |places| places[number]);
             let index = match self.find(slots, place, *hash, key, entry_words) {
                 Ok(index) => index,
                 Err(place) => {
-                    let index = self.insert(place, *hash, key, ordinal(row));
+                    let index = self.insert::<K, S>(place, *hash, key, ordinal(row));
                     if places.is_none() {
                         self.settle_for(1);
                     }
@@ -318,12 +404,6 @@ impl WordTable {
                 *state = state.wrapping_add(operand.of(row));
             }
         }
-    }
-
-    /// Whether no part of the index is being moved.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        self.index.only().is_some()
     }
 
     /// Whether the table is too large to be in the cache anyway.
@@ -351,18 +431,20 @@ impl WordTable {
         })
     }
 
+    /// Adds an entry whose states are 0: `S` of them, or as many as the table says if `S` is 0. Where their number is known beforehand, no loop writes them.
     #[inline(never)]
-    fn insert<const K: usize>(
+    fn insert<const K: usize, const S: usize>(
         &mut self,
         place: usize,
         hash: u64,
         key: &[u64; K],
         ordinal: u64,
     ) -> usize {
+        let entry_words = if S == 0 { self.entry_words } else { 1 + K + S };
         let index = self.len;
         self.len += 1;
         self.index.put(place, hash, index);
-        let entry = self.entries.append(self.entry_words);
+        let entry = self.entries.append(entry_words);
         entry[0] = ordinal;
         entry[1..=K].copy_from_slice(key);
         index
@@ -402,30 +484,74 @@ mod tests {
             let mut table = WordTable::new(5, 2);
             let keys: Vec<u64> = (0..3 * 5_000).map(|i| i * 7 % 5_000).collect();
             let mut new = 0;
-            // A key twice in most batches.
+            // A key twice in some batches.
             for keys in keys.chunks(6_000) {
                 let row = |i: &u64| [0, *i, i + 1, i + 2, i + 3, i + 4, 7];
                 let words: Vec<u64> = keys.iter().flat_map(row).collect();
-                let key = |row: &[u64]| *row[1..].first_chunk::<5>().unwrap();
-                let hashes: Vec<u64> =
-                    words.chunks_exact(7).map(|row| hasher.hash(&key(row))).collect();
-                let mut places = vec![0; hashes.len()];
-                if is_sought {
-                    table.seek(&hashes, &mut places);
+                let hash = |row: &[u64]| hasher.hash(row[1..].first_chunk::<5>().unwrap());
+                let operands = [Operand::ONE, Operand::word(6)];
+                let add = |table: &mut WordTable,
+                           words: &[u64],
+                           hashes: &[u64],
+                           places: Option<&[usize]>| {
+                    let rows = Rows { words, stride: 7, hashes };
+                    table.add_rows::<5>(rows, places, 1, &operands, |row| 10 + row[1])
+                };
+                if !is_sought {
+                    let hashes: Vec<u64> = words.chunks_exact(7).map(hash).collect();
+                    new += add(&mut table, &words, &hashes, None);
+                    continue;
                 }
-                let rows = Rows { words: &words, stride: 7, hashes: &hashes };
-                let places = is_sought.then_some(&places[..]);
-                new += table.add_rows::<5>(
-                    rows,
-                    places,
-                    1,
-                    &[Operand::ONE, Operand::word(6)],
-                    |row| 10 + row[1],
-                );
+                let mut rest = &words[..];
+                while !rest.is_empty() {
+                    let (rows, more) = rest.split_at(rest.len().min(7 * table.rows_together()));
+                    let of = |range: Range<usize>| &rows[7 * range.start..7 * range.end];
+                    let hash = |range, hashes: &mut [u64]| {
+                        let rows = of(range).chunks_exact(7);
+                        rows.zip(hashes).for_each(|(row, to)| *to = hash(row));
+                        true
+                    };
+                    let taken = table.look_up(
+                        rows.len() / 7,
+                        hash,
+                        |table, range, hashes, places| {
+                            new += add(table, of(range), hashes, Some(places));
+                        },
+                        |_| {},
+                    );
+                    assert_eq!(taken, rows.len() / 7);
+                    rest = more;
+                }
             }
             assert_eq!((new, table.len()), (5_000, 5_000));
             for (i, entry) in keys.iter().zip(table.entries()) {
                 assert_eq!(entry, [10 + i, *i, i + 1, i + 2, i + 3, i + 4, 3, 21]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_up_ends_before_the_step_that_is_not_to_be_looked_up() {
+        for rows in [0, 1, NEAR_STEP_ROWS, 100] {
+            for steps in 0..4 {
+                let mut table = WordTable::new(1, 0);
+                let mut taken = Vec::new();
+                let end = table.look_up(
+                    rows,
+                    |rows, hashes| {
+                        let numbered = rows.clone().zip(&mut *hashes);
+                        numbered.for_each(|(row, hash)| *hash = row as u64);
+                        rows.start < steps * NEAR_STEP_ROWS
+                    },
+                    |_, rows, hashes, places| {
+                        assert!(hashes.iter().copied().eq(rows.clone().map(|row| row as u64)));
+                        assert_eq!(places.len(), rows.len());
+                        taken.extend(rows);
+                    },
+                    |_| {},
+                );
+                assert_eq!(end, rows.min(steps * NEAR_STEP_ROWS));
+                assert!(taken.into_iter().eq(0..end));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Groups of ranges of packets, taken into those of all packets.
 
-use super::{ROWS_AHEAD, Window, WordGroups, for_key_words, updated};
+use super::{Window, WordGroups, for_key_words, updated};
 use crate::compiled::plan::GroupPlan;
 use crate::compiled::range::Ordinals;
 use crate::compiled::table::{WordHasher, WordTable};
@@ -78,7 +78,7 @@ impl WordGroups {
         let table = if any_order || tables.len() < 2 {
             tables.sort_by_key(WordTable::len);
             let Some(mut table) = tables.pop() else { return Ok(()) };
-            table.renumber(ordinal);
+            ordinals.renumber(&mut table);
             for other in &tables {
                 let (into, from) = (&mut table, other.entries());
                 for_key_words!(last - first, K => merge::<K>(plan, hasher, into, from, ordinal));
@@ -135,25 +135,32 @@ fn merge<'a, const K: usize>(
     ordinal: impl Fn(u64) -> u64,
 ) {
     let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
-    let mut ahead: Vec<&[u64]> = Vec::with_capacity(ROWS_AHEAD);
-    let (mut hashes, mut places) = ([0; ROWS_AHEAD], [0; ROWS_AHEAD]);
+    let mut ahead: Vec<&[u64]> = Vec::new();
     loop {
         ahead.clear();
-        ahead.extend(entries.by_ref().take(ROWS_AHEAD));
+        ahead.extend(entries.by_ref().take(into.rows_together()));
         if ahead.is_empty() {
             return;
         }
-        let hashes = &mut hashes[..ahead.len()];
-        hashes.iter_mut().zip(&ahead).for_each(|(hash, entry)| *hash = hasher.hash(&key_of(entry)));
-        into.prefetch_slots(hashes);
-        into.seek(hashes, &mut places);
-        for ((entry, hash), place) in ahead.iter().zip(&*hashes).zip(&places) {
-            let key = key_of(entry);
-            let (states, is_new) = into.earliest_from(*place, *hash, &key, ordinal(entry[0]));
-            let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
-            for ((state, word), later) in states {
-                *word = updated(state.kind, state.ty, *word, *later, is_new);
-            }
-        }
+        into.look_up(
+            ahead.len(),
+            |rows, hashes| {
+                let pairs = hashes.iter_mut().zip(&ahead[rows]);
+                pairs.for_each(|(hash, entry)| *hash = hasher.hash(&key_of(entry)));
+                true
+            },
+            |into, rows, hashes, places| {
+                for ((entry, hash), place) in ahead[rows].iter().zip(hashes).zip(places) {
+                    let key = key_of(entry);
+                    let (states, is_new) =
+                        into.earliest_from(*place, *hash, &key, ordinal(entry[0]));
+                    let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
+                    for ((state, word), later) in states {
+                        *word = updated(state.kind, state.ty, *word, *later, is_new);
+                    }
+                }
+            },
+            |_| {},
+        );
     }
 }

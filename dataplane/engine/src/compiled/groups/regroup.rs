@@ -1,12 +1,14 @@
 //! Groups of tuples that come in blocks: those of an aggregation over the groups of another, or over what a selection sends.
 
+use std::ops::Range;
+
 use wt_catalog::Value;
 use wt_catalog::layout::{Column, words_of};
 use wt_plan::ir::NodeId;
 use wt_plan::physical;
 use wt_plan::shape;
 
-use super::{ROWS_AHEAD, RankOf, columns, for_key_words, update};
+use super::{RankOf, columns, for_key_words, update};
 use crate::block::Block;
 use crate::compiled::plan::{GroupPlan, GroupRows, group_rows};
 use crate::compiled::sys::Words;
@@ -76,20 +78,32 @@ impl Regroup {
     }
 
     fn take_rows<const K: usize>(&self, table: &mut WordTable, rows: &[u64]) {
-        let (mut hashes, mut places) = ([0; ROWS_AHEAD], [0; ROWS_AHEAD]);
-        for rows in rows.chunks(ROWS_AHEAD * self.stride) {
-            let rows = rows.chunks_exact(self.stride);
-            let hashes = &mut hashes[..rows.len()];
-            for (row, hash) in rows.clone().zip(&mut *hashes) {
-                *hash = self.hasher.hash(self.plan.key_of::<K>(row));
-            }
-            table.prefetch_slots(hashes);
-            table.seek(hashes, &mut places);
-            for ((row, hash), place) in rows.zip(hashes).zip(&places) {
-                let key = self.plan.key_of::<K>(row);
-                let (states, is_new) = table.earliest_from(*place, *hash, key, row[0]);
-                update(&self.plan.states, states, row, is_new);
-            }
+        let stride = self.stride;
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (rows, more) = rest.split_at(rest.len().min(table.rows_together() * stride));
+            let of = |range: Range<usize>| {
+                rows[range.start * stride..range.end * stride].chunks_exact(stride)
+            };
+            table.look_up(
+                rows.len() / stride,
+                |range, hashes| {
+                    let pairs = of(range).zip(hashes);
+                    pairs.for_each(|(row, hash)| {
+                        *hash = self.hasher.hash(self.plan.key_of::<K>(row))
+                    });
+                    true
+                },
+                |table, range, hashes, places| {
+                    for ((row, hash), place) in of(range).zip(hashes).zip(places) {
+                        let key = self.plan.key_of::<K>(row);
+                        let (states, is_new) = table.earliest_from(*place, *hash, key, row[0]);
+                        update(&self.plan.states, states, row, is_new);
+                    }
+                },
+                |_| {},
+            );
+            rest = more;
         }
     }
 

@@ -114,7 +114,8 @@ impl Cores<'_> {
                     leave(lead_cpu);
                     let mut memory = Memory::new(self.memory_bytes_max);
                     let Some(mut backend) = self.backend(&mut memory) else { return };
-                    shared.put(self.keep(&shared, &mut backend, &mut memory, &|| {}), &memory);
+                    let kept = self.keep(begin, &shared, &mut backend, &mut memory, &|| {});
+                    shared.put(kept, &memory);
                 });
             }
             let begun = run.progress(std::slice::from_ref(feed));
@@ -129,7 +130,7 @@ impl Cores<'_> {
             };
             let mut memory = Memory::new(self.memory_bytes_max);
             if let Some(lead) = run.lead() {
-                shared.put(self.keep(&shared, lead, &mut memory, &told), &memory);
+                shared.put(self.keep(begin, &shared, lead, &mut memory, &told), &memory);
             }
         });
         let done = shared.done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +152,8 @@ impl Cores<'_> {
             self.ranges.enter(read);
             place = enter(place, read, feed);
         }
-        run.fold_kept(scanned, Ordinals(&ordinals), self.any_order)?;
+        let ordinals = if self.threads > 1 { Ordinals::ByRange(&ordinals) } else { Ordinals::Same };
+        run.fold_kept(scanned, ordinals, self.any_order)?;
         if reads.last().is_some_and(|(_, read)| read.is_damaged()) {
             return Ok(Folded::Damaged);
         }
@@ -164,6 +166,7 @@ impl Cores<'_> {
     /// Scans ranges until none is left, or too much is kept. Nothing where what is kept does not count.
     fn keep(
         &self,
+        begin: Place,
         shared: &Shared<'_>,
         backend: &mut CompiledLfta,
         memory: &mut Memory,
@@ -174,15 +177,19 @@ impl Cores<'_> {
             let before_bytes = memory.used_bytes();
             let mut reads = Vec::new();
             let mut recurring = Recurring::default();
+            let mut ordinal = begin.ordinal;
             while !shared.is_over() {
                 let number = shared.next.fetch_add(1, Ordering::Relaxed);
                 if self.ranges.range(number).is_none() {
                     break;
                 }
-                let Some(read) = self.keep_range(backend, &mut reader, number, memory, out)? else {
+                let first = if self.threads > 1 { kept_ordinal(number as u64) } else { ordinal };
+                let kept = self.keep_range(backend, &mut reader, (number, first), memory, out)?;
+                let Some(read) = kept else {
                     shared.stop();
                     return Ok(None);
                 };
+                ordinal += read.records();
                 shared.packets.fetch_add(read.records(), Ordering::Relaxed);
                 shared.bytes.fetch_add(read.bytes(), Ordering::Relaxed);
                 let is_full = memory.used_bytes() - before_bytes > KEPT_BYTES_MAX;
@@ -200,19 +207,20 @@ impl Cores<'_> {
         Ok(reads.map(|reads| Kept { reads, scanned }))
     }
 
-    /// Scans a range: in any order where that does not matter. Nothing where that has led to tables with what does not count.
+    /// Scans a range, with the ordinal that its first packet is given: in any order where that does not matter. Nothing where that has led to tables with
+    /// what does not count.
     fn keep_range(
         &self,
         backend: &mut CompiledLfta,
         reader: &mut RangeReader,
-        number: usize,
+        (number, first): (usize, u64),
         memory: &mut Memory,
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<Option<RangeRead>, EngineError> {
         let is_begun = Cell::new(false);
         let mut take = |backend: &mut CompiledLfta, batch: &PacketBatch<'_>, within| {
             is_begun.set(true);
-            backend.batch(batch, kept_ordinal(number as u64) + within, memory, out)
+            backend.batch(batch, first + within, memory, out)
         };
         // What tables take in stays: they are not risked on the last range, in which captures that were broken off end.
         let saved = backend.keeps_totals().then(|| backend.saved());
