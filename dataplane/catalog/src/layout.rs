@@ -100,7 +100,7 @@ pub fn value_of(ty: Type, words: &[u64]) -> Option<Value> {
 /// Where a column lies in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// `bits` bits of a word that it shares.
+    /// `bits` bits of a word that it shares. An INET that lies so is an IPv4 address.
     Field {
         /// The word.
         word: usize,
@@ -190,6 +190,13 @@ impl Packer {
         Column { ty, place }
     }
 
+    /// Places a column of INETs that are all IPv4 addresses.
+    pub fn place_v4(&mut self) -> Column {
+        let bits = 32;
+        let (word, shift) = self.field(bits);
+        Column { ty: Type::Inet, place: Place::Field { word, shift, bits } }
+    }
+
     /// Places a column in words of its own.
     pub fn place_whole(&mut self, ty: Type) -> Column {
         self.place(ty, 64)
@@ -232,7 +239,7 @@ impl Column {
             Some(match self.place {
                 Place::Field { word, shift, bits } => {
                     let mask = u64::MAX >> (64 - bits);
-                    value_of(self.ty, &[row[word] >> shift & mask, 0])?
+                    word_value(row[word] >> shift & mask, self.ty)?
                 }
                 Place::Words { word } => value_of(self.ty, &row[word..])?,
                 Place::Inet { word, family_word, family_shift } => {
@@ -247,9 +254,30 @@ impl Column {
 }
 
 impl Column {
+    /// The words of the value in a row, as [`words_of`] gives them; of one that the host keeps, its number.
+    pub fn words(&self, row: &[u64]) -> [u64; 3] {
+        match self.place {
+            Place::Field { word, shift, bits } => {
+                let field = row[word] >> shift & u64::MAX >> (64 - bits);
+                if self.ty == Type::Inet { [4, 0, field] } else { [field, 0, 0] }
+            }
+            Place::Words { word } if Class::of(self.ty) == Class::Ipv6 => {
+                [row[word], row[word + 1], 0]
+            }
+            Place::Words { word } | Place::Kept { word } => [row[word], 0, 0],
+            Place::Inet { word, family_word, family_shift } => {
+                let family = if row[family_word] >> family_shift & 1 == 1 { 6 } else { 4 };
+                [family, row[word], row[word + 1]]
+            }
+        }
+    }
+
     /// Puts the words of a value into a row of zeros.
     pub fn put(&self, row: &mut [u64], words: [u64; 3]) {
         match self.place {
+            Place::Field { word, shift, .. } if self.ty == Type::Inet => {
+                row[word] |= words[2] << shift;
+            }
             Place::Field { word, shift, .. } => row[word] |= words[0] << shift,
             Place::Words { word } if Class::of(self.ty) == Class::Ipv6 => {
                 row[word..word + 2].copy_from_slice(&words[..2]);
@@ -272,6 +300,7 @@ mod tests {
         let mut packer = Packer::new(1);
         let columns = [
             packer.place(Type::Inet, 64),
+            packer.place_v4(),
             packer.place(Type::Uint, 16),
             packer.place(Type::Ipv6, 64),
             packer.place(Type::Inet, 64),
@@ -279,10 +308,11 @@ mod tests {
             packer.place(Type::Ullong, 64),
             packer.place(Type::Uint, 8),
         ];
-        assert_eq!(packer.end(), 1 + 2 + 1 + 2 + 2 + 1);
+        assert_eq!(packer.end(), 1 + 2 + 1 + 2 + 2 + 1 + 1);
         let mut row = vec![0u64; packer.end()];
         let values = [
             Value::Inet("2001:db8::1".parse().unwrap()),
+            Value::Inet("192.0.2.1".parse().unwrap()),
             Value::Uint(65_535),
             Value::Ipv6("2001:db8::2".parse().unwrap()),
             Value::Inet("10.0.0.1".parse().unwrap()),
@@ -296,6 +326,7 @@ mod tests {
         }
         for (column, value) in columns.iter().zip(&values) {
             assert_eq!(column.value(&row, &[]), *value);
+            assert_eq!(column.words(&row), words_of(value).unwrap());
         }
     }
 

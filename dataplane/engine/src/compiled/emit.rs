@@ -3,7 +3,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, InstBuilder, MemFlagsData, SigRef, Signature, Value as V,
+    AbiParam, Block, BlockArg, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef,
+    Signature, Value as V,
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
@@ -163,6 +164,15 @@ impl<'f, 'h> Emitter<'f, 'h> {
 
     pub(super) fn word(&mut self, value: u64) -> V {
         self.b.ins().iconst(I64, value as i64)
+    }
+
+    /// The number that a value is, if that is known now.
+    pub(super) fn constant(&self, value: V) -> Option<u64> {
+        let inst = self.b.func.dfg.value_def(value).inst()?;
+        match self.b.func.dfg.insts[inst] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits() as u64),
+            _ => None,
+        }
     }
 
     pub(super) fn flag(&mut self, value: bool) -> V {

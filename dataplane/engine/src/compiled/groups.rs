@@ -2,8 +2,9 @@
 
 mod merge;
 mod regroup;
-
-use std::ops::Range;
+mod take;
+#[cfg(test)]
+mod tests;
 
 use wt_catalog::layout::{Column, Place};
 use wt_catalog::{Type, Value};
@@ -11,19 +12,16 @@ use wt_plan::ir::AggKind;
 use wt_trace::Meanwhile;
 use wt_wire::RecordRef;
 
+use self::merge::InOrder;
 pub(crate) use self::regroup::Regroup;
 use super::lent;
-use super::plan::{GroupPlan, MOVES, WordState};
-use super::table::{Operand, Rows, WordHasher, WordTable};
+use super::plan::{GroupPlan, MOVES, NARROW, WIDE, WordState};
+use super::sys::Words;
+use super::table::{Operand, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
 use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
-
-/// Rows that are hashed together before any is looked up in a small table.
-const ROWS_AHEAD: usize = 64;
-/// Rows for each of which what waits for memory goes on by a step.
-const ROWS_PER_STEP: usize = 16;
 
 /// Runs an expression for a number of key words that is constant in it.
 macro_rules! for_key_words {
@@ -52,8 +50,8 @@ pub(super) struct WordGroups {
     hasher: WordHasher,
     /// Open windows, the earliest first.
     windows: Vec<Window>,
-    /// A table to use again.
-    spare: Option<WordTable>,
+    /// Tables to use again, by kind of key.
+    spare: Option<Vec<WordTable>>,
     rank_of: RankOf,
     /// All states are counts and sums.
     is_additive: bool,
@@ -66,8 +64,12 @@ pub(super) struct WordGroups {
     charged_bytes: u64,
     /// Of a range of packets: windows stay when they are passed, as what precedes the range is not known here.
     of_range: bool,
-    /// Groups of the only window of the range before: the next one mostly has about as many.
-    expected: usize,
+    /// Groups of the only window of the range before, by kind of key: the next one mostly has about as many.
+    expected: Vec<usize>,
+    /// Whether the rows just taken were of both kinds.
+    are_mixed: bool,
+    /// Rows of one kind, then those of the other.
+    parted: Vec<u64>,
 }
 
 /// The groups of a window.
@@ -75,15 +77,14 @@ pub(super) struct Window {
     rank: u64,
     /// Tuples taken in.
     rows: u64,
-    table: WordTable,
+    /// By kind of key.
+    tables: Vec<WordTable>,
 }
 
 impl Window {
-    /// Enters tuples that it has taken in, of which so many have begun a group.
-    fn take_note(&mut self, count: u64, new: u64, counters: &mut TupleCounters) {
-        self.rows += count;
-        counters.matched += count;
-        counters.merged += count - new;
+    /// How many groups.
+    fn len(&self) -> usize {
+        self.tables.iter().map(WordTable::len).sum()
     }
 }
 
@@ -101,14 +102,6 @@ pub(super) struct RowBatch<'a> {
 }
 
 impl RowBatch<'_> {
-    /// Lets what waits for memory go on by as many steps as belong to so many rows.
-    #[inline]
-    fn steps_for(&self, rows: usize) {
-        if let Some(meanwhile) = &self.meanwhile {
-            (0..rows / ROWS_PER_STEP).for_each(|_| meanwhile.step());
-        }
-    }
-
     /// The place of a row's record in the batch.
     #[inline]
     pub(super) fn index(&self, row: &[u64]) -> u64 {
@@ -135,7 +128,9 @@ impl WordGroups {
             bound: 0,
             charged_bytes: 0,
             of_range: false,
-            expected: 0,
+            expected: Vec::new(),
+            are_mixed: false,
+            parted: Vec::new(),
         }
     }
 
@@ -151,7 +146,7 @@ impl WordGroups {
 
     /// Groups held.
     pub(super) fn held(&self) -> u64 {
-        self.windows.iter().map(|window| window.table.len() as u64).sum()
+        self.windows.iter().map(|window| window.len() as u64).sum()
     }
 
     /// Whether each group of a window is sent once.
@@ -159,11 +154,12 @@ impl WordGroups {
         self.plan.groups_max.is_none()
     }
 
-    /// The table of the newest window, for code to add to groups that are there; nothing where it is so large that its memory has to be asked for before.
-    pub(super) fn lend(&mut self) -> Option<lent::Table> {
+    /// The table of the newest window for a kind of key, for code to add to groups that are there; nothing where it is so large that its memory has to be asked
+    /// for before.
+    pub(super) fn lend(&mut self, kind: usize) -> Option<lent::Table> {
         let Self { windows, rank_of, hasher, .. } = self;
-        let Window { rank, table, .. } = windows.last_mut()?;
-        let (slots, entries, shift) = table.lend()?;
+        let Window { rank, tables, .. } = windows.last_mut()?;
+        let (slots, entries, shift) = tables.get_mut(kind)?.lend()?;
         Some(lent::Table {
             slots,
             entries,
@@ -204,8 +200,7 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
         self.make_room(counters, out);
-        let (first, last) = self.plan.key;
-        for_key_words!(last - first, K => self.rows::<K>(batch, counters, out));
+        self.rows(batch, counters, out);
         self.charge(memory)
     }
 
@@ -235,129 +230,6 @@ impl WordGroups {
         Ok(())
     }
 
-    /// Rows whose key has `K` words.
-    fn rows<const K: usize>(
-        &mut self,
-        batch: RowBatch<'_>,
-        counters: &mut TupleCounters,
-        out: &mut dyn FnMut(u64, Message),
-    ) {
-        let mut hashes = [0; ROWS_AHEAD];
-        let mut rest = batch.rows;
-        while !rest.is_empty() {
-            let taken = self.of_large::<K>(RowBatch { rows: rest, ..batch }, counters);
-            if taken > 0 {
-                rest = &rest[taken..];
-                continue;
-            }
-            let (rows, more) = rest.split_at(rest.len().min(ROWS_AHEAD * batch.stride));
-            let Self { windows, rank_of, hasher, plan, .. } = self;
-            let newest = windows.last();
-            let rank = newest.map_or(0, |window| window.rank);
-            let mut is_newest = newest.is_some();
-            for (row, hash) in rows.chunks_exact(batch.stride).zip(&mut hashes) {
-                *hash = hasher.hash(plan.key_of::<K>(row));
-                is_newest &= rank_of.rank(row) == rank;
-            }
-            batch.steps_for(rows.len() / batch.stride);
-            let hashes = &hashes[..rows.len() / batch.stride];
-            match windows.last_mut() {
-                Some(window) if is_newest && self.is_additive => {
-                    let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
-                    let (key, operands) = (plan.key.0, &self.operands);
-                    let rows = Rows { words: rows, stride: batch.stride, hashes };
-                    let new = window.table.add_rows::<K>(rows, None, key, operands, ordinal);
-                    window.take_note(hashes.len() as u64, new, counters);
-                }
-                _ => self.chunk::<K>(rows, hashes, batch, counters, out),
-            }
-            rest = more;
-        }
-    }
-
-    /// Takes rows at the beginning that are of the newest window, where its table is so large that each would wait for memory; the words that they have.
-    fn of_large<const K: usize>(
-        &mut self,
-        batch: RowBatch<'_>,
-        counters: &mut TupleCounters,
-    ) -> usize {
-        let Self { windows, rank_of, hasher, plan, operands, is_additive, .. } = self;
-        let Some(window) = windows.last_mut().filter(|window| window.table.is_large()) else {
-            return 0;
-        };
-        let (rank, stride) = (window.rank, batch.stride);
-        let words = |rows: Range<usize>| &batch.rows[rows.start * stride..rows.end * stride];
-        let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
-        let rows = (batch.rows.len() / stride).min(window.table.rows_together());
-        let mut new = 0;
-        let count = window.table.look_up(
-            rows,
-            |rows, hashes| {
-                let mut is_newest = true;
-                for (row, hash) in words(rows).chunks_exact(stride).zip(hashes) {
-                    *hash = hasher.hash(plan.key_of::<K>(row));
-                    is_newest &= rank_of.rank(row) == rank;
-                }
-                is_newest
-            },
-            |table, rows, hashes, places| {
-                let words = words(rows);
-                if *is_additive {
-                    let (key, rows) = (plan.key.0, Rows { words, stride, hashes });
-                    new += table.add_rows::<K>(rows, Some(places), key, operands, ordinal);
-                    return;
-                }
-                let rows = words.chunks_exact(stride);
-                for ((row, hash), place) in rows.zip(hashes).zip(places) {
-                    let key = plan.key_of::<K>(row);
-                    let (states, is_new) = table.entry_from(*place, *hash, key, || ordinal(row));
-                    update(&plan.states, states, row, is_new);
-                    new += u64::from(is_new);
-                }
-            },
-            |rows| batch.steps_for(rows),
-        );
-        window.take_note(count as u64, new, counters);
-        count * stride
-    }
-
-    /// Rows of whatever windows.
-    fn chunk<const K: usize>(
-        &mut self,
-        rows: &[u64],
-        hashes: &[u64],
-        batch: RowBatch<'_>,
-        counters: &mut TupleCounters,
-        out: &mut dyn FnMut(u64, Message),
-    ) {
-        let mut rows = rows.chunks_exact(batch.stride).zip(hashes).peekable();
-        let mut at = self.windows.len().wrapping_sub(1);
-        while let Some((row, _)) = rows.peek() {
-            let rank = self.rank_of.rank(row);
-            if self.windows.get(at).is_none_or(|window| window.rank != rank) {
-                let Some(index) = self.open(rank, batch.index(row), counters, out) else {
-                    counters.late += 1;
-                    rows.next();
-                    continue;
-                };
-                at = index;
-            }
-            // Rows of one window mostly come together.
-            let Self { windows, plan, rank_of, .. } = self;
-            let window = &mut windows[at];
-            let (mut count, mut new) = (0, 0);
-            while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
-                let ordinal = || batch.ordinal + batch.index(row);
-                let key = plan.key_of::<K>(row);
-                let (states, is_new) = window.table.entry(*hash, key, ordinal);
-                count += 1;
-                new += u64::from(is_new);
-                update(&plan.states, states, row, is_new);
-            }
-            window.take_note(count, new, counters);
-        }
-    }
-
     /// The window of a rank, advancing the frontier to it; nothing when it is closed.
     fn open(
         &mut self,
@@ -378,11 +250,10 @@ impl WordGroups {
             Ok(index) => return Some(index),
             Err(index) => index,
         };
-        let (first, last) = self.plan.key;
-        let new = || WordTable::new(last - first, self.plan.states.len());
-        let mut table = self.spare.take().unwrap_or_else(new);
-        table.expect(std::mem::take(&mut self.expected));
-        self.windows.insert(index, Window { rank, rows: 0, table });
+        let mut tables = self.spare.take().unwrap_or_else(|| self.plan.tables());
+        let expected = std::mem::take(&mut self.expected);
+        tables.iter_mut().zip(expected).for_each(|(table, groups)| table.expect(groups));
+        self.windows.insert(index, Window { rank, rows: 0, tables });
         Some(index)
     }
 
@@ -475,18 +346,17 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) {
         for mut window in self.windows.drain(..count) {
-            counters.output += window.table.len() as u64;
-            let stride = window.table.entry_words();
-            let columns = columns(&self.plan, self.plan.window_of_rank(window.rank).as_ref());
-            let words = window.table.take_entries();
-            out(record, Message::Block(Block::new(columns, stride, words)));
-            self.spare = Some(window.table);
+            counters.output += window.len() as u64;
+            let value = self.plan.window_of_rank(window.rank);
+            let block = block(&self.plan, value.as_ref(), &mut window.tables);
+            out(record, Message::Block(block));
+            self.spare = Some(window.tables);
         }
     }
 
     fn charge(&mut self, memory: &mut Memory) -> Result<(), MemoryExceeded> {
-        let tables = self.windows.iter().map(|window| &window.table).chain(&self.spare);
-        let bytes: u64 = tables.map(WordTable::bytes).sum();
+        let tables = self.windows.iter().map(|window| &window.tables).chain(&self.spare);
+        let bytes: u64 = tables.flatten().map(WordTable::bytes).sum();
         if bytes > self.charged_bytes {
             memory.charge(&self.name, bytes - self.charged_bytes)?;
         } else {
@@ -508,15 +378,55 @@ impl GroupPlan {
     #[inline]
     fn key_of<'a, const K: usize>(&self, row: &'a [u64]) -> &'a [u64; K] {
         // The first `K` words from the key's place on: rows are as wide as the plan says.
-        row[self.key.0..].first_chunk().unwrap_or(const { &[0; K] })
+        row[self.key_at()..].first_chunk().unwrap_or(const { &[0; K] })
+    }
+
+    /// The first word of a row's key, of whatever kind.
+    fn key_at(&self) -> usize {
+        self.keys[WIDE].words.0
+    }
+
+    /// A table for each kind of key.
+    fn tables(&self) -> Vec<WordTable> {
+        self.keys.iter().map(|key| WordTable::new(key.len(), self.states.len())).collect()
     }
 }
 
-/// The columns of the tuples of a window's groups, as its table holds them: keys, then states.
-fn columns(plan: &GroupPlan, window: Option<&Value>) -> Vec<BlockColumn> {
-    let (first, last) = plan.key;
+/// The groups of a window, which its tables forget: as they lie there, unless there are several kinds; then all of them as any key is held, by ordinal.
+fn block(plan: &GroupPlan, window: Option<&Value>, tables: &mut [WordTable]) -> Block {
+    let filled = tables.iter().enumerate().filter(|(_, table)| table.len() > 0);
+    let kinds: Vec<usize> = filled.map(|(kind, _)| kind).collect();
+    if let [] | [_] = kinds[..] {
+        let kind = kinds.first().copied().unwrap_or(WIDE);
+        let (columns, table) = (columns(plan, kind, window), &mut tables[kind]);
+        return Block::new(columns, table.entry_words(), table.take_entries());
+    }
+    let wide = columns(plan, WIDE, window);
+    let narrow = columns(plan, NARROW, window);
+    let stride = tables[WIDE].entry_words();
+    let mut words = Words::with_capacity(stride * tables.iter().map(WordTable::len).sum::<usize>());
+    for entry in InOrder::new(tables) {
+        let row = words.append(stride);
+        if entry.len() == stride {
+            row.copy_from_slice(entry);
+            continue;
+        }
+        row[0] = entry[0];
+        for pair in wide.iter().zip(&narrow) {
+            if let (BlockColumn::Row(wide), BlockColumn::Row(narrow)) = pair {
+                wide.put(row, narrow.words(entry));
+            }
+        }
+    }
+    tables.iter_mut().for_each(WordTable::clear);
+    Block::new(wide, stride, words)
+}
+
+/// The columns of the tuples of a window's groups, as its table for a kind of key holds them: keys, then states.
+fn columns(plan: &GroupPlan, kind: usize, window: Option<&Value>) -> Vec<BlockColumn> {
+    let (first, last) = plan.keys[kind].words;
     // Columns are placed as in a row, whose key begins at word `first`; in an entry it begins at word 1.
-    let keys = plan.keys.iter().map(|column| match column {
+    let keys = plan.keys[kind].columns.iter().map(|column| match column {
         Some(column) => BlockColumn::Row(column.shifted(first - 1)),
         None => BlockColumn::Same(window.cloned().unwrap_or(Value::Uint(0))),
     });

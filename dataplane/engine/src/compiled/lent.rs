@@ -73,16 +73,19 @@ struct Slot {
 }
 
 impl Emitter<'_, '_> {
-    /// Adds the tuple whose row is in `words` to its group and goes to `next`, if the group is found in the table lent; else goes on at the current block.
+    /// Adds the tuple whose row, of a kind, is in `words` to its group and goes to `next`, if the group is found in the table lent for that; else goes on at the
+    /// current block. Tables are lent for all kinds.
     pub(super) fn add_to_found(
         &mut self,
-        lent: Lent,
+        all: &[Lent],
         plan: &GroupPlan,
+        kind: usize,
         words: &[Option<V>],
         next: Block,
     ) {
         let word = |index: usize| words.get(index).copied().flatten();
-        let (first, last) = plan.key;
+        let lent = all[kind];
+        let (first, last) = plan.keys[kind].words;
         let key: Option<Vec<V>> = (first..last).map(word).collect();
         let window = plan.window.as_ref().map(|(column, ..)| word(column.word_bits().0));
         let (Some(key), None | Some(Some(_))) = (key, window) else { return };
@@ -98,7 +101,7 @@ impl Emitter<'_, '_> {
             self.b.ins().brif(is_newest, same, NO_ARGS, other, NO_ARGS);
             self.b.switch_to_block(other);
             let none = self.word(0);
-            self.store_frame(lent.at + Lent::SLOTS, none);
+            all.iter().for_each(|lent| self.store_frame(lent.at + Lent::SLOTS, none));
             self.b.ins().jump(row, NO_ARGS);
             self.b.switch_to_block(same);
         }

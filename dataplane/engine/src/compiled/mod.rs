@@ -344,10 +344,12 @@ impl CompiledLfta {
             if let Body::Rows(rows) = &plan.body {
                 frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
                 takes_rows |= !rows.patterns.is_empty();
-                if let (Some(lent), Sink::Groups(groups)) = (rows.lent, &mut query.sink) {
-                    let table = groups.lend();
-                    takes_rows |= table.is_none();
-                    lent.put(&mut frame.words, table.unwrap_or_default());
+                if let Sink::Groups(groups) = &mut query.sink {
+                    for (kind, lent) in rows.lent.iter().enumerate() {
+                        let table = groups.lend(kind);
+                        takes_rows |= table.is_none();
+                        lent.put(&mut frame.words, table.unwrap_or_default());
+                    }
                 }
             }
         }

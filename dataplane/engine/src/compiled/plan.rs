@@ -138,8 +138,10 @@ pub(super) struct Rows {
     pub(super) patterns: Vec<PatternPlan>,
     /// Where every packet moves the window, whether it qualifies or not.
     pub(super) moves: Option<MovesPlan>,
-    /// Where the table of groups is lent to code.
-    pub(super) lent: Option<Lent>,
+    /// Where the columns are in rows with a narrow key, if there are such.
+    pub(super) narrow: Option<Vec<Column>>,
+    /// Where the tables of groups are lent to code, by kind of key; empty where they are not.
+    pub(super) lent: Vec<Lent>,
 }
 
 /// A pattern that bytes of a row must have.
@@ -194,14 +196,59 @@ pub(super) enum Use {
 pub(super) struct GroupPlan {
     /// The window: its column and how it advances.
     pub(super) window: Option<(Column, OrderedColumn, u64)>,
-    /// First word of the key in a row, and one behind its last.
-    pub(super) key: (usize, usize),
+    /// By kind: how rows hold their key.
+    pub(super) keys: Vec<KeyPlan>,
     /// By aggregate: the word of its operand in a row.
     pub(super) states: Vec<WordState>,
-    /// Columns of the tuples sent: keys in order. The window's is `None`.
-    pub(super) keys: Vec<Option<Column>>,
     /// Groups at which all are ejected, where a table may not grow as it likes.
     pub(super) groups_max: Option<u32>,
+}
+
+/// How rows hold the key of their group. There are two kinds where a key has an INET: any key is as the first one says unless all of its INETs are IPv4
+/// addresses, which take a third to a half of the words then. Each kind has tables of its own, so that a key has one place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KeyPlan {
+    /// First word of the key in a row, and one behind its last.
+    pub(super) words: (usize, usize),
+    /// Columns of the tuples sent: keys in order. The window's is `None`.
+    pub(super) columns: Vec<Option<Column>>,
+}
+
+/// Any key.
+pub(super) const WIDE: usize = 0;
+/// One whose INETs are IPv4 addresses.
+pub(super) const NARROW: usize = 1;
+
+/// Bit of a row's first word that tells that its key is narrow.
+pub(super) const IS_NARROW: u64 = 2;
+const _: () = assert!(align_of::<wt_wire::RecordRef>() as u64 > MOVES | IS_NARROW);
+
+impl KeyPlan {
+    /// Lays keys out from a word on.
+    fn new(
+        first: usize,
+        keys: &[(Type, u32)],
+        window_key: Option<usize>,
+        are_narrow: bool,
+    ) -> Self {
+        let mut packer = Packer::new(first);
+        let mut columns = vec![None; keys.len()];
+        let is_narrow = |ty| are_narrow && ty == Type::Inet;
+        // Wide columns first, so that the small ones share what is left.
+        let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
+        order.sort_by_key(|i| is_narrow(keys[*i].0) || Class::of(keys[*i].0) == Class::Word);
+        for i in order {
+            let (ty, bits) = keys[i];
+            columns[i] =
+                Some(if is_narrow(ty) { packer.place_v4() } else { packer.place(ty, bits) });
+        }
+        Self { words: (first, packer.end()), columns }
+    }
+
+    /// How many words a key has.
+    pub(super) fn len(&self) -> usize {
+        self.words.1 - self.words.0
+    }
 }
 
 impl GroupPlan {
@@ -311,6 +358,7 @@ impl Planner<'_> {
                     let aggs = aggs.iter().map(|agg| (agg.kind, agg.arg, agg.ty));
                     let bits = |node: NodeId| self.bits[node.0 as usize];
                     let mut rows = group_rows(self.exprs, bits, keys, window, aggs);
+                    rows.plan.keys.extend(rows.narrow.take());
                     rows.plan.groups_max = shape::groups_max(*values);
                     Body::from(self.groups(layout, rows))
                 } else {
@@ -326,7 +374,9 @@ impl Planner<'_> {
         {
             rows.moves = moves(rows, keys, ordered, layout);
             rows.stride += usize::from(rows.moves.is_some());
-            rows.lent = rows.lent.filter(|_| rows.moves.is_none());
+            if rows.moves.is_some() {
+                rows.lent.clear();
+            }
         }
         Ok(plan)
     }
@@ -365,14 +415,20 @@ impl Planner<'_> {
             ahead: None,
             patterns: Vec::new(),
             moves: None,
-            lent: None,
+            narrow: None,
+            lent: Vec::new(),
         }
     }
 
     fn groups(&self, layout: &mut FrameLayout, rows: GroupRows) -> Rows {
-        let GroupRows { plan, columns, stride } = rows;
+        let GroupRows { plan, columns, stride, .. } = rows;
         let may_be_lent = plan.groups_max.is_none() && plan.is_additive();
-        let lent = may_be_lent.then(|| Lent { at: layout.take(Lent::WORDS) });
+        let lent = plan.keys.iter().filter(|_| may_be_lent);
+        let lent = lent.map(|_| Lent { at: layout.take(Lent::WORDS) }).collect();
+        let narrow = plan.keys.get(NARROW).map(|key| {
+            let keys = key.columns.iter().copied().chain(std::iter::repeat(None));
+            columns.iter().zip(keys).map(|((_, wide), narrow)| narrow.unwrap_or(*wide)).collect()
+        });
         Rows {
             cursor: layout.take(1),
             stride,
@@ -381,6 +437,7 @@ impl Planner<'_> {
             ahead: None,
             patterns: Vec::new(),
             moves: None,
+            narrow,
             lent,
         }
     }
@@ -393,6 +450,8 @@ pub(super) struct GroupRows {
     pub(super) columns: Vec<(NodeId, Column)>,
     /// Words of a row.
     pub(super) stride: usize,
+    /// How keys are held whose INETs are IPv4 addresses, where that takes fewer words.
+    pub(super) narrow: Option<KeyPlan>,
 }
 
 /// Lays rows out: the window, the other keys, operands. `bits` tells how many bits of a node's word can be set; `aggs` are kind, operand and type of result.
@@ -410,19 +469,14 @@ pub(super) fn group_rows(
         let place = packer.place_whole(ty(keys[column.column as usize]));
         (place, column.clone(), tolerance.saturating_add(column.band))
     });
-    let first = packer.end();
-    let mut packer = Packer::new(first);
-    let mut sent = vec![None; keys.len()];
-    // Wide columns first, so that the small ones share what is left.
-    let mut order: Vec<usize> = (0..keys.len()).filter(|i| Some(*i) != window_key).collect();
-    order.sort_by_key(|i| Class::of(ty(keys[*i])) == Class::Word);
-    for i in order {
-        sent[i] = Some(packer.place(ty(keys[i]), bits(keys[i])));
-    }
-    let last = packer.end();
-    let mut packer = Packer::new(last);
+    let types: Vec<(Type, u32)> = keys.iter().map(|node| (ty(*node), bits(*node))).collect();
+    let wide = KeyPlan::new(packer.end(), &types, window_key, false);
+    let narrow = KeyPlan::new(packer.end(), &types, window_key, true);
+    let narrow = Some(narrow).filter(|narrow| narrow.len() < wide.len());
+    let mut packer = Packer::new(wide.words.1);
     let place = |column: &Option<Column>| column.or(window.as_ref().map(|(place, ..)| *place));
-    let placed = keys.iter().zip(&sent).filter_map(|(node, column)| Some((*node, place(column)?)));
+    let placed = keys.iter().zip(&wide.columns);
+    let placed = placed.filter_map(|(node, column)| Some((*node, place(column)?)));
     let mut columns: Vec<_> = placed.collect();
     let mut states = Vec::new();
     for (kind, arg, result) in aggs {
@@ -433,6 +487,6 @@ pub(super) fn group_rows(
         });
         states.push(WordState { kind, ty: result, arg });
     }
-    let plan = GroupPlan { window, key: (first, last), states, keys: sent, groups_max: None };
-    GroupRows { plan, columns, stride: packer.end() }
+    let plan = GroupPlan { window, keys: vec![wide], states, groups_max: None };
+    GroupRows { plan, columns, stride: packer.end(), narrow }
 }

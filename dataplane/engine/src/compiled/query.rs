@@ -11,7 +11,10 @@ use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
-use super::plan::{AheadPlan, Body, Joint, MOVES, QueryPlan, Rows, TotalState, Totals, Use};
+use super::plan::{
+    AheadPlan, Body, IS_NARROW, Joint, MOVES, NARROW, QueryPlan, Rows, TotalState, Totals, Use,
+    WIDE,
+};
 
 const NO_ARGS: &[BlockArg] = &[];
 
@@ -280,8 +283,57 @@ impl Emitter<'_, '_> {
             let quals = reader.quals[..now].iter().map(|qual| qual.node);
             self.quals_ahead(&mut above, quals, counters, next)?;
         }
+        let columns = reader.filter(|_| rows.ahead.is_some()).map(|reader| reader.columns);
+        let Some(narrow) = &rows.narrow else {
+            return self.row_of(rows, WIDE, &vals, columns, next);
+        };
+        let placed = vals.iter().zip(narrow).map(|((val, _), column)| (*val, *column));
+        let placed: Vec<_> = placed.collect();
+        match self.are_ipv4(&vals) {
+            Truth::Always => return self.row_of(rows, NARROW, &placed, columns, next),
+            Truth::Never => {}
+            Truth::When(is_narrow) => {
+                let (row, wide) = (self.b.create_block(), self.b.create_block());
+                self.b.ins().brif(is_narrow, row, NO_ARGS, wide, NO_ARGS);
+                self.b.switch_to_block(row);
+                self.row_of(rows, NARROW, &placed, columns, next)?;
+                self.b.ins().jump(next, NO_ARGS);
+                self.b.switch_to_block(wide);
+            }
+        }
+        self.row_of(rows, WIDE, &vals, columns, next)
+    }
+
+    /// Whether all INETs are IPv4 addresses.
+    fn are_ipv4(&mut self, vals: &[(Val, Column)]) -> Truth {
+        let families = vals.iter().filter_map(|(val, _)| match val.parts {
+            Parts::Inet(family, ..) => Some(family),
+            _ => None,
+        });
+        families.fold(Truth::Always, |all, family| {
+            let is_ipv4 = match self.constant(family) {
+                Some(4) => Truth::Always,
+                Some(_) => Truth::Never,
+                None => Truth::When(self.icmp_const(IntCC::Equal, family, 4)),
+            };
+            self.both(all, is_ipv4)
+        })
+    }
+
+    /// Writes a row of a kind, or adds it to its group if that is found in the table lent. Of `columns`, if they are named, the others have been read.
+    fn row_of(
+        &mut self,
+        rows: &Rows,
+        kind: usize,
+        vals: &[(Val, Column)],
+        columns: Option<&[u32]>,
+        next: Block,
+    ) -> Result<(), Unsupported> {
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
-        words[0] = Some(self.record);
+        words[0] = Some(match kind {
+            NARROW => self.add_const(self.record, IS_NARROW),
+            _ => self.record,
+        });
         for pattern in &rows.patterns {
             let Some((Val { parts: Parts::Bytes(address, len), .. }, _)) =
                 vals.get(pattern.column as usize)
@@ -290,18 +342,17 @@ impl Emitter<'_, '_> {
             };
             (words[pattern.word], words[pattern.word + 1]) = (Some(*address), Some(*len));
         }
-        let columns = reader.filter(|_| rows.ahead.is_some()).map(|reader| reader.columns);
         for (number, (val, column)) in (0..).zip(vals) {
             match column.place {
                 // Only quals that are applied by now have read it.
                 Place::Kept { word } if columns.is_some_and(|c| !c.contains(&number)) => {
                     words[word] = Some(self.word(host::KEPT_EMPTY));
                 }
-                _ => self.column(val.parts, column, &mut words)?,
+                _ => self.column(val.parts, *column, &mut words)?,
             }
         }
-        if let (Some(lent), Use::Groups(plan)) = (rows.lent, &rows.use_) {
-            self.add_to_found(lent, plan, &words, next);
+        if let (Use::Groups(plan), false) = (&rows.use_, rows.lent.is_empty()) {
+            self.add_to_found(&rows.lent, plan, kind, &words, next);
         }
         self.write(rows, words);
         Ok(())
@@ -425,7 +476,11 @@ impl Emitter<'_, '_> {
     ) -> Result<(), Unsupported> {
         match column.place {
             Place::Field { word, shift, .. } => {
-                let field = self.as_word(parts)?;
+                let field = match parts {
+                    // Of an IPv4 address.
+                    Parts::Inet(_, _, low) => low,
+                    _ => self.as_word(parts)?,
+                };
                 self.merge(words, word, field, shift);
             }
             Place::Words { word } => {

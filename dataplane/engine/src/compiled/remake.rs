@@ -133,7 +133,8 @@ impl RowCode {
             ahead: None,
             patterns: Vec::new(),
             moves: None,
-            lent: None,
+            narrow: None,
+            lent: Vec::new(),
         };
         let mut host = Host::new(Arc::new([]));
         let module = module()?;
@@ -153,15 +154,17 @@ impl RowCode {
         Ok(Self { code, host, frame, rows, counters, shape, columns: block_columns?, made })
     }
 
-    /// Runs over a block; nothing where its columns lie in another way than those it was made for.
+    /// Whether the columns of a block lie as those of the one that it was made for.
+    pub(crate) fn takes(&self, block: &Block) -> bool {
+        let Shape { stride, inputs } = &self.shape;
+        block.stride() == *stride
+            && block.columns().len() == inputs.len()
+            && inputs.iter().zip(block.columns()).all(|(input, column)| input.is_of(column))
+    }
+
+    /// Runs over a block that it takes; nothing where the value of a column is no words.
     pub(crate) fn run(&mut self, block: &Block) -> Option<Remade> {
         let Shape { stride, inputs } = &self.shape;
-        let is_alike = block.stride() == *stride
-            && block.columns().len() == inputs.len()
-            && inputs.iter().zip(block.columns()).all(|(input, column)| input.is_of(column));
-        if !is_alike {
-            return None;
-        }
         for (input, column) in inputs.iter().zip(block.columns()) {
             if let (Input::Same(at, _), BlockColumn::Same(value)) = (input, column) {
                 self.frame.words[*at..at + 3].copy_from_slice(&words_of(value)?);
@@ -265,6 +268,10 @@ impl Parting<'_> {
                 let shift = e.word(u64::from(shift));
                 let shifted = e.b.ins().ushr(whole, shift);
                 let field = e.and_const(shifted, u64::MAX >> (64 - bits));
+                if ty == Type::Inet {
+                    let [four, zero] = [4, 0].map(|word| e.word(word));
+                    return Ok(Parts::Inet(four, zero, field));
+                }
                 parts(e, ty, [field; 3])
             }
             Place::Words { word: at } if Class::of(ty) == Class::Ipv6 => {

@@ -124,8 +124,10 @@ impl Query {
     ) -> Result<(), MemoryExceeded> {
         let Taken { records, ordinal, kept, handles, meanwhile } = *taken;
         let counters = &mut self.counters;
-        if let (Some(lent), Sink::Groups(groups)) = (plan.lent, &mut self.sink) {
-            groups.added(lent.take(&mut frame.words), counters);
+        if let Sink::Groups(groups) = &mut self.sink {
+            for lent in &plan.lent {
+                groups.added(lent.take(&mut frame.words), counters);
+            }
         }
         counters.absent += frame.take(absent);
         counters.failed += frame.take(failed);

@@ -170,6 +170,13 @@ impl WordTable {
         std::mem::replace(&mut self.entries, room)
     }
 
+    /// Forgets the groups. Memory stays for others.
+    pub(super) fn clear(&mut self) {
+        self.index.clear();
+        self.len = 0;
+        self.entries.clear();
+    }
+
     /// The words of every entry.
     pub(super) fn into_entries(self) -> Words {
         self.entries
@@ -177,11 +184,8 @@ impl WordTable {
 
     /// How many rows [`Self::look_up`] takes in one go: it makes room for as many groups.
     pub(super) fn rows_together(&self) -> usize {
-        if self.is_far() {
-            (self.len / GROUPS_PER_ROW).clamp(NEAR_STEP_ROWS, AT_ONCE_MAX)
-        } else {
-            NEAR_STEP_ROWS
-        }
+        let rows = (self.len / GROUPS_PER_ROW).clamp(NEAR_STEP_ROWS, AT_ONCE_MAX);
+        rows / NEAR_STEP_ROWS * NEAR_STEP_ROWS
     }
 
     fn is_far(&self) -> bool {
@@ -205,40 +209,42 @@ impl WordTable {
         let is_far = self.is_far();
         let (step_rows, lag) = if is_far { (FAR_STEP_ROWS, 1) } else { (NEAR_STEP_ROWS, 0) };
         let (mut hashes, mut places) = ([0; NEAR_STEP_ROWS], [0; NEAR_STEP_ROWS]);
+        // Where these are of the steps that are hashed, sought and taken.
+        let mut at = [0, 1, 2].map(|step| step * lag * FAR_STEP_ROWS);
         let mut end = rows;
-        let mut step = 0;
-        loop {
-            // The rows of a step before, and where their hashes and places are.
-            let before = |steps: usize, end: usize| {
-                let step: usize = step;
-                let number = step.checked_sub(steps)?;
-                let first = number * step_rows;
-                let rows = first..end.min(first + step_rows);
-                let at = (number % (2 * lag + 1)) * step_rows;
-                (first < end).then(|| (rows.clone(), at..at + rows.len()))
+        for step in 0.. {
+            let rows_of = |behind: usize, end: usize| {
+                let first = step_rows * usize::checked_sub(step, behind)?;
+                (first < end).then(|| first..end.min(first + step_rows))
             };
-            if let Some((rows, at)) = before(0, end) {
-                let (first, hashes) = (rows.start, &mut hashes[at]);
+            if let Some(rows) = rows_of(0, end) {
+                let (first, hashes) = (rows.start, &mut hashes[at[0]..at[0] + rows.len()]);
+                if !is_far {
+                    meanwhile(rows.len() / 4);
+                }
                 if hash(rows, hashes) {
                     self.prefetch_slots(hashes);
                     if !is_far {
-                        meanwhile(hashes.len() / 2);
+                        meanwhile(hashes.len() / 4);
                     }
                 } else {
                     end = first;
                 }
             }
-            if let Some((rows, at)) = before(lag, end) {
+            if let Some(rows) = rows_of(lag, end) {
+                let at = at[1]..at[1] + rows.len();
                 self.seek(&hashes[at.clone()], &mut places[at]);
                 meanwhile(if is_far { rows.len() } else { rows.len() / 2 });
             }
-            match before(2 * lag, end) {
-                Some((rows, at)) => take(self, rows, &hashes[at.clone()], &places[at]),
-                None if step >= 2 * lag => return end,
-                None => {}
+            if let Some(rows) = rows_of(2 * lag, end) {
+                let at = at[2]..at[2] + rows.len();
+                take(self, rows, &hashes[at.clone()], &places[at]);
+            } else if step >= 2 * lag {
+                break;
             }
-            step += 1;
+            at.rotate_right(1);
         }
+        end
     }
 
     /// Asks for the slots of hashes.

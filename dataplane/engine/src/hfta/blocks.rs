@@ -12,6 +12,9 @@ use crate::ledger::OperatorCounters;
 /// Tuples that blocks have before code is made for them: making it takes about as long as interpreting so many.
 const ROWS_BEFORE_CODE: usize = 4096;
 
+/// Most ways in which the columns of blocks lie that code is made for: groups come in one for IPv4 addresses and one for others.
+const LAYOUTS_MAX: usize = 2;
+
 /// Quals and what rows are made of, over the columns of blocks, by compiled code once that pays.
 pub(super) struct Remaking {
     exprs: Exprs,
@@ -20,15 +23,12 @@ pub(super) struct Remaking {
     columns: Vec<(NodeId, Column)>,
     /// Words of a row.
     stride: usize,
-    code: MadeCode,
-}
-
-enum MadeCode {
-    /// So many tuples have come.
-    NotYet(usize),
-    Made(Box<RowCode>),
-    /// There is none.
-    Nothing,
+    /// By the way in which the columns of blocks lie.
+    codes: Vec<RowCode>,
+    /// Tuples that have come since code was made, and had none.
+    without: usize,
+    /// Whether more code can be made.
+    is_made: bool,
 }
 
 impl Remaking {
@@ -59,15 +59,16 @@ impl Remaking {
         quals: impl IntoIterator<Item = NodeId>,
         (columns, stride): (Vec<(NodeId, Column)>, usize),
     ) -> Self {
-        // Handles belong to an interpreter.
-        let code = if exprs.handles.is_empty() { MadeCode::NotYet(0) } else { MadeCode::Nothing };
         Self {
             exprs: exprs.clone(),
             params: params.to_vec(),
             quals: quals.into_iter().collect(),
             columns,
             stride,
-            code,
+            codes: Vec::new(),
+            without: 0,
+            // Handles belong to an interpreter.
+            is_made: exprs.handles.is_empty(),
         }
     }
 
@@ -84,22 +85,30 @@ impl Remaking {
         block: &Block,
         counters: &mut OperatorCounters,
     ) -> Option<Remade> {
-        if let MadeCode::NotYet(rows) = &mut self.code {
-            *rows += block.len();
-            if *rows < ROWS_BEFORE_CODE {
-                return None;
-            }
-            let Self { exprs, params, quals, columns, stride, .. } = &*self;
-            let remake = Remake { exprs, params, quals, columns, stride: *stride };
-            let code = RowCode::new(&remake, block);
-            self.code = code.map_or(MadeCode::Nothing, |code| MadeCode::Made(Box::new(code)));
-        }
-        let MadeCode::Made(code) = &mut self.code else { return None };
-        let remade = code.run(block)?;
+        let code = match self.codes.iter().position(|code| code.takes(block)) {
+            Some(code) => code,
+            None => self.made_for(block)?,
+        };
+        let remade = self.codes[code].run(block)?;
         counters.filtered += remade.filtered;
         counters.absent += remade.absent;
         counters.failed += remade.failed;
         Some(remade)
+    }
+
+    /// Makes code for blocks like one, if that pays by now.
+    fn made_for(&mut self, block: &Block) -> Option<usize> {
+        self.without += block.len();
+        if !self.is_made || self.codes.len() == LAYOUTS_MAX || self.without < ROWS_BEFORE_CODE {
+            return None;
+        }
+        self.without = 0;
+        let Self { exprs, params, quals, columns, stride, .. } = &*self;
+        let remake = Remake { exprs, params, quals, columns, stride: *stride };
+        let code = RowCode::new(&remake, block);
+        self.is_made = code.is_some();
+        self.codes.push(code?);
+        Some(self.codes.len() - 1)
     }
 }
 

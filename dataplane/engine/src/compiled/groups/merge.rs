@@ -15,7 +15,7 @@ impl WordGroups {
         memory.release(std::mem::take(&mut self.charged_bytes));
         let windows = std::mem::take(&mut self.windows);
         if let [window] = &windows[..] {
-            self.expected = window.table.len();
+            self.expected = window.tables.iter().map(WordTable::len).collect();
         }
         windows
     }
@@ -40,16 +40,22 @@ impl WordGroups {
             let known = self.windows.binary_search_by_key(&window.rank, |window| window.rank);
             let new = match known {
                 Ok(index) => {
-                    let into = &mut self.windows[index].table;
+                    let into = &mut self.windows[index];
                     let before = into.len();
-                    let (plan, hasher, from) = (&self.plan, self.hasher, window.table.entries());
-                    let ordinal = |within| within + ordinal;
-                    for_key_words!(plan.key.1 - plan.key.0, K => merge::<K>(plan, hasher, into, from, ordinal));
+                    for ((kind, table), from) in
+                        into.tables.iter_mut().enumerate().zip(&window.tables)
+                    {
+                        merge(&self.plan, kind, self.hasher, table, from.entries(), |within| {
+                            within + ordinal
+                        });
+                    }
                     into.len() - before
                 }
                 Err(index) => {
-                    let new = window.table.len();
-                    window.table.renumber(|within| within + ordinal);
+                    let new = window.len();
+                    for table in &mut window.tables {
+                        table.renumber(|within| within + ordinal);
+                    }
                     self.windows.insert(index, window);
                     new
                 }
@@ -71,41 +77,56 @@ impl WordGroups {
         memory: &mut Memory,
     ) -> Result<(), MemoryExceeded> {
         let rows: u64 = windows.iter().map(|window| window.rows).sum();
-        let mut tables: Vec<WordTable> = windows.into_iter().map(|window| window.table).collect();
-        let ordinal = |kept| ordinals.of(kept);
-        let (first, last) = self.plan.key;
+        let mut by_kind: Vec<Vec<WordTable>> =
+            self.plan.keys.iter().map(|_| Vec::with_capacity(windows.len())).collect();
+        for window in windows {
+            by_kind.iter_mut().zip(window.tables).for_each(|(kind, table)| kind.push(table));
+        }
+        let joined = by_kind.into_iter().enumerate();
+        let tables: Option<Vec<WordTable>> =
+            joined.map(|(kind, tables)| self.joined(kind, tables, ordinals, any_order)).collect();
+        let Some(tables) = tables else { return Ok(()) };
+        let window = Window { rank: 0, rows, tables };
+        counters.matched += rows;
+        counters.merged += rows - window.len() as u64;
+        self.windows.push(window);
+        self.charge(memory)
+    }
+
+    /// The groups of tables for one kind of key, which threads have; nothing where there are none.
+    fn joined(
+        &self,
+        kind: usize,
+        mut tables: Vec<WordTable>,
+        ordinals: Ordinals<'_>,
+        any_order: bool,
+    ) -> Option<WordTable> {
         let (plan, hasher) = (&self.plan, self.hasher);
-        let table = if any_order || tables.len() < 2 {
+        let ordinal = |kept| ordinals.of(kept);
+        if any_order || tables.len() < 2 {
             tables.sort_by_key(WordTable::len);
-            let Some(mut table) = tables.pop() else { return Ok(()) };
+            let mut table = tables.pop()?;
             ordinals.renumber(&mut table);
             for other in &tables {
-                let (into, from) = (&mut table, other.entries());
-                for_key_words!(last - first, K => merge::<K>(plan, hasher, into, from, ordinal));
+                merge(plan, kind, hasher, &mut table, other.entries(), ordinal);
             }
-            table
-        } else {
-            let mut table = WordTable::new(last - first, self.plan.states.len());
-            table.expect(tables.iter().map(WordTable::len).max().unwrap_or(0));
-            let (into, from) = (&mut table, InOrder::new(&tables));
-            for_key_words!(last - first, K => merge::<K>(plan, hasher, into, from, ordinal));
-            table
-        };
-        counters.matched += rows;
-        counters.merged += rows - table.len() as u64;
-        self.windows.push(Window { rank: 0, rows, table });
-        self.charge(memory)
+            return Some(table);
+        }
+        let mut table = WordTable::new(plan.keys[kind].len(), plan.states.len());
+        table.expect(tables.iter().map(WordTable::len).max().unwrap_or(0));
+        merge(plan, kind, hasher, &mut table, InOrder::new(&tables), ordinal);
+        Some(table)
     }
 }
 
 /// Entries of several tables, each in order of arrival, in order of arrival.
-struct InOrder<'a, I: Iterator<Item = &'a [u64]>> {
+pub(super) struct InOrder<'a, I: Iterator<Item = &'a [u64]>> {
     /// Of each table: the next entry, and those behind it.
     tables: Vec<(&'a [u64], I)>,
 }
 
 impl<'a> InOrder<'a, std::slice::ChunksExact<'a, u64>> {
-    fn new(tables: &'a [WordTable]) -> Self {
+    pub(super) fn new(tables: &'a [WordTable]) -> Self {
         let tables = tables.iter().map(WordTable::entries);
         let tables = tables.filter_map(|mut entries| Some((entries.next()?, entries)));
         Self { tables: tables.collect() }
@@ -126,8 +147,19 @@ impl<'a, I: Iterator<Item = &'a [u64]>> Iterator for InOrder<'a, I> {
     }
 }
 
-/// Takes groups of other tuples into a table. Those that are new come behind those that are there.
-fn merge<'a, const K: usize>(
+/// Takes groups of other tuples into a table for a kind of key. Those that are new come behind those that are there.
+fn merge<'a>(
+    plan: &GroupPlan,
+    kind: usize,
+    hasher: WordHasher,
+    into: &mut WordTable,
+    entries: impl Iterator<Item = &'a [u64]>,
+    ordinal: impl Fn(u64) -> u64,
+) {
+    for_key_words!(plan.keys[kind].len(), K => merge_of::<K>(plan, hasher, into, entries, ordinal));
+}
+
+fn merge_of<'a, const K: usize>(
     plan: &GroupPlan,
     hasher: WordHasher,
     into: &mut WordTable,

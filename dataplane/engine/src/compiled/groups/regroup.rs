@@ -10,7 +10,7 @@ use wt_plan::shape;
 
 use super::{RankOf, columns, for_key_words, update};
 use crate::block::Block;
-use crate::compiled::plan::{GroupPlan, GroupRows, group_rows};
+use crate::compiled::plan::{GroupPlan, GroupRows, WIDE, group_rows};
 use crate::compiled::sys::Words;
 use crate::compiled::table::{WordHasher, WordTable};
 use crate::compiled::width;
@@ -32,7 +32,7 @@ impl Regroup {
         let aggs = shape::word_groups(plan)?.aggs;
         let bits = |node: NodeId| width::of_type(exprs.nodes[node.0 as usize].ty);
         let rows = group_rows(exprs, bits, keys, (ordered.first(), *tolerance), aggs);
-        let GroupRows { plan, columns, stride } = rows;
+        let GroupRows { plan, columns, stride, .. } = rows;
         Some(Self { rank_of: RankOf::new(&plan), plan, columns, stride, hasher: WordHasher::new() })
     }
 
@@ -63,17 +63,20 @@ impl Regroup {
         })
     }
 
+    /// Words of a key: of any addresses.
+    fn key_words(&self) -> usize {
+        self.plan.keys[WIDE].len()
+    }
+
     /// A table for the groups of a window.
     pub(crate) fn table(&self) -> WordTable {
-        let (first, last) = self.plan.key;
-        WordTable::new(last - first, self.plan.states.len())
+        WordTable::new(self.key_words(), self.plan.states.len())
     }
 
     /// Takes rows; returns how many groups are new.
     pub(crate) fn take(&self, table: &mut WordTable, rows: &[u64]) -> usize {
         let before = table.len();
-        let (first, last) = self.plan.key;
-        for_key_words!(last - first, K => self.take_rows::<K>(table, rows));
+        for_key_words!(self.key_words(), K => self.take_rows::<K>(table, rows));
         table.len() - before
     }
 
@@ -126,8 +129,7 @@ impl Regroup {
         results: impl Iterator<Item = Value>,
     ) {
         let row = self.row(ordinal, keys);
-        let (first, last) = self.plan.key;
-        let states = for_key_words!(last - first, K => {
+        let states = for_key_words!(self.key_words(), K => {
             let key = self.plan.key_of::<K>(&row);
             table.entry(self.hasher.hash(key), key, || ordinal).0
         });
@@ -151,7 +153,7 @@ impl Regroup {
     pub(crate) fn block(&self, table: WordTable, window: Option<&Value>) -> Block {
         let stride = table.entry_words();
         let words = in_order(table.into_entries(), stride);
-        Block::new(columns(&self.plan, window), stride, words)
+        Block::new(columns(&self.plan, WIDE, window), stride, words)
     }
 }
 

@@ -91,6 +91,11 @@ impl Words {
         added
     }
 
+    /// Forgets all words; the memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     #[cold]
     fn grow(&mut self, more: usize) {
         let words = self.len.checked_add(more).expect("words fit the address space");

@@ -280,16 +280,18 @@ fn having_over_whole_groups_by_code() {
 }
 
 #[test]
-fn blocks_of_another_kind_are_taken_without_code() {
+fn blocks_of_two_layouts_have_code() {
     let (mut dag, [a, b, _]) = columns(Type::Uint);
     let sum = dag.node(Op::Binary(BinaryOp::Add, a, b), Type::Uint);
     let mut remaking = Remaking::new(&dag.0, &[], [], &[sum]);
     let counters = &mut OperatorCounters::default();
     let few = block(Type::Uint, &rows(Type::Uint), 32);
     assert!(remaking.block(&few, counters).is_none(), "so few are not worth it");
-    let remade = remaking.block(&many(Type::Uint, 64), counters);
-    assert_eq!(remade.map(|remade| remade.len()), Some(MANY as u64));
-    assert!(remaking.block(&many(Type::Uint, 32), counters).is_none());
+    for bits in [64, 32, 64] {
+        let remade = remaking.block(&many(Type::Uint, bits), counters);
+        assert_eq!(remade.map(|remade| remade.len()), Some(MANY as u64));
+    }
+    assert!(remaking.block(&many(Type::Uint, 24), counters).is_none(), "of a third one");
     // Of a type that expressions do not expect there is none at all.
     let mut remaking = Remaking::new(&dag.0, &[], [], &[sum]);
     assert!(remaking.block(&many(Type::Ullong, 64), counters).is_none());
