@@ -66,10 +66,8 @@ pub(super) struct WordGroups {
     of_range: bool,
     /// Groups of the only window of the range before, by kind of key: the next one mostly has about as many.
     expected: Vec<usize>,
-    /// Whether the rows just taken were of both kinds.
-    are_mixed: bool,
-    /// Rows of one kind, then those of the other.
-    parted: Vec<u64>,
+    /// Whether groups may leave in any order.
+    in_any_order: bool,
 }
 
 /// The groups of a window.
@@ -129,8 +127,7 @@ impl WordGroups {
             charged_bytes: 0,
             of_range: false,
             expected: Vec::new(),
-            are_mixed: false,
-            parted: Vec::new(),
+            in_any_order: false,
         }
     }
 
@@ -191,16 +188,17 @@ impl WordGroups {
         }
     }
 
-    /// Takes rows in order. `out` is called with the record that a message follows.
-    pub(super) fn take(
+    /// Takes rows of a batch, those of each kind of key in order. `out` is called with the record that a message follows.
+    pub(super) fn take<'a>(
         &mut self,
-        batch: RowBatch<'_>,
+        wide: RowBatch<'a>,
+        narrow: RowBatch<'a>,
         counters: &mut TupleCounters,
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
         self.make_room(counters, out);
-        self.rows(batch, counters, out);
+        self.rows(wide, narrow, counters, out);
         self.charge(memory)
     }
 
@@ -217,7 +215,8 @@ impl WordGroups {
             let moves = |row: &[u64]| row[0] & MOVES != 0;
             let count = rest.chunks_exact(batch.stride).take_while(|row| !moves(row)).count();
             let (rows, more) = rest.split_at(count * batch.stride);
-            self.take(RowBatch { rows, ..batch }, counters, memory, out)?;
+            let [rows, none] = [rows, &[]].map(|rows| RowBatch { rows, ..batch });
+            self.take(rows, none, counters, memory, out)?;
             let Some((row, more)) = more.split_at_checked(batch.stride) else { break };
             let rank = self.rank_of.rank(row);
             if let Some((_, _, tolerance)) = self.plan.window
@@ -348,8 +347,9 @@ impl WordGroups {
         for mut window in self.windows.drain(..count) {
             counters.output += window.len() as u64;
             let value = self.plan.window_of_rank(window.rank);
-            let block = block(&self.plan, value.as_ref(), &mut window.tables);
-            out(record, Message::Block(block));
+            for block in blocks(&self.plan, value.as_ref(), &mut window.tables, self.in_any_order) {
+                out(record, Message::Block(block));
+            }
             self.spare = Some(window.tables);
         }
     }
@@ -392,14 +392,21 @@ impl GroupPlan {
     }
 }
 
-/// The groups of a window, which its tables forget: as they lie there, unless there are several kinds; then all of them as any key is held, by ordinal.
-fn block(plan: &GroupPlan, window: Option<&Value>, tables: &mut [WordTable]) -> Block {
-    let filled = tables.iter().enumerate().filter(|(_, table)| table.len() > 0);
-    let kinds: Vec<usize> = filled.map(|(kind, _)| kind).collect();
-    if let [] | [_] = kinds[..] {
-        let kind = kinds.first().copied().unwrap_or(WIDE);
-        let (columns, table) = (columns(plan, kind, window), &mut tables[kind]);
-        return Block::new(columns, table.entry_words(), table.take_entries());
+/// The groups of a window, which its tables forget: as they lie there, unless those of several kinds are to be in order; then all of them as any key is held, by
+/// ordinal.
+fn blocks(
+    plan: &GroupPlan,
+    window: Option<&Value>,
+    tables: &mut [WordTable],
+    in_any_order: bool,
+) -> Vec<Block> {
+    let filled = tables.iter().filter(|table| table.len() > 0).count();
+    if filled < 2 || in_any_order {
+        let of_kind = |(kind, table): (usize, &mut WordTable)| {
+            let (columns, stride) = (columns(plan, kind, window), table.entry_words());
+            (table.len() > 0).then(|| Block::new(columns, stride, table.take_entries()))
+        };
+        return tables.iter_mut().enumerate().filter_map(of_kind).collect();
     }
     let wide = columns(plan, WIDE, window);
     let narrow = columns(plan, NARROW, window);
@@ -419,7 +426,7 @@ fn block(plan: &GroupPlan, window: Option<&Value>, tables: &mut [WordTable]) -> 
         }
     }
     tables.iter_mut().for_each(WordTable::clear);
-    Block::new(wide, stride, words)
+    vec![Block::new(wide, stride, words)]
 }
 
 /// The columns of the tuples of a window's groups, as its table for a kind of key holds them: keys, then states.

@@ -342,7 +342,7 @@ impl CompiledLfta {
         let mut takes_rows = false;
         for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
             if let Body::Rows(rows) = &plan.body {
-                frame.words[rows.cursor] = query.rows.as_mut_ptr() as u64;
+                rows.begin(&mut frame.words, &mut query.rows);
                 takes_rows |= !rows.patterns.is_empty();
                 if let Sink::Groups(groups) = &mut query.sink {
                     for (kind, lent) in rows.lent.iter().enumerate() {
@@ -423,7 +423,7 @@ impl CompiledLfta {
         for (record, ordinal) in batch.records.iter().zip(ordinal..) {
             for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
                 if let Body::Rows(rows) = &plan.body {
-                    frame[rows.cursor] = query.rows.as_mut_ptr() as u64;
+                    rows.begin(&mut frame, &mut query.rows);
                 }
             }
             unit.code.run(&mut frame, batch.data, std::slice::from_ref(record), &mut unit.host);

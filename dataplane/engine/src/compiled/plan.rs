@@ -138,10 +138,45 @@ pub(super) struct Rows {
     pub(super) patterns: Vec<PatternPlan>,
     /// Where every packet moves the window, whether it qualifies or not.
     pub(super) moves: Option<MovesPlan>,
-    /// Where the columns are in rows with a narrow key, if there are such.
-    pub(super) narrow: Option<Vec<Column>>,
+    /// Rows with a narrow key, if there are such: they are written apart.
+    pub(super) narrow: Option<NarrowRows>,
     /// Where the tables of groups are lent to code, by kind of key; empty where they are not.
     pub(super) lent: Vec<Lent>,
+}
+
+/// Rows with a narrow key.
+pub(super) struct NarrowRows {
+    /// Frame word of the address that the next one goes to.
+    pub(super) cursor: usize,
+    /// Where the columns are.
+    pub(super) columns: Vec<Column>,
+}
+
+impl Rows {
+    /// How many kinds of rows are written apart.
+    pub(super) fn kinds(&self) -> usize {
+        1 + usize::from(self.narrow.is_some())
+    }
+
+    /// Has code write to the beginning of `rows`, each kind to its part of it.
+    pub(super) fn begin(&self, words: &mut [u64], rows: &mut [u64]) {
+        let part = rows.len() / self.kinds();
+        words[self.cursor] = rows.as_mut_ptr() as u64;
+        if let Some(narrow) = &self.narrow {
+            words[narrow.cursor] = rows[part..].as_mut_ptr() as u64;
+        }
+    }
+
+    /// The rows that code has written: those of any key, and the narrow ones.
+    pub(super) fn written<'a>(&self, words: &[u64], rows: &'a [u64]) -> [&'a [u64]; 2] {
+        let (any, narrow) = rows.split_at(rows.len() / self.kinds());
+        let part = |rows: &'a [u64], cursor: usize| {
+            let bytes = words[cursor] - rows.as_ptr() as u64;
+            &rows[..bytes as usize / 8]
+        };
+        let narrow = self.narrow.as_ref().map_or(&[][..], |plan| part(narrow, plan.cursor));
+        [part(any, self.cursor), narrow]
+    }
 }
 
 /// A pattern that bytes of a row must have.
@@ -218,10 +253,6 @@ pub(super) struct KeyPlan {
 pub(super) const WIDE: usize = 0;
 /// One whose INETs are IPv4 addresses.
 pub(super) const NARROW: usize = 1;
-
-/// Bit of a row's first word that tells that its key is narrow.
-pub(super) const IS_NARROW: u64 = 2;
-const _: () = assert!(align_of::<wt_wire::RecordRef>() as u64 > MOVES | IS_NARROW);
 
 impl KeyPlan {
     /// Lays keys out from a word on.
@@ -343,7 +374,7 @@ impl Planner<'_> {
             {
                 return Err(Unsupported("a window of bytes or long addresses under `real_time`"));
             }
-            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, values, .. } => {
+            LftaAction::Aggregate { keys, ordered, aggs, slots, tolerance, values, real_time } => {
                 let is_word =
                     |agg: &LftaAgg| shape::is_word_state(self.exprs, agg.kind, agg.arg, agg.ty);
                 let is_words = aggs.iter().all(is_word);
@@ -358,7 +389,8 @@ impl Planner<'_> {
                     let aggs = aggs.iter().map(|agg| (agg.kind, agg.arg, agg.ty));
                     let bits = |node: NodeId| self.bits[node.0 as usize];
                     let mut rows = group_rows(self.exprs, bits, keys, window, aggs);
-                    rows.plan.keys.extend(rows.narrow.take());
+                    // What moves the window comes in order with other rows.
+                    rows.plan.keys.extend(rows.narrow.take().filter(|_| !real_time));
                     rows.plan.groups_max = shape::groups_max(*values);
                     Body::from(self.groups(layout, rows))
                 } else {
@@ -427,7 +459,9 @@ impl Planner<'_> {
         let lent = lent.map(|_| Lent { at: layout.take(Lent::WORDS) }).collect();
         let narrow = plan.keys.get(NARROW).map(|key| {
             let keys = key.columns.iter().copied().chain(std::iter::repeat(None));
-            columns.iter().zip(keys).map(|((_, wide), narrow)| narrow.unwrap_or(*wide)).collect()
+            let columns = columns.iter().zip(keys);
+            let columns = columns.map(|((_, wide), narrow)| narrow.unwrap_or(*wide)).collect();
+            NarrowRows { cursor: layout.take(1), columns }
         });
         Rows {
             cursor: layout.take(1),

@@ -12,8 +12,7 @@ use super::frame;
 use super::host;
 use super::lower::Scope;
 use super::plan::{
-    AheadPlan, Body, IS_NARROW, Joint, MOVES, NARROW, QueryPlan, Rows, TotalState, Totals, Use,
-    WIDE,
+    AheadPlan, Body, Joint, MOVES, NARROW, QueryPlan, Rows, TotalState, Totals, Use, WIDE,
 };
 
 const NO_ARGS: &[BlockArg] = &[];
@@ -287,7 +286,7 @@ impl Emitter<'_, '_> {
         let Some(narrow) = &rows.narrow else {
             return self.row_of(rows, WIDE, &vals, columns, next);
         };
-        let placed = vals.iter().zip(narrow).map(|((val, _), column)| (*val, *column));
+        let placed = vals.iter().zip(&narrow.columns).map(|((val, _), column)| (*val, *column));
         let placed: Vec<_> = placed.collect();
         match self.are_ipv4(&vals) {
             Truth::Always => return self.row_of(rows, NARROW, &placed, columns, next),
@@ -330,10 +329,7 @@ impl Emitter<'_, '_> {
         next: Block,
     ) -> Result<(), Unsupported> {
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
-        words[0] = Some(match kind {
-            NARROW => self.add_const(self.record, IS_NARROW),
-            _ => self.record,
-        });
+        words[0] = Some(self.record);
         for pattern in &rows.patterns {
             let Some((Val { parts: Parts::Bytes(address, len), .. }, _)) =
                 vals.get(pattern.column as usize)
@@ -354,20 +350,22 @@ impl Emitter<'_, '_> {
         if let (Use::Groups(plan), false) = (&rows.use_, rows.lent.is_empty()) {
             self.add_to_found(&rows.lent, plan, kind, &words, next);
         }
-        self.write(rows, words);
+        let narrow = rows.narrow.as_ref().filter(|_| kind == NARROW);
+        self.write(narrow.map_or(rows.cursor, |narrow| narrow.cursor), words);
         Ok(())
     }
 
-    /// Writes the words that a row has.
-    fn write(&mut self, rows: &Rows, words: Vec<Option<V>>) {
-        let cursor = self.load_frame(rows.cursor);
+    /// Writes the words that a row has to where a word of the frame says.
+    fn write(&mut self, cursor_at: usize, words: Vec<Option<V>>) {
+        let bytes = 8 * words.len() as u64;
+        let cursor = self.load_frame(cursor_at);
         for (i, word) in words.into_iter().enumerate() {
             if let Some(word) = word {
                 self.b.ins().store(FRAME, word, cursor, 8 * i as i32);
             }
         }
-        let cursor = self.add_const(cursor, 8 * rows.stride as u64);
-        self.store_frame(rows.cursor, cursor);
+        let cursor = self.add_const(cursor, bytes);
+        self.store_frame(cursor_at, cursor);
     }
 
     /// Writes a row that only moves the window, when the packet at hand has it somewhere else than the last one that had it. It comes before
@@ -416,7 +414,7 @@ impl Emitter<'_, '_> {
             self.store_frame(at, had);
             self.store_frame(at + 1, last);
         }
-        self.write(rows, words);
+        self.write(rows.cursor, words);
         self.b.ins().jump(next, NO_ARGS);
         self.b.switch_to_block(next);
         Ok(())
@@ -441,7 +439,7 @@ impl Emitter<'_, '_> {
             self.reject(val.lack, (counters.absent, counters.failed), next);
             self.column(val.parts, *column, &mut words)?;
         }
-        self.write(rows, words);
+        self.write(rows.cursor, words);
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl Query {
             Body::Rows(plan) => {
                 // One row per packet, and one before it where it moves the window.
                 let most = if plan.moves.is_some() { 2 } else { 1 };
-                rows = vec![0; most * RECORDS_MAX * plan.stride];
+                rows = vec![0; plan.kinds() * most * RECORDS_MAX * plan.stride];
                 match &plan.use_ {
                     Use::Select => Sink::Select,
                     Use::Groups(groups) => {
@@ -131,8 +131,8 @@ impl Query {
         }
         counters.absent += frame.take(absent);
         counters.failed += frame.take(failed);
-        let bytes = frame.words[plan.cursor] - self.rows.as_ptr() as u64;
-        let mut words = bytes as usize / 8;
+        let [any, _] = plan.written(&frame.words, &self.rows);
+        let mut words = any.len();
         if let Some(ahead) = plan.ahead {
             let written = words / plan.stride;
             let steps = records.len() / (2 * Meanwhile::STEP_RECORDS);
@@ -150,14 +150,18 @@ impl Query {
             self.ahead.absent += counts.absent;
             self.ahead.failed += counts.failed;
         }
-        let rows = &self.rows[..words];
+        let [any, narrow] = plan.written(&frame.words, &self.rows);
+        let rows = &any[..words];
         let first_record = records.as_ptr() as u64;
         let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record, meanwhile };
         match &mut self.sink {
             Sink::Groups(groups) if plan.moves.is_some() => {
                 groups.take_moving(batch, counters, memory, out)?;
             }
-            Sink::Groups(groups) => groups.take(batch, counters, memory, out)?,
+            Sink::Groups(groups) => {
+                let narrow = RowBatch { rows: narrow, ..batch };
+                groups.take(batch, narrow, counters, memory, out)?;
+            }
             Sink::Values(aggregate) => take_values(aggregate, plan, batch, kept, counters, out),
             Sink::Kept => kept_for_folding(plan, batch, kept, out),
             Sink::Select | Sink::Totals => {

@@ -76,6 +76,7 @@ impl WordGroups {
         counters: &mut TupleCounters,
         memory: &mut Memory,
     ) -> Result<(), MemoryExceeded> {
+        self.in_any_order = any_order;
         let rows: u64 = windows.iter().map(|window| window.rows).sum();
         let mut by_kind: Vec<Vec<WordTable>> =
             self.plan.keys.iter().map(|_| Vec::with_capacity(windows.len())).collect();

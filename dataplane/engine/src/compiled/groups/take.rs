@@ -3,22 +3,15 @@
 use std::ops::Range;
 
 use super::{RowBatch, Window, WordGroups, for_key_words, update};
-use crate::compiled::plan::{IS_NARROW, NARROW, WIDE};
+use crate::compiled::plan::{NARROW, WIDE};
 use crate::compiled::table::Rows;
-use crate::hash_index::AT_ONCE_MAX;
 use crate::ledger::TupleCounters;
 use crate::tuple::Message;
 
-/// Rows that are hashed together before any is looked up in a small table, and that are parted by the kind of their keys.
+/// Rows that are hashed together before any is looked up in a small table.
 const ROWS_AHEAD: usize = 64;
 /// Rows for each of which what waits for memory goes on by a step.
 const ROWS_PER_STEP: usize = 16;
-
-/// The kind of a row's key.
-#[inline]
-fn kind(row: &[u64]) -> usize {
-    if row[0] & IS_NARROW == 0 { WIDE } else { NARROW }
-}
 
 impl Window {
     /// Enters tuples that it has taken in, of which so many have begun a group.
@@ -48,86 +41,51 @@ impl RowBatch<'_> {
         let (first, rest) = self.rows.split_at(self.rows.len().min(most * self.stride));
         (Self { rows: first, ..self }, Self { rows: rest, ..self })
     }
-
-    /// The first rows that are of the kind of the first one, and those behind.
-    fn split_by_kind(self) -> (Self, Self) {
-        let mut rows = self.rows.chunks_exact(self.stride);
-        let count = rows.next().map_or(0, |first| {
-            let kind_of_first = kind(first);
-            1 + rows.take_while(|row| kind(row) == kind_of_first).count()
-        });
-        self.split(count)
-    }
 }
 
 impl WordGroups {
-    /// Takes rows in order.
-    pub(super) fn rows(
+    /// Takes rows of both kinds of keys: one kind after the other where that is as good, and else in the order of their packets, for they may move the
+    /// window.
+    pub(super) fn rows<'a>(
         &mut self,
-        batch: RowBatch<'_>,
+        mut wide: RowBatch<'a>,
+        mut narrow: RowBatch<'a>,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
-        let mut rest = batch;
-        while let Some(first) = rest.rows.get(..batch.stride) {
-            let next = rest.split(AT_ONCE_MAX).0;
-            // Where some were mixed, the next ones mostly are.
-            let may_be_same = !self.are_mixed || {
-                let same = next.split_by_kind().0.len();
-                same == next.len() || same >= ROWS_AHEAD
-            };
-            let mut taken = 0;
-            if may_be_same {
-                taken = self.of_kind(kind(first), next, counters, out);
+        if self.plan.window.is_some() && !(self.are_newest(wide) && self.are_newest(narrow)) {
+            while let (Some(first), Some(other)) = (wide.rows.first(), narrow.rows.first()) {
+                let (kind, of, record) = match first < other {
+                    true => (WIDE, &mut wide, *other),
+                    false => (NARROW, &mut narrow, *first),
+                };
+                let rows = of.rows.chunks_exact(of.stride);
+                let (before, behind) = of.split(rows.take_while(|row| row[0] < record).count());
+                *of = behind;
+                self.of_kind(kind, before, counters, out);
             }
-            self.are_mixed = taken == 0;
-            if self.are_mixed {
-                let mixed = next.split(ROWS_AHEAD).0;
-                self.of_both_kinds(mixed, counters, out);
-                taken = mixed.len();
-            }
-            rest = rest.split(taken).1;
         }
+        self.of_kind(WIDE, wide, counters, out);
+        self.of_kind(NARROW, narrow, counters, out);
     }
 
-    /// A few rows of both kinds: one kind after the other where all are of the newest window, and else as they come, for they may move it.
-    fn of_both_kinds(
-        &mut self,
-        batch: RowBatch<'_>,
-        counters: &mut TupleCounters,
-        out: &mut dyn FnMut(u64, Message),
-    ) {
+    /// Whether rows are of the newest window, as far as there are any.
+    fn are_newest(&self, batch: RowBatch<'_>) -> bool {
         let newest = self.windows.last().map(|window| window.rank);
-        let rows = batch.rows.chunks_exact(batch.stride);
-        let mut parted = std::mem::take(&mut self.parted);
-        parted.clear();
-        let mut rest = batch;
-        if rows.clone().all(|row| newest == Some(self.rank_of.rank(row))) {
-            for part in [WIDE, NARROW] {
-                parted.extend(rows.clone().filter(|row| kind(row) == part).flatten());
-            }
-            rest = RowBatch { rows: &parted, ..batch };
-        }
-        while !rest.rows.is_empty() {
-            let (mut same, more) = rest.split_by_kind();
-            while let Some(first) = same.rows.get(..batch.stride) {
-                let taken = self.of_kind(kind(first), same, counters, out);
-                same = same.split(taken).1;
-            }
-            rest = more;
-        }
-        self.parted = parted;
+        let mut rows = batch.rows.chunks_exact(batch.stride);
+        rows.all(|row| newest == Some(self.rank_of.rank(row)))
     }
 
-    /// Takes rows of a kind at the beginning; how many. None where the first ones are not all of that kind.
+    /// Takes rows of a kind in order.
     fn of_kind(
         &mut self,
         kind: usize,
         batch: RowBatch<'_>,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
-    ) -> usize {
-        for_key_words!(self.plan.keys[kind].len(), K => self.of_key::<K>(kind, batch, counters, out))
+    ) {
+        let Some(key) = self.plan.keys.get(kind) else { return };
+        for_key_words!(key.len(), K => self.of_key::<K>(kind, batch, counters, out));
     }
 
     /// The same, for keys of `K` words.
@@ -137,27 +95,33 @@ impl WordGroups {
         batch: RowBatch<'_>,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
-    ) -> usize {
-        let newest = self.windows.last();
-        if newest.is_some_and(|newest| newest.tables[kind].is_large()) {
-            let taken = self.looked_up::<K>(kind, batch, counters);
-            if taken > 0 {
-                return taken;
+    ) {
+        let mut rest = batch;
+        while !rest.rows.is_empty() {
+            let is_large = |window: &Window| window.tables[kind].is_large();
+            let mut taken = 0;
+            if self.windows.last().is_some_and(is_large) {
+                taken = self.looked_up::<K>(kind, rest, counters);
             }
+            if taken == 0 {
+                let few = rest.split(ROWS_AHEAD).0;
+                self.few::<K>(kind, few, counters, out);
+                taken = few.len();
+            }
+            rest = rest.split(taken).1;
         }
-        self.few::<K>(kind, batch.split(ROWS_AHEAD).0, counters, out)
     }
 
-    /// Takes rows of a kind at the beginning that are of the newest window, whose table is so large that each may wait for memory; how many.
+    /// Takes rows at the beginning that are of the newest window, whose table is so large that each may wait for memory; how many.
     fn looked_up<const K: usize>(
         &mut self,
-        kind_of_all: usize,
+        kind: usize,
         batch: RowBatch<'_>,
         counters: &mut TupleCounters,
     ) -> usize {
         let Self { windows, rank_of, hasher, plan, operands, is_additive, .. } = self;
         let Some(window) = windows.last_mut() else { return 0 };
-        let table = &mut window.tables[kind_of_all];
+        let table = &mut window.tables[kind];
         let (rank, stride) = (window.rank, batch.stride);
         let words = |rows: Range<usize>| &batch.rows[rows.start * stride..rows.end * stride];
         let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
@@ -165,12 +129,12 @@ impl WordGroups {
         let count = table.look_up(
             batch.len().min(table.rows_together()),
             |rows, hashes| {
-                let mut are_such = true;
+                let mut are_newest = true;
                 for (row, hash) in words(rows).chunks_exact(stride).zip(hashes) {
                     *hash = hasher.hash(plan.key_of::<K>(row));
-                    are_such &= kind(row) == kind_of_all && rank_of.rank(row) == rank;
+                    are_newest &= rank_of.rank(row) == rank;
                 }
-                are_such
+                are_newest
             },
             |table, rows, hashes, places| {
                 let words = words(rows);
@@ -193,41 +157,36 @@ impl WordGroups {
         count
     }
 
-    /// Takes as many rows as are hashed together; none if they are not all of a kind.
+    /// Takes as many rows as are hashed together.
     fn few<const K: usize>(
         &mut self,
-        kind_of_all: usize,
+        kind: usize,
         batch: RowBatch<'_>,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
-    ) -> usize {
+    ) {
+        batch.steps_for(batch.len());
         let mut hashes = [0; ROWS_AHEAD];
         let Self { windows, rank_of, hasher, plan, .. } = self;
         let newest = windows.last();
         let rank = newest.map_or(0, |window| window.rank);
-        let (mut is_newest, mut are_same) = (newest.is_some(), true);
+        let mut is_newest = newest.is_some();
         for (row, hash) in batch.rows.chunks_exact(batch.stride).zip(&mut hashes) {
             *hash = hasher.hash(plan.key_of::<K>(row));
             is_newest &= rank_of.rank(row) == rank;
-            are_same &= kind(row) == kind_of_all;
         }
-        if !are_same {
-            return 0;
-        }
-        batch.steps_for(batch.len());
         let hashes = &hashes[..batch.len()];
         match windows.last_mut() {
             Some(window) if is_newest && self.is_additive => {
                 let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
                 let (key, operands) = (plan.key_at(), &self.operands);
                 let rows = Rows { words: batch.rows, stride: batch.stride, hashes };
-                let table = &mut window.tables[kind_of_all];
+                let table = &mut window.tables[kind];
                 let new = table.add_rows::<K>(rows, None, key, operands, ordinal);
                 window.take_note(hashes.len() as u64, new, counters);
             }
-            _ => self.chunk::<K>(kind_of_all, hashes, batch, counters, out),
+            _ => self.chunk::<K>(kind, hashes, batch, counters, out),
         }
-        batch.len()
     }
 
     /// Rows of whatever windows.
