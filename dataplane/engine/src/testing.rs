@@ -7,9 +7,12 @@ use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::*;
 use wt_plan::physical::PhysicalPlan;
 use wt_plan::{CompileInput, InterfaceInfo, compile};
-use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
+use wt_wire::{
+    ByteOrder, CaptureReader, Direction, LinkType, MergedCaptures, PcapVariant, PcapWriter,
+    RecordRef,
+};
 
-use crate::packet::Packet;
+use crate::packet::{Packet, PacketBatch};
 use crate::sink::{RowSink, SinkError};
 use crate::source::Source;
 use crate::tuple::Tuple;
@@ -172,6 +175,29 @@ pub(crate) fn udp(source: u16) -> [u8; 8] {
 /// Ethernet, IPv4 and UDP.
 pub(crate) fn udp_packet(last_of_source: u8, port: u16) -> Vec<u8> {
     [&eth(0x0800)[..], &ip4(17, last_of_source), &udp(port)].concat()
+}
+
+/// A batch of packets of as many bytes each.
+pub(crate) fn with_batch<const N: usize, T>(
+    packets: &[[u8; N]],
+    take: impl FnOnce(&PacketBatch<'_>) -> T,
+) -> T {
+    let record = |index: usize| RecordRef {
+        timestamp_ns: 0,
+        at: (N * index) as u32,
+        caplen: N as u32,
+        len: N as u32,
+        direction: Direction::Unknown,
+    };
+    let records: Vec<RecordRef> = (0..packets.len()).map(record).collect();
+    take(&PacketBatch {
+        data: packets.as_flattened(),
+        records: &records,
+        link_type: 1,
+        interface: &Value::bytes("a"),
+        ifindex: 0,
+        meanwhile: None,
+    })
 }
 
 /// An Ethernet packet captured whole.

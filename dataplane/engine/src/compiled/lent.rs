@@ -193,17 +193,14 @@ impl Emitter<'_, '_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wt_catalog::Value;
     use wt_plan::ir::{AggKind, LayerSel, LftaAction, LftaProgram, SLOTS_DEFAULT};
-    use wt_wire::{Direction, RecordRef};
 
     use super::super::plan::Body;
     use super::super::{CompiledLfta, PathsWanted};
     use crate::ledger::TupleCounters;
     use crate::lfta::LftaBackend;
     use crate::memory::Memory;
-    use crate::packet::PacketBatch;
-    use crate::testing::{Dag, agg, increasing, lfta, toy_parse};
+    use crate::testing::{Dag, agg, increasing, lfta, toy_parse, with_batch};
     use crate::tuple::Message;
 
     /// What groups by window and key come to, of packets of window, key and value that come in batches.
@@ -257,25 +254,9 @@ mod tests {
         ordinal: u64,
         memory: &mut Memory,
     ) -> Vec<Message> {
-        let record = |index: usize| RecordRef {
-            timestamp_ns: 0,
-            at: 3 * index as u32,
-            caplen: 3,
-            len: 3,
-            direction: Direction::Unknown,
-        };
-        let records: Vec<RecordRef> = (0..packets.len()).map(record).collect();
-        let batch = PacketBatch {
-            data: packets.as_flattened(),
-            records: &records,
-            link_type: 1,
-            interface: &Value::bytes("a"),
-            ifindex: 0,
-            meanwhile: None,
-        };
         let mut messages = Vec::new();
         let mut take = |_, message: Message| messages.extend(message.one_by_one());
-        backend.batch(&batch, ordinal, memory, &mut take).unwrap();
+        with_batch(packets, |batch| backend.batch(batch, ordinal, memory, &mut take)).unwrap();
         messages
     }
 

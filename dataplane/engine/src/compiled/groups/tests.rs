@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use wt_catalog::{Type, Value};
 use wt_plan::ir::{AggKind, LayerSel, LftaAction, LftaProgram, Op, SLOTS_DEFAULT};
-use wt_wire::{Direction, RecordRef};
 
 use crate::compiled::{CompiledLfta, PathsWanted};
 use crate::ledger::TupleCounters;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
-use crate::packet::PacketBatch;
-use crate::testing::{Dag, agg, increasing, lfta, toy_parse};
+use crate::testing::{Dag, agg, increasing, lfta, toy_parse, with_batch};
 use crate::tuple::{Message, Tuple};
 
 const BYTES: usize = 5;
@@ -79,23 +77,7 @@ fn sent(
     let mut batches = batches.into_iter();
     while !rest.is_empty() {
         let (packets, more) = rest.split_at(batches.next().unwrap_or(999).clamp(1, rest.len()));
-        let record = |index: usize| RecordRef {
-            timestamp_ns: 0,
-            at: (BYTES * index) as u32,
-            caplen: BYTES as u32,
-            len: BYTES as u32,
-            direction: Direction::Unknown,
-        };
-        let records: Vec<RecordRef> = (0..packets.len()).map(record).collect();
-        let batch = PacketBatch {
-            data: packets.as_flattened(),
-            records: &records,
-            link_type: 1,
-            interface: &Value::bytes("a"),
-            ifindex: 0,
-            meanwhile: None,
-        };
-        backend.batch(&batch, ordinal, memory, &mut take).unwrap();
+        with_batch(packets, |batch| backend.batch(batch, ordinal, memory, &mut take)).unwrap();
         ordinal += packets.len() as u64;
         rest = more;
     }
