@@ -28,7 +28,7 @@ pub(super) struct Remaking {
     /// Tuples that have come since code was made, and had none.
     without: usize,
     /// Whether more code can be made.
-    is_made: bool,
+    can_be_made: bool,
 }
 
 impl Remaking {
@@ -68,7 +68,7 @@ impl Remaking {
             codes: Vec::new(),
             without: 0,
             // Handles belong to an interpreter.
-            is_made: exprs.handles.is_empty(),
+            can_be_made: exprs.handles.is_empty(),
         }
     }
 
@@ -99,14 +99,14 @@ impl Remaking {
     /// Makes code for blocks like one, if that pays by now.
     fn made_for(&mut self, block: &Block) -> Option<usize> {
         self.without += block.len();
-        if !self.is_made || self.codes.len() == LAYOUTS_MAX || self.without < ROWS_BEFORE_CODE {
+        if !self.can_be_made || self.codes.len() == LAYOUTS_MAX || self.without < ROWS_BEFORE_CODE {
             return None;
         }
         self.without = 0;
         let Self { exprs, params, quals, columns, stride, .. } = &*self;
         let remake = Remake { exprs, params, quals, columns, stride: *stride };
         let code = RowCode::new(&remake, block);
-        self.is_made = code.is_some();
+        self.can_be_made = code.is_some();
         self.codes.push(code?);
         Some(self.codes.len() - 1)
     }
