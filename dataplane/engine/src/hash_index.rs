@@ -2,16 +2,17 @@
 //!
 //! Open addressing: a slot has the upper half of a hash, whose upper bits are the place where the search for it begins, and the
 //! number of an entry. Where a small index is full, all of it is moved to one of twice the size. A large one is moved piece by
-//! piece while entries are added: the slots from its first free one on, cluster by cluster, so that whoever looks for a hash
-//! knows from the place where the search begins whether that has been moved. Moving five million at once takes a quarter of a
-//! second, in which packets come.
+//! piece while entries are added, the largest to four times the size: the slots from its first free one on, cluster by cluster, so
+//! that whoever looks for a hash knows from the place where the search begins whether that has been moved. Moving five million at
+//! once takes a quarter of a second, in which packets come.
 
 use crate::compiled::Words;
 
 /// Smallest index: a range of packets may hold as many windows as packets, each with an index of its own.
 const SLOTS_MIN: usize = 1 << 3;
 /// An index of fewer slots is kept emptier: most keys then have the slot where their search begins, so that the branch behind it is foreseen, and the
-/// memory that it takes more is little.
+/// memory that it takes more is little. One of so many is as full as may be before it grows, but grows to four times as many: moving entries takes a
+/// good part of what a new one takes, and a third as many of them are moved.
 const SPARSE_SLOTS: usize = 1 << 20;
 /// An index of so many slots is moved piece by piece: those of smaller ones are moved within a millisecond.
 pub(crate) const PIECEWISE_SLOTS: usize = 1 << 18;
@@ -24,8 +25,10 @@ pub(crate) const AT_ONCE_MAX: usize = MARGIN / 4;
 /// Slots that are looked through before those of them that are taken are moved.
 const MOVED_TOGETHER: usize = 64;
 
-/// What an entry takes at most, bytes: when an index has just grown to 16/3 slots for each, and half as many that were there before are still being moved.
+/// What an entry takes at most, bytes: when a small index has just grown to 16/3 slots for each, and half as many that were there before are still being
+/// moved; a large one then has 32/5, and a quarter as many from before, which is as much.
 pub(crate) const ENTRY_BYTES_MAX: usize = 8 * (16 + 8) / 3;
+const _: () = assert!(ENTRY_BYTES_MAX == 8 * (32 + 8) / 5);
 
 /// The numbers of entries by hash.
 pub(crate) struct HashIndex {
@@ -152,7 +155,7 @@ impl HashIndex {
         }
         let mut count = self.slots.words.len();
         while entries * 8 > count * most_eighths(count) {
-            count *= 2;
+            count *= if count < SPARSE_SLOTS { 2 } else { 4 };
         }
         if self.slots.words.len() < PIECEWISE_SLOTS {
             let slots = std::mem::replace(&mut self.slots, Slots::free(count));
