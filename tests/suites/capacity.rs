@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use wt_catalog::{Catalog, Type, Value};
-use wt_engine::{CompiledLfta, LftaBackend, Memory, PathsWanted};
+use wt_engine::{CompiledLfta, LftaBackend, Memory, PathsWanted, Readers};
 use wt_plan::ir::{LftaAction, LftaQuery};
 use wt_plan::physical::{HftaOp, StreamRef};
 use wt_plan::shape;
@@ -309,16 +309,9 @@ fn the_model_has_the_shapes_of_the_engine() {
         let fixed: Vec<bool> = program.queries.iter().enumerate().map(is_fixed).collect();
         let params: Vec<Value> = Vec::new();
         let mut memory = Memory::new(None);
-        let ahead = vec![None; program.queries.len()];
-        let engine = CompiledLfta::new(
-            program,
-            &params,
-            &fixed,
-            &ahead,
-            PathsWanted::Likely,
-            1,
-            &mut memory,
-        );
+        let readers = Readers { fixed: &fixed, ..Readers::default() };
+        let paths = PathsWanted::Likely;
+        let engine = CompiledLfta::new(program, &params, readers, paths, 1, &mut memory);
         let engine = engine.unwrap_or_else(|why| panic!("{text}: {why:?}"));
         for query in 0..program.queries.len() {
             let shape = shape::shape(plan, 0, query);

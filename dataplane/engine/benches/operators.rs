@@ -5,8 +5,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use wt_catalog::{Catalog, Value};
 use wt_engine::{
-    Backend, CompiledLfta, LftaBackend, Memory, PacketBatch, PathsWanted, ReferenceLfta, RowSink,
-    RunOptions, SinkError, Source, Tuple, functions,
+    Backend, CompiledLfta, LftaBackend, Memory, PacketBatch, PathsWanted, Readers, ReferenceLfta,
+    RowSink, RunOptions, SinkError, Source, Tuple, functions,
 };
 use wt_plan::ir::LftaProgram;
 use wt_plan::physical::PhysicalPlan;
@@ -135,7 +135,7 @@ fn names(all: &'static [(&'static str, &'static str)]) -> impl Iterator<Item = &
 fn compiled(program: &LftaProgram) -> CompiledLfta {
     let memory = &mut Memory::new(None);
     let paths = PathsWanted::Seen(Vec::new());
-    CompiledLfta::new(program, &[], &[], &[], paths, ETHERNET, memory).expect("code")
+    CompiledLfta::new(program, &[], Readers::default(), paths, ETHERNET, memory).expect("code")
 }
 
 /// What an LFTA takes per packet, in the second-level cache.

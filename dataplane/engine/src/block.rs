@@ -13,8 +13,10 @@ use crate::tuple::Tuple;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     columns: Arc<[BlockColumn]>,
-    /// Words of a row, the first of which is the ordinal.
+    /// Words of a row, the first of which is the ordinal, if rows have one.
     stride: usize,
+    /// That of every tuple, if rows have none.
+    ordinal: Option<u64>,
     words: Arc<Words>,
     /// The words of the rows.
     rows: Range<usize>,
@@ -34,7 +36,12 @@ impl Block {
     pub(crate) fn new(columns: impl Into<Arc<[BlockColumn]>>, stride: usize, words: Words) -> Self {
         debug_assert!(words.len().is_multiple_of(stride));
         let rows = 0..words.len();
-        Self { columns: columns.into(), stride, words: words.into(), rows }
+        Self { columns: columns.into(), stride, ordinal: None, words: words.into(), rows }
+    }
+
+    /// The same where rows have no ordinal of their own, but all have this one.
+    pub(crate) fn of_ordinal(self, ordinal: u64) -> Self {
+        Self { ordinal: Some(ordinal), ..self }
     }
 
     /// The same rows in blocks of at most so many.
@@ -48,6 +55,9 @@ impl Block {
 
     /// The same rows, so many packets later.
     pub(crate) fn moved_on(self, packets: u64) -> Self {
+        if let Some(ordinal) = self.ordinal {
+            return self.of_ordinal(ordinal + packets);
+        }
         let mut words = Arc::unwrap_or_clone(self.words);
         words[self.rows.clone()].chunks_exact_mut(self.stride).for_each(|row| row[0] += packets);
         Self { words: words.into(), ..self }
@@ -82,16 +92,28 @@ impl Block {
         self.words().chunks_exact(self.stride)
     }
 
+    /// The ordinal of every tuple, if rows have none of their own.
+    pub(crate) fn ordinal(&self) -> Option<u64> {
+        self.ordinal
+    }
+
     /// The least ordinal.
     pub(crate) fn first_ordinal(&self) -> Option<u64> {
-        self.rows().map(|row| row[0]).min()
+        match self.ordinal {
+            Some(ordinal) => (!self.is_empty()).then_some(ordinal),
+            None => self.rows().map(|row| row[0]).min(),
+        }
+    }
+
+    fn ordinal_of(&self, row: &[u64]) -> u64 {
+        self.ordinal.unwrap_or(row[0])
     }
 
     /// The tuples.
     pub fn tuples(&self) -> impl Iterator<Item = Tuple> + '_ {
         self.rows().map(|row| {
             let values = self.columns.iter().map(|column| column.value(row)).collect();
-            Tuple { ordinal: row[0], values }
+            Tuple { ordinal: self.ordinal_of(row), values }
         })
     }
 
@@ -104,7 +126,7 @@ impl Block {
         // One tuple whose values are replaced: rows cost no memory of their own.
         let mut tuple = Tuple { ordinal: 0, values };
         for row in self.rows() {
-            tuple.ordinal = row[0];
+            tuple.ordinal = self.ordinal_of(row);
             for (value, column) in tuple.values.iter_mut().zip(&*self.columns) {
                 *value = column.value(row);
             }

@@ -7,7 +7,7 @@ use wt_wire::RecordRef;
 use crate::check;
 use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
-use crate::lfta::LftaBackend;
+use crate::lfta::{LftaBackend, Readers};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::run::{self, Backend, BackendSetup};
@@ -37,8 +37,11 @@ impl PacketFilter {
         let setup = BackendSetup {
             program: &interface.program,
             params: &params,
-            fixed: &run::fixed_hash(plan, 0),
-            ahead: &run::ahead(plan, 0),
+            readers: Readers {
+                fixed: &run::fixed_hash(plan, 0),
+                ahead: &run::ahead(plan, 0),
+                free: &[],
+            },
         };
         let paths = Backend::Compiled.paths();
         let (backend, _) = setup.make(paths, Some(link_type), &mut memory)?;

@@ -40,7 +40,7 @@ pub use error::EngineError;
 pub use filter::PacketFilter;
 pub use interp::WalkEnd;
 pub use ledger::{CaptureDamage, Imbalance, Ledger};
-pub use lfta::{Ahead, AheadCounters, LftaBackend, ReferenceLfta};
+pub use lfta::{Ahead, AheadCounters, LftaBackend, Readers, ReferenceLfta};
 pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
 pub use run::{

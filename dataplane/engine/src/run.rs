@@ -18,7 +18,7 @@ use crate::compiled::{CompiledLfta, NotCompiled, Ordinals, PathsWanted, Scanned}
 use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
 use crate::ledger::{Ledger, QueryLedger};
-use crate::lfta::{Ahead, LftaBackend, ReferenceLfta};
+use crate::lfta::{Ahead, LftaBackend, Readers, ReferenceLfta};
 use crate::memory::{Memory, SharedMemory};
 use crate::setup::SetupError;
 use crate::sink::{RowSink, SinkError};
@@ -166,14 +166,14 @@ pub fn run(
     let mut not_compiled = Vec::new();
     let fixed: Vec<_> = (0..plan.interfaces.len()).map(|index| fixed_hash(plan, index)).collect();
     let ahead: Vec<_> = (0..plan.interfaces.len()).map(|index| ahead(plan, index)).collect();
+    let free: Vec<_> = (0..plan.interfaces.len()).map(|index| any_order(plan, index)).collect();
     let mut cores = None;
     for (index, interface) in plan.interfaces.iter().enumerate() {
         let link_type = feeds[index].first_link_type();
         let setup = BackendSetup {
             program: &interface.program,
             params: &params,
-            fixed: &fixed[index],
-            ahead: &ahead[index],
+            readers: Readers { fixed: &fixed[index], ahead: &ahead[index], free: &free[index] },
         };
         let made = match options.make_lfta {
             None => None,
@@ -191,8 +191,7 @@ pub fn run(
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
             lead.send_blocks();
-            let free = any_order(plan, index);
-            cores = Cores::new(lead, &mut feeds[index], setup, &free, options);
+            cores = Cores::new(lead, &mut feeds[index], setup, options);
         }
         lftas.push(Lfta { backend, ended: false });
     }
@@ -295,8 +294,7 @@ fn any_order(plan: &PhysicalPlan, interface: usize) -> Vec<bool> {
 pub(crate) struct BackendSetup<'a> {
     pub(crate) program: &'a LftaProgram,
     pub(crate) params: &'a [Value],
-    pub(crate) fixed: &'a [bool],
-    pub(crate) ahead: &'a [Option<Ahead<'a>>],
+    pub(crate) readers: Readers<'a>,
 }
 
 impl BackendSetup<'_> {
@@ -324,16 +322,16 @@ impl BackendSetup<'_> {
         link_type: Option<u16>,
         memory: &mut Memory,
     ) -> Result<Started, SetupError> {
-        let Self { program, params, fixed, ahead } = *self;
+        let Self { program, params, readers } = *self;
         let mut why = None;
         if let (Some(paths), Some(link_type)) = (paths, link_type) {
-            match CompiledLfta::new(program, params, fixed, ahead, paths, link_type, memory) {
+            match CompiledLfta::new(program, params, readers, paths, link_type, memory) {
                 Ok(compiled) => return Ok((Box::new(compiled), None)),
                 Err(NotCompiled::Setup(error)) => return Err(error),
                 Err(NotCompiled::Unsupported(what)) => why = Some(what),
             }
         }
-        Ok((Box::new(ReferenceLfta::new(program, params, fixed, memory)?), why))
+        Ok((Box::new(ReferenceLfta::new(program, params, readers.fixed, memory)?), why))
     }
 }
 

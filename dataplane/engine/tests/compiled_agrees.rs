@@ -5,7 +5,7 @@ use std::ops::Range;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
-    CompiledLfta, LftaBackend, Memory, Message, PacketBatch, PathsWanted, ReferenceLfta,
+    CompiledLfta, LftaBackend, Memory, Message, PacketBatch, PathsWanted, Readers, ReferenceLfta,
 };
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{
@@ -67,7 +67,7 @@ fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> See
         with_batch(data, captured.clone(), |batch| PathsWanted::seen_in(program, &[], batch));
     for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new()), seen] {
         if let Ok(mut compiled) =
-            CompiledLfta::new(program, &[], &[], &[], paths.clone(), 1, memory)
+            CompiledLfta::new(program, &[], Readers::default(), paths.clone(), 1, memory)
         {
             assert_eq!(feed(&mut compiled, data, captured.clone(), memory), expected, "{paths:?}");
         }

@@ -75,6 +75,8 @@ pub(super) struct Window {
     rank: u64,
     /// Tuples taken in.
     rows: u64,
+    /// The ordinal of the first of them.
+    first: u64,
     /// By kind of key.
     tables: Vec<WordTable>,
 }
@@ -127,7 +129,7 @@ impl WordGroups {
             charged_bytes: 0,
             of_range: false,
             expected: Vec::new(),
-            in_any_order: false,
+            in_any_order: plan.is_free,
         }
     }
 
@@ -252,7 +254,7 @@ impl WordGroups {
         let mut tables = self.spare.take().unwrap_or_else(|| self.plan.tables());
         let expected = std::mem::take(&mut self.expected);
         tables.iter_mut().zip(expected).for_each(|(table, groups)| table.expect(groups));
-        self.windows.insert(index, Window { rank, rows: 0, tables });
+        self.windows.insert(index, Window { rank, rows: 0, first: u64::MAX, tables });
         Some(index)
     }
 
@@ -347,7 +349,7 @@ impl WordGroups {
         for mut window in self.windows.drain(..count) {
             counters.output += window.len() as u64;
             let value = self.plan.window_of_rank(window.rank);
-            for block in blocks(&self.plan, value.as_ref(), &mut window.tables, self.in_any_order) {
+            for block in blocks(&self.plan, value.as_ref(), &mut window, self.in_any_order) {
                 out(record, Message::Block(block));
             }
             self.spare = Some(window.tables);
@@ -386,9 +388,15 @@ impl GroupPlan {
         self.keys[WIDE].words.0
     }
 
+    /// A table for a kind of key.
+    fn table(&self, kind: usize) -> WordTable {
+        let key = &self.keys[kind];
+        WordTable::new(key.has_ordinals, key.len(), self.states.len())
+    }
+
     /// A table for each kind of key.
     fn tables(&self) -> Vec<WordTable> {
-        self.keys.iter().map(|key| WordTable::new(key.len(), self.states.len())).collect()
+        (0..self.keys.len()).map(|kind| self.table(kind)).collect()
     }
 }
 
@@ -396,20 +404,24 @@ impl GroupPlan {
 /// ordinal.
 fn blocks(
     plan: &GroupPlan,
-    window: Option<&Value>,
-    tables: &mut [WordTable],
+    value: Option<&Value>,
+    window: &mut Window,
     in_any_order: bool,
 ) -> Vec<Block> {
+    let Window { first, tables, .. } = window;
     let filled = tables.iter().filter(|table| table.len() > 0).count();
     if filled < 2 || in_any_order {
         let of_kind = |(kind, table): (usize, &mut WordTable)| {
-            let (columns, stride) = (columns(plan, kind, window), table.entry_words());
-            (table.len() > 0).then(|| Block::new(columns, stride, table.take_entries()))
+            let (columns, stride) = (columns(plan, kind, value), table.entry_words());
+            (table.len() > 0).then(|| {
+                let block = Block::new(columns, stride, table.take_entries());
+                if table.has_ordinals() { block } else { block.of_ordinal(*first) }
+            })
         };
         return tables.iter_mut().enumerate().filter_map(of_kind).collect();
     }
-    let wide = columns(plan, WIDE, window);
-    let narrow = columns(plan, NARROW, window);
+    let wide = columns(plan, WIDE, value);
+    let narrow = columns(plan, NARROW, value);
     let stride = tables[WIDE].entry_words();
     let mut words = Words::with_capacity(stride * tables.iter().map(WordTable::len).sum::<usize>());
     for entry in InOrder::new(tables) {
@@ -431,13 +443,14 @@ fn blocks(
 
 /// The columns of the tuples of a window's groups, as its table for a kind of key holds them: keys, then states.
 fn columns(plan: &GroupPlan, kind: usize, window: Option<&Value>) -> Vec<BlockColumn> {
-    let (first, last) = plan.keys[kind].words;
-    // Columns are placed as in a row, whose key begins at word `first`; in an entry it begins at word 1.
-    let keys = plan.keys[kind].columns.iter().map(|column| match column {
-        Some(column) => BlockColumn::Row(column.shifted(first - 1)),
+    let key = &plan.keys[kind];
+    // Columns are placed as in a row; in an entry the key begins further in front.
+    let shift = key.words.0 - key.at();
+    let keys = key.columns.iter().map(|column| match column {
+        Some(column) => BlockColumn::Row(column.shifted(shift)),
         None => BlockColumn::Same(window.cloned().unwrap_or(Value::Uint(0))),
     });
-    let states = plan.states.iter().zip(1 + last - first..).map(|(state, word)| {
+    let states = plan.states.iter().zip(key.words.1 - shift..).map(|(state, word)| {
         BlockColumn::Row(Column { ty: state.ty, place: Place::Words { word } })
     });
     keys.chain(states).collect()

@@ -123,12 +123,14 @@ impl Emitter<'_, '_> {
         let is_free = self.icmp_const(IntCC::Equal, number, 0);
         self.leave_if(is_free, row);
         let entries = self.load_frame(lent.at + Lent::ENTRIES);
-        let bytes = self.word(8 * (1 + key.len() + plan.states.len()) as u64);
+        let key_at = plan.keys[kind].at();
+        let states_at = key_at + key.len();
+        let bytes = self.word(8 * (states_at + plan.states.len()) as u64);
         let offset = self.b.ins().imul(number, bytes);
         let entry = self.b.ins().iadd(entries, offset);
         let mut differing: Option<V> = None;
         for (index, part) in key.iter().enumerate() {
-            let known = self.b.ins().load(I64, FRAME, entry, 8 * (1 + index) as i32);
+            let known = self.b.ins().load(I64, FRAME, entry, 8 * (key_at + index) as i32);
             let bits = self.b.ins().bxor(known, *part);
             differing = Some(match differing {
                 None => bits,
@@ -144,7 +146,7 @@ impl Emitter<'_, '_> {
                 Some(operand) => operand,
                 None => self.word(1),
             };
-            let at = 8 * (1 + key.len() + index) as i32;
+            let at = 8 * (states_at + index) as i32;
             let old = self.b.ins().load(I64, FRAME, entry, at);
             let new = self.b.ins().iadd(old, by);
             self.b.ins().store(FRAME, new, entry, at);
@@ -198,7 +200,7 @@ mod tests {
     use super::super::plan::Body;
     use super::super::{CompiledLfta, PathsWanted};
     use crate::ledger::TupleCounters;
-    use crate::lfta::LftaBackend;
+    use crate::lfta::{LftaBackend, Readers};
     use crate::memory::Memory;
     use crate::testing::{Dag, agg, increasing, lfta, toy_parse, with_batch};
     use crate::tuple::Message;
@@ -244,7 +246,7 @@ mod tests {
             prefilter: None,
             queries: vec![lfta("_fta_q", action)],
         };
-        CompiledLfta::new(&program, &[], &[], &[], PathsWanted::All, 1, memory).unwrap()
+        CompiledLfta::new(&program, &[], Readers::default(), PathsWanted::All, 1, memory).unwrap()
     }
 
     /// A batch of packets, and what is sent behind it.

@@ -70,7 +70,7 @@ use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::lfta::{Ahead, AheadCounters, LftaBackend};
+use crate::lfta::{AheadCounters, LftaBackend, Readers};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::setup::SetupError;
@@ -162,32 +162,30 @@ impl CompiledLfta {
     pub fn new(
         program: &LftaProgram,
         params: &[Value],
-        fixed_hash: &[bool],
-        ahead: &[Option<Ahead<'_>>],
+        readers: Readers<'_>,
         paths: PathsWanted,
         link_type: u16,
         memory: &mut Memory,
     ) -> Result<Self, NotCompiled> {
         let code = Code::New(link_type);
-        Self::with_code(program, params, fixed_hash, ahead, paths, code, memory)
+        Self::with_code(program, params, readers, paths, code, memory)
     }
 
     /// The same, with code that has been made for another backend of the same program, or new code.
     pub(crate) fn with_code(
         program: &LftaProgram,
         params: &[Value],
-        fixed_hash: &[bool],
-        ahead: &[Option<Ahead<'_>>],
+        of: Readers<'_>,
         paths: PathsWanted,
         code: Code<'_>,
         memory: &mut Memory,
     ) -> Result<Self, NotCompiled> {
         let mut layout = FrameLayout::new();
-        let plans = plan::plan(program, params, &mut layout, fixed_hash, ahead)?;
+        let plans = plan::plan(program, params, &mut layout, of)?;
         let mut handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
         let mut readers = Vec::with_capacity(plans.len());
         for index in 0..plans.len() {
-            let ahead = ahead.get(index).and_then(Option::as_ref);
+            let ahead = of.ahead.get(index).and_then(Option::as_ref);
             readers.push(ahead.map(|ahead| OwnedReader {
                 exprs: ahead.exprs.clone(),
                 quals: ahead.quals.to_vec(),
@@ -228,7 +226,7 @@ impl CompiledLfta {
             }
         }
         for (index, (query, plan)) in program.queries.iter().zip(&compiled.plans).enumerate() {
-            let fixed = fixed_hash.get(index).copied().unwrap_or(false);
+            let fixed = of.is_fixed(index);
             let query = Query::new(program, query, plan, fixed, compiled.hasher, memory);
             compiled.queries.push(query.map_err(NotCompiled::Setup)?);
         }
@@ -451,7 +449,7 @@ pub fn machine_code(
     link_type: u16,
 ) -> Result<String, NotCompiled> {
     let mut layout = FrameLayout::new();
-    let plans = plan::plan(program, params, &mut layout, &[], &[])?;
+    let plans = plan::plan(program, params, &mut layout, Readers::default())?;
     let handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
     let readers = vec![None; plans.len()];

@@ -13,7 +13,7 @@ use super::emit::Unsupported;
 use super::frame::FrameLayout;
 use super::lent::Lent;
 use super::width::significant_bits;
-use crate::lfta::Ahead;
+use crate::lfta::{Ahead, Readers};
 
 /// Frame words of a query and what becomes of its tuples.
 pub(super) struct QueryPlan {
@@ -237,6 +237,8 @@ pub(super) struct GroupPlan {
     pub(super) states: Vec<WordState>,
     /// Groups at which all are ejected, where a table may not grow as it likes.
     pub(super) groups_max: Option<u32>,
+    /// Whether nobody asks in what order groups come.
+    pub(super) is_free: bool,
 }
 
 /// How rows hold the key of their group. There are two kinds where a key has an INET: any key is as the first one says unless all of its INETs are IPv4
@@ -247,6 +249,8 @@ pub(super) struct KeyPlan {
     pub(super) words: (usize, usize),
     /// Columns of the tuples sent: keys in order. The window's is `None`.
     pub(super) columns: Vec<Option<Column>>,
+    /// Whether an entry of the table begins with the ordinal of its first packet, else with the key.
+    pub(super) has_ordinals: bool,
 }
 
 /// Any key.
@@ -273,16 +277,38 @@ impl KeyPlan {
             columns[i] =
                 Some(if is_narrow(ty) { packer.place_v4() } else { packer.place(ty, bits) });
         }
-        Self { words: (first, packer.end()), columns }
+        Self { words: (first, packer.end()), columns, has_ordinals: true }
     }
 
     /// How many words a key has.
     pub(super) fn len(&self) -> usize {
         self.words.1 - self.words.0
     }
+
+    /// The word of an entry where the key begins.
+    pub(super) fn at(&self) -> usize {
+        usize::from(self.has_ordinals)
+    }
+}
+
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
+
+/// Cache lines that eight entries of so many words, one behind the other, lie in, counted for each of them.
+fn lines_of_eight(words: usize) -> usize {
+    (0..8).map(|entry| (entry * words % LINE_WORDS + words).div_ceil(LINE_WORDS)).sum()
 }
 
 impl GroupPlan {
+    /// Takes note that nobody asks in what order groups come: their entries need no ordinals, but have one where they would lie in more cache lines without.
+    fn set_free(&mut self) {
+        self.is_free = true;
+        for key in &mut self.keys {
+            let words = key.len() + self.states.len();
+            key.has_ordinals = lines_of_eight(words) > lines_of_eight(1 + words);
+        }
+    }
+
     /// Whether all states are counts and sums.
     pub(super) fn is_additive(&self) -> bool {
         self.states.iter().all(|state| matches!(state.kind, AggKind::Count | AggKind::Sum))
@@ -298,25 +324,29 @@ pub(super) struct WordState {
     pub(super) arg: Option<usize>,
 }
 
-/// Plans every query of a program. `grouped[i]` tells whether the partial groups of query `i` may be cut as this backend likes.
+/// Plans every query of a program.
 pub(super) fn plan(
     program: &LftaProgram,
     params: &[Value],
     layout: &mut FrameLayout,
-    fixed_hash: &[bool],
-    ahead: &[Option<Ahead<'_>>],
+    readers: Readers<'_>,
 ) -> Result<Vec<QueryPlan>, Unsupported> {
     let bits = significant_bits(&program.exprs, params);
     let planner = Planner { bits: &bits, exprs: &program.exprs };
     let mut plans = Vec::with_capacity(program.queries.len());
     for (index, query) in program.queries.iter().enumerate() {
-        let fixed = fixed_hash.get(index).copied().unwrap_or(false);
-        let mut plan = planner.query(query, layout, fixed)?;
+        let mut plan = planner.query(query, layout, readers.is_fixed(index))?;
         // A prefilter says nothing where every packet moves the window.
         if !matches!(query.action, LftaAction::Aggregate { real_time: true, .. }) {
             plan.pending = program.prefilter.map(|_| (layout.take(1), layout.take(1)));
         }
-        if let (Body::Rows(rows), Some(Some(ahead))) = (&mut plan.body, ahead.get(index))
+        if let Body::Rows(rows) = &mut plan.body
+            && let Use::Groups(groups) = &mut rows.use_
+            && readers.are_free(index)
+        {
+            groups.set_free();
+        }
+        if let (Body::Rows(rows), Some(Some(ahead))) = (&mut plan.body, readers.ahead.get(index))
             && rows.use_ == Use::Select
         {
             let (filtered, absent, failed) = (layout.take(1), layout.take(1), layout.take(1));
@@ -521,6 +551,6 @@ pub(super) fn group_rows(
         });
         states.push(WordState { kind, ty: result, arg });
     }
-    let plan = GroupPlan { window, keys: vec![wide], states, groups_max: None };
+    let plan = GroupPlan { window, keys: vec![wide], states, groups_max: None, is_free: false };
     GroupRows { plan, columns, stride: packer.end(), narrow }
 }

@@ -1,7 +1,6 @@
 //! Queries as code: quals in order, then totals or a row.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
 use wt_catalog::Type;
 use wt_catalog::layout::{Column, Place};
@@ -420,20 +419,19 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    /// Makes a row of another one, unless a qual is false or a value is lacking.
+    /// Makes a row of another one, whose ordinal stays, unless a qual is false or a value is lacking.
     pub(super) fn remade(
         &mut self,
         scope: &mut Scope<'_>,
         quals: &[NodeId],
         rows: &Rows,
-        row: V,
+        ordinal: V,
         counters: AheadPlan,
         next: Block,
     ) -> Result<(), Unsupported> {
         self.quals_ahead(scope, quals.iter().copied(), counters, next)?;
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
-        // Its ordinal stays.
-        words[0] = Some(self.b.ins().load(I64, FRAME, row, 0));
+        words[0] = Some(ordinal);
         for (node, column) in &rows.columns {
             let val = self.node(scope, *node)?;
             self.reject(val.lack, (counters.absent, counters.failed), next);

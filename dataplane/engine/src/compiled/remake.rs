@@ -65,6 +65,8 @@ pub(crate) struct RowCode {
 /// How the columns of a block lie.
 struct Shape {
     stride: usize,
+    /// Word of the frame with the ordinal of all rows, if they have none of their own.
+    ordinal: Option<usize>,
     inputs: Vec<Input>,
 }
 
@@ -116,7 +118,8 @@ impl RowCode {
         }
         let mut layout = FrameLayout::new();
         let inputs = inputs(remake.exprs, block, &mut layout)?;
-        let shape = Shape { stride: block.stride(), inputs };
+        let ordinal = block.ordinal().map(|_| layout.take(1));
+        let shape = Shape { stride: block.stride(), ordinal, inputs };
         let counters = layout.take(3);
         let counters = AheadPlan { filtered: counters, absent: counters + 1, failed: counters + 2 };
         let block_column = |(_, column): &(NodeId, Column)| match column.place {
@@ -156,15 +159,19 @@ impl RowCode {
 
     /// Whether the columns of a block lie as those of the one that it was made for.
     pub(crate) fn takes(&self, block: &Block) -> bool {
-        let Shape { stride, inputs } = &self.shape;
+        let Shape { stride, ordinal, inputs } = &self.shape;
         block.stride() == *stride
+            && block.ordinal().is_some() == ordinal.is_some()
             && block.columns().len() == inputs.len()
             && inputs.iter().zip(block.columns()).all(|(input, column)| input.is_of(column))
     }
 
     /// Runs over a block that it takes; nothing where the value of a column is no words.
     pub(crate) fn run(&mut self, block: &Block) -> Option<Remade> {
-        let Shape { stride, inputs } = &self.shape;
+        let Shape { stride, ordinal, inputs } = &self.shape;
+        if let (Some(at), Some(ordinal)) = (ordinal, block.ordinal()) {
+            self.frame.words[*at] = ordinal;
+        }
         for (input, column) in inputs.iter().zip(block.columns()) {
             if let (Input::Same(at, _), BlockColumn::Same(value)) = (input, column) {
                 self.frame.words[*at..at + 3].copy_from_slice(&words_of(value)?);
@@ -229,7 +236,11 @@ impl Parting<'_> {
             let Remake { exprs, params, quals, .. } = self.remake;
             let mut scope = Scope::new(exprs, params, 0);
             scope.inputs = self.inputs(e, row)?;
-            e.remade(&mut scope, quals, self.rows, row, self.counters, next)?;
+            let ordinal = match self.shape.ordinal {
+                Some(at) => e.load_frame(at),
+                None => e.b.ins().load(I64, FRAME, row, 0),
+            };
+            e.remade(&mut scope, quals, self.rows, ordinal, self.counters, next)?;
             e.b.ins().jump(next, &[] as &[BlockArg]);
             e.b.switch_to_block(next);
             Ok(())

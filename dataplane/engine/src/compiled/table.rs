@@ -23,8 +23,10 @@ const GROUPS_PER_ROW: usize = 64;
 /// Bits by which a hash is turned from one pair of key words to the next.
 pub(super) const TURN: u32 = 27;
 
-/// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states.
+/// Groups whose key and states are words. An entry is the ordinal of the first packet, the key, the states; ordinals may be left out.
 pub(crate) struct WordTable {
+    /// Word of an entry where the key begins: 1 behind an ordinal, else 0.
+    key_at: usize,
     key_words: usize,
     entry_words: usize,
     entries: Words,
@@ -107,10 +109,12 @@ fn folded(a: u64, b: u64) -> u64 {
 }
 
 impl WordTable {
-    pub(super) fn new(key_words: usize, state_words: usize) -> Self {
+    pub(super) fn new(has_ordinals: bool, key_words: usize, state_words: usize) -> Self {
+        let key_at = usize::from(has_ordinals);
         Self {
+            key_at,
             key_words,
-            entry_words: 1 + key_words + state_words,
+            entry_words: key_at + key_words + state_words,
             entries: Words::new(),
             index: HashIndex::new(),
             len: 0,
@@ -135,8 +139,16 @@ impl WordTable {
         self.entries.reserve(groups * self.entry_words);
     }
 
+    /// Whether entries begin with an ordinal.
+    pub(super) fn has_ordinals(&self) -> bool {
+        self.key_at > 0
+    }
+
     /// Gives all groups other ordinals, in the same order.
     pub(super) fn renumber(&mut self, ordinal: impl Fn(u64) -> u64) {
+        if !self.has_ordinals() {
+            return;
+        }
         let entries = self.entries.chunks_exact_mut(self.entry_words);
         entries.for_each(|entry| entry[0] = ordinal(entry[0]));
     }
@@ -290,7 +302,7 @@ impl WordTable {
         self.index.make_room(self.len, groups);
     }
 
-    /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet.
+    /// The states of a key's group, and whether it is new: its states are 0 then, and `ordinal` tells its first packet if entries have ordinals.
     #[inline]
     pub(super) fn entry<const K: usize>(
         &mut self,
@@ -319,7 +331,7 @@ impl WordTable {
         (self.states_of::<K>(index), is_new)
     }
 
-    /// The same for rows in any order, of which the least ordinal stays.
+    /// The same for rows in any order, of which the least ordinal stays if entries have one.
     #[inline]
     pub(super) fn earliest_from<const K: usize>(
         &mut self,
@@ -329,8 +341,10 @@ impl WordTable {
         ordinal: u64,
     ) -> (&mut [u64], bool) {
         let (index, is_new) = self.number_from(place, hash, key, || ordinal);
-        let first = &mut self.entries[index * self.entry_words];
-        *first = ordinal.min(*first);
+        if self.has_ordinals() {
+            let first = &mut self.entries[index * self.entry_words];
+            *first = ordinal.min(*first);
+        }
         (self.states_of::<K>(index), is_new)
     }
 
@@ -352,7 +366,7 @@ impl WordTable {
     #[inline]
     fn states_of<const K: usize>(&mut self, index: usize) -> &mut [u64] {
         let at = index * self.entry_words;
-        &mut self.entries[at + 1 + K..at + self.entry_words]
+        &mut self.entries[at + self.key_at + K..at + self.entry_words]
     }
 
     /// Takes rows into counts and sums, one for each of `operands`. The key begins at word `key`; `places` are those that [`Self::look_up`]
@@ -365,7 +379,8 @@ impl WordTable {
         operands: &[Operand],
         ordinal: impl Fn(&[u64]) -> u64,
     ) -> u64 {
-        debug_assert_eq!((K, operands.len()), (self.key_words, self.entry_words - 1 - K));
+        debug_assert_eq!(K, self.key_words);
+        debug_assert_eq!(operands.len(), self.entry_words - self.key_at - K);
         let before = self.len;
         // With few states there is no loop over them, and how long an entry is is known beforehand.
         match operands.len() {
@@ -388,7 +403,8 @@ impl WordTable {
         ordinal: impl Fn(&[u64]) -> u64,
     ) {
         let operands = &operands[..if S == 0 { operands.len() } else { S }];
-        let entry_words = 1 + K + operands.len();
+        let states_at = self.key_at + K;
+        let entry_words = states_at + operands.len();
         let numbered = (0..).zip(rows.words.chunks_exact(rows.stride));
         for ((number, row), hash) in numbered.zip(rows.hashes) {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
@@ -405,7 +421,7 @@ impl WordTable {
                 }
             };
             let at = index * entry_words;
-            let states = &mut self.entries[at + 1 + K..at + entry_words];
+            let states = &mut self.entries[at + states_at..at + entry_words];
             for (state, operand) in states.iter_mut().zip(operands) {
                 *state = state.wrapping_add(operand.of(row));
             }
@@ -430,7 +446,7 @@ impl WordTable {
         entry_words: usize,
     ) -> Result<usize, usize> {
         slots.find_from(place, hash, |number| {
-            let at = number * entry_words + 1;
+            let at = number * entry_words + self.key_at;
             // Without a branch for each word: mostly all of them agree.
             let words = self.entries[at..at + K].iter().zip(key);
             words.fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
@@ -446,13 +462,16 @@ impl WordTable {
         key: &[u64; K],
         ordinal: u64,
     ) -> usize {
-        let entry_words = if S == 0 { self.entry_words } else { 1 + K + S };
+        let key_at = self.key_at;
+        let entry_words = if S == 0 { self.entry_words } else { key_at + K + S };
         let index = self.len;
         self.len += 1;
         self.index.put(place, hash, index);
         let entry = self.entries.append(entry_words);
-        entry[0] = ordinal;
-        entry[1..=K].copy_from_slice(key);
+        if key_at > 0 {
+            entry[0] = ordinal;
+        }
+        entry[key_at..key_at + K].copy_from_slice(key);
         index
     }
 }
@@ -464,7 +483,7 @@ mod tests {
     #[test]
     fn groups_are_found_again_while_the_table_grows() {
         let hasher = WordHasher::new();
-        let mut table = WordTable::new(2, 1);
+        let mut table = WordTable::new(true, 2, 1);
         for round in 0..3u64 {
             for i in 0..10_000u64 {
                 let key = [i % 97, i];
@@ -484,10 +503,34 @@ mod tests {
     }
 
     #[test]
+    fn entries_without_ordinals_are_keys_and_states() {
+        let hasher = WordHasher::new();
+        let mut table = WordTable::new(false, 2, 1);
+        for i in (0..300u64).chain(100..200) {
+            let key = [i % 7, i];
+            let hash = hasher.hash(&key);
+            table.entry(hash, &key, || 999).0[0] += 5;
+            let place = table.index.of(hash).place(hash);
+            assert!(!table.earliest_from(place, hash, &key, 0).1);
+        }
+        table.renumber(|ordinal| ordinal + 1);
+        for (i, entry) in (0u64..).zip(table.entries()) {
+            assert_eq!(entry, [i % 7, i, if (100..200).contains(&i) { 10 } else { 5 }]);
+        }
+        assert_eq!(table.len(), 300);
+        // Nor is there one where there is no key either.
+        let mut table = WordTable::new(false, 0, 2);
+        let rows = Rows { words: &[9, 4, 9, 6], stride: 2, hashes: &[hasher.hash(&[]); 2] };
+        let operands = [Operand::ONE, Operand::word(1)];
+        table.add_rows::<0>(rows, None, 1, &operands, |_| 999);
+        assert!(table.entries().eq([[2, 10]]));
+    }
+
+    #[test]
     fn rows_add_up_wherever_their_search_begins() {
         let hasher = WordHasher::new();
         for is_sought in [false, true] {
-            let mut table = WordTable::new(5, 2);
+            let mut table = WordTable::new(true, 5, 2);
             let keys: Vec<u64> = (0..3 * 5_000).map(|i| i * 7 % 5_000).collect();
             let mut new = 0;
             // A key twice in some batches.
@@ -540,7 +583,7 @@ mod tests {
     fn a_look_up_ends_before_the_step_that_is_not_to_be_looked_up() {
         for rows in [0, 1, NEAR_STEP_ROWS, 100] {
             for steps in 0..4 {
-                let mut table = WordTable::new(1, 0);
+                let mut table = WordTable::new(true, 1, 0);
                 let mut taken = Vec::new();
                 let end = table.look_up(
                     rows,

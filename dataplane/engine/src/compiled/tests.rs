@@ -4,6 +4,7 @@ use wt_plan::physical::StreamRef;
 use wt_plan::shape;
 
 use super::*;
+use crate::lfta::Readers;
 use crate::run::{ahead, fixed_hash};
 use crate::testing::plan;
 
@@ -29,7 +30,8 @@ fn the_model_knows_what_leaves_together_and_what_is_judged_then() {
         let (fixed, ahead) = (fixed_hash(&plan, 0), ahead(&plan, 0));
         let paths = PathsWanted::Seen(Vec::new());
         let memory = &mut Memory::new(None);
-        let code = CompiledLfta::new(program, &[], &fixed, &ahead, paths, 1, memory);
+        let readers = Readers { fixed: &fixed, ahead: &ahead, free: &[] };
+        let code = CompiledLfta::new(program, &[], readers, paths, 1, memory);
         let mut code = code.unwrap_or_else(|why| panic!("{text}: {why:?}"));
         code.send_blocks();
         for (number, query) in code.queries.iter().enumerate() {

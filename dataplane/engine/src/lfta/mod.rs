@@ -30,6 +30,29 @@ pub struct Ahead<'a> {
     pub columns: Vec<u32>,
 }
 
+/// What is known, by query of a program, of those who read its tuples; nothing of queries that a list does not reach.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readers<'a> {
+    /// Whether partial groups must be the same in every run.
+    pub fixed: &'a [bool],
+    /// What a backend may do for the one reader.
+    pub ahead: &'a [Option<Ahead<'a>>],
+    /// Whether they ask in no order for tuples: the ordinals of these may all be that of the first.
+    pub free: &'a [bool],
+}
+
+impl Readers<'_> {
+    /// Whether the partial groups of a query must be the same in every run.
+    pub(crate) fn is_fixed(&self, query: usize) -> bool {
+        self.fixed.get(query).copied().unwrap_or_default()
+    }
+
+    /// Whether the tuples of a query are asked for in no order.
+    pub(crate) fn are_free(&self, query: usize) -> bool {
+        self.free.get(query).copied().unwrap_or_default()
+    }
+}
+
 /// Tuples that a backend has judged in the place of an operator: each counts as sent, and as taken in by the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AheadCounters {

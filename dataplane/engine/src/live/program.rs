@@ -8,7 +8,7 @@ use super::source::LiveSource;
 use crate::error::EngineError;
 use crate::graph::Feeding;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::lfta::{AheadCounters, LftaBackend};
+use crate::lfta::{AheadCounters, LftaBackend, Readers};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::run::{self, Backend, BackendSetup, LftaSetup};
@@ -74,12 +74,13 @@ impl Program {
         let on_host = (0..program.queries.len() as u32).filter(|query| !in_driver.contains(query));
         let on_host: Vec<u32> = on_host.collect();
         let fixed = interface.map_or_else(Vec::new, |i| run::fixed_hash(plan, i));
+        let fixed: Vec<_> = on_host.iter().map(|query| fixed[*query as usize]).collect();
         let mut ahead = interface.map_or_else(Vec::new, |i| run::ahead(plan, i));
+        let ahead: Vec<_> = on_host.iter().map(|query| ahead[*query as usize].take()).collect();
         let setup = BackendSetup {
             program: &program.of_queries(&on_host),
             params: &params(plan),
-            fixed: &on_host.iter().map(|query| fixed[*query as usize]).collect::<Vec<_>>(),
-            ahead: &on_host.iter().map(|query| ahead[*query as usize].take()).collect::<Vec<_>>(),
+            readers: Readers { fixed: &fixed, ahead: &ahead, free: &[] },
         };
         let before = memory.used_bytes();
         let (backend, not_compiled) = setup.make(backend.paths(), Some(link_type), memory)?;

@@ -186,13 +186,12 @@ impl<'a> Cores<'a> {
         lead: &mut CompiledLfta,
         feed: &mut Feed,
         setup: BackendSetup<'a>,
-        free: &[bool],
         options: &RunOptions<'_>,
     ) -> Option<Self> {
         let len = feed.unpacked_bytes();
         let is_small = len? < CUT_BYTES_MIN && options.range_bytes.is_none();
         // Packets that may come in any order are read faster so, on one core, too.
-        let any_order = lead.takes_any_order(free);
+        let any_order = lead.takes_any_order(setup.readers.free);
         let cores = options.cores.max(1);
         let is_of_use = cores > 1 || any_order;
         if !is_of_use || is_small {
@@ -292,10 +291,10 @@ impl<'a> Cores<'a> {
 
     /// What another thread scans with. One without code leaves the ranges to the others.
     fn backend(&self, memory: &mut Memory) -> Option<CompiledLfta> {
-        let BackendSetup { program, params, fixed, ahead } = self.setup;
+        let BackendSetup { program, params, readers } = self.setup;
         let paths = self.paths.clone();
         let code = self.code.as_ref().map_or(Code::New(self.link_type), Code::Shared);
-        let compiled = CompiledLfta::with_code(program, params, fixed, ahead, paths, code, memory);
+        let compiled = CompiledLfta::with_code(program, params, readers, paths, code, memory);
         let mut backend = compiled.ok()?;
         backend.send_blocks();
         backend.scans_ranges(self.hasher);

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use wt_catalog::{Type, Value, arith};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
-    CompiledLfta, LftaBackend, Memory, Message, NotCompiled, PacketBatch, PathsWanted,
+    CompiledLfta, LftaBackend, Memory, Message, NotCompiled, PacketBatch, PathsWanted, Readers,
     ReferenceLfta, Tuple,
 };
 use wt_lang::ast::{BinaryOp, CmpOp};
@@ -72,7 +72,8 @@ pub fn compiled(
     link_type: u16,
     memory: &mut Memory,
 ) -> Result<CompiledLfta, &'static str> {
-    match CompiledLfta::new(program, &nodes::params(), fixed_hash, &[], paths, link_type, memory) {
+    let readers = Readers { fixed: fixed_hash, ..Readers::default() };
+    match CompiledLfta::new(program, &nodes::params(), readers, paths, link_type, memory) {
         Ok(backend) => Ok(backend),
         Err(NotCompiled::Unsupported(what)) => Err(what),
         Err(NotCompiled::Setup(error)) => panic!("{error}"),

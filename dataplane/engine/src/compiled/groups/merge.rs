@@ -36,12 +36,14 @@ impl WordGroups {
                 counters.late += window.rows;
                 continue;
             }
+            window.first += ordinal;
             let rows = window.rows;
             let known = self.windows.binary_search_by_key(&window.rank, |window| window.rank);
             let new = match known {
                 Ok(index) => {
                     let into = &mut self.windows[index];
                     let before = into.len();
+                    into.first = into.first.min(window.first);
                     for ((kind, table), from) in
                         into.tables.iter_mut().enumerate().zip(&window.tables)
                     {
@@ -76,8 +78,9 @@ impl WordGroups {
         counters: &mut TupleCounters,
         memory: &mut Memory,
     ) -> Result<(), MemoryExceeded> {
-        self.in_any_order = any_order;
+        self.in_any_order |= any_order;
         let rows: u64 = windows.iter().map(|window| window.rows).sum();
+        let first = windows.iter().map(|window| ordinals.of(window.first)).min();
         let mut by_kind: Vec<Vec<WordTable>> =
             self.plan.keys.iter().map(|_| Vec::with_capacity(windows.len())).collect();
         for window in windows {
@@ -85,9 +88,9 @@ impl WordGroups {
         }
         let joined = by_kind.into_iter().enumerate();
         let tables: Option<Vec<WordTable>> =
-            joined.map(|(kind, tables)| self.joined(kind, tables, ordinals, any_order)).collect();
-        let Some(tables) = tables else { return Ok(()) };
-        let window = Window { rank: 0, rows, tables };
+            joined.map(|(kind, tables)| self.joined(kind, tables, ordinals)).collect();
+        let (Some(tables), Some(first)) = (tables, first) else { return Ok(()) };
+        let window = Window { rank: 0, rows, first, tables };
         counters.matched += rows;
         counters.merged += rows - window.len() as u64;
         self.windows.push(window);
@@ -100,11 +103,10 @@ impl WordGroups {
         kind: usize,
         mut tables: Vec<WordTable>,
         ordinals: Ordinals<'_>,
-        any_order: bool,
     ) -> Option<WordTable> {
         let (plan, hasher) = (&self.plan, self.hasher);
         let ordinal = |kept| ordinals.of(kept);
-        if any_order || tables.len() < 2 {
+        if self.in_any_order || tables.len() < 2 {
             tables.sort_by_key(WordTable::len);
             let mut table = tables.pop()?;
             ordinals.renumber(&mut table);
@@ -113,7 +115,7 @@ impl WordGroups {
             }
             return Some(table);
         }
-        let mut table = WordTable::new(plan.keys[kind].len(), plan.states.len());
+        let mut table = plan.table(kind);
         table.expect(tables.iter().map(WordTable::len).max().unwrap_or(0));
         merge(plan, kind, hasher, &mut table, InOrder::new(&tables), ordinal);
         Some(table)
@@ -167,7 +169,9 @@ fn merge_of<'a, const K: usize>(
     mut entries: impl Iterator<Item = &'a [u64]>,
     ordinal: impl Fn(u64) -> u64,
 ) {
-    let key_of = |entry: &[u64]| *entry[1..].first_chunk::<K>().unwrap_or(&[0; K]);
+    let has_ordinals = into.has_ordinals();
+    let key_at = usize::from(has_ordinals);
+    let key_of = |entry: &[u64]| *entry[key_at..].first_chunk::<K>().unwrap_or(&[0; K]);
     let mut ahead: Vec<&[u64]> = Vec::new();
     loop {
         ahead.clear();
@@ -185,9 +189,9 @@ fn merge_of<'a, const K: usize>(
             |into, rows, hashes, places| {
                 for ((entry, hash), place) in ahead[rows].iter().zip(hashes).zip(places) {
                     let key = key_of(entry);
-                    let (states, is_new) =
-                        into.earliest_from(*place, *hash, &key, ordinal(entry[0]));
-                    let states = plan.states.iter().zip(states).zip(&entry[1 + K..]);
+                    let ordinal = if has_ordinals { ordinal(entry[0]) } else { 0 };
+                    let (states, is_new) = into.earliest_from(*place, *hash, &key, ordinal);
+                    let states = plan.states.iter().zip(states).zip(&entry[key_at + K..]);
                     for ((state, word), later) in states {
                         *word = updated(state.kind, state.ty, *word, *later, is_new);
                     }

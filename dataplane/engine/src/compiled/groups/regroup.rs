@@ -70,7 +70,7 @@ impl Regroup {
 
     /// A table for the groups of a window.
     pub(crate) fn table(&self) -> WordTable {
-        WordTable::new(self.key_words(), self.plan.states.len())
+        self.plan.table(WIDE)
     }
 
     /// Takes rows; returns how many groups are new.

@@ -14,9 +14,10 @@ const ROWS_AHEAD: usize = 64;
 const ROWS_PER_STEP: usize = 16;
 
 impl Window {
-    /// Enters tuples that it has taken in, of which so many have begun a group.
-    fn take_note(&mut self, count: u64, new: u64, counters: &mut TupleCounters) {
+    /// Enters tuples that it has taken in, the ordinal of the first, and how many have begun a group.
+    fn take_note(&mut self, first: u64, count: u64, new: u64, counters: &mut TupleCounters) {
         self.rows += count;
+        self.first = self.first.min(first);
         counters.matched += count;
         counters.merged += count - new;
     }
@@ -153,7 +154,9 @@ impl WordGroups {
             },
             |rows| batch.steps_for(rows),
         );
-        window.take_note(count as u64, new, counters);
+        if count > 0 {
+            window.take_note(ordinal(batch.rows), count as u64, new, counters);
+        }
         count
     }
 
@@ -183,7 +186,7 @@ impl WordGroups {
                 let rows = Rows { words: batch.rows, stride: batch.stride, hashes };
                 let table = &mut window.tables[kind];
                 let new = table.add_rows::<K>(rows, None, key, operands, ordinal);
-                window.take_note(hashes.len() as u64, new, counters);
+                window.take_note(ordinal(batch.rows), hashes.len() as u64, new, counters);
             }
             _ => self.chunk::<K>(kind, hashes, batch, counters, out),
         }
@@ -213,6 +216,7 @@ impl WordGroups {
             // Rows of one window mostly come together.
             let Self { windows, plan, rank_of, .. } = self;
             let window = &mut windows[at];
+            let first = batch.ordinal + batch.index(row);
             let (mut count, mut new) = (0, 0);
             while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
                 let ordinal = || batch.ordinal + batch.index(row);
@@ -222,7 +226,7 @@ impl WordGroups {
                 new += u64::from(is_new);
                 update(&plan.states, states, row, is_new);
             }
-            window.take_note(count, new, counters);
+            window.take_note(first, count, new, counters);
         }
     }
 }

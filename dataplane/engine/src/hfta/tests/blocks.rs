@@ -53,11 +53,26 @@ fn run(
     (sent, bench.counters(), bench.memory.peak_bytes())
 }
 
-/// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same.
+/// Feeds an operator a block, and another of the same kind its tuples: rows, counters and memory are the same. So they are where the tuples of a block have one
+/// ordinal.
 fn agree(op: &HftaOp, whole_groups: bool, block: &Block) {
-    let one_by_one = run(op, whole_groups, Message::Block(block.clone()).one_by_one());
-    assert_eq!(run(op, whole_groups, vec![Message::Block(block.clone())]), one_by_one);
-    assert!(one_by_one.0.len() > 1, "nothing came: {:?}", one_by_one.0);
+    for block in [block, &of_one_ordinal(block)] {
+        let one_by_one = run(op, whole_groups, Message::Block(block.clone()).one_by_one());
+        assert_eq!(run(op, whole_groups, vec![Message::Block(block.clone())]), one_by_one);
+        assert!(one_by_one.0.len() > 1, "nothing came: {:?}", one_by_one.0);
+    }
+}
+
+/// The same rows without ordinals.
+fn of_one_ordinal(block: &Block) -> Block {
+    let rows = block.words().chunks_exact(block.stride());
+    let words: Vec<u64> = rows.flat_map(|row| &row[1..]).copied().collect();
+    let columns = block.columns().iter().map(|column| match column {
+        BlockColumn::Row(column) => BlockColumn::Row(column.shifted(1)),
+        same @ BlockColumn::Same(_) => same.clone(),
+    });
+    let columns: Vec<_> = columns.collect();
+    Block::new(columns, block.stride() - 1, Words::from(&words[..])).of_ordinal(4)
 }
 
 /// A number cut to a type.
