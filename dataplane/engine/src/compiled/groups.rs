@@ -186,7 +186,7 @@ impl WordGroups {
             let mut apart = |record, message: Message| {
                 message.one_by_one().into_iter().for_each(|message| out(record, message));
             };
-            self.send(self.windows.len(), 0, counters, &mut apart);
+            self.send(self.windows.len(), 0, false, counters, &mut apart);
         }
     }
 
@@ -327,7 +327,7 @@ impl WordGroups {
         out: &mut dyn FnMut(u64, Message),
     ) {
         let count = self.windows.partition_point(|window| window.rank < bound);
-        self.send(count, record, counters, out);
+        self.send(count, record, false, counters, out);
     }
 
     /// Sends every group.
@@ -336,22 +336,24 @@ impl WordGroups {
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
-        self.send(self.windows.len(), 0, counters, out);
+        self.send(self.windows.len(), 0, true, counters, out);
     }
 
+    /// Sends the groups of the earliest windows, which may be the last that come.
     fn send(
         &mut self,
         count: usize,
         record: u64,
+        are_last: bool,
         counters: &mut TupleCounters,
         out: &mut dyn FnMut(u64, Message),
     ) {
         for mut window in self.windows.drain(..count) {
             counters.output += window.len() as u64;
             let value = self.plan.window_of_rank(window.rank);
-            for block in blocks(&self.plan, value.as_ref(), &mut window, self.in_any_order) {
-                out(record, Message::Block(block));
-            }
+            let free = self.in_any_order;
+            let blocks = blocks(&self.plan, value.as_ref(), &mut window, free, are_last);
+            blocks.into_iter().for_each(|block| out(record, Message::Block(block)));
             self.spare = Some(window.tables);
         }
     }
@@ -407,6 +409,7 @@ fn blocks(
     value: Option<&Value>,
     window: &mut Window,
     in_any_order: bool,
+    are_last: bool,
 ) -> Vec<Block> {
     let Window { first, tables, .. } = window;
     let filled = tables.iter().filter(|table| table.len() > 0).count();
@@ -414,7 +417,7 @@ fn blocks(
         let of_kind = |(kind, table): (usize, &mut WordTable)| {
             let (columns, stride) = (columns(plan, kind, value), table.entry_words());
             (table.len() > 0).then(|| {
-                let block = Block::new(columns, stride, table.take_entries());
+                let block = Block::new(columns, stride, table.take_entries(are_last));
                 if table.has_ordinals() { block } else { block.of_ordinal(*first) }
             })
         };

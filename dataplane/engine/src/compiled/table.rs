@@ -173,11 +173,15 @@ impl WordTable {
         self.entry_words
     }
 
-    /// Takes the words of every entry, and forgets the groups. The index keeps its memory, and as much room as the entries took is made for
-    /// others.
-    pub(super) fn take_entries(&mut self) -> Words {
-        self.index.clear();
+    /// Takes the words of every entry, and forgets the groups. Unless they are the last, the index keeps its memory, and as much room as the entries took is
+    /// made for others.
+    pub(super) fn take_entries(&mut self, are_last: bool) -> Words {
         self.len = 0;
+        if are_last {
+            self.index = HashIndex::new();
+            return std::mem::take(&mut self.entries);
+        }
+        self.index.clear();
         let room = Words::with_capacity(self.entries.len());
         std::mem::replace(&mut self.entries, room)
     }
@@ -246,6 +250,9 @@ impl WordTable {
             if let Some(rows) = rows_of(lag, end) {
                 let at = at[1]..at[1] + rows.len();
                 self.seek(&hashes[at.clone()], &mut places[at]);
+                if is_far {
+                    self.entries.prefetch_room(2 * FAR_STEP_ROWS * self.entry_words);
+                }
                 meanwhile(if is_far { rows.len() } else { rows.len() / 2 });
             }
             if let Some(rows) = rows_of(2 * lag, end) {
@@ -410,20 +417,20 @@ impl WordTable {
             let Some(key) = row.get(key..).and_then(<[u64]>::first_chunk::<K>) else { continue };
             let slots = self.index.of(*hash);
             let place = places.map_or_else(|| slots.place(*hash), |places| places[number]);
-            let index = match self.find(slots, place, *hash, key, entry_words) {
-                Ok(index) => index,
-                Err(place) => {
-                    let index = self.insert::<K, S>(place, *hash, key, ordinal(row));
-                    if places.is_none() {
-                        self.settle_for(1);
-                    }
-                    index
-                }
+            let (index, is_new) = match self.find(slots, place, *hash, key, entry_words) {
+                Ok(index) => (index, false),
+                Err(place) => (self.insert::<K, S>(place, *hash, key, ordinal(row)), true),
             };
             let at = index * entry_words;
-            let states = &mut self.entries[at + states_at..at + entry_words];
-            for (state, operand) in states.iter_mut().zip(operands) {
-                *state = state.wrapping_add(operand.of(row));
+            let states = self.entries[at + states_at..at + entry_words].iter_mut().zip(operands);
+            if !is_new {
+                states.for_each(|(state, operand)| *state = state.wrapping_add(operand.of(row)));
+                continue;
+            }
+            // Their zeros may be on their way to memory: reading them would wait for that.
+            states.for_each(|(state, operand)| *state = operand.of(row));
+            if places.is_none() {
+                self.settle_for(1);
             }
         }
     }
@@ -462,12 +469,15 @@ impl WordTable {
         key: &[u64; K],
         ordinal: u64,
     ) -> usize {
-        let key_at = self.key_at;
-        let entry_words = if S == 0 { self.entry_words } else { key_at + K + S };
         let index = self.len;
         self.len += 1;
         self.index.put(place, hash, index);
-        let entry = self.entries.append(entry_words);
+        let entry = match (S, self.has_ordinals()) {
+            (0, _) => self.entries.append(self.entry_words),
+            (_, true) => self.entries.append(1 + K + S),
+            (_, false) => self.entries.append(K + S),
+        };
+        let key_at = self.key_at;
         if key_at > 0 {
             entry[0] = ordinal;
         }
@@ -497,9 +507,11 @@ mod tests {
             let i = i as u64;
             assert_eq!(entry, [i, i % 97, i, 6]);
         }
-        assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
+        assert_eq!(table.take_entries(false).len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 7).1);
+        assert_eq!(table.take_entries(true)[..], [7, 1, 1, 0]);
+        assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 8).1);
     }
 
     #[test]

@@ -168,12 +168,20 @@ pub(super) fn bytes(address: &u64, len: u64) -> &[u8] {
 /// Asks for the cache line of an element that will be read soon.
 #[inline]
 pub(super) fn prefetch<T>(slice: &[T], index: usize) {
-    #[cfg(target_arch = "x86_64")]
     if let Some(element) = slice.get(index) {
+        prefetch_at(element);
+    }
+}
+
+/// Asks for the cache line of an address.
+#[inline]
+fn prefetch_at<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch has no effect but on caches, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (slice, index);
+    let _ = address;
 }

@@ -91,6 +91,15 @@ impl Words {
         added
     }
 
+    /// Asks for the cache lines in which so many words more will be appended, as far as there is room for them.
+    #[inline]
+    pub(crate) fn prefetch_room(&self, words: usize) {
+        let end = self.capacity.min(self.len + words);
+        for at in (self.len..end).step_by(LINE_BYTES / 8) {
+            super::prefetch_at(self.start.as_ptr().wrapping_add(at));
+        }
+    }
+
     /// Forgets all words; the memory stays.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
