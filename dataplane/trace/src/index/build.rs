@@ -119,7 +119,7 @@ fn read(trace: &Path, ratio: u64, progress: &mut dyn FnMut(u64)) -> Result<Scann
         open.add(record.timestamp_ns, record.len, record.link_type.0, record.data, &mut seen);
         // What describes interfaces stands behind the record before this one.
         if reader.interfaces().len() > known {
-            match entries.last_mut().filter(|_| open.packets == 1) {
+            match entries.last_mut().filter(|_| open.tally.packets == 1) {
                 Some(before) => before.has_metadata = true,
                 None => open.has_metadata = true,
             }

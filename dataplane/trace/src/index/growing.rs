@@ -6,6 +6,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -175,8 +176,12 @@ impl Growing {
                     Some(_) => {}
                 }
                 let Some(open) = &mut self.open else { break };
-                let len = enter(&mut open.block, &packets[at..], &self.link_types, &mut self.seen);
-                at += len.ok_or(io::ErrorKind::InvalidData)?;
+                // Those that begin before the next block, and in this piece.
+                let end = open.block.offset + self.header.ratio - start;
+                let until = piece_end.min(end as usize);
+                let entered =
+                    enter(&mut open.block, packets, at..until, &self.link_types, &mut self.seen);
+                at = entered.ok_or(io::ErrorKind::InvalidData)?;
             }
             piece_at = piece_end;
         }
@@ -289,17 +294,32 @@ impl Growing {
     }
 }
 
-/// Enters the packet whose block begins here; the length of that, where it is one.
-#[inline]
-fn enter(block: &mut Block, bytes: &[u8], link_types: &[u16], seen: &mut Seen) -> Option<usize> {
-    let head = bytes.first_chunk::<PACKET_HEAD_LEN>()?;
-    let quad = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| head[at + i]));
-    let timestamp_ns = u64::from(quad(12)) << 32 | u64::from(quad(16));
-    let data = bytes.get(PACKET_HEAD_LEN..PACKET_HEAD_LEN + quad(20) as usize)?;
-    let link_type = *link_types.get(quad(8) as usize)?;
-    block.add(timestamp_ns, quad(24), link_type, data, seen);
-    // Shorter ones would keep us here for ever.
-    Some(quad(4) as usize).filter(|len| (32..=bytes.len()).contains(len))
+/// Enters the packets that begin in a range of the bytes; where the next one begins, if all of these are packets.
+fn enter(
+    block: &mut Block,
+    packets: &[u8],
+    range: Range<usize>,
+    link_types: &[u16],
+    seen: &mut Seen,
+) -> Option<usize> {
+    let Block { tally: total, summary, .. } = block;
+    // In registers, as far as these suffice.
+    let mut tally = *total;
+    let mut at = range.start;
+    while at < range.end {
+        let bytes = &packets[at..];
+        let head = bytes.first_chunk::<PACKET_HEAD_LEN>()?;
+        let quad = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| head[at + i]));
+        let timestamp_ns = u64::from(quad(12)) << 32 | u64::from(quad(16));
+        let data = bytes.get(PACKET_HEAD_LEN..PACKET_HEAD_LEN + quad(20) as usize)?;
+        let link_type = *link_types.get(quad(8) as usize)?;
+        tally.add(timestamp_ns, quad(24));
+        summary.add_packet(link_type, data, seen);
+        // Shorter ones would keep us here for ever.
+        at += Some(quad(4) as usize).filter(|len| (32..=bytes.len()).contains(len))?;
+    }
+    *total = tally;
+    Some(at)
 }
 
 #[cfg(test)]
