@@ -35,7 +35,7 @@ mod window;
 mod testing;
 
 pub use block::Block;
-pub use compiled::{CompiledLfta, NotCompiled, PathsWanted, machine_code};
+pub use compiled::{CompiledLfta, NotCompiled, PathsWanted};
 pub use error::EngineError;
 pub use filter::PacketFilter;
 pub use interp::WalkEnd;
@@ -45,7 +45,7 @@ pub use memory::{Memory, MemoryExceeded};
 pub use packet::{Packet, PacketBatch};
 pub use run::{
     Backend, CUT_BYTES_MIN, LftaSetup, MakeLfta, Progress, RANGE_BYTES, RunEnd, RunOptions,
-    RunReport, may_cut_store, run,
+    RunReport, machine_code, may_cut_store, run,
 };
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};

@@ -14,7 +14,7 @@ use self::apart::Pace;
 use self::ranges::Cores;
 pub use self::ranges::{CUT_BYTES_MIN, RANGE_BYTES, may_cut_store};
 use crate::check;
-use crate::compiled::{CompiledLfta, NotCompiled, Ordinals, PathsWanted, Scanned};
+use crate::compiled::{self, CompiledLfta, NotCompiled, Ordinals, PathsWanted, Scanned};
 use crate::error::EngineError;
 use crate::graph::{Feeding, Graph};
 use crate::ledger::{Ledger, QueryLedger};
@@ -252,6 +252,24 @@ fn feeds(
         feeds.push(Feed::new(number, source, alone)?);
     }
     Ok(feeds)
+}
+
+/// The machine code that runs for an interface of a plan, for packets that begin as `link_type` says, as text.
+///
+/// # Errors
+/// Something that there is no code for; a handle that cannot be registered.
+pub fn machine_code(
+    plan: &PhysicalPlan,
+    interface: usize,
+    link_type: u16,
+) -> Result<String, NotCompiled> {
+    let params: Vec<Value> = plan.params.iter().map(|param| param.value.clone()).collect();
+    let readers = Readers {
+        fixed: &fixed_hash(plan, interface),
+        ahead: &ahead(plan, interface),
+        free: &any_order(plan, interface),
+    };
+    compiled::machine_code(&plan.interfaces[interface].program, &params, readers, link_type)
 }
 
 /// By query of an interface: whether its partial groups must be the same in every run. They need not when only

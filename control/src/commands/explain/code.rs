@@ -3,10 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use wt_catalog::Value;
 use wt_engine::NotCompiled;
 use wt_plan::Compiled;
-use wt_plan::ir::LftaProgram;
 use wt_wire::LinkType;
 use wt_xdp::codegen;
 use wt_xdp::codegen::spec::{MapKind, MapSpec, ProgramSpec};
@@ -17,17 +15,16 @@ use crate::failure::Failure;
 
 /// The instructions of this processor, by interface.
 pub fn machine(compiled: &Compiled) -> Result<String, Failure> {
-    let params: Vec<Value> = compiled.physical.params.iter().map(|p| p.value.clone()).collect();
     let mut text = String::new();
-    for interface in &compiled.physical.interfaces {
+    for (number, interface) in compiled.physical.interfaces.iter().enumerate() {
         let _ = writeln!(text, "\nmachine code {}, for Ethernet", interface.name);
-        text += &machine_code(&interface.program, &params)?;
+        text += &machine_code(compiled, number)?;
     }
     Ok(text)
 }
 
-fn machine_code(program: &LftaProgram, params: &[Value]) -> Result<String, Failure> {
-    match wt_engine::machine_code(program, params, LinkType::ETHERNET.0) {
+fn machine_code(compiled: &Compiled, interface: usize) -> Result<String, Failure> {
+    match wt_engine::machine_code(&compiled.physical, interface, LinkType::ETHERNET.0) {
         Ok(listing) => Ok(listing),
         Err(NotCompiled::Unsupported(what)) => {
             Ok(format!("  none: there is no code for {what}; the interpreter runs it\n"))

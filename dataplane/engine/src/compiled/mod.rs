@@ -182,21 +182,7 @@ impl CompiledLfta {
     ) -> Result<Self, NotCompiled> {
         let mut layout = FrameLayout::new();
         let plans = plan::plan(program, params, &mut layout, of)?;
-        let mut handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
-        let mut readers = Vec::with_capacity(plans.len());
-        for index in 0..plans.len() {
-            let ahead = of.ahead.get(index).and_then(Option::as_ref);
-            readers.push(ahead.map(|ahead| OwnedReader {
-                exprs: ahead.exprs.clone(),
-                quals: ahead.quals.to_vec(),
-                columns: ahead.columns.clone(),
-                handles: handles.len(),
-            }));
-            if let Some(ahead) = ahead {
-                let more = self::handles(&ahead.exprs.handles, params);
-                handles.extend(more.map_err(NotCompiled::Setup)?);
-            }
-        }
+        let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
         let mut compiled = Self {
             program: program.clone(),
             params: params.to_vec(),
@@ -439,24 +425,49 @@ impl CompiledLfta {
     }
 }
 
-/// The machine code of a program for packets that begin as `link_type` says, as text.
+/// The machine code of a program for packets that begin as `link_type` says, as text. Parameters as for [`CompiledLfta::new`].
 ///
 /// # Errors
 /// As [`CompiledLfta::new`].
-pub fn machine_code(
+pub(crate) fn machine_code(
     program: &LftaProgram,
     params: &[Value],
+    of: Readers<'_>,
     link_type: u16,
 ) -> Result<String, NotCompiled> {
     let mut layout = FrameLayout::new();
-    let plans = plan::plan(program, params, &mut layout, Readers::default())?;
-    let handles = handles(&program.exprs.handles, params).map_err(NotCompiled::Setup)?;
+    let plans = plan::plan(program, params, &mut layout, of)?;
+    let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
-    let readers = vec![None; plans.len()];
+    let readers: Vec<_> =
+        readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
     let paths = &PathsWanted::All;
     let source =
         unit::Source { program, plans: &plans, readers: &readers, params, link_type, paths };
     Ok(source.listing(&mut host, &mut layout)?)
+}
+
+/// By query of a program: what reads its tuples. And all handles, those of readers behind those of the program.
+fn owned(
+    program: &LftaProgram,
+    params: &[Value],
+    of: Readers<'_>,
+) -> Result<(Vec<Option<OwnedReader>>, Vec<Handle>), SetupError> {
+    let mut handles = handles(&program.exprs.handles, params)?;
+    let mut readers = Vec::with_capacity(program.queries.len());
+    for index in 0..program.queries.len() {
+        let ahead = of.ahead.get(index).and_then(Option::as_ref);
+        readers.push(ahead.map(|ahead| OwnedReader {
+            exprs: ahead.exprs.clone(),
+            quals: ahead.quals.to_vec(),
+            columns: ahead.columns.clone(),
+            handles: handles.len(),
+        }));
+        if let Some(ahead) = ahead {
+            handles.extend(self::handles(&ahead.exprs.handles, params)?);
+        }
+    }
+    Ok((readers, handles))
 }
 
 /// Registers handles.

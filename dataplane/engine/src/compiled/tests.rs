@@ -48,3 +48,18 @@ fn the_model_knows_what_leaves_together_and_what_is_judged_then() {
     }
     assert!(together >= 6, "{together} leave together");
 }
+
+#[test]
+fn what_is_listed_is_the_code_that_runs() {
+    // Keys of IPv4 have two words, beside two of states: they have no ordinals if nobody asks for them.
+    let text = "SELECT sum(n), sum(bytes) FROM (SELECT srcIP, destIP, srcPort, destPort, count(*) AS n, \
+                sum(len) AS bytes FROM tcp GROUP BY srcIP, destIP, srcPort, destPort) AS flow";
+    let plan = plan(text);
+    let program = &plan.interfaces[0].program;
+    let [free, ordered] = [true, false].map(|is_free| {
+        let readers = Readers { free: &[is_free], ..Readers::default() };
+        machine_code(program, &[], readers, 1).unwrap()
+    });
+    let listed = crate::run::machine_code(&plan, 0, 1).unwrap();
+    assert!(listed == free && listed != ordered);
+}
