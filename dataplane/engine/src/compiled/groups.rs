@@ -350,11 +350,9 @@ impl WordGroups {
     ) {
         for mut window in self.windows.drain(..count) {
             counters.output += window.len() as u64;
-            let value = self.plan.window_of_rank(window.rank);
-            let free = self.in_any_order;
-            let blocks = blocks(&self.plan, value.as_ref(), &mut window, free, are_last);
+            let blocks = blocks(&self.plan, &mut window, self.in_any_order, are_last);
             blocks.into_iter().for_each(|block| out(record, Message::Block(block)));
-            self.spare = Some(window.tables);
+            self.spare = (!are_last).then_some(window.tables);
         }
     }
 
@@ -402,29 +400,29 @@ impl GroupPlan {
     }
 }
 
-/// The groups of a window, which its tables forget: as they lie there, unless those of several kinds are to be in order; then all of them as any key is held, by
-/// ordinal.
-fn blocks(
-    plan: &GroupPlan,
-    value: Option<&Value>,
-    window: &mut Window,
-    in_any_order: bool,
-    are_last: bool,
-) -> Vec<Block> {
-    let Window { first, tables, .. } = window;
+/// The groups of a window, which its tables forget unless they are the last: as they lie there, unless those of several kinds are to be in order; then
+/// all of them as any key is held, by ordinal.
+fn blocks(plan: &GroupPlan, window: &mut Window, in_any_order: bool, are_last: bool) -> Vec<Block> {
+    let Window { rank, first, tables, .. } = window;
+    let value = plan.window_of_rank(*rank);
     let filled = tables.iter().filter(|table| table.len() > 0).count();
     if filled < 2 || in_any_order {
         let of_kind = |(kind, table): (usize, &mut WordTable)| {
-            let (columns, stride) = (columns(plan, kind, value), table.entry_words());
+            let (columns, stride) = (columns(plan, kind, value.as_ref()), table.entry_words());
             (table.len() > 0).then(|| {
-                let block = Block::new(columns, stride, table.take_entries(are_last));
+                // Nothing is added behind the last: their index need not be cleared.
+                let words = match are_last {
+                    true => std::mem::replace(table, plan.table(kind)).into_entries(),
+                    false => table.take_entries(),
+                };
+                let block = Block::new(columns, stride, words);
                 if table.has_ordinals() { block } else { block.of_ordinal(*first) }
             })
         };
         return tables.iter_mut().enumerate().filter_map(of_kind).collect();
     }
-    let wide = columns(plan, WIDE, value);
-    let narrow = columns(plan, NARROW, value);
+    let wide = columns(plan, WIDE, value.as_ref());
+    let narrow = columns(plan, NARROW, value.as_ref());
     let stride = tables[WIDE].entry_words();
     let mut words = Words::with_capacity(stride * tables.iter().map(WordTable::len).sum::<usize>());
     for entry in InOrder::new(tables) {
@@ -440,7 +438,9 @@ fn blocks(
             }
         }
     }
-    tables.iter_mut().for_each(WordTable::clear);
+    if !are_last {
+        tables.iter_mut().for_each(WordTable::clear);
+    }
     vec![Block::new(wide, stride, words)]
 }
 

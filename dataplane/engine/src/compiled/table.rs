@@ -173,15 +173,11 @@ impl WordTable {
         self.entry_words
     }
 
-    /// Takes the words of every entry, and forgets the groups. Unless they are the last, the index keeps its memory, and as much room as the entries took is
-    /// made for others.
-    pub(super) fn take_entries(&mut self, are_last: bool) -> Words {
-        self.len = 0;
-        if are_last {
-            self.index = HashIndex::new();
-            return std::mem::take(&mut self.entries);
-        }
+    /// Takes the words of every entry, and forgets the groups. The index keeps its memory, and as much room as the entries took is made for
+    /// others.
+    pub(super) fn take_entries(&mut self) -> Words {
         self.index.clear();
+        self.len = 0;
         let room = Words::with_capacity(self.entries.len());
         std::mem::replace(&mut self.entries, room)
     }
@@ -507,11 +503,10 @@ mod tests {
             let i = i as u64;
             assert_eq!(entry, [i, i % 97, i, 6]);
         }
-        assert_eq!(table.take_entries(false).len(), 10_000 * table.entry_words());
+        assert_eq!(table.take_entries().len(), 10_000 * table.entry_words());
         assert_eq!((table.len(), table.entries().count()), (0, 0));
         assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 7).1);
-        assert_eq!(table.take_entries(true)[..], [7, 1, 1, 0]);
-        assert!(table.entry(hasher.hash(&[1, 1]), &[1, 1], || 8).1);
+        assert_eq!(table.into_entries()[..], [7, 1, 1, 0]);
     }
 
     #[test]
