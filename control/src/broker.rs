@@ -4,11 +4,14 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use signal_hook::flag;
 use wt_xdp::broker::{Broker, serve};
 
 use crate::cli::BrokerArgs;
 use crate::confine;
+use crate::execute::END_SIGNALS;
 use crate::failure::Failure;
 use crate::live::privileges;
 
@@ -44,9 +47,10 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Failure> {
     rustix::thread::set_name(c"wiretable-keep").map_err(|e| refused("take its name", &e))?;
     privileges::keep_brokers()?;
     confine::to_files_of_the_kernel().map_err(|e| refused("let go of files", &e))?;
-    // The thread that waits for signals is confined as this one is. A service manager ends all processes of a run at once, and this one is
-    // needed until the run has ended.
-    ctrlc::set_handler(|| {}).map_err(|e| refused("ignore signals", &e))?;
+    // A service manager ends all processes of a run at once, and this one is needed until the run has ended.
+    for signal in END_SIGNALS {
+        flag::register(signal, Arc::default()).map_err(|e| refused("ignore signals", &e))?;
+    }
     confine::to_calls(&CALLS).map_err(|e| refused("let go of system calls", &e))?;
     serve(&stream, &args.interfaces).map_err(|e| refused("go on", &e))
 }

@@ -53,8 +53,9 @@ Examples:
 
 Exit status: 0 done, 1 query or input refused, 2 the environment (no such file…).";
 
-/// Commands.
+/// Commands. The arguments of one are declared when it is the one given.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Run one query, or a file of queries, over traces or live interfaces
     Query(Box<QueryArgs>),

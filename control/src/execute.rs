@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use wt_engine::{Backend, EngineError, Progress, RunEnd, RunOptions, RunReport};
 use wt_plan::Compiled;
 use wt_trace::store::Findings;
@@ -94,16 +96,20 @@ pub fn said_of_inputs(unreadable: Vec<String>, findings: &[Findings]) -> Vec<Str
     unreadable.into_iter().chain(losses.iter().map(ToString::to_string)).collect()
 }
 
+/// Ctrl-C and the requests to end.
+pub const END_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// A flag that Ctrl-C, or a request to end, sets. The second one ends the process at once.
+///
+/// No thread waits for them. With a second one, memory is allocated with locks: a millisecond of the making of code.
 pub fn cancelled_by_signal() -> Arc<AtomicBool> {
     let cancel = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&cancel);
-    // A second handler cannot be set within one process; the first one is as good.
-    let _ = ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    });
+    for signal in END_SIGNALS {
+        // Where a handler cannot be set, the signal ends the process as it ends others. The order matters: the flag is looked at
+        // before it is set.
+        let _ = flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&cancel));
+        let _ = flag::register(signal, Arc::clone(&cancel));
+    }
     cancel
 }
 

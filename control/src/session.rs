@@ -1,5 +1,6 @@
 //! What commands share: the catalog with the user's protocols, the named traces, the compiled text.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use wt_catalog::Catalog;
@@ -257,12 +258,12 @@ fn open_alone(
 }
 
 /// The built-in catalog with the protocols of DDL files added.
-pub fn catalog(ddl_files: &[PathBuf]) -> Result<Catalog, Failure> {
-    let mut catalog = Catalog::builtin();
+pub fn catalog(ddl_files: &[PathBuf]) -> Result<Cow<'static, Catalog>, Failure> {
+    let mut catalog = Cow::Borrowed(Catalog::builtin_ref());
     for path in ddl_files {
         let text = read_text(path)?;
         let name = path.display().to_string();
-        match catalog.add_ddl(&text, &name) {
+        match catalog.to_mut().add_ddl(&text, &name) {
             Ok(warnings) => eprint!("{}", render(&warnings, &name, &text)),
             Err(errors) => return Err(Failure::Query(render(&errors, &name, &text))),
         }

@@ -28,10 +28,9 @@ const AGREEMENT: f64 = 1.03;
 /// What the run takes per packet on this machine, ns.
 pub fn ns_per_packet() -> Result<f64, Failure> {
     let fault = |what: String| Failure::Environment(format!("the self-calibration fails: {what}"));
-    let catalog = Catalog::builtin();
     let interfaces = [InterfaceInfo { name: "default".to_owned(), properties: Vec::new() }];
     let compiled = compile(&CompileInput {
-        catalog: &catalog,
+        catalog: Catalog::builtin_ref(),
         text: TEXT,
         file_name: "",
         interfaces: &interfaces,

@@ -12,10 +12,10 @@ use crate::failure::Failure;
 
 /// Lists functions, or describes those that match a name.
 pub fn functions(args: &FunctionsArgs) -> Result<(), Failure> {
-    let catalog = Catalog::builtin();
+    let catalog = Catalog::builtin_ref();
     let text = match &args.name {
-        None => list(&catalog),
-        Some(name) => describe(&catalog, name)?,
+        None => list(catalog),
+        Some(name) => describe(catalog, name)?,
     };
     print(text.as_bytes())
 }

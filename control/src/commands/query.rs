@@ -21,8 +21,7 @@ use crate::sink::{PostgresSink, replay_digest};
 /// Compiles the text, runs it over the traces and writes the rows.
 pub fn query(args: &QueryArgs) -> Result<(), Failure> {
     let text = NamedText::from_args(&args.text)?;
-    // The process ends with the query: giving back one by one what these are made of would take part of a millisecond.
-    let catalog = ManuallyDrop::new(session::catalog(&args.text.protocols)?);
+    let catalog = session::catalog(&args.text.protocols)?;
     let stores = session::parse_stores(&args.text.stores)?;
     let mut traces = session::parse_traces(&args.read);
     let live = live::parse_interfaces(&args.interface, &args.capture, CaptureWay::Socket)?;
@@ -46,6 +45,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         library: args.text.library.as_deref(),
         finite: live.is_empty() || args.until.is_given(),
     };
+    // The process ends with the query: giving back one by one what a plan is made of would take part of a millisecond.
     let compiled = ManuallyDrop::new(session::compile(&catalog, &text, &interfaces, &options)?);
     let replay = replay_digest(
         &text.text,
@@ -77,7 +77,7 @@ pub fn query(args: &QueryArgs) -> Result<(), Failure> {
         admit_batch(&admission, &AdmissionArgs::default(), machine, compiled, catalog)
     };
     let setting = live::Setting {
-        catalog: ManuallyDrop::into_inner(catalog),
+        catalog: catalog.into_owned(),
         interfaces,
         params: args.text.params.clone(),
         sets: args.text.sets.clone(),

@@ -84,7 +84,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         admit_batch(&admission, &of_batch, machine, compiled, catalog)
     };
     let setting = live::Setting {
-        catalog,
+        catalog: catalog.into_owned(),
         interfaces,
         params,
         sets: batch.sets.clone(),

@@ -9,7 +9,6 @@ use wt_lang::Diagnostic;
 
 use crate::Catalog;
 
-/// Elaborated once per process: every command needs it at start.
 static BUILTIN: LazyLock<(Catalog, Vec<Diagnostic>)> = LazyLock::new(|| {
     let mut catalog = Catalog { functions: functions::all(), ..Catalog::default() };
     match catalog.add_ddl(protocols::TEXT, "built-in protocols") {
@@ -18,9 +17,14 @@ static BUILTIN: LazyLock<(Catalog, Vec<Diagnostic>)> = LazyLock::new(|| {
 });
 
 impl Catalog {
-    /// The built-in protocols and functions.
+    /// The built-in protocols and functions, to add others to.
     pub fn builtin() -> Self {
-        BUILTIN.0.clone()
+        Self::builtin_ref().clone()
+    }
+
+    /// The same as they are: made once per process.
+    pub fn builtin_ref() -> &'static Self {
+        &BUILTIN.0
     }
 }
 
