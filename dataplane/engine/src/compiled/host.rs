@@ -11,6 +11,7 @@ use wt_wire::RecordRef;
 use super::rare::RareWalk;
 use super::sys;
 use crate::functions::lpm::PrefixTable;
+use crate::functions::regex::Regex;
 use crate::functions::{Handle, ScalarFn};
 use crate::interp::eval::is_member;
 use crate::packet::PacketBatch;
@@ -102,9 +103,12 @@ impl Host {
         Self { pending, ..self }
     }
 
-    /// Whether code asks it for nothing but to walk rare paths and to settle counters.
+    /// Whether code asks it for nothing but to walk rare paths and to settle counters. Patterns it asks for by nodes only; other
+    /// handles it may have the addresses of.
     pub(super) fn is_bare(&self) -> bool {
-        self.nodes.is_empty() && self.constants.is_empty() && self.handles.is_empty()
+        self.nodes.is_empty()
+            && self.constants.is_empty()
+            && self.handles.iter().all(|handle| matches!(handle, Handle::Regex(_)))
     }
 
     /// Adds the counters of the packet at hand to those that last, or forgets them.
@@ -166,9 +170,12 @@ impl Host {
         self.nodes.len() - 1
     }
 
-    /// Whether a handle is a pattern.
-    pub(super) fn is_pattern(&self, handle: usize) -> bool {
-        matches!(self.handles.get(handle), Some(Handle::Regex(_)))
+    /// The pattern that a handle is, if it is one.
+    pub(super) fn pattern(&self, handle: usize) -> Option<&Regex> {
+        match self.handles.get(handle) {
+            Some(Handle::Regex(regex)) => Some(regex),
+            _ => None,
+        }
     }
 
     /// The table that a handle is, if it is one of prefixes. It stays where it is as long as the host.

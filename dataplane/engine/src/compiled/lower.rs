@@ -533,7 +533,7 @@ impl Emitter<'_, '_> {
                 let handle = handle.map(|h| scope.handles + h.0 as usize);
                 let op = match handle {
                     Some(handle)
-                        if *symbol == "str_regex_match" && self.host.is_pattern(handle) =>
+                        if *symbol == "str_regex_match" && self.host.pattern(handle).is_some() =>
                     {
                         HostOp::Matches { handle }
                     }

@@ -11,7 +11,8 @@ use super::frame;
 use super::host;
 use super::lower::Scope;
 use super::plan::{
-    AheadPlan, Body, Joint, MOVES, NARROW, QueryPlan, Rows, TotalState, Totals, Use, WIDE,
+    AheadPlan, Body, Joint, MOVES, NARROW, PatternPlan, QueryPlan, Rows, TotalState, Totals, Use,
+    WIDE,
 };
 
 const NO_ARGS: &[BlockArg] = &[];
@@ -280,6 +281,15 @@ impl Emitter<'_, '_> {
             let now = reader.quals.len() - rows.patterns.len();
             let quals = reader.quals[..now].iter().map(|qual| qual.node);
             self.quals_ahead(&mut above, quals, counters, next)?;
+            for pattern in &rows.patterns {
+                let Some(regex) = self.host.pattern(reader.handles + pattern.handle) else {
+                    return Err(Unsupported("a pattern that is none"));
+                };
+                let len_min = regex.subject_len_min() as u64;
+                let (_, len) = subject(&vals, pattern)?;
+                let is_long = self.icmp_const(IntCC::UnsignedGreaterThanOrEqual, len, len_min);
+                self.go_on_if(is_long, counters.filtered, next);
+            }
         }
         let columns = reader.filter(|_| rows.ahead.is_some()).map(|reader| reader.columns);
         let Some(narrow) = &rows.narrow else {
@@ -330,12 +340,8 @@ impl Emitter<'_, '_> {
         let mut words: Vec<Option<V>> = vec![None; rows.stride];
         words[0] = Some(self.record);
         for pattern in &rows.patterns {
-            let Some((Val { parts: Parts::Bytes(address, len), .. }, _)) =
-                vals.get(pattern.column as usize)
-            else {
-                return Err(Unsupported("a pattern on what are no bytes"));
-            };
-            (words[pattern.word], words[pattern.word + 1]) = (Some(*address), Some(*len));
+            let (address, len) = subject(vals, pattern)?;
+            (words[pattern.word], words[pattern.word + 1]) = (Some(address), Some(len));
         }
         for (number, (val, column)) in (0..).zip(vals) {
             match column.place {
@@ -453,14 +459,19 @@ impl Emitter<'_, '_> {
             let val = self.node(scope, qual)?;
             self.reject(val.lack, (counters.absent, counters.failed), next);
             let holds = self.as_flag(val.parts)?;
-            let (go_on, filtered) = (self.b.create_block(), self.b.create_block());
-            self.b.ins().brif(holds, go_on, NO_ARGS, filtered, NO_ARGS);
-            self.b.switch_to_block(filtered);
-            self.count_one(counters.filtered);
-            self.b.ins().jump(next, NO_ARGS);
-            self.b.switch_to_block(go_on);
+            self.go_on_if(holds, counters.filtered, next);
         }
         Ok(())
+    }
+
+    /// Goes on with a tuple if a condition holds; else counts it and ends with it.
+    fn go_on_if(&mut self, holds: V, filtered_at: usize, next: Block) {
+        let (go_on, filtered) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(holds, go_on, NO_ARGS, filtered, NO_ARGS);
+        self.b.switch_to_block(filtered);
+        self.count_one(filtered_at);
+        self.b.ins().jump(next, NO_ARGS);
+        self.b.switch_to_block(go_on);
     }
 
     /// Puts a value into the words of its row.
@@ -517,5 +528,13 @@ impl Emitter<'_, '_> {
             None => field,
             Some(others) => self.b.ins().bor(others, field),
         });
+    }
+}
+
+/// Address and length of the bytes that a pattern is to be found in.
+fn subject(vals: &[(Val, Column)], pattern: &PatternPlan) -> Result<(V, V), Unsupported> {
+    match vals.get(pattern.column as usize) {
+        Some((Val { parts: Parts::Bytes(address, len), .. }, _)) => Ok((*address, *len)),
+        _ => Err(Unsupported("a pattern on what are no bytes")),
     }
 }

@@ -33,9 +33,9 @@ pub(super) fn block_columns(
 }
 
 /// Rows whose bytes are asked for before the first of them is looked at.
-const SUBJECTS_AHEAD: usize = 12;
-/// Bytes of each that are asked for at most; the processor foresees those that follow.
-const SUBJECT_BYTES: usize = 256;
+const SUBJECTS_AHEAD: usize = 8;
+/// Bytes of each that are asked for at most: those of a segment. The processor foresees those that follow, but late.
+const SUBJECT_BYTES: usize = 1536;
 
 /// Moves the rows that have all patterns to the front; returns the words that they take. `step` is called so many times on the way.
 pub(super) fn matching(

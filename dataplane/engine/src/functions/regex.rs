@@ -58,6 +58,8 @@ pub struct Regex {
     required: Option<memmem::Finder<'static>>,
     /// Whether every subject that contains those bytes matches.
     required_suffices: bool,
+    /// Bytes of the shortest subject that may match.
+    subject_len_min: usize,
 }
 
 #[derive(Debug)]
@@ -121,16 +123,28 @@ impl Regex {
         let required = required(hir).map(|bytes| memmem::Finder::new(&bytes).into_owned());
         let longest = Some(Longest { dfa, caches });
         let required_suffices = required_suffices(hir);
-        Some(Regex { search: Some(search), longest, required, required_suffices })
+        let subject_len_min = hir.properties().minimum_len().unwrap_or(usize::MAX).max(1);
+        Some(Regex { search: Some(search), longest, required, required_suffices, subject_len_min })
     }
 
     fn never() -> Self {
-        Regex { search: None, longest: None, required: None, required_suffices: false }
+        Regex {
+            search: None,
+            longest: None,
+            required: None,
+            required_suffices: false,
+            subject_len_min: usize::MAX,
+        }
+    }
+
+    /// Bytes of the shortest subject that may match: shorter ones need not be looked at. At least one.
+    pub fn subject_len_min(&self) -> usize {
+        self.subject_len_min
     }
 
     /// Whether the pattern occurs.
     pub fn is_match(&self, subject: &[u8]) -> bool {
-        !subject.is_empty()
+        subject.len() >= self.subject_len_min
             && self.has_required(subject)
             && (self.required_suffices
                 || self.search.as_ref().is_some_and(|search| search.is_match(subject)))
@@ -142,7 +156,7 @@ impl Regex {
 
     /// The leftmost-longest occurrence.
     pub fn find<'a>(&self, subject: &'a [u8]) -> Option<&'a [u8]> {
-        if subject.is_empty() || !self.has_required(subject) {
+        if subject.len() < self.subject_len_min || !self.has_required(subject) {
             return None;
         }
         // The leftmost start is the same under any rule of preference; only the end differs.
@@ -445,6 +459,24 @@ mod tests {
             let required = required(&parse(pattern.as_bytes()).unwrap());
             assert_eq!(required.as_deref(), expected.map(str::as_bytes), "{pattern}");
         }
+    }
+
+    #[test]
+    fn the_shortest_subject_is_known() {
+        for (pattern, expected) in [
+            ("^[^\n]*HTTP/1.*", 6),
+            ("(GET|POST) /x+", 6),
+            ("a{3,5}$", 3),
+            ("a*", 1),
+            ("^$", 1),
+            ("", usize::MAX),
+        ] {
+            let regex = Regex::new(pattern.as_bytes()).expect(pattern);
+            assert_eq!(regex.subject_len_min(), expected, "{pattern}");
+        }
+        let any = Regex::any_of([&b"abcd"[..], b"xy"].into_iter()).expect("small");
+        assert_eq!(any.subject_len_min(), 2);
+        assert!(any.is_match(b"xy"));
     }
 
     #[test]
