@@ -5,78 +5,72 @@ use std::io::{self, Write};
 use wt_catalog::{Type, Value};
 use wt_plan::physical::Schema;
 
-use super::{Writer, push_text, text};
+use super::Writer;
+use super::lines::{Lines, push_str, push_text, text};
 
 /// Writes CSV.
 pub struct Csv<W: Write> {
-    out: W,
+    lines: Lines<W>,
     types: Vec<Type>,
-    header: Option<String>,
-    line: String,
+    header: Option<Vec<u8>>,
 }
 
 impl<W: Write> Csv<W> {
     /// A writer; the header is written with the first row, or at the end when there is none.
     pub fn new(out: W, schema: &Schema) -> Self {
-        let mut header = String::new();
+        let mut header = Vec::new();
         for (i, column) in schema.columns.iter().enumerate() {
             if i > 0 {
-                header.push(',');
+                header.push(b',');
             }
             push_field(&mut header, &column.name);
         }
-        header.push('\n');
+        header.push(b'\n');
         let types = schema.columns.iter().map(|c| c.ty).collect();
-        Self { out, types, header: Some(header), line: String::new() }
+        Self { lines: Lines::new(out), types, header: Some(header) }
     }
 
-    fn start(&mut self) -> io::Result<()> {
-        match self.header.take() {
-            Some(header) => self.out.write_all(header.as_bytes()),
-            None => Ok(()),
+    fn start(&mut self) {
+        if let Some(header) = self.header.take() {
+            self.lines.text().extend(header);
         }
     }
 }
 
 impl<W: Write + Send> Writer for Csv<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
-        self.start()?;
-        self.line.clear();
+        self.start();
+        let line = self.lines.text();
         for (i, (value, ty)) in values.iter().zip(&self.types).enumerate() {
             if i > 0 {
-                self.line.push(',');
+                line.push(b',');
             }
             match value {
                 // Nothing else has anything to quote in its text.
-                Value::Bytes(_) => push_field(&mut self.line, &text(value, *ty)),
-                _ => push_text(&mut self.line, value, *ty),
+                Value::Bytes(_) => push_field(line, &text(value, *ty)),
+                _ => push_text(line, value, *ty),
             }
         }
-        self.line.push('\n');
-        self.out.write_all(self.line.as_bytes())
+        line.push(b'\n');
+        self.lines.end()
     }
 
     fn window(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.lines.flush()
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.start()?;
-        self.out.flush()
+        self.start();
+        self.lines.flush()
     }
 }
 
-fn push_field(line: &mut String, field: &str) {
+fn push_field(line: &mut Vec<u8>, field: &str) {
     if field.contains([',', '"', '\n', '\r']) {
-        line.push('"');
-        for c in field.chars() {
-            if c == '"' {
-                line.push('"');
-            }
-            line.push(c);
-        }
-        line.push('"');
+        line.push(b'"');
+        push_str(line, &field.replace('"', "\"\""));
+        line.push(b'"');
     } else {
-        line.push_str(field);
+        push_str(line, field);
     }
 }

@@ -6,17 +6,17 @@ use std::io::{self, Write};
 use wt_catalog::{Type, Value};
 use wt_plan::physical::Schema;
 
-use super::{Writer, push_text, text};
+use super::Writer;
+use super::lines::{Lines, push_str, push_text, text};
 
 /// Writes JSON.
 pub struct Json<W: Write> {
-    out: W,
+    lines: Lines<W>,
     keys: Vec<(String, Type)>,
     /// Member that names the query, where several results share the stream.
     tag: Option<String>,
     array: bool,
     rows: u64,
-    line: String,
 }
 
 impl<W: Write> Json<W> {
@@ -33,53 +33,61 @@ impl<W: Write> Json<W> {
     fn new(out: W, schema: &Schema, tag: Option<String>, array: bool) -> Self {
         let keys = schema.columns.iter().map(|c| (quoted(&c.name), c.ty)).collect();
         let tag = tag.map(|query| format!("\"query\":{}", quoted(&query)));
-        Self { out, keys, tag, array, rows: 0, line: String::new() }
+        // Results that share a stream take turns by row.
+        let lines = if tag.is_some() { Lines::one_by_one(out) } else { Lines::new(out) };
+        Self { lines, keys, tag, array, rows: 0 }
     }
 }
 
 impl<W: Write + Send> Writer for Json<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
-        self.line.clear();
+        let line = self.lines.text();
         if self.array {
-            self.line.push_str(if self.rows == 0 { "[\n " } else { ",\n " });
+            push_str(line, if self.rows == 0 { "[\n " } else { ",\n " });
         }
-        self.line.push('{');
-        self.line.push_str(self.tag.as_deref().unwrap_or(""));
+        line.push(b'{');
+        push_str(line, self.tag.as_deref().unwrap_or(""));
         for (i, (value, (key, ty))) in values.iter().zip(&self.keys).enumerate() {
             if i > 0 || self.tag.is_some() {
-                self.line.push(',');
+                line.push(b',');
             }
-            self.line.push_str(key);
-            self.line.push(':');
-            push_value(&mut self.line, value, *ty);
+            push_str(line, key);
+            line.push(b':');
+            push_value(line, value, *ty);
         }
-        self.line.push('}');
+        line.push(b'}');
         if !self.array {
-            self.line.push('\n');
+            line.push(b'\n');
         }
         self.rows += 1;
-        self.out.write_all(self.line.as_bytes())
+        self.lines.end()
     }
 
     fn window(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.lines.flush()
     }
 
     fn finish(&mut self) -> io::Result<()> {
         if self.array {
-            self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?;
+            push_str(self.lines.text(), if self.rows == 0 { "[]\n" } else { "\n]\n" });
         }
-        self.out.flush()
+        self.lines.flush()
     }
 }
 
-fn push_value(line: &mut String, value: &Value, ty: Type) {
+fn push_value(line: &mut Vec<u8>, value: &Value, ty: Type) {
     match value {
-        Value::Bool(b) => line.push_str(if *b { "true" } else { "false" }),
+        Value::Bool(b) => push_str(line, if *b { "true" } else { "false" }),
         Value::Uint(_) | Value::Int(_) => push_text(line, value, ty),
-        Value::Float(f) if f.is_finite() => line.push_str(&text(value, ty)),
-        Value::Float(_) => line.push_str("null"),
-        _ => line.push_str(&quoted(&text(value, ty))),
+        Value::Float(f) if f.is_finite() => push_text(line, value, ty),
+        Value::Float(_) => push_str(line, "null"),
+        Value::Bytes(_) => push_str(line, &quoted(&text(value, ty))),
+        // Nothing else has anything to escape in its text.
+        _ => {
+            line.push(b'"');
+            push_text(line, value, ty);
+            line.push(b'"');
+        }
     }
 }
 

@@ -4,24 +4,24 @@
 mod columnar;
 mod csv;
 mod json;
+mod lines;
 mod postgres;
 mod table;
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wt_catalog::{Type, Value};
+use wt_catalog::Value;
 use wt_engine::{RowSink, SinkError, Tuple};
 use wt_plan::physical::Schema;
 
 use crate::cli::Format;
 use crate::failure::Failure;
 
+pub use lines::text;
 pub use postgres::{PostgresTarget, digest, relation_of};
 
 /// Writes the rows of one result.
@@ -44,33 +44,6 @@ pub trait Writer: Send {
 
 /// Tells what a live run has lost so far: causes, and packets or tuples.
 pub type Lost = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
-
-/// The text of a value in every text format.
-pub fn text(value: &Value, ty: Type) -> String {
-    let mut text = String::new();
-    push_text(&mut text, value, ty);
-    text
-}
-
-/// Appends [`text`]. Numbers and addresses of IPv4, of which most results consist, take no way through formatting.
-fn push_text(line: &mut String, value: &Value, ty: Type) {
-    match value {
-        Value::Uint(number) => line.push_str(itoa::Buffer::new().format(*number)),
-        Value::Int(number) => line.push_str(itoa::Buffer::new().format(*number)),
-        Value::Ip(address) | Value::Inet(IpAddr::V4(address)) => push_ipv4(line, *address),
-        // A String takes all that is written.
-        _ => drop(write!(line, "{}", wt_catalog::display::show(value, ty))),
-    }
-}
-
-fn push_ipv4(line: &mut String, address: Ipv4Addr) {
-    for (i, octet) in address.octets().into_iter().enumerate() {
-        if i > 0 {
-            line.push('.');
-        }
-        line.push_str(itoa::Buffer::new().format(octet));
-    }
-}
 
 /// Where rows go.
 #[derive(Clone, Debug)]
