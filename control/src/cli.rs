@@ -53,9 +53,8 @@ Examples:
 
 Exit status: 0 done, 1 query or input refused, 2 the environment (no such file…).";
 
-/// Commands. The arguments of one are declared when it is the one given.
+/// Commands.
 #[derive(Debug, Subcommand)]
-#[command(defer = true)]
 pub enum Command {
     /// Run one query, or a file of queries, over traces or live interfaces
     Query(Box<QueryArgs>),
@@ -586,6 +585,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_a_command_says_what_the_list_of_commands_says() {
+        let listed = Cli::command();
+        let mut built = Cli::command();
+        built.build();
+        for command in listed.get_subcommands() {
+            let about = command.get_about().map(ToString::to_string);
+            let said = built.find_subcommand(command.get_name()).and_then(|c| c.get_about());
+            assert_eq!(said.map(ToString::to_string), about, "{}", command.get_name());
+            assert!(about.is_some_and(|about| !about.is_empty()), "{}", command.get_name());
+        }
     }
 
     #[test]
