@@ -32,7 +32,7 @@ impl<W: Write> Csv<W> {
 
     fn start(&mut self) {
         if let Some(header) = self.header.take() {
-            self.lines.text().extend(header);
+            self.lines.line().extend(header);
         }
     }
 }
@@ -40,7 +40,7 @@ impl<W: Write> Csv<W> {
 impl<W: Write + Send> Writer for Csv<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
         self.start();
-        let line = self.lines.text();
+        let line = self.lines.line();
         for (i, (value, ty)) in values.iter().zip(&self.types).enumerate() {
             if i > 0 {
                 line.push(b',');

@@ -41,7 +41,7 @@ impl<W: Write> Json<W> {
 
 impl<W: Write + Send> Writer for Json<W> {
     fn row(&mut self, values: &[Value]) -> io::Result<()> {
-        let line = self.lines.text();
+        let line = self.lines.line();
         if self.array {
             push_str(line, if self.rows == 0 { "[\n " } else { ",\n " });
         }
@@ -69,7 +69,7 @@ impl<W: Write + Send> Writer for Json<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         if self.array {
-            push_str(self.lines.text(), if self.rows == 0 { "[]\n" } else { "\n]\n" });
+            push_str(self.lines.line(), if self.rows == 0 { "[]\n" } else { "\n]\n" });
         }
         self.lines.flush()
     }

@@ -32,7 +32,7 @@ impl<W: Write> Lines<W> {
 
     /// What the line at hand is appended to.
     #[inline]
-    pub(super) fn text(&mut self) -> &mut Vec<u8> {
+    pub(super) fn line(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
 
@@ -172,9 +172,9 @@ mod tests {
             let mut many = Lines::new(Writes(&mut together, usize::MAX));
             let mut single = Lines::one_by_one(Writes(&mut apart, usize::MAX));
             for _ in 0..40 {
-                many.text().extend_from_slice(&line);
+                many.line().extend_from_slice(&line);
                 many.end().unwrap();
-                single.text().extend_from_slice(&line);
+                single.line().extend_from_slice(&line);
                 single.end().unwrap();
             }
         }
@@ -183,9 +183,9 @@ mod tests {
         assert!(apart.iter().map(Vec::len).eq([1000; 40]));
         {
             let mut lines = Lines::new(Writes(&mut broken, 1));
-            lines.text().extend_from_slice(b"first\n");
+            lines.line().extend_from_slice(b"first\n");
             lines.flush().unwrap();
-            lines.text().extend_from_slice(b"second\n");
+            lines.line().extend_from_slice(b"second\n");
             assert_eq!(lines.flush().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         }
         assert_eq!(broken, [b"first\n"]);
