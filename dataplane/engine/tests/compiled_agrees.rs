@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use proptest::prelude::*;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
@@ -10,7 +11,7 @@ use wt_engine::{
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{
     AggKind, Exprs, HeaderProgram, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery,
-    Node, NodeId, Op, ParseSpec, SLOTS_DEFAULT,
+    Node, NodeId, Op, ParseSpec, Qual, SLOTS_DEFAULT,
 };
 use wt_wire::{Direction, RecordRef};
 
@@ -279,4 +280,83 @@ fn a_child_that_every_number_leads_to_is_not_passed_over_for_a_likely_one() {
     program.parse.protocols = vec![first, header(&[], &[]), header(&[], &[])];
     program.parse.start = vec![(1, ProtocolId(0))];
     assert_eq!(row(&program, &[5, 0]), [Value::Bool(false)]);
+}
+
+/// Bytes that packets of truth values are made of: bits alone, and numbers that are the same either way round.
+const BYTES: [u8; 6] = [0, 1, 0x12, 0x34, 0x80, 0xff];
+/// Bits of the numbers in them.
+const WIDTHS: [u32; 7] = [4, 8, 12, 16, 32, 48, 64];
+
+/// A truth value of a packet, which is TRUE about as often as not, or one of those before.
+fn flag(dag: &mut Dag, flags: &[NodeId], data: &[u8], choice: [usize; 5]) -> NodeId {
+    let [kind, place, width, constant, other] = choice;
+    let byte = place % (data.len() - 8);
+    let bits = WIDTHS[width % WIDTHS.len()];
+    let ty = if bits > 32 { Type::Ullong } else { Type::Uint };
+    let bytes: [u8; 8] = data[byte..byte + 8].try_into().unwrap();
+    let here = u64::from_be_bytes(bytes) >> (64 - bits);
+    let constants =
+        [here, here.swap_bytes() >> (64 - bits), here ^ 1, 0, here + 1, 1 << (bits % 64)];
+    let constant_of = |choice: usize| constants[choice % constants.len()];
+    let before = |choice: usize| flags[choice % flags.len()];
+    let compare = |dag: &mut Dag, op, constant| {
+        let number = dag.load(byte as u32, bits, ty);
+        let constant = dag.number(Value::Uint(constant), Type::Ullong);
+        dag.push(Op::Compare(op, number, constant), Type::Bool)
+    };
+    let op = match kind % if flags.is_empty() { 5 } else { 10 } {
+        0 => {
+            let (layer, bit) = (LayerId(0), width as u32 % 8);
+            Op::Load { layer, at: None, byte: byte as u32, bit, bits: 1, little: false }
+        }
+        1 => return compare(dag, CmpOp::Eq, constant_of(constant)),
+        2 => return compare(dag, CmpOp::Ne, constant_of(constant)),
+        3 => {
+            let count = other % 6;
+            let members = (0..count).map(|i| Value::Uint(constant_of(constant + i)));
+            Op::In(dag.load(byte as u32, bits, ty), members.collect())
+        }
+        4 => {
+            let low = compare(dag, CmpOp::Ge, constant_of(constant));
+            let high = compare(dag, CmpOp::Le, constant_of(other));
+            Op::And(low, high)
+        }
+        5 | 6 => Op::And(before(place), before(other)),
+        7 => Op::Or(before(place), before(other)),
+        8 => Op::Not(before(place)),
+        _ => Op::Select {
+            cond: before(place),
+            then: before(constant),
+            otherwise: dag.number(Value::Bool(other % 2 == 0), Type::Bool),
+        },
+    };
+    dag.push(op, Type::Bool)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn truth_values_are_the_same_however_they_are_joined(
+        data in prop::collection::vec(prop::sample::select(BYTES.to_vec()), 24),
+        choices in prop::collection::vec(prop::array::uniform5(0usize..64), 1..40),
+        captured in 8u32..=24,
+    ) {
+        let mut dag = Dag::default();
+        let mut flags = Vec::new();
+        for choice in choices {
+            let flag = flag(&mut dag, &flags, &data, choice);
+            flags.push(flag);
+        }
+        let mut program = program(dag, vec![LayerSel::Packet], select(flags.clone()));
+        agree(&program, &data);
+        // Where some are lacking, and one decides.
+        program.queries[0].quals = flags[flags.len().saturating_sub(3)..]
+            .iter()
+            .map(|node| Qual { node: *node, text: String::new(), cost_ns: 1 })
+            .collect();
+        program.queries[0].action = select(Vec::new());
+        agree(&program, &data);
+        agree_within(&program, &data, 0..captured);
+    }
 }

@@ -84,8 +84,8 @@ impl Emitter<'_, '_> {
         to: Type,
     ) -> Result<Parts, Unsupported> {
         if op == UnaryOp::Not && from == Type::Bool {
-            let (flag, one) = (self.as_flag(a)?, self.flag(true));
-            return Ok(Parts::Flag(self.b.ins().bxor(flag, one)));
+            let flag = self.as_flag(a)?;
+            return Ok(Parts::Flag(self.not(flag)));
         }
         let word = self.as_word(a)?;
         if from == Type::Ip {

@@ -7,7 +7,7 @@ use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 
 use super::arith::Operand;
-use super::emit::{Emitter, Parts, Unsupported};
+use super::emit::{Emitter, Parts, Unsupported, Val};
 
 /// Members beyond which a list is searched by the host.
 const MEMBERS_MAX: usize = 64;
@@ -56,25 +56,38 @@ pub(super) fn has_in(ty: Type, members: &[Value]) -> bool {
     members.len() <= MEMBERS_MAX && members.iter().all(fits)
 }
 
+/// A value to be compared.
+#[derive(Clone, Copy)]
+pub(super) struct Compared {
+    pub(super) val: Val,
+    pub(super) ty: Type,
+    /// Its word is below `2^bits`.
+    pub(super) bits: u32,
+}
+
 impl Emitter<'_, '_> {
     pub(super) fn compare(
         &mut self,
         op: CmpOp,
-        a: (Parts, Type),
-        b: (Parts, Type),
+        a: Compared,
+        b: Compared,
     ) -> Result<V, Unsupported> {
-        if let (Parts::Flag(x), Parts::Flag(y)) = (a.0, b.0) {
+        if let (Parts::Flag(x), Parts::Flag(y)) = (a.val.parts, b.val.parts) {
             return Ok(self.b.ins().icmp(condition(op, false), x, y));
         }
         let is_wide = |parts| matches!(parts, Parts::Ipv6(..) | Parts::Inet(..));
-        if is_wide(a.0) || is_wide(b.0) {
-            let (a, b) = (self.address_words(a.0)?, self.address_words(b.0)?);
+        if is_wide(a.val.parts) || is_wide(b.val.parts) {
+            let (a, b) = (self.address_words(a.val.parts)?, self.address_words(b.val.parts)?);
             return Ok(self.compare_wide(op, a, b));
         }
         // Where signs differ the unsigned side is its own signed word (`signedness`).
-        let signed = is_negative_possible(a.1) || is_negative_possible(b.1);
-        let (a, b) = (self.as_word(a.0)?, self.as_word(b.0)?);
-        Ok(self.b.ins().icmp(condition(op, signed), a, b))
+        let signed = is_negative_possible(a.ty) || is_negative_possible(b.ty);
+        let (x, y) = (self.as_word(a.val.parts)?, self.as_word(b.val.parts)?);
+        Ok(match op {
+            CmpOp::Eq => self.equal((x, a.bits), (y, b.bits)),
+            CmpOp::Ne => self.unequal((x, a.bits), (y, b.bits)),
+            _ => self.b.ins().icmp(condition(op, signed), x, y),
+        })
     }
 
     /// Family and halves of any address.
@@ -114,28 +127,33 @@ impl Emitter<'_, '_> {
 
     pub(super) fn is_in(
         &mut self,
-        a: Parts,
-        ty: Type,
+        Compared { val, ty, bits }: Compared,
         members: &[Value],
     ) -> Result<V, Unsupported> {
-        let mut found = self.flag(false);
+        let mut found = None;
         for member in members {
             let hit = if is_address(ty) {
-                let address = self.address_words(a)?;
+                let address = self.address_words(val.parts)?;
                 self.is_address_member(address, member)?
             } else {
-                let word = self.as_word(a)?;
+                let word = self.as_word(val.parts)?;
                 match member.as_i128() {
                     // Beyond what the type can hold, no value equals it.
                     Some(i) if i < 0 && !ty.is_signed() => continue,
                     Some(i) if i > i128::from(i64::MAX) && ty.is_signed() => continue,
-                    Some(i) => self.icmp_const(IntCC::Equal, word, i as u64),
+                    Some(i) => {
+                        let member = self.word(i as u64);
+                        self.equal((word, bits), (member, 64 - (i as u64).leading_zeros()))
+                    }
                     None => return Err(Unsupported("a member that is not a number")),
                 }
             };
-            found = self.b.ins().bor(found, hit);
+            found = Some(match found {
+                None => hit,
+                Some(found) => self.either_flag(found, hit),
+            });
         }
-        Ok(found)
+        Ok(found.unwrap_or_else(|| self.flag(false)))
     }
 
     fn is_address_member(&mut self, address: [V; 3], member: &Value) -> Result<V, Unsupported> {
@@ -150,6 +168,15 @@ impl Emitter<'_, '_> {
         let mask = u128::MAX.checked_shl(128 - len).unwrap_or(0);
         let mask = if block.is_ipv4() { mask & 0xffff_ffff } else { mask };
         let masks = [u64::MAX, (mask >> 64) as u64, mask as u64];
+        // Of the type IP, nothing but the address itself is unknown by now.
+        if let [Some(family), Some(high), None] = address.map(|word| self.constant(word)) {
+            let may_be = family == words[0] && high & masks[1] == words[1] & masks[1];
+            return Ok(if may_be {
+                self.equals_masked((address[2], 32), masks[2], words[2] & masks[2])
+            } else {
+                self.flag(false)
+            });
+        }
         let mut differ = self.word(0);
         for i in 0..3 {
             let wanted = self.word(words[i] & masks[i]);

@@ -11,6 +11,7 @@ use cranelift_jit::JITModule;
 use cranelift_module::Module;
 use wt_catalog::Type;
 
+use super::flags::Witnesses;
 use super::frame::{self, FrameLayout};
 use super::host::{self, Host};
 use super::sys;
@@ -68,6 +69,7 @@ pub(super) struct Emitter<'f, 'h> {
     /// Address of its record.
     pub(super) record: V,
     pub(super) link_type: u16,
+    pub(super) witnesses: Witnesses,
     evaluate: SigRef,
     keep: SigRef,
     walk: SigRef,
@@ -119,6 +121,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
             start: none,
             record: none,
             link_type,
+            witnesses: Witnesses::default(),
             evaluate,
             keep,
             walk,
@@ -204,6 +207,19 @@ impl<'f, 'h> Emitter<'f, 'h> {
         self.store_frame(at, new);
     }
 
+    /// The same, where a condition holds. Nothing is added where it does not: shorter than a choice between two sums.
+    pub(super) fn count_where(&mut self, at: usize, by: V, holds: Truth) {
+        match holds {
+            Truth::Always => self.count(at, by),
+            Truth::Never => {}
+            Truth::When(holds) => {
+                let zero = self.word(0);
+                let by = self.select(holds, by, zero);
+                self.count(at, by);
+            }
+        }
+    }
+
     pub(super) fn count_one(&mut self, at: usize) {
         let one = self.word(1);
         self.count(at, one);
@@ -251,15 +267,6 @@ impl<'f, 'h> Emitter<'f, 'h> {
 
     pub(super) fn select(&mut self, cond: V, a: V, b: V) -> V {
         if a == b { a } else { self.b.ins().select(cond, a, b) }
-    }
-
-    /// Both hold.
-    pub(super) fn both(&mut self, a: Truth, b: Truth) -> Truth {
-        match (a, b) {
-            (Truth::Never, _) | (_, Truth::Never) => Truth::Never,
-            (Truth::Always, other) | (other, Truth::Always) => other,
-            (Truth::When(a), Truth::When(b)) => Truth::When(self.b.ins().band(a, b)),
-        }
     }
 
     /// The lack of what is absent unless `present`.
@@ -349,7 +356,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
         b: Parts,
     ) -> Result<Parts, Unsupported> {
         Ok(match (a, b) {
-            (Parts::Flag(a), Parts::Flag(b)) => Parts::Flag(self.select(cond, a, b)),
+            (Parts::Flag(a), Parts::Flag(b)) => Parts::Flag(self.select_flag(cond, a, b)),
             (Parts::Word(a), Parts::Word(b)) => Parts::Word(self.select(cond, a, b)),
             (Parts::Ipv6(a, b), Parts::Ipv6(c, d)) => {
                 Parts::Ipv6(self.select(cond, a, c), self.select(cond, b, d))

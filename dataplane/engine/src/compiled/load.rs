@@ -59,6 +59,13 @@ impl Emitter<'_, '_> {
         (word, lack)
     }
 
+    /// Whether a bit is set, and the lack of it. `bit` is below 8.
+    pub(super) fn load_bit(&mut self, place: Place, bit: u32) -> (V, Option<V>) {
+        let (address, offset, lack) = self.address(place, 1);
+        let byte = self.load_big(address, offset, 1);
+        (self.bit(byte, 0x80 >> bit), lack)
+    }
+
     /// 16 bytes as two words.
     pub(super) fn load_ipv6(&mut self, place: Place) -> (V, V, Option<V>) {
         let (address, offset, lack) = self.address(place, 16);
@@ -192,13 +199,16 @@ impl Emitter<'_, '_> {
         let (flags, at) = (packet_flags(), offset as i32);
         match count {
             1 => self.b.ins().uload8(I64, flags, address, at),
+            // As it lies there first: that is compared for equality.
             2 => {
-                let half = self.b.ins().load(I16, flags, address, at);
+                let raw = self.b.ins().uload16(I64, flags, address, at);
+                let half = self.b.ins().ireduce(I16, raw);
                 let half = self.b.ins().bswap(half);
                 self.b.ins().uextend(I64, half)
             }
             4 => {
-                let word = self.b.ins().load(I32, flags, address, at);
+                let raw = self.b.ins().uload32(flags, address, at);
+                let word = self.b.ins().ireduce(I32, raw);
                 let word = self.b.ins().bswap(word);
                 self.b.ins().uextend(I64, word)
             }

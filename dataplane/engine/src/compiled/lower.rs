@@ -12,6 +12,7 @@ use wt_catalog::{ProtocolId, Type, Value};
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 use wt_wire::RecordRef;
 
+use super::compare::Compared;
 use super::emit::{Emitter, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host::{self, HostArg, HostNode, HostOp};
@@ -199,6 +200,10 @@ impl Emitter<'_, '_> {
                 let at = at.map(|at| self.offset(scope, at)).transpose()?;
                 let place =
                     super::load::Place { layer, at, byte: u64::from(*byte) + u64::from(bit / 8) };
+                if (ty, *bits) == (Type::Bool, 1) {
+                    let (flag, lack) = self.load_bit(place, bit % 8);
+                    return Ok(Val { parts: Parts::Flag(flag), lack });
+                }
                 let (pattern, lack) = self.load_bits(place, bit % 8, *bits, *little);
                 Val { parts: self.pattern(pattern, *bits, ty)?, lack }
             }
@@ -276,17 +281,16 @@ impl Emitter<'_, '_> {
                 let lack = self.first_lack(a.lack, b.lack);
                 let (a, b) = (self.as_flag(a.parts)?, self.as_flag(b.parts)?);
                 let flag = if matches!(node.op, Op::And(..)) {
-                    self.b.ins().band(a, b)
+                    self.both_flags(a, b)
                 } else {
-                    self.b.ins().bor(a, b)
+                    self.either_flag(a, b)
                 };
                 Val { parts: Parts::Flag(flag), lack }
             }
             Op::Not(a) => {
                 let a = self.known(scope, *a)?;
                 let flag = self.as_flag(a.parts)?;
-                let one = self.flag(true);
-                Val { parts: Parts::Flag(self.b.ins().bxor(flag, one)), lack: a.lack }
+                Val { parts: Parts::Flag(self.not(flag)), lack: a.lack }
             }
             op if needs_host(exprs, op, ty, scope.params) => self.by_host(scope, id)?,
             Op::Unary(op, a) => {
@@ -300,24 +304,21 @@ impl Emitter<'_, '_> {
                 Val { parts, lack: self.first_lack(val.lack, failed) }
             }
             Op::Compare(op, a, b) => {
-                let types = (scope.ty(*a), scope.ty(*b));
-                let (a, b) = (self.known(scope, *a)?, self.known(scope, *b)?);
-                let lack = self.first_lack(a.lack, b.lack);
-                Val {
-                    parts: Parts::Flag(self.compare(
-                        *op,
-                        (a.parts, types.0),
-                        (b.parts, types.1),
-                    )?),
-                    lack,
-                }
+                let (a, b) = (self.compared(scope, *a)?, self.compared(scope, *b)?);
+                let lack = self.first_lack(a.val.lack, b.val.lack);
+                Val { parts: Parts::Flag(self.compare(*op, a, b)?), lack }
             }
             Op::In(a, members) => {
-                let (val, from) = (self.known(scope, *a)?, scope.ty(*a));
-                Val { parts: Parts::Flag(self.is_in(val.parts, from, members)?), lack: val.lack }
+                let a = self.compared(scope, *a)?;
+                Val { parts: Parts::Flag(self.is_in(a, members)?), lack: a.val.lack }
             }
             Op::Call { .. } => self.by_host(scope, id)?,
         })
+    }
+
+    fn compared(&self, scope: &Scope<'_>, node: NodeId) -> Result<Compared, Unsupported> {
+        let val = self.known(scope, node)?;
+        Ok(Compared { val, ty: scope.ty(node), bits: scope.bits(node) })
     }
 
     /// Operands of an arithmetic node.

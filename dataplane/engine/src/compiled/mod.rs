@@ -20,6 +20,7 @@
 mod arith;
 mod compare;
 mod emit;
+mod flags;
 mod frame;
 mod groups;
 mod host;

@@ -69,11 +69,12 @@ impl Emitter<'_, '_> {
                 args.iter().map(|node| self.node(scope, *node)).collect();
             if vals?.iter().all(|val| val.lack.is_none()) {
                 self.totals(scope, totals, passage.pass)?;
+                // Without a way past them, what follows goes on in the same block, and shares what is in registers.
                 if let Some(mark) = mark {
                     scope.forget(mark);
+                    self.b.ins().jump(next, NO_ARGS);
+                    self.b.switch_to_block(next);
                 }
-                self.b.ins().jump(next, NO_ARGS);
-                self.b.switch_to_block(next);
                 return Ok(());
             }
         }
@@ -195,14 +196,7 @@ impl Emitter<'_, '_> {
             let val = self.node(scope, arg)?;
             let arg = self.as_word(val.parts)?;
             let both = self.add_const(arg, Joint::ONE);
-            let old = self.load_frame(at);
-            let more = self.b.ins().iadd(old, both);
-            let new = match pass {
-                Truth::Always => more,
-                Truth::Never => continue,
-                Truth::When(pass) => self.select(pass, more, old),
-            };
-            self.store_frame(at, new);
+            self.count_where(at, both, pass);
         }
         Ok(())
     }
@@ -218,22 +212,14 @@ impl Emitter<'_, '_> {
         let Some(arg) = state.arg.filter(|_| state.kind != AggKind::Count) else { return Ok(()) };
         let val = self.node(scope, arg)?;
         let arg = self.as_word(val.parts)?;
-        let old = self.load_frame(state.at);
-        if let (AggKind::Sum, Truth::When(pass)) = (state.kind, pass) {
-            // Nothing is added where it does not pass: shorter than a choice between two sums.
-            let zero = self.word(0);
-            let by = self.select(pass, arg, zero);
-            let new = self.b.ins().iadd(old, by);
-            self.store_frame(state.at, new);
+        if state.kind == AggKind::Sum {
+            self.count_where(state.at, arg, pass);
             return Ok(());
         }
-        let new = if state.kind == AggKind::Sum {
-            self.b.ins().iadd(old, arg)
-        } else {
-            let folded = self.fold(state.kind, state.ty, old, arg);
-            let is_first = self.icmp_const(IntCC::Equal, matched, 0);
-            self.select(is_first, arg, folded)
-        };
+        let old = self.load_frame(state.at);
+        let folded = self.fold(state.kind, state.ty, old, arg);
+        let is_first = self.icmp_const(IntCC::Equal, matched, 0);
+        let new = self.select(is_first, arg, folded);
         let new = match pass {
             Truth::When(pass) => self.select(pass, new, old),
             Truth::Always => new,
