@@ -231,8 +231,12 @@ impl<'p> Paths<'p> {
         headers.filter_map(|id| self.header(*id)).map(|h| h.min).min().unwrap_or(0)
     }
 
-    /// The children of a header, the likely ones first where their conditions exclude each other.
-    pub fn children_in_order(&self, header: &HeaderProgram) -> Vec<(ProtocolId, Option<NodeId>)> {
+    /// The children of a header, by `rank` where their conditions exclude each other, and then the nearest to what is looked for first.
+    pub fn children_in_order(
+        &self,
+        header: &HeaderProgram,
+        rank: impl Fn(ProtocolId) -> usize,
+    ) -> Vec<(ProtocolId, Option<NodeId>)> {
         let mut children = header.children.clone();
         let tests: Vec<_> = children
             .iter()
@@ -251,7 +255,7 @@ impl<'p> Paths<'p> {
                 values.extend(more);
                 end += 1;
             }
-            children[first..end].sort_by_key(|(child, _)| self.distance(*child));
+            children[first..end].sort_by_key(|(child, _)| (rank(*child), self.distance(*child)));
             first = end;
         }
         children

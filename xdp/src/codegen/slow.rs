@@ -348,7 +348,7 @@ fn header(
         e.check_end(HEADER, header.min.min(ABSENT as u32) as i32, S[0], labels.malformed);
     }
     let layers = header_layers(paths, cells, header, this);
-    let children = paths.children_in_order(header);
+    let children = paths.children_in_order(header, |_| 0);
     let roots: Vec<NodeId> = [header.length]
         .into_iter()
         .chain(header.checks.iter().copied())

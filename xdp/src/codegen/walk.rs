@@ -317,7 +317,7 @@ impl Walk<'_, '_> {
     ) -> Result<Place, Unportable> {
         let (parents, _) = step.path.split_at(step.path.len() - 1);
         let layers = self.header_layers(header, this, parents);
-        let children = self.paths.children_in_order(header);
+        let children = self.paths.children_in_order(header, |_| 0);
         let roots: Vec<NodeId> = [header.length]
             .into_iter()
             .chain(header.checks.iter().copied())

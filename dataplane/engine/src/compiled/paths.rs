@@ -13,7 +13,7 @@ pub(super) struct Step {
     pub(super) parent: Option<usize>,
     /// Headers before it.
     depth: u32,
-    /// Children that are likely too, with the index of their step.
+    /// Children that are likely too, the most frequent first as far as that is known, with the index of their step.
     pub(super) next: Vec<(ProtocolId, usize)>,
 }
 
@@ -55,7 +55,34 @@ pub(super) fn likely(
             }
         }
     }
+    sort_children(&mut steps, seen.unwrap_or_default());
     steps
+}
+
+/// Puts the children of every step in the order of the most frequent paths that go by them.
+fn sort_children(steps: &mut [Step], seen: &[Vec<ProtocolId>]) {
+    for index in 0..steps.len() {
+        let before = path_to(steps, index);
+        let rank = |child: ProtocolId| {
+            let goes_by = |path: &Vec<ProtocolId>| {
+                path.strip_prefix(&before[..]).is_some_and(|rest| rest.first() == Some(&child))
+            };
+            seen.iter().position(goes_by).unwrap_or(seen.len())
+        };
+        steps[index].next.sort_by_key(|(child, _)| rank(*child));
+    }
+}
+
+/// The protocols from the first header to a step.
+fn path_to(steps: &[Step], step: usize) -> Vec<ProtocolId> {
+    let mut path = vec![steps[step].id];
+    let mut at = step;
+    while let Some(parent) = steps[at].parent {
+        path.push(steps[parent].id);
+        at = parent;
+    }
+    path.reverse();
+    path
 }
 
 /// The steps at which the paths end that have been `seen`, the most frequent first, or else those that lead no further: there it is known
@@ -86,7 +113,7 @@ fn add(steps: &mut Vec<Step>, parent: usize, id: ProtocolId) -> Option<usize> {
     if let Some((_, step)) = steps[parent].next.iter().find(|(known, _)| *known == id) {
         return Some(*step);
     }
-    if on_path(steps, parent, id) || steps.len() == LIKELY_MAX {
+    if path_to(steps, parent).contains(&id) || steps.len() == LIKELY_MAX {
         return None;
     }
     let step = steps.len();
@@ -94,18 +121,6 @@ fn add(steps: &mut Vec<Step>, parent: usize, id: ProtocolId) -> Option<usize> {
     let depth = steps[parent].depth + 1;
     steps.push(Step { id, parent: Some(parent), depth, next: Vec::new() });
     Some(step)
-}
-
-/// Whether a protocol is on the path to a step, or is its own.
-fn on_path(steps: &[Step], step: usize, protocol: ProtocolId) -> bool {
-    let mut at = Some(step);
-    while let Some(index) = at {
-        if steps[index].id == protocol {
-            return true;
-        }
-        at = steps[index].parent;
-    }
-    false
 }
 
 #[cfg(test)]
@@ -121,16 +136,7 @@ mod tests {
         let layers: Vec<LayerSel> = wanted.iter().map(|kind| LayerSel::First(*kind)).collect();
         let paths = Paths::new(&parse, 1, &layers);
         let steps = likely(&paths, ETH, seen);
-        let way = |step: usize| {
-            let mut way = vec![steps[step].id];
-            let mut at = step;
-            while let Some(parent) = steps[at].parent {
-                way.insert(0, steps[parent].id);
-                at = parent;
-            }
-            way
-        };
-        (0..steps.len()).map(way).collect()
+        (0..steps.len()).map(|step| path_to(&steps, step)).collect()
     }
 
     #[test]
@@ -151,5 +157,19 @@ mod tests {
         assert!(seen.contains(&vec![ETH, VLAN, IP4, UDP]), "{seen:?}");
         assert!(!seen.contains(&vec![ETH, VLAN, VLAN]), "a protocol twice: {seen:?}");
         assert!(!seen.contains(&vec![ETH, IP6, EXT]), "{seen:?}");
+    }
+
+    #[test]
+    fn the_children_of_the_most_frequent_paths_are_asked_for_first() {
+        let parse = toy_parse();
+        let paths = Paths::new(&parse, 1, &[LayerSel::First(UDP)]);
+        let children = |seen: &[Vec<ProtocolId>]| -> Vec<ProtocolId> {
+            likely(&paths, ETH, Some(seen))[0].next.iter().map(|(child, _)| *child).collect()
+        };
+        let (v4, v6) = (vec![ETH, IP4, UDP], vec![ETH, IP6, UDP]);
+        assert_eq!(children(&[v4.clone(), v6.clone()])[..2], [IP4, IP6]);
+        assert_eq!(children(&[v6, v4])[..2], [IP6, IP4]);
+        // Those on the way without packets come behind.
+        assert_eq!(children(&[vec![ETH, VLAN, IP4]])[0], VLAN);
     }
 }

@@ -91,10 +91,8 @@ impl<'p> Walk<'p> {
         let mut found = Vec::with_capacity(own_ends.len());
         for (index, (step, block)) in likely.iter().zip(&blocks).enumerate() {
             e.b.switch_to_block(*block);
-            let own = |child| {
-                let found = step.next.iter().find(|(id, _)| *id == child);
-                found.map(|(_, index)| blocks[*index])
-            };
+            let own = step.next.iter().map(|(child, index)| (*child, blocks[*index]));
+            let own: Vec<_> = own.collect();
             let has_own_end = own_ends.contains(&index);
             let done = if has_own_end { e.b.create_block() } else { ends.done };
             let ends = Ends { done, ..ends };
@@ -109,7 +107,7 @@ impl<'p> Walk<'p> {
         let mut next = 0;
         while let Some((id, block)) = shared.get(next).copied() {
             e.b.switch_to_block(block);
-            self.header(e, id, Visit::Any, ends, &|_| None, &mut shared)?;
+            self.header(e, id, Visit::Any, ends, &[], &mut shared)?;
             next += 1;
         }
         if let Some(rare) = rare {
@@ -149,14 +147,14 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// The block of one protocol; the result is the header's address.
+    /// The block of one protocol; the result is the header's address. Some children have blocks of their own on this path, the most frequent first.
     fn header(
         &self,
         e: &mut Emitter<'_, '_>,
         id: ProtocolId,
         visit: Visit,
         ends: Ends,
-        own: &dyn Fn(ProtocolId) -> Option<Block>,
+        own: &[(ProtocolId, Block)],
         shared: &mut Vec<(ProtocolId, Block)>,
     ) -> Result<V, Unsupported> {
         let header = self.paths.header(id).ok_or(Unsupported("a protocol without header"))?;
@@ -217,9 +215,11 @@ impl<'p> Walk<'p> {
         self.seekers.push(e, &self.paths, id, at)?;
         let next = e.b.ins().iadd(at, len);
         e.b.def_var(self.at, next);
-        for (child, when) in self.paths.children_in_order(header) {
-            let target = match own(child) {
-                Some(block) => block,
+        let place = |child| own.iter().position(|(id, _)| *id == child);
+        let rank = |child| place(child).unwrap_or(own.len());
+        for (child, when) in self.paths.children_in_order(header, rank) {
+            let target = match place(child) {
+                Some(place) => own[place].1,
                 None if self.paths.header(child).is_none() => ends.done,
                 None => match ends.rare {
                     Some(rare) => rare,
