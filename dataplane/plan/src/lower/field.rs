@@ -4,6 +4,7 @@ use wt_catalog::protocol::{Occurrence, Place};
 use wt_catalog::{Catalog, Field, FieldRef, PExpr, Protocol, ProtocolId, Type, Value};
 use wt_lang::ast::{BinaryOp, UnaryOp};
 
+use super::narrow::checked;
 use super::{Dag, LowerError, Narrowing};
 use crate::ir::{LayerId, LayerSel, NodeId, Op};
 
@@ -92,8 +93,16 @@ impl<'a> HeaderLower<'a> {
             if place.place == Place::Abstract {
                 continue;
             }
-            let known = HeaderAt { protocol: concrete, ..header };
-            arms.push((concrete, self.place(known, declared_by, place)?));
+            let value = match checked(self.catalog, concrete, (declared_by, i)) {
+                Some(value @ Value::Uint(_)) if place.ty.is_integer() && !place.ty.is_signed() => {
+                    self.dag.constant(value.clone(), place.ty)
+                }
+                _ => {
+                    let known = HeaderAt { protocol: concrete, ..header };
+                    self.place(known, declared_by, place)?
+                }
+            };
+            arms.push((concrete, value));
         }
         let Some(&(_, first)) = arms.first() else {
             return Err(self.no_place(owner, &field.name));

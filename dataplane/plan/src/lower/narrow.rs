@@ -83,6 +83,15 @@ fn fixed_field(qual: &Expr) -> Option<(&FieldAccess, &Value)> {
 /// False when a CHECK of the protocol gives the field another value.
 fn allows(catalog: &Catalog, concrete: ProtocolId, access: &FieldAccess, value: &Value) -> bool {
     let declared = catalog.field_at(concrete, access.owner, access.field);
+    checked(catalog, concrete, declared).is_none_or(|k| k.compare(value).is_none_or(|o| o.is_eq()))
+}
+
+/// The value that a CHECK of a protocol gives to a field of its headers: a header without it is none.
+pub(super) fn checked(
+    catalog: &Catalog,
+    concrete: ProtocolId,
+    declared: (ProtocolId, u32),
+) -> Option<&Value> {
     let checks = catalog
         .protocol_by_id(concrete)
         .and_then(|p| p.header.as_ref())
@@ -100,12 +109,12 @@ fn allows(catalog: &Catalog, concrete: ProtocolId, access: &FieldAccess, value: 
                 };
                 let same = f.at == Occurrence::This
                     && catalog.field_at(concrete, f.protocol, f.field) == declared;
-                if same && k.compare(value).is_some_and(|o| o.is_ne()) {
-                    return false;
+                if same {
+                    return Some(k);
                 }
             }
             _ => {}
         }
     }
-    true
+    None
 }
