@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
+use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
 use wt_engine::ledger::{PacketCounters, TupleCounters};
 use wt_engine::{
@@ -15,7 +16,7 @@ use wt_plan::ir::{
 };
 use wt_wire::{Direction, RecordRef};
 
-type Seen = (Vec<Message>, PacketCounters, TupleCounters);
+type Seen = (Vec<Message>, PacketCounters, Vec<TupleCounters>);
 
 /// A batch of one packet that has some of the bytes.
 fn with_batch<T>(data: &[u8], captured: Range<u32>, take: impl FnOnce(&PacketBatch<'_>) -> T) -> T {
@@ -39,6 +40,7 @@ fn with_batch<T>(data: &[u8], captured: Range<u32>, take: impl FnOnce(&PacketBat
 
 fn feed(
     backend: &mut dyn LftaBackend,
+    queries: usize,
     data: &[u8],
     captured: Range<u32>,
     memory: &mut Memory,
@@ -50,7 +52,8 @@ fn feed(
             .unwrap();
     });
     backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
-    (messages, backend.packets(), backend.tuples(0))
+    let tuples = (0..queries as u32).map(|query| backend.tuples(query)).collect();
+    (messages, backend.packets(), tuples)
 }
 
 /// What both backends make of one packet: it must be the same. Nothing from compiled code when it does not take the program.
@@ -60,9 +63,9 @@ fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
 
 /// The same, of a packet that has some of the bytes.
 fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> Seen {
-    let memory = &mut Memory::new(None);
+    let (memory, queries) = (&mut Memory::new(None), program.queries.len());
     let mut reference = ReferenceLfta::new(program, &[], &[], memory).unwrap();
-    let expected = feed(&mut reference, data, captured.clone(), memory);
+    let expected = feed(&mut reference, queries, data, captured.clone(), memory);
     // Paths with code for their own end, those that are likely and that of the packet, and such that share it.
     let seen =
         with_batch(data, captured.clone(), |batch| PathsWanted::seen_in(program, &[], batch));
@@ -70,7 +73,11 @@ fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> See
         if let Ok(mut compiled) =
             CompiledLfta::new(program, &[], Readers::default(), paths.clone(), 1, memory)
         {
-            assert_eq!(feed(&mut compiled, data, captured.clone(), memory), expected, "{paths:?}");
+            assert_eq!(
+                feed(&mut compiled, queries, data, captured.clone(), memory),
+                expected,
+                "{paths:?}"
+            );
         }
     }
     expected
@@ -183,7 +190,7 @@ fn a_divisor_that_becomes_zero_or_minus_one_in_its_type_does_not_trap() {
         let divisor = dag.number(Value::Uint(divisor), Type::Ullong);
         let quotient = dag.push(Op::Binary(BinaryOp::Div, least, divisor), ty);
         let program = program(dag, vec![LayerSel::Packet], select(vec![quotient]));
-        let counts = agree(&program, &[0x80, 0, 0, 0, 0, 0, 0, 0]).2;
+        let counts = agree(&program, &[0x80, 0, 0, 0, 0, 0, 0, 0]).2[0];
         assert_eq!(counts.matched + counts.failed, 1);
     }
 }
@@ -266,8 +273,8 @@ fn a_packet_of_no_bytes_on_a_rare_path_has_none() {
     first.children = vec![(ProtocolId(1), None)];
     program.parse.protocols = vec![Some(first), Some(second)];
     program.parse.start = vec![(1, ProtocolId(0))];
-    assert_eq!(agree_within(&program, &[7; 64], 8..8).2.absent, 1);
-    assert_eq!(agree_within(&program, &[7; 64], 8..11).2.output, 1);
+    assert_eq!(agree_within(&program, &[7; 64], 8..8).2[0].absent, 1);
+    assert_eq!(agree_within(&program, &[7; 64], 8..11).2[0].output, 1);
 }
 
 #[test]
@@ -357,6 +364,67 @@ proptest! {
             .collect();
         program.queries[0].action = select(Vec::new());
         agree(&program, &data);
+        agree_within(&program, &data, 0..captured);
+    }
+
+    #[test]
+    fn filters_of_one_field_count_the_same_looked_up_together(
+        filters in prop::collection::vec((0u8..8, -20i64..20, 0i64..4), 1..60),
+        value in prop_oneof![0u32..12, any::<u32>()],
+        len in 0u32..3,
+        captured in prop::sample::select(vec![1u32, 4, 4, 4]),
+    ) {
+        let mut dag = Dag::default();
+        let bits = if value <= 0xffff { 16 } else { 32 };
+        let field = dag.load(if bits == 16 { 2 } else { 0 }, bits, Type::Uint);
+        let bytes = dag.push(Op::Meta(Meta::Len), Type::Uint);
+        let mut queries = Vec::new();
+        for (kind, off, more) in filters {
+            let first = Value::Uint((i64::from(value) + off).max(0) as u64);
+            let last = Value::Uint((i64::from(value) + off + more).max(0) as u64);
+            let compare = |dag: &mut Dag, op, bound: &Value| {
+                let bound = dag.number(bound.clone(), Type::Ullong);
+                dag.push(Op::Compare(op, field, bound), Type::Bool)
+            };
+            let quals = match kind {
+                0 => vec![compare(&mut dag, CmpOp::Eq, &first)],
+                1 => vec![dag.push(Op::In(field, vec![first, last]), Type::Bool)],
+                2 => vec![compare(&mut dag, CmpOp::Lt, &first)],
+                3 => vec![compare(&mut dag, CmpOp::Gt, &last)],
+                4 => vec![compare(&mut dag, CmpOp::Ne, &last)],
+                _ => {
+                    let first = compare(&mut dag, CmpOp::Ge, &first);
+                    vec![first, compare(&mut dag, CmpOp::Le, &last)]
+                }
+            };
+            queries.push(quals);
+        }
+        let sum = |kind, arg| LftaAgg { kind, arg, ty: Type::Ullong };
+        let action = LftaAction::Aggregate {
+            keys: Vec::new(),
+            ordered: Vec::new(),
+            aggs: vec![sum(AggKind::Count, None), sum(AggKind::Sum, Some(bytes))],
+            slots: SLOTS_DEFAULT,
+            tolerance: 0,
+            real_time: false,
+            values: 0,
+        };
+        // A header of four bytes: a packet that has it has the field.
+        let mut program = program(dag, vec![LayerSel::First(ProtocolId(0))], action);
+        let mut of_four = header(&[], &[]).unwrap();
+        of_four.exprs.nodes[0].op = Op::Const(Value::Uint(4));
+        (of_four.min, of_four.max) = (4, 4);
+        program.parse.protocols = vec![Some(of_four)];
+        program.parse.start = vec![(1, ProtocolId(0))];
+        program.queries[0].requires = vec![LayerId(0)];
+        let query = program.queries.remove(0);
+        let qual = |node| Qual { node, text: String::new(), cost_ns: 1 };
+        program.queries = queries
+            .into_iter()
+            .map(|quals| LftaQuery { quals: quals.into_iter().map(qual).collect(), ..query.clone() })
+            .collect();
+        let mut data = value.to_be_bytes().to_vec();
+        data.resize(4 + len as usize, 0);
         agree_within(&program, &data, 0..captured);
     }
 }

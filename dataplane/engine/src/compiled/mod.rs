@@ -26,6 +26,7 @@ mod groups;
 mod host;
 mod lent;
 mod load;
+mod lookup;
 mod lower;
 mod paths;
 mod plan;
@@ -55,6 +56,7 @@ use self::emit::Unsupported;
 use self::frame::{Frame, FrameLayout};
 pub(crate) use self::groups::Regroup;
 use self::host::Host;
+use self::lookup::Lookup;
 use self::plan::{Body, QueryPlan};
 use self::query::Reader;
 use self::range::RangeState;
@@ -92,6 +94,7 @@ pub struct CompiledLfta {
     plans: Vec<QueryPlan>,
     /// By query: what reads it, where its quals are applied ahead.
     readers: Vec<Option<OwnedReader>>,
+    lookups: Vec<Lookup>,
     handles: Arc<[Handle]>,
     layout: FrameLayout,
     frame: Frame,
@@ -183,12 +186,14 @@ impl CompiledLfta {
     ) -> Result<Self, NotCompiled> {
         let mut layout = FrameLayout::new();
         let plans = plan::plan(program, params, &mut layout, of)?;
+        let lookups = lookup::lookups(program, params, &plans, &mut layout);
         let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
         let mut compiled = Self {
             program: program.clone(),
             params: params.to_vec(),
             plans,
             readers,
+            lookups,
             handles: handles.into(),
             layout,
             frame: Frame::new(),
@@ -211,6 +216,9 @@ impl CompiledLfta {
                 compiled.layout = *layout;
                 compiled.frame.fit(layout);
             }
+        }
+        for lookup in &compiled.lookups {
+            lookup.put(&mut compiled.frame.words);
         }
         for (index, (query, plan)) in program.queries.iter().zip(&compiled.plans).enumerate() {
             let fixed = of.is_fixed(index);
@@ -279,6 +287,7 @@ impl CompiledLfta {
         let source = unit::Source {
             program: &self.program,
             plans: &self.plans,
+            lookups: &self.lookups,
             readers: &readers,
             params: &self.params,
             link_type,
@@ -438,13 +447,14 @@ pub(crate) fn machine_code(
 ) -> Result<String, NotCompiled> {
     let mut layout = FrameLayout::new();
     let plans = plan::plan(program, params, &mut layout, of)?;
+    let lookups = lookup::lookups(program, params, &plans, &mut layout);
     let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
     let readers: Vec<_> =
         readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
     let paths = &PathsWanted::All;
-    let source =
-        unit::Source { program, plans: &plans, readers: &readers, params, link_type, paths };
+    let (plans, lookups, readers) = (&plans, &lookups, &readers);
+    let source = unit::Source { program, plans, lookups, readers, params, link_type, paths };
     Ok(source.listing(&mut host, &mut layout)?)
 }
 

@@ -19,6 +19,7 @@ use wt_wire::RecordRef;
 use super::emit::{Emitter, Truth, Unsupported};
 use super::frame::{self, FrameLayout};
 use super::host::Host;
+use super::lookup::Lookup;
 use super::lower::Scope;
 use super::plan::QueryPlan;
 use super::query::Reader;
@@ -43,6 +44,8 @@ pub(super) struct Unit {
 pub(super) struct Source<'a> {
     pub(super) program: &'a LftaProgram,
     pub(super) plans: &'a [QueryPlan],
+    /// Queries that need no code of their own.
+    pub(super) lookups: &'a [Lookup],
     /// By query: what reads it, where its quals are applied ahead.
     pub(super) readers: &'a [Option<Reader<'a>>],
     pub(super) params: &'a [Value],
@@ -158,7 +161,7 @@ impl Source<'_> {
         let program = self.program;
         let paths = Paths::new(&program.parse, self.link_type, &program.layers);
         let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
-        let ends_max = OWN_ENDS_MAX.min(OWN_QUERIES_MAX / program.queries.len().max(1));
+        let ends_max = OWN_ENDS_MAX.min(OWN_QUERIES_MAX / self.pieces().max(1));
         let ends = walk.emit(e, self.paths, ends_max)?;
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
@@ -177,10 +180,16 @@ impl Source<'_> {
         Ok(())
     }
 
+    /// Pieces of code that queries need: those that are looked up together need one.
+    fn pieces(&self) -> usize {
+        let spared: usize = self.lookups.iter().map(|lookup| lookup.queries.len() - 1).sum();
+        self.program.queries.len() - spared
+    }
+
     /// Every query, and the prefilter, for a packet whose headers have been found.
     fn queries(&self, e: &mut Emitter<'_, '_>, mut scope: Scope<'_>) -> Result<(), Unsupported> {
         let program = self.program;
-        let branch_free = program.queries.len() <= BRANCH_FREE_QUERIES_MAX;
+        let branch_free = self.pieces() <= BRANCH_FREE_QUERIES_MAX;
         for plan in self.plans {
             e.moves(&mut scope, plan)?;
         }
@@ -207,7 +216,13 @@ impl Source<'_> {
             for layer in requires {
                 scope.layers[layer.0 as usize].present = Truth::Always;
             }
-            for index in queries {
+            let mut is_done = vec![false; program.queries.len()];
+            for lookup in self.lookups.iter().filter(|set| queries.contains(&set.queries[0])) {
+                if e.look_up(&mut scope, lookup)? {
+                    lookup.queries.iter().for_each(|query| is_done[*query] = true);
+                }
+            }
+            for index in queries.into_iter().filter(|query| !is_done[*query]) {
                 let (query, plan) = (&program.queries[index], &self.plans[index]);
                 e.query(&mut scope, query, plan, self.readers[index], branch_free)?;
             }
