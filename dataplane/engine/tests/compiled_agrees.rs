@@ -373,6 +373,7 @@ proptest! {
         value in prop_oneof![0u32..12, any::<u32>()],
         len in 0u32..3,
         captured in prop::sample::select(vec![1u32, 4, 4, 4]),
+        sums in any::<bool>(),
     ) {
         let mut dag = Dag::default();
         let bits = if value <= 0xffff { 16 } else { 32 };
@@ -403,7 +404,10 @@ proptest! {
         let action = LftaAction::Aggregate {
             keys: Vec::new(),
             ordered: Vec::new(),
-            aggs: vec![sum(AggKind::Count, None), sum(AggKind::Sum, Some(bytes))],
+            aggs: [sum(AggKind::Count, None), sum(AggKind::Sum, Some(bytes))]
+                .into_iter()
+                .take(1 + usize::from(sums))
+                .collect(),
             slots: SLOTS_DEFAULT,
             tolerance: 0,
             real_time: false,

@@ -12,6 +12,7 @@
 //! | what runs next to the interface and what above, memory bounds, prefilter | [`split`] |
 //! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
 //! | what becomes of the tuples of an LFTA in compiled code | [`shape`](mod@shape) |
+//! | which filters of a batch are looked up together there | [`lookup`] |
 //! | which ways a header walk can go, for those who make code of it | [`paths`] |
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
@@ -25,6 +26,7 @@ mod compile;
 pub mod explain;
 pub mod ir;
 pub mod logical;
+pub mod lookup;
 pub mod lower;
 pub mod parse_spec;
 pub mod paths;

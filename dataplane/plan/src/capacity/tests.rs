@@ -119,6 +119,22 @@ fn common_work_belongs_to_no_query() {
 }
 
 #[test]
+fn filters_that_are_looked_up_cost_no_more_with_more_of_them() {
+    let compared = |ports: u32| {
+        let query = |port: u32| {
+            format!(
+                "DEFINE {{ query_name q{port}; }} SELECT count(*) FROM tcp WHERE destPort = {port}"
+            )
+        };
+        let text: Vec<String> = (1..=ports).map(query).collect();
+        predicted(&text.join(";\n"), &Traffic::default()).work().of(Kind::Op)
+    };
+    let (few, many) = (compared(4), compared(60));
+    assert!((few - many).abs() < 1e-9, "{few} and {many}");
+    assert!(compared(2) < compared(3));
+}
+
+#[test]
 fn payloads_are_searched_where_their_headers_are() {
     let searched = |text: &str| {
         let p = predicted(text, &Traffic::default());

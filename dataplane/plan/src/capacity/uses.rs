@@ -2,6 +2,7 @@
 
 use super::traffic::LftaFlow;
 use crate::ir::{LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
+use crate::lookup::exclusive;
 use crate::split::asks_link_type;
 
 /// Who needs a node.
@@ -22,6 +23,9 @@ pub(super) struct Use {
     /// Share of the packets of the batch that it is evaluated for.
     pub(super) share: f64,
 }
+
+/// A look-up takes as long as so many nodes.
+const LOOKUP_NODES: f64 = 3.0;
 
 /// LINKTYPE_ETHERNET.
 const ETHERNET: u16 = 1;
@@ -52,7 +56,27 @@ pub(super) fn uses(program: &LftaProgram, flows: &[LftaFlow], share: f64) -> Vec
             want(&mut uses[node.0 as usize], owner, share);
         }
     }
+    look_up(program, &mut uses);
     uses
+}
+
+/// Filters that are looked up together are not asked one by one.
+fn look_up(program: &LftaProgram, uses: &mut [Use]) {
+    let constant = |node: NodeId| match &program.exprs.nodes[node.0 as usize].op {
+        Op::Const(value) => Some(value),
+        _ => None,
+    };
+    for set in exclusive(program, &constant) {
+        let each = LOOKUP_NODES / set.queries.len() as f64;
+        for (query, _) in &set.queries {
+            for qual in &program.queries[*query].quals {
+                let used = &mut uses[qual.node.0 as usize];
+                if used.owner == Owner::Query(*query) {
+                    used.share *= each;
+                }
+            }
+        }
+    }
 }
 
 fn want(used: &mut Use, by: Owner, share: f64) {
