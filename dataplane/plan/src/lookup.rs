@@ -13,6 +13,9 @@ use crate::ir::{AggKind, LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op
 /// Fewer queries are not worth a table: each takes four instructions.
 pub const QUERIES_MIN: usize = 4;
 
+/// Ranges of a set at which it is full; with more of them a table without collisions is hard to find.
+pub const RANGES_MAX: usize = 128;
+
 /// Values from the first to the last.
 pub type Range = (u64, u64);
 
@@ -36,7 +39,10 @@ impl Exclusive<'_> {
         let are_alike = (self.requires, self.field, self.arg, self.point_bits)
             == (other.requires, other.field, other.arg, other.point_bits);
         let excludes = |(_, ranges): &(usize, Vec<Range>)| !overlap(ranges, &other.queries[0].1);
-        let takes = are_alike && self.queries.iter().all(excludes);
+        let is_full = self.queries.iter().map(|(_, ranges)| ranges.len()).sum::<usize>()
+            + other.queries[0].1.len()
+            > RANGES_MAX;
+        let takes = are_alike && !is_full && self.queries.iter().all(excludes);
         if takes {
             self.queries.append(&mut other.queries);
         }
@@ -172,6 +178,8 @@ fn point_bits(ranges: &[Range], ty: Type) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bind::InterfaceInfo;
+    use crate::compile::{CompileInput, compile};
 
     #[test]
     fn what_a_query_asks_for_twice_it_wants_once() {
@@ -191,6 +199,66 @@ mod tests {
         assert_eq!(member(&Value::Prefix([10, 0, 7, 0].into(), 24)), Some(block(7)));
         assert_eq!(member(&Value::Prefix([0; 4].into(), 0)), Some((0, u64::from(u32::MAX))));
         assert_eq!(member(&Value::Prefix([10, 0, 0, 1].into(), 32)).map(|(a, b)| b - a), Some(0));
+    }
+
+    fn sets(filters: &[String]) -> Vec<(usize, Option<u32>)> {
+        let queries: Vec<String> = filters
+            .iter()
+            .enumerate()
+            .map(|(i, filter)| {
+                format!("DEFINE {{ query_name q{i}; }} SELECT count(*) FROM {filter}")
+            })
+            .collect();
+        let catalog = wt_catalog::Catalog::builtin();
+        let interface = InterfaceInfo { name: "default".to_owned(), properties: Vec::new() };
+        let compiled = compile(&CompileInput {
+            catalog: &catalog,
+            text: &queries.join(";\n"),
+            file_name: "",
+            interfaces: &[interface],
+            interface_sets: &[],
+            params: &[],
+            watchlists: &[],
+            finite: true,
+            library: &|_| None,
+        })
+        .unwrap();
+        let program = &compiled.physical.interfaces[0].program;
+        let constant = |node: NodeId| match &program.exprs.nodes[node.0 as usize].op {
+            Op::Const(value) => Some(value),
+            _ => None,
+        };
+        let sets = exclusive(program, &constant);
+        sets.iter().map(|set| (set.queries.len(), set.point_bits)).collect()
+    }
+
+    #[test]
+    fn what_asks_for_something_else_stays_by_itself() {
+        let ports = |protocol: &str, count: usize| -> Vec<String> {
+            (0..count).map(|port| format!("{protocol} WHERE destPort = {port}")).collect()
+        };
+        assert_eq!(sets(&ports("tcp", 3)), []);
+        assert_eq!(
+            sets(&[ports("tcp", 5), ports("udp", 4)].concat()),
+            [(5, Some(0)), (4, Some(0))]
+        );
+        assert_eq!(sets(&ports("tcp", RANGES_MAX + 4)), [(RANGES_MAX, Some(0)), (4, Some(0))]);
+        let other = [
+            "tcp WHERE destPort = 2",
+            "tcp WHERE destPort <> 80",
+            "tcp WHERE srcPort = 7",
+            "tcp WHERE destPort = 8 AND syn",
+            "tcp WHERE destPort = 9 OR destPort = 10",
+            "tcp WHERE destPort + 1 = 12",
+            "tcp",
+        ];
+        let others: Vec<String> = other.into_iter().map(str::to_owned).collect();
+        assert_eq!(sets(&[ports("tcp", 4), others].concat()), [(4, Some(0))]);
+        let lens =
+            (0..6).map(|i| format!("packet WHERE len BETWEEN {} AND {}", 80 * i, 80 * i + 79));
+        assert_eq!(sets(&lens.collect::<Vec<_>>()), [(6, None)]);
+        let prefixes = (0..4).map(|i| format!("ipv4 WHERE srcIP IN ['10.0.{i}.0/24']"));
+        assert_eq!(sets(&prefixes.collect::<Vec<_>>()), [(4, Some(8))]);
     }
 
     #[test]

@@ -18,10 +18,12 @@ use super::plan::{Body, Joint, QueryPlan};
 
 /// Most words of a table: 32 KiB.
 const WORDS_MAX: usize = 4096;
-/// Words of a table of points for each of them, at most; with fewer it takes longer to find a factor without collisions.
-const WORDS_PER_POINT: usize = 16;
+/// Pairs of points for each word of a table, at most: one factor in a hundred and fifty has no collision then.
+const PAIRS_PER_WORD: usize = 5;
 /// Factors that are tried for each number of words.
 const FACTORS: u64 = 256;
+/// The last frame word that a table of ranges can name.
+const FRAME_WORD_MAX: usize = u16::MAX as usize;
 /// An odd number whose multiples are spread well (the golden ratio).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -94,9 +96,9 @@ fn points(wanted: &[Wanted<'_>], shift: u32) -> Option<Table> {
         ranges.iter().map(move |(first, _)| first >> shift | (*totals as u64) << 32)
     });
     let points: Vec<u64> = points.collect();
-    let most = (WORDS_PER_POINT * points.len()).min(WORDS_MAX);
-    let mut len = (2 * points.len()).next_power_of_two();
-    while len <= most {
+    let pairs = points.len() * points.len() / 2;
+    let mut len = (2 * points.len()).max(pairs / PAIRS_PER_WORD).next_power_of_two();
+    while len <= WORDS_MAX {
         for factor in (0..FACTORS).map(|i| SPREAD.wrapping_mul(2 * i + 1)) {
             if let Some(words) = placed(&points, factor, len) {
                 return Some(Table::Points { shift, factor, words });
@@ -123,6 +125,9 @@ fn placed(points: &[u64], factor: u64, len: usize) -> Option<Vec<u64>> {
 
 /// A table with at most one bound to a word.
 fn ranges(wanted: &[Wanted<'_>], nobody: usize) -> Option<Table> {
+    if wanted.iter().any(|(_, totals)| *totals > FRAME_WORD_MAX) || nobody > FRAME_WORD_MAX {
+        return None;
+    }
     // Where what is wanted changes, and whose totals take what comes from there on.
     let mut bounds: Vec<(u64, usize)> = Vec::new();
     let ranges = wanted.iter().flat_map(|(ranges, totals)| ranges.iter().map(|r| (*r, *totals)));
@@ -145,7 +150,7 @@ fn ranges(wanted: &[Wanted<'_>], nobody: usize) -> Option<Table> {
         .rev()
         .find(|shift| bounds.windows(2).all(|pair| pair[0].0 >> shift != pair[1].0 >> shift))?;
     let len = (last >> shift) as usize + 2;
-    if len > WORDS_MAX || bounds.iter().any(|(_, totals)| *totals > usize::from(u16::MAX)) {
+    if len > WORDS_MAX {
         return None;
     }
     let mut words = Vec::with_capacity(len);
@@ -254,6 +259,7 @@ impl Emitter<'_, '_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use wt_plan::lookup::RANGES_MAX;
 
     use super::*;
 
@@ -315,8 +321,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_value_finds_whoever_wants_it(
-            ports in prop::collection::vec(0u64..=0xffff, 1..80),
-            numbers in prop::collection::vec(0u64..=0xffff_ffff, 1..80),
+            ports in prop::collection::vec(0u64..=0xffff, 1..=RANGES_MAX),
+            numbers in prop::collection::vec(0u64..=0xffff_ffff, 1..=RANGES_MAX),
             bounds in prop::collection::vec((0u64..3000, 0u64..300), 1..40),
         ) {
             for values in [ports, numbers] {
@@ -362,6 +368,8 @@ mod tests {
         assert!(table(set([(0, 1), (1 << 20, 1 << 21)])).is_some());
         assert!(table(set([(0, 1), (3, 3), (1 << 20, 1 << 21)])).is_none());
         let table = |count| points(&wanted(&set((0..count).map(|port| (port, port)))), 0);
-        assert!(table(400).is_some() && table(5000).is_none());
+        assert!(table(RANGES_MAX as u64).is_some() && table(5000).is_none());
+        let far = ranges(&wanted(&set([(0, 1), (5, 9)])), FRAME_WORD_MAX + 1);
+        assert!(far.is_none(), "a frame word needs more bits than there are");
     }
 }
