@@ -50,14 +50,12 @@ impl Exclusive<'_> {
     }
 }
 
-/// The sets of queries of a program that are worth a look-up. `constant` gives the value of a node that has one.
-pub fn exclusive<'p>(
-    program: &'p LftaProgram,
-    constant: &dyn Fn(NodeId) -> Option<&'p Value>,
-) -> Vec<Exclusive<'p>> {
+/// The sets of queries of a program that are worth a look-up, with these values of its parameters; where none are given, queries that have parameters are in
+/// no set.
+pub fn exclusive<'p>(program: &'p LftaProgram, params: &[Value]) -> Vec<Exclusive<'p>> {
     let mut sets: Vec<Exclusive<'_>> = Vec::new();
     for (number, query) in program.queries.iter().enumerate() {
-        let Some(mut one) = asked(program, constant, number, query) else { continue };
+        let Some(mut one) = asked(program, params, number, query) else { continue };
         if !sets.iter_mut().any(|set| set.takes(&mut one)) {
             sets.push(one);
         }
@@ -69,7 +67,7 @@ pub fn exclusive<'p>(
 /// A query as a set of its own, if it asks for nothing but a field within constant bounds.
 fn asked<'p>(
     program: &'p LftaProgram,
-    constant: &dyn Fn(NodeId) -> Option<&'p Value>,
+    params: &[Value],
     number: usize,
     query: &'p LftaQuery,
 ) -> Option<Exclusive<'p>> {
@@ -79,7 +77,7 @@ fn asked<'p>(
     for qual in &query.quals {
         let (node, allowed) = match &program.exprs.nodes[qual.node.0 as usize].op {
             Op::Compare(op, node, bound) => {
-                (*node, vec![compared(*op, self::number(constant(*bound)?)?)?])
+                (*node, vec![compared(*op, self::number(constant(program, params, *bound)?)?)?])
             }
             Op::In(node, members) => (*node, members.iter().map(member).collect::<Option<_>>()?),
             _ => return None,
@@ -116,6 +114,14 @@ fn summed(action: &LftaAction) -> Option<Option<NodeId>> {
         }
     }
     keys.is_empty().then_some(summed)
+}
+
+fn constant<'v>(program: &'v LftaProgram, params: &'v [Value], node: NodeId) -> Option<&'v Value> {
+    match &program.exprs.nodes[node.0 as usize].op {
+        Op::Const(value) => Some(value),
+        Op::Param(param) => params.get(param.0 as usize),
+        _ => None,
+    }
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -224,11 +230,7 @@ mod tests {
         })
         .unwrap();
         let program = &compiled.physical.interfaces[0].program;
-        let constant = |node: NodeId| match &program.exprs.nodes[node.0 as usize].op {
-            Op::Const(value) => Some(value),
-            _ => None,
-        };
-        let sets = exclusive(program, &constant);
+        let sets = exclusive(program, &[]);
         sets.iter().map(|set| (set.queries.len(), set.point_bits)).collect()
     }
 

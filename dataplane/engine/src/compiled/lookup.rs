@@ -13,7 +13,7 @@ use wt_plan::lookup::{Exclusive, Range, exclusive};
 
 use super::emit::{Emitter, FRAME, Unsupported};
 use super::frame::FrameLayout;
-use super::lower::{Scope, constant};
+use super::lower::Scope;
 use super::plan::{Body, Joint, QueryPlan};
 
 /// Most words of a table: 32 KiB.
@@ -60,8 +60,7 @@ pub(super) fn lookups(
     plans: &[QueryPlan],
     layout: &mut FrameLayout,
 ) -> Vec<Lookup> {
-    let constant = |node| constant(&program.exprs, params, node);
-    let sets = exclusive(program, &constant);
+    let sets = exclusive(program, params);
     sets.iter().filter_map(|set| lookup(set, plans, layout)).collect()
 }
 

@@ -62,11 +62,7 @@ pub(super) fn uses(program: &LftaProgram, flows: &[LftaFlow], share: f64) -> Vec
 
 /// Filters that are looked up together are not asked one by one.
 fn look_up(program: &LftaProgram, uses: &mut [Use]) {
-    let constant = |node: NodeId| match &program.exprs.nodes[node.0 as usize].op {
-        Op::Const(value) => Some(value),
-        _ => None,
-    };
-    for set in exclusive(program, &constant) {
+    for set in exclusive(program, &[]) {
         let each = LOOKUP_NODES / set.queries.len() as f64;
         for (query, _) in &set.queries {
             for qual in &program.queries[*query].quals {

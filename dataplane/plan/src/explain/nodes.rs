@@ -5,10 +5,14 @@ use wt_catalog::{Catalog, Ordering};
 use super::write::{Lines, bytes, count, glue, ordering};
 use crate::compile::Compiled;
 use crate::ir::{LftaAction, LftaQuery, OrderedColumn, Qual};
+use crate::lookup::exclusive;
 use crate::physical::{
     Aggregate, HftaNode, HftaOp, InterfacePlan, MemoryBound, Session, StreamRef,
 };
 use crate::split::{ColumnNote, HftaNote, LftaNote, total_bytes};
+
+/// Filters of a set that are named, instead of the first and the last.
+const NAMES_MAX: usize = 6;
 
 /// Walks the graph from results to interfaces; each operator is described once.
 pub struct Tree<'a> {
@@ -374,6 +378,19 @@ pub fn interface(
         count(program.layers.len(), "layer"),
     );
     lines.field(0, "interface", &text);
+    for set in exclusive(program, &[]) {
+        let names = set.queries.iter().map(|(query, _)| program.queries[*query].name.as_str());
+        let names: Vec<&str> = names.collect();
+        let shown = match &names[..] {
+            [first, .., last] if names.len() > NAMES_MAX => format!("{first} … {last}"),
+            names => names.join(", "),
+        };
+        let text = format!(
+            "{}, which exclude each other: compiled code looks up which one a packet passes ({shown})",
+            count(names.len(), "filter"),
+        );
+        lines.field(2, "look-up", &text);
+    }
     if !verbose {
         return;
     }
