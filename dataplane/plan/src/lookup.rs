@@ -11,7 +11,7 @@ use wt_lang::ast::CmpOp;
 use crate::ir::{AggKind, LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 
 /// Fewer queries are not worth a table: each takes four instructions.
-pub const QUERIES_MIN: usize = 4;
+const QUERIES_MIN: usize = 4;
 
 /// Ranges of a set at which it is full; with more of them a table without collisions is hard to find.
 pub const RANGES_MAX: usize = 128;

@@ -232,9 +232,7 @@ impl Emitter<'_, '_> {
                 self.select(is_less, below, above)
             }
         };
-        let three = self.word(3);
-        let offset = self.b.ins().ishl(totals, three);
-        let address = self.b.ins().iadd(self.frame, offset);
+        let address = self.frame_word(totals);
         let old = self.b.ins().load(I64, FRAME, address, 0);
         let new = self.b.ins().iadd(old, by);
         self.b.ins().store(FRAME, new, address, 0);
@@ -242,11 +240,15 @@ impl Emitter<'_, '_> {
     }
 
     fn table_word(&mut self, lookup: &Lookup, place: V) -> V {
+        let address = self.frame_word(place);
+        self.b.ins().load(I64, FRAME, address, 8 * lookup.at as i32)
+    }
+
+    /// The address of a word of the frame whose number is known at run time.
+    fn frame_word(&mut self, number: V) -> V {
         let three = self.word(3);
-        let offset = self.b.ins().ishl(place, three);
-        let address = self.b.ins().iadd(self.frame, offset);
-        let at = 8 * lookup.at as i32;
-        self.b.ins().load(I64, FRAME, address, at)
+        let offset = self.b.ins().ishl(number, three);
+        self.b.ins().iadd(self.frame, offset)
     }
 
     fn down(&mut self, word: V, by: u32) -> V {
