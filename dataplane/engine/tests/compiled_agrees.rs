@@ -1,60 +1,19 @@
 //! Places where compiled code once differed from the reference interpreter: each program must give what the reference gives.
 
+mod support;
+
 use std::ops::Range;
 
 use proptest::prelude::*;
+use support::{Dag, Packet, Seen, header, program};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
-use wt_engine::ledger::{PacketCounters, TupleCounters};
-use wt_engine::{
-    CompiledLfta, LftaBackend, Memory, Message, PacketBatch, PathsWanted, Readers, ReferenceLfta,
-};
+use wt_engine::Message;
 use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::{
-    AggKind, Exprs, HeaderProgram, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery,
-    Node, NodeId, Op, ParseSpec, Qual, SLOTS_DEFAULT,
+    AggKind, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, Qual,
+    SLOTS_DEFAULT,
 };
-use wt_wire::{Direction, RecordRef};
-
-type Seen = (Vec<Message>, PacketCounters, Vec<TupleCounters>);
-
-/// A batch of one packet that has some of the bytes.
-fn with_batch<T>(data: &[u8], captured: Range<u32>, take: impl FnOnce(&PacketBatch<'_>) -> T) -> T {
-    let record = RecordRef {
-        timestamp_ns: u64::MAX,
-        at: captured.start,
-        caplen: captured.end - captured.start,
-        len: 60,
-        direction: Direction::Unknown,
-    };
-    let interface = Value::bytes("any");
-    take(&PacketBatch {
-        data,
-        records: std::slice::from_ref(&record),
-        link_type: 1,
-        interface: &interface,
-        ifindex: 0,
-        meanwhile: None,
-    })
-}
-
-fn feed(
-    backend: &mut dyn LftaBackend,
-    queries: usize,
-    data: &[u8],
-    captured: Range<u32>,
-    memory: &mut Memory,
-) -> Seen {
-    let mut messages = Vec::new();
-    with_batch(data, captured, |batch| {
-        backend
-            .batch(batch, 0, memory, &mut |_, message| messages.extend(message.one_by_one()))
-            .unwrap();
-    });
-    backend.finish(&mut |_, message| messages.extend(message.one_by_one()));
-    let tuples = (0..queries as u32).map(|query| backend.tuples(query)).collect();
-    (messages, backend.packets(), tuples)
-}
 
 /// What both backends make of one packet: it must be the same. Nothing from compiled code when it does not take the program.
 fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
@@ -63,60 +22,8 @@ fn agree(program: &LftaProgram, data: &[u8]) -> Seen {
 
 /// The same, of a packet that has some of the bytes.
 fn agree_within(program: &LftaProgram, data: &[u8], captured: Range<u32>) -> Seen {
-    let (memory, queries) = (&mut Memory::new(None), program.queries.len());
-    let mut reference = ReferenceLfta::new(program, &[], &[], memory).unwrap();
-    let expected = feed(&mut reference, queries, data, captured.clone(), memory);
-    // Paths with code for their own end, those that are likely and that of the packet, and such that share it.
-    let seen =
-        with_batch(data, captured.clone(), |batch| PathsWanted::seen_in(program, &[], batch));
-    for paths in [PathsWanted::All, PathsWanted::Likely, PathsWanted::Seen(Vec::new()), seen] {
-        if let Ok(mut compiled) =
-            CompiledLfta::new(program, &[], Readers::default(), paths.clone(), 1, memory)
-        {
-            assert_eq!(
-                feed(&mut compiled, queries, data, captured.clone(), memory),
-                expected,
-                "{paths:?}"
-            );
-        }
-    }
-    expected
-}
-
-#[derive(Default)]
-struct Dag(Exprs);
-
-impl Dag {
-    fn push(&mut self, op: Op, ty: Type) -> NodeId {
-        self.0.nodes.push(Node { op, ty, host_only: false, fails: false });
-        NodeId(self.0.nodes.len() as u32 - 1)
-    }
-
-    fn number(&mut self, value: Value, ty: Type) -> NodeId {
-        self.push(Op::Const(value), ty)
-    }
-
-    fn load(&mut self, byte: u32, bits: u32, ty: Type) -> NodeId {
-        let layer = LayerId(0);
-        self.push(Op::Load { layer, at: None, byte, bit: 0, bits, little: false }, ty)
-    }
-}
-
-fn program(dag: Dag, layers: Vec<LayerSel>, action: LftaAction) -> LftaProgram {
-    let query = LftaQuery {
-        name: "q".to_owned(),
-        requires: Vec::new(),
-        quals: Vec::new(),
-        action,
-        snap_len_bytes: None,
-    };
-    LftaProgram {
-        parse: ParseSpec::default(),
-        layers,
-        exprs: dag.0,
-        prefilter: None,
-        queries: vec![query],
-    }
+    let captured = data[captured.start as usize..captured.end as usize].to_vec();
+    support::agree(program, &[Packet { captured, len: 60 }])
 }
 
 fn select(outputs: Vec<NodeId>) -> LftaAction {
@@ -193,32 +100,6 @@ fn a_divisor_that_becomes_zero_or_minus_one_in_its_type_does_not_trap() {
         let counts = agree(&program, &[0x80, 0, 0, 0, 0, 0, 0, 0]).2[0];
         assert_eq!(counts.matched + counts.failed, 1);
     }
-}
-
-/// A header of one byte, followed by the child whose number is that byte.
-fn header(children: &[u32], conditions: &[(CmpOp, Value)]) -> Option<HeaderProgram> {
-    let mut dag = Dag::default();
-    let length = dag.number(Value::Uint(1), Type::Ullong);
-    let byte = dag.load(0, 8, Type::Uint);
-    let children = children.iter().zip(conditions).map(|(child, (op, value))| {
-        let ty = if matches!(value, Value::Int(_)) { Type::Llong } else { Type::Uint };
-        let value = dag.number(value.clone(), ty);
-        (ProtocolId(*child), Some(dag.push(Op::Compare(*op, byte, value), Type::Bool)))
-    });
-    let children = children.collect();
-    Some(HeaderProgram {
-        name: "h".to_owned(),
-        counts_as: Vec::new(),
-        layers: vec![LayerSel::This],
-        exprs: dag.0,
-        length,
-        min: 1,
-        max: 1,
-        checks: Vec::new(),
-        children,
-        repeat: 8,
-        continues: false,
-    })
 }
 
 #[test]

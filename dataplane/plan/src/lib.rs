@@ -13,6 +13,7 @@
 //! | expressions and headers to IR nodes, shared ones once | [`lower`], [`parse_spec`] |
 //! | what becomes of the tuples of an LFTA in compiled code | [`shape`](mod@shape) |
 //! | which filters of a batch are looked up together there | [`lookup`] |
+//! | which ones are asked of many packets at once | [`vectors`](mod@vectors) |
 //! | which ways a header walk can go, for those who make code of it | [`paths`] |
 //! | tcpdump filters to IR nodes | [`bpf`] |
 //! | the plan as text | [`explain`](mod@explain) |
@@ -33,7 +34,10 @@ pub mod paths;
 pub mod physical;
 pub mod shape;
 pub mod split;
+#[cfg(test)]
+mod testing;
 pub mod text;
+pub mod vectors;
 pub mod walk;
 pub mod wanted;
 pub mod watchlist;

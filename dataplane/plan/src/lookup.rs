@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use wt_catalog::{Type, Value};
 use wt_lang::ast::CmpOp;
 
-use crate::ir::{AggKind, LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
+use crate::ir::{AggKind, Exprs, LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 
 /// Fewer queries are not worth a table: each takes four instructions.
 const QUERIES_MIN: usize = 4;
@@ -76,9 +76,10 @@ fn asked<'p>(
     let mut ranges: Vec<Range> = vec![(0, u64::from(u32::MAX))];
     for qual in &query.quals {
         let (node, allowed) = match &program.exprs.nodes[qual.node.0 as usize].op {
-            Op::Compare(op, node, bound) => {
-                (*node, vec![compared(*op, self::number(constant(program, params, *bound)?)?)?])
-            }
+            Op::Compare(op, node, bound) => (
+                *node,
+                vec![compared(*op, self::number(constant(&program.exprs, params, *bound)?)?)?],
+            ),
             Op::In(node, members) => (*node, members.iter().map(member).collect::<Option<_>>()?),
             _ => return None,
         };
@@ -103,7 +104,7 @@ fn asked<'p>(
 }
 
 /// What an aggregation sums that has no keys and does not more than count and sum one number.
-fn summed(action: &LftaAction) -> Option<Option<NodeId>> {
+pub(crate) fn summed(action: &LftaAction) -> Option<Option<NodeId>> {
     let LftaAction::Aggregate { keys, aggs, .. } = action else { return None };
     let mut summed = None;
     for agg in aggs {
@@ -116,29 +117,33 @@ fn summed(action: &LftaAction) -> Option<Option<NodeId>> {
     keys.is_empty().then_some(summed)
 }
 
-fn constant<'v>(program: &'v LftaProgram, params: &'v [Value], node: NodeId) -> Option<&'v Value> {
-    match &program.exprs.nodes[node.0 as usize].op {
+pub(crate) fn constant<'v>(
+    exprs: &'v Exprs,
+    params: &'v [Value],
+    node: NodeId,
+) -> Option<&'v Value> {
+    match &exprs.nodes[node.0 as usize].op {
         Op::Const(value) => Some(value),
         Op::Param(param) => params.get(param.0 as usize),
         _ => None,
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     u64::try_from(value.as_i128()?).ok()
 }
 
 /// The values that a member of a list stands for.
-fn member(value: &Value) -> Option<Range> {
+pub(crate) fn member(value: &Value) -> Option<Range> {
     if let Value::Prefix(IpAddr::V4(block), len) = value {
-        let first = u64::from(u32::from(*block));
-        return Some((first, first | u64::from(u32::MAX.checked_shr((*len).into()).unwrap_or(0))));
+        let (block, host) = (u32::from(*block), u32::MAX.checked_shr((*len).into()).unwrap_or(0));
+        return Some(((block & !host).into(), (block | host).into()));
     }
     number(value).map(|value| (value, value))
 }
 
 /// The values that a comparison allows.
-fn compared(op: CmpOp, bound: u64) -> Option<Range> {
+pub(crate) fn compared(op: CmpOp, bound: u64) -> Option<Range> {
     Some(match op {
         CmpOp::Eq => (bound, bound),
         CmpOp::Ne => return None,
@@ -153,14 +158,14 @@ fn overlap(a: &[Range], b: &[Range]) -> bool {
     a.iter().any(|(first, last)| b.iter().any(|(c, d)| first <= d && c <= last))
 }
 
-fn intersected(a: &[Range], b: &[Range]) -> Vec<Range> {
+pub(crate) fn intersected(a: &[Range], b: &[Range]) -> Vec<Range> {
     let both = |(a, b): &Range, (c, d): &Range| (*a.max(c), *b.min(d));
     let pairs = a.iter().flat_map(|x| b.iter().map(move |y| both(x, y)));
     pairs.filter(|(first, last)| first <= last).collect()
 }
 
 /// The same values, in ranges that do not overlap, ascending.
-fn apart(mut ranges: Vec<Range>) -> Vec<Range> {
+pub(crate) fn apart(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     let mut apart: Vec<Range> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
@@ -184,8 +189,7 @@ fn point_bits(ranges: &[Range], ty: Type) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bind::InterfaceInfo;
-    use crate::compile::{CompileInput, compile};
+    use crate::testing::program;
 
     #[test]
     fn what_a_query_asks_for_twice_it_wants_once() {
@@ -203,34 +207,14 @@ mod tests {
         assert_eq!(point_bits(&[block(1), (0, 3)], Type::Ip), None);
         assert_eq!(point_bits(&[(3, 3), (80, 80)], Type::Uint), Some(0));
         assert_eq!(member(&Value::Prefix([10, 0, 7, 0].into(), 24)), Some(block(7)));
+        assert_eq!(member(&Value::Prefix([10, 0, 7, 9].into(), 24)), Some(block(7)));
         assert_eq!(member(&Value::Prefix([0; 4].into(), 0)), Some((0, u64::from(u32::MAX))));
         assert_eq!(member(&Value::Prefix([10, 0, 0, 1].into(), 32)).map(|(a, b)| b - a), Some(0));
     }
 
     fn sets(filters: &[String]) -> Vec<(usize, Option<u32>)> {
-        let queries: Vec<String> = filters
-            .iter()
-            .enumerate()
-            .map(|(i, filter)| {
-                format!("DEFINE {{ query_name q{i}; }} SELECT count(*) FROM {filter}")
-            })
-            .collect();
-        let catalog = wt_catalog::Catalog::builtin();
-        let interface = InterfaceInfo { name: "default".to_owned(), properties: Vec::new() };
-        let compiled = compile(&CompileInput {
-            catalog: &catalog,
-            text: &queries.join(";\n"),
-            file_name: "",
-            interfaces: &[interface],
-            interface_sets: &[],
-            params: &[],
-            watchlists: &[],
-            finite: true,
-            library: &|_| None,
-        })
-        .unwrap();
-        let program = &compiled.physical.interfaces[0].program;
-        let sets = exclusive(program, &[]);
+        let program = program("SELECT count(*) FROM", filters);
+        let sets = exclusive(&program, &[]);
         sets.iter().map(|set| (set.queries.len(), set.point_bits)).collect()
     }
 

@@ -70,10 +70,16 @@ pub(super) struct Emitter<'f, 'h> {
     pub(super) record: V,
     pub(super) link_type: u16,
     pub(super) witnesses: Witnesses,
+    /// Where the loop over packets ends.
+    pub(super) exit: Option<Block>,
+    /// Whether code since the last [`Self::queries`] may reject a packet for a lack.
+    pub(super) may_reject: bool,
     evaluate: SigRef,
     keep: SigRef,
     walk: SigRef,
 }
+
+pub(super) const NO_ARGS: &[BlockArg] = &[];
 
 /// Flags of accesses to the frame.
 pub(super) const FRAME: MemFlagsData = MemFlagsData::trusted();
@@ -122,6 +128,8 @@ impl<'f, 'h> Emitter<'f, 'h> {
             record: none,
             link_type,
             witnesses: Witnesses::default(),
+            exit: None,
+            may_reject: false,
             evaluate,
             keep,
             walk,
@@ -139,6 +147,7 @@ impl<'f, 'h> Emitter<'f, 'h> {
     ) -> Result<(), Unsupported> {
         let (head, each, exit) =
             (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.exit = Some(exit);
         let bytes = self.word(size as u64);
         let bytes = self.b.ins().imul(count, bytes);
         let last = self.b.ins().iadd(items, bytes);

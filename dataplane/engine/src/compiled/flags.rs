@@ -152,7 +152,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The word as it lies in the packet that another one is with its bytes turned around, and its width: 16 or 32 bits.
-    fn turned(&self, word: V) -> Option<(V, u32)> {
+    pub(super) fn turned(&self, word: V) -> Option<(V, u32)> {
         let dfg = &self.b.func.dfg;
         let operand = |value: V, opcode: Opcode| {
             let InstructionData::Unary { opcode: found, arg } =

@@ -81,7 +81,7 @@ fn lookup(set: &Exclusive<'_>, plans: &[QueryPlan], layout: &mut FrameLayout) ->
 }
 
 /// The frame word that takes a tuple, and what is summed with it: one is enough.
-fn totals_of(plan: &QueryPlan, sums: bool) -> Option<usize> {
+pub(super) fn totals_of(plan: &QueryPlan, sums: bool) -> Option<usize> {
     let Body::Totals(totals) = &plan.body else { return None };
     match totals.joint {
         Some(joint) => Some(joint.at),

@@ -43,6 +43,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod vectors;
 mod walk;
 mod width;
 
@@ -68,6 +69,7 @@ use self::sink::{Query, Sink, Taken, total};
 pub(crate) use self::sys::Words;
 pub(crate) use self::table::{WordHasher, WordTable};
 use self::unit::Unit;
+use self::vectors::Vectored;
 pub use self::walk::PathsWanted;
 use crate::error::EngineError;
 use crate::functions::{self, Handle};
@@ -95,6 +97,7 @@ pub struct CompiledLfta {
     /// By query: what reads it, where its quals are applied ahead.
     readers: Vec<Option<OwnedReader>>,
     lookups: Vec<Lookup>,
+    vectored: Vectored,
     handles: Arc<[Handle]>,
     layout: FrameLayout,
     frame: Frame,
@@ -187,6 +190,7 @@ impl CompiledLfta {
         let mut layout = FrameLayout::new();
         let plans = plan::plan(program, params, &mut layout, of)?;
         let lookups = lookup::lookups(program, params, &plans, &mut layout);
+        let vectored = Vectored::new(program, params, &plans, &mut layout);
         let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
         let mut compiled = Self {
             program: program.clone(),
@@ -194,6 +198,7 @@ impl CompiledLfta {
             plans,
             readers,
             lookups,
+            vectored,
             handles: handles.into(),
             layout,
             frame: Frame::new(),
@@ -288,6 +293,7 @@ impl CompiledLfta {
             program: &self.program,
             plans: &self.plans,
             lookups: &self.lookups,
+            vectored: &self.vectored,
             readers: &readers,
             params: &self.params,
             link_type,
@@ -353,11 +359,21 @@ impl CompiledLfta {
                 let per_step = Meanwhile::STEP_RECORDS * if takes_rows { 2 } else { 1 };
                 for records in batch.records.chunks(per_step) {
                     meanwhile.step();
-                    unit.code.run(&mut frame.words, batch.data, records, &mut unit.host);
+                    self.vectored.run(
+                        &unit.code,
+                        &mut frame.words,
+                        batch.data,
+                        records,
+                        &mut unit.host,
+                    );
                 }
             }
-            None => unit.code.run(&mut frame.words, batch.data, batch.records, &mut unit.host),
+            None => {
+                let words = &mut frame.words;
+                self.vectored.run(&unit.code, words, batch.data, batch.records, &mut unit.host);
+            }
         }
+        self.vectored.finish(&unit.code, &mut frame.words);
         part_totals(&self.plans, &mut frame.words);
 
         let count = batch.records.len() as u64;
@@ -420,7 +436,9 @@ impl CompiledLfta {
                     rows.begin(&mut frame, &mut query.rows);
                 }
             }
-            unit.code.run(&mut frame, batch.data, std::slice::from_ref(record), &mut unit.host);
+            let records = std::slice::from_ref(record);
+            self.vectored.run(&unit.code, &mut frame, batch.data, records, &mut unit.host);
+            self.vectored.finish(&unit.code, &mut frame);
             part_totals(&self.plans, &mut frame);
             sought.retain(|(index, at)| {
                 if frame[*at] > 0 {
@@ -448,13 +466,15 @@ pub(crate) fn machine_code(
     let mut layout = FrameLayout::new();
     let plans = plan::plan(program, params, &mut layout, of)?;
     let lookups = lookup::lookups(program, params, &plans, &mut layout);
+    let vectored = &Vectored::new(program, params, &plans, &mut layout);
     let (readers, handles) = owned(program, params, of).map_err(NotCompiled::Setup)?;
     let mut host = Host::new(handles.into());
     let readers: Vec<_> =
         readers.iter().map(|reader| reader.as_ref().map(OwnedReader::reader)).collect();
     let paths = &PathsWanted::All;
     let (plans, lookups, readers) = (&plans, &lookups, &readers);
-    let source = unit::Source { program, plans, lookups, readers, params, link_type, paths };
+    let source =
+        unit::Source { program, plans, lookups, vectored, readers, params, link_type, paths };
     Ok(source.listing(&mut host, &mut layout)?)
 }
 

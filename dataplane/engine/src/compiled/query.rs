@@ -151,6 +151,7 @@ impl Emitter<'_, '_> {
         let failed = self.b.ins().isub(one, absent);
         self.count(failed_at, failed);
         self.store_frame(frame::LACKED, one);
+        self.may_reject = true;
         self.b.ins().jump(next, NO_ARGS);
         self.b.switch_to_block(go_on);
     }

@@ -150,7 +150,7 @@ impl RowCode {
         if !host.is_bare() {
             return Err(Unsupported("what needs the host"));
         }
-        let code = finished(module, &mut context)?;
+        let code = finished(module, context, None)?;
         let mut frame = Frame::new();
         frame.fit(&layout);
         let made = vec![0; PIECE_ROWS * rows.stride];

@@ -24,6 +24,7 @@ use super::lower::Scope;
 use super::plan::QueryPlan;
 use super::query::Reader;
 use super::sys::Code;
+use super::vectors::{EndFilters, RowWords, Vectored};
 use super::walk::{PathsWanted, Walk};
 
 /// Queries up to which totals are updated without branches.
@@ -31,6 +32,8 @@ const BRANCH_FREE_QUERIES_MAX: usize = 32;
 
 /// Likely paths that end in code of their own for the queries, at most.
 const OWN_ENDS_MAX: usize = 3;
+/// The same where that code leaves filters to vectors, which takes little.
+const VECTOR_ENDS_MAX: usize = 6;
 /// Most copies of a query in such code: making it takes time.
 const OWN_QUERIES_MAX: usize = 60;
 
@@ -46,6 +49,8 @@ pub(super) struct Source<'a> {
     pub(super) plans: &'a [QueryPlan],
     /// Queries that need no code of their own.
     pub(super) lookups: &'a [Lookup],
+    /// Nor these, at the ends of likely paths.
+    pub(super) vectored: &'a Vectored,
     /// By query: what reads it, where its quals are applied ahead.
     pub(super) readers: &'a [Option<Reader<'a>>],
     pub(super) params: &'a [Value],
@@ -79,16 +84,26 @@ pub(super) fn module() -> Result<JITModule, Unsupported> {
     Ok(JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names())))
 }
 
-/// Code that has been emitted, ready to run.
-pub(super) fn finished(mut module: JITModule, context: &mut Context) -> Result<Code, Unsupported> {
+/// Code that has been emitted, ready to run: for records or rows, and for the filters of packets in arrays.
+pub(super) fn finished(
+    mut module: JITModule,
+    mut entry: Context,
+    filters: Option<(Context, RowWords)>,
+) -> Result<Code, Unsupported> {
     let failed = |_| Unsupported("code that Cranelift does not take");
-    let id = module
-        .declare_function("entry", Linkage::Local, &context.func.signature)
-        .map_err(failed)?;
-    module.define_function(id, context).map_err(failed)?;
+    let mut define = |name: &str, context: &mut Context| {
+        let id = module.declare_function(name, Linkage::Local, &context.func.signature);
+        let id = id.map_err(failed)?;
+        module.define_function(id, context).map_err(failed)?;
+        Ok(id)
+    };
+    let entry = define("entry", &mut entry)?;
+    let filters = filters.map(|(mut context, rows)| Ok((define("filters", &mut context)?, rows)));
+    let filters = filters.transpose()?;
     module.finalize_definitions().map_err(failed)?;
-    let entry = module.get_finalized_function(id);
-    Ok(Code::new(module, entry))
+    let entry = module.get_finalized_function(entry);
+    let filters = filters.map(|(id, rows)| (module.get_finalized_function(id), rows));
+    Ok(Code::new(module, entry, filters))
 }
 
 impl Source<'_> {
@@ -99,8 +114,9 @@ impl Source<'_> {
         layout: &mut FrameLayout,
     ) -> Result<Unit, Unsupported> {
         let module = module()?;
-        let mut context = self.define(&mut host, layout, &module)?;
-        let code = Arc::new(finished(module, &mut context)?);
+        let (entry, filters) = self.define(&mut host, layout, &module)?;
+        let filters = filters.map(|context| (context, self.vectored.rows));
+        let code = Arc::new(finished(module, entry, filters)?);
         Ok(Unit { code, host })
     }
 
@@ -111,35 +127,52 @@ impl Source<'_> {
         layout: &mut FrameLayout,
     ) -> Result<String, Unsupported> {
         let module = module()?;
-        let mut context = self.define(host, layout, &module)?;
-        context.set_disasm(true);
-        let failed = Unsupported("code that Cranelift does not take");
-        let code = context.compile(module.isa(), &mut ControlPlane::default());
-        code.map_err(|_| failed)?.vcode.clone().ok_or(failed)
+        let (entry, filters) = self.define(host, layout, &module)?;
+        let mut text = String::new();
+        for mut context in std::iter::once(entry).chain(filters) {
+            context.set_disasm(true);
+            let failed = Unsupported("code that Cranelift does not take");
+            let code = context.compile(module.isa(), &mut ControlPlane::default());
+            text += code.map_err(|_| failed)?.vcode.as_deref().ok_or(failed)?;
+        }
+        Ok(text)
     }
 
+    /// The code for records, and that for filters of packets in arrays, if there are any.
     fn define(
         &self,
         host: &mut Host,
         layout: &mut FrameLayout,
         module: &JITModule,
-    ) -> Result<Context, Unsupported> {
-        let mut context = module.make_context();
-        context.func.signature = signature(module);
+    ) -> Result<(Context, Option<Context>), Unsupported> {
         let mut builder_context = FunctionBuilderContext::new();
-        let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
-        self.emit(builder, host, layout, module)?;
-        Ok(context)
+        let function = || {
+            let mut context = module.make_context();
+            context.func.signature = signature(module);
+            context
+        };
+        let mut entry = function();
+        let builder = FunctionBuilder::new(&mut entry.func, &mut builder_context);
+        let ends = self.emit(builder, host, layout, module)?;
+        if ends.iter().all(EndFilters::is_empty) {
+            return Ok((entry, None));
+        }
+        let mut filters = function();
+        let builder = FunctionBuilder::new(&mut filters.func, &mut builder_context);
+        let (e, _) = Emitter::new(builder, host, layout, module, self.link_type);
+        e.ask_filters(self.vectored, &ends, module)?;
+        Ok((entry, Some(filters)))
     }
 
-    /// The loop over the records of a batch.
+    /// The loop over the records of a batch; the result is which filters are left for vectors, by end of a likely path.
     fn emit(
         &self,
         b: FunctionBuilder<'_>,
         host: &mut Host,
         layout: &mut FrameLayout,
         module: &JITModule,
-    ) -> Result<(), Unsupported> {
+    ) -> Result<Vec<EndFilters>, Unsupported> {
+        let mut ends = Vec::new();
         let (e, [data, records, count]) = Emitter::new(b, host, layout, module, self.link_type);
         e.for_each((records, size_of::<RecordRef>(), count), module, |e, record| {
             e.record = record;
@@ -148,24 +181,27 @@ impl Source<'_> {
             e.start = e.b.ins().iadd(data, at);
             e.end = e.b.ins().iadd(e.start, caplen);
             let next = e.b.create_block();
-            self.packet(e)?;
+            ends = self.packet(e)?;
             e.b.ins().jump(next, &[] as &[BlockArg]);
             e.b.switch_to_block(next);
             Ok(())
-        })
+        })?;
+        Ok(ends)
     }
 
     /// One packet: its headers, and what is done with it; at the ends of likely paths in code of their own, where it is known which headers
     /// there are.
-    fn packet(&self, e: &mut Emitter<'_, '_>) -> Result<(), Unsupported> {
+    fn packet(&self, e: &mut Emitter<'_, '_>) -> Result<Vec<EndFilters>, Unsupported> {
         let program = self.program;
         let paths = Paths::new(&program.parse, self.link_type, &program.layers);
         let walk = Walk::new(e, paths, &program.layers, &program.exprs, self.params)?;
-        let ends_max = OWN_ENDS_MAX.min(OWN_QUERIES_MAX / self.pieces().max(1));
+        let own_ends_max = if self.vectored.len() > 0 { VECTOR_ENDS_MAX } else { OWN_ENDS_MAX };
+        let ends_max = own_ends_max.min(OWN_QUERIES_MAX / self.pieces().max(1));
         let ends = walk.emit(e, self.paths, ends_max)?;
         let mut scope = Scope::new(&program.exprs, self.params, 0);
         walk.found(e, &mut scope);
-        self.queries(e, scope)?;
+        self.queries(e, &mut scope, Vec::new())?;
+        let mut filters = Vec::with_capacity(ends.len());
         let next = e.b.create_block();
         let none: &[BlockArg] = &[];
         for end in ends {
@@ -173,25 +209,34 @@ impl Source<'_> {
             e.b.switch_to_block(end.block);
             let mut scope = Scope::new(&program.exprs, self.params, 0);
             walk.found_at(e, &mut scope, &end);
-            self.queries(e, scope)?;
+            let taken = e.row_of_fields(&mut scope, self.vectored, program, filters.len())?;
+            self.queries(e, &mut scope, self.vectored.queries(&taken).collect())?;
+            e.leave_if_cut(&mut scope, self.vectored, &taken)?;
+            filters.push(taken);
         }
         e.b.ins().jump(next, none);
         e.b.switch_to_block(next);
-        Ok(())
+        Ok(filters)
     }
 
     /// Pieces of code that queries need: those that are looked up together need one.
     fn pieces(&self) -> usize {
         let spared: usize = self.lookups.iter().map(|lookup| lookup.queries.len() - 1).sum();
-        self.program.queries.len() - spared
+        self.program.queries.len() - spared - self.vectored.len()
     }
 
-    /// Every query, and the prefilter, for a packet whose headers have been found.
-    fn queries(&self, e: &mut Emitter<'_, '_>, mut scope: Scope<'_>) -> Result<(), Unsupported> {
+    /// Every query but those done, and the prefilter, for a packet whose headers have been found.
+    fn queries(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        scope: &mut Scope<'_>,
+        done: Vec<usize>,
+    ) -> Result<(), Unsupported> {
         let program = self.program;
+        e.may_reject = false;
         let branch_free = self.pieces() <= BRANCH_FREE_QUERIES_MAX;
         for plan in self.plans {
-            e.moves(&mut scope, plan)?;
+            e.moves(scope, plan)?;
         }
         for (requires, queries) in self.by_requirements() {
             // Packets without the headers that a run of queries requires pass all of it by.
@@ -217,27 +262,30 @@ impl Source<'_> {
                 scope.layers[layer.0 as usize].present = Truth::Always;
             }
             let mut is_done = vec![false; program.queries.len()];
+            done.iter().for_each(|query| is_done[*query] = true);
             for lookup in self.lookups.iter().filter(|set| queries.contains(&set.queries[0])) {
-                if e.look_up(&mut scope, lookup)? {
+                if e.look_up(scope, lookup)? {
                     lookup.queries.iter().for_each(|query| is_done[*query] = true);
                 }
             }
             for index in queries.into_iter().filter(|query| !is_done[*query]) {
                 let (query, plan) = (&program.queries[index], &self.plans[index]);
-                e.query(&mut scope, query, plan, self.readers[index], branch_free)?;
+                e.query(scope, query, plan, self.readers[index], branch_free)?;
             }
             scope.forget(mark);
             scope.layers = layers;
             e.b.ins().jump(after, none);
             e.b.switch_to_block(after);
         }
-        self.prefilter(e, &mut scope)
+        self.prefilter(e, scope)
     }
 
     /// The prefilter. It is implied by what any query wants, so it changes nothing but how packets that lack a field are counted: those
     /// that no query can want are filtered, not rejected. So it is asked for such packets only.
     fn prefilter(&self, e: &mut Emitter<'_, '_>, scope: &mut Scope<'_>) -> Result<(), Unsupported> {
-        let Some(prefilter) = self.program.prefilter else { return Ok(()) };
+        let Some(prefilter) = self.program.prefilter.filter(|_| e.may_reject) else {
+            return Ok(());
+        };
         let (lacked, done) = (e.b.create_block(), e.b.create_block());
         e.b.set_cold_block(lacked);
         let flag = e.load_frame(frame::LACKED);

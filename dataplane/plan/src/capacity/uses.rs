@@ -4,6 +4,7 @@ use super::traffic::LftaFlow;
 use crate::ir::{LayerId, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 use crate::lookup::exclusive;
 use crate::split::asks_link_type;
+use crate::vectors::vectors;
 
 /// Who needs a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) struct Use {
 
 /// A look-up takes as long as so many nodes.
 const LOOKUP_NODES: f64 = 3.0;
+/// A node takes such a share of its time for each of many packets.
+const VECTOR_SHARE: f64 = 0.25;
 
 /// LINKTYPE_ETHERNET.
 const ETHERNET: u16 = 1;
@@ -57,6 +60,7 @@ pub(super) fn uses(program: &LftaProgram, flows: &[LftaFlow], share: f64) -> Vec
         }
     }
     look_up(program, &mut uses);
+    by_vectors(program, &mut uses);
     uses
 }
 
@@ -70,6 +74,18 @@ fn look_up(program: &LftaProgram, uses: &mut [Use]) {
                 if used.owner == Owner::Query(*query) {
                     used.share *= each;
                 }
+            }
+        }
+    }
+}
+
+/// Filters of many packets at once take less for each.
+fn by_vectors(program: &LftaProgram, uses: &mut [Use]) {
+    for filter in vectors(program, &[]).filters {
+        for qual in &program.queries[filter.query].quals {
+            let used = &mut uses[qual.node.0 as usize];
+            if used.owner == Owner::Query(filter.query) {
+                used.share *= VECTOR_SHARE;
             }
         }
     }

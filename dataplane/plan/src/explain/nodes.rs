@@ -4,12 +4,13 @@ use wt_catalog::{Catalog, Ordering};
 
 use super::write::{Lines, bytes, count, glue, ordering};
 use crate::compile::Compiled;
-use crate::ir::{LftaAction, LftaQuery, OrderedColumn, Qual};
+use crate::ir::{LftaAction, LftaProgram, LftaQuery, OrderedColumn, Qual};
 use crate::lookup::exclusive;
 use crate::physical::{
     Aggregate, HftaNode, HftaOp, InterfacePlan, MemoryBound, Session, StreamRef,
 };
 use crate::split::{ColumnNote, HftaNote, LftaNote, total_bytes};
+use crate::vectors::{PACKETS, Vectors, vectors};
 
 /// Filters of a set that are named, instead of the first and the last.
 const NAMES_MAX: usize = 6;
@@ -379,17 +380,22 @@ pub fn interface(
     );
     lines.field(0, "interface", &text);
     for set in exclusive(program, &[]) {
-        let names = set.queries.iter().map(|(query, _)| program.queries[*query].name.as_str());
-        let names: Vec<&str> = names.collect();
-        let shown = match &names[..] {
-            [first, .., last] if names.len() > NAMES_MAX => format!("{first} … {last}"),
-            names => names.join(", "),
-        };
         let text = format!(
-            "{}, which exclude each other: compiled code looks up which one a packet passes ({shown})",
-            count(names.len(), "filter"),
+            "{}, which exclude each other: compiled code looks up which one a packet passes ({})",
+            count(set.queries.len(), "filter"),
+            names(program, set.queries.iter().map(|(query, _)| *query)),
         );
         lines.field(2, "look-up", &text);
+    }
+    let Vectors { fields, filters } = vectors(program, &[]);
+    if !filters.is_empty() {
+        let text = format!(
+            "{}, asked of {PACKETS} packets at a time: compiled code puts {} of these into arrays ({})",
+            count(filters.len(), "filter"),
+            count(fields.iter().filter(|field| field.bytes > 0).count(), "field"),
+            names(program, filters.iter().map(|filter| filter.query)),
+        );
+        lines.field(2, "vectors", &text);
     }
     if !verbose {
         return;
@@ -403,5 +409,14 @@ pub fn interface(
     if let Some(node) = program.prefilter {
         let ns = crate::split::cost_ns(&program.exprs, node);
         lines.field(2, "prefilter", &format!("node %{}, ~{ns} ns", node.0));
+    }
+}
+
+/// The names of some queries, or the first and the last of many.
+fn names(program: &LftaProgram, queries: impl Iterator<Item = usize>) -> String {
+    let names: Vec<&str> = queries.map(|query| program.queries[query].name.as_str()).collect();
+    match &names[..] {
+        [first, .., last] if names.len() > NAMES_MAX => format!("{first} … {last}"),
+        names => names.join(", "),
     }
 }

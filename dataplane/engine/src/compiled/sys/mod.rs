@@ -9,6 +9,7 @@ mod words;
 use wt_wire::RecordRef;
 
 use super::host::Host;
+use super::vectors::{ROWS, RowWords};
 use crate::functions::lpm::{PrefixTable, id_of};
 
 pub(crate) use words::Words;
@@ -21,6 +22,8 @@ pub(super) struct Code {
     /// Keeps the pages of `entry` mapped.
     module: Option<cranelift_jit::JITModule>,
     entry: Entry,
+    /// Code that empties arrays that `entry` fills.
+    filters: Option<(Entry, RowWords)>,
 }
 
 // SAFETY: finished code is not written any more, and what it reads and writes comes to it in arguments. The module only holds its pages, until it is dropped
@@ -30,27 +33,57 @@ unsafe impl Send for Code {}
 unsafe impl Sync for Code {}
 
 impl Code {
-    /// Code that a module has finished; `entry` is its address.
-    pub(super) fn new(module: cranelift_jit::JITModule, entry: *const u8) -> Self {
-        // SAFETY: `entry` is the finished function of `module`, compiled with the parameters of `Entry` and the host's C calling convention.
-        let entry = unsafe { std::mem::transmute::<*const u8, Entry>(entry) };
-        Self { module: Some(module), entry }
+    /// Code that a module has finished; `entry` is its address. With `filters` it fills arrays of the frame.
+    pub(super) fn new(
+        module: cranelift_jit::JITModule,
+        entry: *const u8,
+        filters: Option<(*const u8, RowWords)>,
+    ) -> Self {
+        let function = |address: *const u8| {
+            // SAFETY: both are finished functions of `module`, compiled with the parameters of `Entry` and the host's C calling convention.
+            unsafe { std::mem::transmute::<*const u8, Entry>(address) }
+        };
+        let filters = filters.map(|(address, rows)| (function(address), rows));
+        Self { module: Some(module), entry: function(entry), filters }
     }
 
-    /// Runs the code over the records of a batch. Their bytes must lie in `data`; that is checked here.
+    /// Runs the code over the records of a batch, as far as to one with a number that is cut in arrays; the result is how many that were. Their bytes
+    /// must lie in `data`; that is checked here.
     pub(super) fn run(
         &self,
         frame: &mut [u64],
         data: &[u8],
         records: &[RecordRef],
         host: &mut Host,
-    ) {
+    ) -> usize {
         let inside = |r: &RecordRef| u64::from(r.at) + u64::from(r.caplen) <= data.len() as u64;
         assert!(records.iter().all(inside), "a record lies outside its batch");
         frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
-        // SAFETY: the frame has the length the code was compiled for (`Frame::words`), records lie in `data` (checked above), and both live until the call returns.
-        unsafe {
-            (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records.as_ptr(), records.len() as u64);
+        for chunk in records.chunks(ROWS) {
+            let rows = self.filters.map_or(0, |(_, rows)| frame[rows.cursor] as usize / 2);
+            if rows + chunk.len() > ROWS {
+                self.ask_filters(frame);
+            }
+            // SAFETY: the frame has the length the code was compiled for (`Frame::words`), records lie in `data` (checked above), and both live until the call
+            // returns. Arrays have room for a row of each record.
+            unsafe {
+                let (records, count) = (chunk.as_ptr(), chunk.len() as u64);
+                (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records, count);
+            }
+            let cut = self.filters.map_or(0, |(_, rows)| frame[rows.cut] as usize);
+            if cut != 0 {
+                return (cut - records.as_ptr() as usize) / size_of::<RecordRef>() + 1;
+            }
+        }
+        records.len()
+    }
+
+    /// Asks the filters of packets that are in arrays. The arrays are empty then.
+    pub(super) fn ask_filters(&self, frame: &mut [u64]) {
+        let Some((code, RowWords { cursor, .. })) = self.filters else { return };
+        if frame[cursor] > 0 {
+            // SAFETY: the frame has the length the code was compiled for, and the cursor is inside of the arrays: `run` sees to that.
+            unsafe { code(frame.as_mut_ptr(), std::ptr::null(), std::ptr::null(), 0) };
         }
     }
 

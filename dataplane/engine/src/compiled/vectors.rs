@@ -1,0 +1,345 @@
+//! Filters asked of many packets at once.
+//!
+//! Where many queries of a batch ask short fields ([`wt_plan::vectors`]), code puts the fields of a packet into arrays of the frame at the end of a likely path, and
+//! that is all it does for them there. A second function asks the filters of [`PACKETS`] packets together, eight to a vector: a comparison gives -1
+//! where it holds, so counts are sums of comparisons, and sums of a field are products with them. What they come to is in the frame, negative, until
+//! [`Vectored::settle`].
+
+mod ask;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I16, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, Value as V};
+use wt_catalog::Value;
+use wt_plan::ir::LftaProgram;
+use wt_plan::vectors::{Field, Filter, PACKETS, Source, Vectors, vectors};
+use wt_wire::RecordRef;
+
+use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported};
+use super::frame::FrameLayout;
+use super::host::Host;
+use super::load::Place;
+use super::lookup::totals_of;
+use super::lower::Scope;
+use super::plan::{Joint, QueryPlan};
+use super::sys::Code;
+
+/// Packets that arrays have room for.
+pub(super) const ROWS: usize = 512;
+/// Bytes of a vector, which holds eight short numbers or four long ones.
+const VECTOR_BYTES: usize = 16;
+/// Short numbers in a vector.
+const LANES: usize = VECTOR_BYTES / 2;
+/// Words of the frame for an array of short numbers: behind the last packet is room for those that are none.
+const ARRAY_WORDS: usize = (ROWS + PACKETS) / 4;
+/// Words of the frame that a filter counts in, and sums in.
+const STATE_WORDS: usize = VECTOR_BYTES / 8;
+
+/// What a number is less when it is multiplied, so that it is a short signed one.
+const BIAS: u64 = 1 << 15;
+
+/// Filters that are asked by vectors, and where their arrays are.
+pub(super) struct Vectored {
+    vectors: Vectors,
+    /// By field: the frame word where its array begins.
+    arrays: Vec<usize>,
+    /// The array that says at the end of which path a packet came; 0 for what is none.
+    ends: usize,
+    pub(super) rows: RowWords,
+    /// By field that may be cut: the frame word with its whole value then.
+    whole: Vec<Option<usize>>,
+    /// By filter: the frame words that it counts and sums in.
+    states: Vec<usize>,
+    /// By filter: the frame word that takes a tuple, and what is summed with it.
+    totals: Vec<usize>,
+}
+
+/// The filters that are asked by vectors at the end of a likely path.
+pub(super) struct EndFilters {
+    /// By filter: whether it is.
+    taken: Vec<bool>,
+    /// By field: its value, where the path says that.
+    constants: Vec<Option<u64>>,
+}
+
+impl EndFilters {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.taken.contains(&true)
+    }
+}
+
+/// Words of the frame by which code that fills the arrays tells how.
+#[derive(Clone, Copy)]
+pub(super) struct RowWords {
+    /// Twice the number of packets in the arrays.
+    pub(super) cursor: usize,
+    /// The address of the record of the last packet, if a number of it is cut; otherwise 0.
+    pub(super) cut: usize,
+}
+
+impl Vectored {
+    /// Those of a program.
+    pub(super) fn new(
+        program: &LftaProgram,
+        params: &[Value],
+        plans: &[QueryPlan],
+        layout: &mut FrameLayout,
+    ) -> Self {
+        let mut vectors = if has_vectors() { vectors(program, params) } else { Vectors::default() };
+        let totals_of = |filter: &Filter| totals_of(&plans[filter.query], filter.arg.is_some());
+        vectors.filters.retain(|filter| totals_of(filter).is_some());
+        let totals = vectors.filters.iter().filter_map(totals_of).collect();
+        let array = |field: &Field| layout.take(ARRAY_WORDS * field.bytes / 2);
+        let arrays = vectors.fields.iter().map(array).collect();
+        let ends = layout.take(ARRAY_WORDS);
+        let rows = RowWords { cursor: layout.take(1), cut: layout.take(1) };
+        let whole =
+            vectors.fields.iter().map(|field| field.is_cut.then(|| layout.take(1))).collect();
+        let states = vectors.filters.iter().map(|_| layout.take(2 * STATE_WORDS)).collect();
+        Self { vectors, arrays, ends, rows, whole, states, totals }
+    }
+
+    /// The queries that need nothing else at the end of a path.
+    pub(super) fn queries<'a>(&'a self, end: &'a EndFilters) -> impl Iterator<Item = usize> + 'a {
+        let filters = self.vectors.filters.iter().zip(&end.taken);
+        filters.filter(|(_, taken)| **taken).map(|(filter, _)| filter.query)
+    }
+
+    /// The fields that some filters ask for.
+    fn asked(&self, taken: &[bool]) -> impl Iterator<Item = usize> + use<> {
+        let mut asked = vec![false; self.vectors.fields.len()];
+        for (filter, _) in self.vectors.filters.iter().zip(taken).filter(|(_, taken)| **taken) {
+            filter.fields().into_iter().for_each(|field| asked[field] = true);
+        }
+        asked.into_iter().enumerate().filter(|(_, asked)| *asked).map(|(field, _)| field)
+    }
+
+    /// How many filters there are.
+    pub(super) fn len(&self) -> usize {
+        self.vectors.filters.len()
+    }
+
+    /// Runs code over records of a batch.
+    pub(super) fn run(
+        &self,
+        code: &Code,
+        words: &mut [u64],
+        data: &[u8],
+        mut records: &[RecordRef],
+        host: &mut Host,
+    ) {
+        while !records.is_empty() {
+            let done = code.run(words, data, records, host);
+            records = &records[done..];
+            if words[self.rows.cut] != 0 {
+                self.take_cut(code, words);
+            }
+        }
+    }
+
+    /// Asks the filters of packets that are still in arrays.
+    pub(super) fn finish(&self, code: &Code, words: &mut [u64]) {
+        code.ask_filters(words);
+        self.settle(words);
+    }
+
+    /// Asks the filters of the last packet by itself: they sum the whole of what is cut in the arrays.
+    fn take_cut(&self, code: &Code, words: &mut [u64]) {
+        words[self.rows.cut] = 0;
+        let last = words[self.rows.cursor] as usize / 2 - 1;
+        let fields = &self.vectors.fields;
+        let arrays = fields.iter().zip(&self.arrays).map(|(field, array)| (*array, field.bytes));
+        let arrays = arrays.filter(|(_, bytes)| *bytes > 0).chain([(self.ends, 2)]);
+        let row: Vec<((usize, usize), u64)> =
+            arrays.map(|array| (array, element(words, array, last))).collect();
+        words[self.rows.cursor] -= 2;
+        self.finish(code, words);
+        for (array, value) in row {
+            set_first(words, array, value);
+        }
+        let mut over = vec![0; fields.len()];
+        for (field, over) in over.iter_mut().enumerate() {
+            let Some(whole) = self.whole[field] else { continue };
+            let max = fields[field].max;
+            *over = words[whole].saturating_sub(max);
+            set_first(words, (self.arrays[field], fields[field].bytes), words[whole].min(max));
+        }
+        words[self.rows.cursor] = 2;
+        code.ask_filters(words);
+        let places = self.vectors.filters.iter().zip(self.states.iter().zip(&self.totals));
+        for (filter, (state, totals)) in places {
+            let holds = words[*state..state + STATE_WORDS].iter().any(|word| *word != 0);
+            if let (true, Some(arg)) = (holds, filter.arg) {
+                words[*totals] += over[arg];
+            }
+        }
+        self.settle(words);
+    }
+
+    /// Adds what the filters have come to where it belongs.
+    fn settle(&self, words: &mut [u64]) {
+        let places = self.vectors.filters.iter().zip(self.states.iter().zip(&self.totals));
+        for (filter, (state, totals)) in places {
+            let mut take = |first: usize, bits: u32| -> i64 {
+                let words = &mut words[first..first + STATE_WORDS];
+                let total = words.iter().flat_map(|word| numbers(*word, bits)).sum();
+                words.fill(0);
+                total
+            };
+            let count = -take(*state, 16) as u64;
+            let over = -take(state + STATE_WORDS, 32);
+            words[*totals] += match filter.arg {
+                Some(_) => Joint::ONE * count + (BIAS * count).wrapping_add_signed(over),
+                None => count,
+            };
+        }
+    }
+}
+
+/// Whether this processor has what the code is made of.
+fn has_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("sse4.1");
+    #[cfg(not(target_arch = "x86_64"))]
+    return cfg!(target_arch = "aarch64");
+}
+
+/// An element of an array, which begins at a word and has elements of so many bytes.
+fn element(words: &[u64], (array, bytes): (usize, usize), index: usize) -> u64 {
+    let (word, at) = (array + index * bytes / 8, index * bytes % 8);
+    words[word] >> (8 * at) & ((1 << (8 * bytes)) - 1)
+}
+
+/// Makes something the first element of an array.
+fn set_first(words: &mut [u64], (array, bytes): (usize, usize), value: u64) {
+    words[array] = words[array] >> (8 * bytes) << (8 * bytes) | value;
+}
+
+/// The signed numbers of some bits that a word holds.
+fn numbers(word: u64, bits: u32) -> impl Iterator<Item = i64> {
+    (1..=64 / bits).map(move |i| (word << (64 - i * bits)) as i64 >> (64 - bits))
+}
+
+impl Emitter<'_, '_> {
+    /// Puts the packet at hand, which has come to the end of a likely path, into the arrays; the result is which filters need nothing else.
+    pub(super) fn row_of_fields(
+        &mut self,
+        scope: &mut Scope<'_>,
+        vectored: &Vectored,
+        program: &LftaProgram,
+        end: usize,
+    ) -> Result<EndFilters, Unsupported> {
+        let Vectors { fields, filters } = &vectored.vectors;
+        let has_layers = |filter: &Filter| {
+            let requires = &program.queries[filter.query].requires;
+            requires.iter().all(|l| matches!(scope.layers[l.0 as usize].present, Truth::Always))
+        };
+        let mut taken: Vec<bool> = filters.iter().map(has_layers).collect();
+        let mut values: Vec<Option<(V, V)>> = vec![None; fields.len()];
+        for field in vectored.asked(&taken) {
+            values[field] = self.field(scope, &fields[field])?;
+        }
+        let constants = values.iter().map(|value| self.constant(value.as_ref()?.0)).collect();
+        for (taken, filter) in taken.iter_mut().zip(filters) {
+            *taken &= filter.fields().iter().all(|field| values[*field].is_some());
+        }
+        let filters = EndFilters { taken, constants };
+        if filters.is_empty() {
+            return Ok(filters);
+        }
+        let cursor = self.load_frame(vectored.rows.cursor);
+        let halves = self.b.ins().iadd(self.frame, cursor);
+        let end = self.word(end as u64 + 1);
+        self.b.ins().istore16(FRAME, end, halves, 8 * vectored.ends as i32);
+        for field in vectored.asked(&filters.taken) {
+            let Some((_, raw)) = values[field] else { continue };
+            let at = 8 * vectored.arrays[field] as i32;
+            match fields[field].bytes {
+                2 => {
+                    self.b.ins().istore16(FRAME, raw, halves, at);
+                }
+                4 => {
+                    let words = self.b.ins().iadd(halves, cursor);
+                    self.b.ins().istore32(FRAME, raw, words, at);
+                }
+                _ => {}
+            }
+        }
+        let cursor = self.add_const(cursor, 2);
+        self.store_frame(vectored.rows.cursor, cursor);
+        Ok(filters)
+    }
+
+    /// Leaves the loop over records if a number of the packet at hand is cut in the arrays; what it is in whole goes into the frame.
+    pub(super) fn leave_if_cut(
+        &mut self,
+        scope: &mut Scope<'_>,
+        vectored: &Vectored,
+        end: &EndFilters,
+    ) -> Result<(), Unsupported> {
+        let Vectors { fields, .. } = &vectored.vectors;
+        let mut values: Vec<(usize, V, u64)> = Vec::new();
+        for field in vectored.asked(&end.taken) {
+            if let (Some(whole), Source::Node(node)) = (vectored.whole[field], fields[field].source)
+            {
+                let val = self.node(scope, node)?;
+                values.push((whole, self.as_word(val.parts)?, fields[field].max));
+            }
+        }
+        for (_, value, max) in values.clone() {
+            let is_cut = self.icmp_const(IntCC::UnsignedGreaterThan, value, max);
+            let (leave, stay) = (self.b.create_block(), self.b.create_block());
+            self.b.set_cold_block(leave);
+            self.b.ins().brif(is_cut, leave, NO_ARGS, stay, NO_ARGS);
+            self.b.switch_to_block(leave);
+            for (whole, value, _) in &values {
+                self.store_frame(*whole, *value);
+            }
+            self.store_frame(vectored.rows.cut, self.record);
+            let exit = self.exit.ok_or(Unsupported("a loop without its end"))?;
+            self.b.ins().jump(exit, NO_ARGS);
+            self.b.switch_to_block(stay);
+        }
+        Ok(())
+    }
+
+    /// The value of a field, and what its array holds of it; nothing when it may lack its value, or code for it is not cheap.
+    fn field(
+        &mut self,
+        scope: &mut Scope<'_>,
+        field: &Field,
+    ) -> Result<Option<(V, V)>, Unsupported> {
+        let (node, down) = match field.source {
+            Source::Byte(layer, byte) => {
+                let layer = scope.layers[layer.0 as usize];
+                let place = Place { layer, at: None, byte: u64::from(byte) };
+                let (word, lack) = self.load_bits(place, 0, 8, false);
+                return Ok(lack.is_none().then_some((word, word)));
+            }
+            Source::Node(node) => (node, 0),
+            Source::Upper(node) => (node, 16),
+        };
+        if scope.is_costly[node.0 as usize] {
+            return Ok(None);
+        }
+        let val = self.node(scope, node)?;
+        let (Parts::Word(word), None) = (val.parts, val.lack) else { return Ok(None) };
+        if field.bytes == 0 && self.constant(word).is_none() {
+            return Ok(None);
+        }
+        if let (true, Some((raw, _))) = (field.is_big_endian, self.turned(word)) {
+            // Its upper half comes first.
+            return Ok(Some((word, raw)));
+        }
+        let down = self.word(down);
+        let number = self.b.ins().ushr(word, down);
+        if !field.is_big_endian {
+            return Ok(Some((word, number)));
+        }
+        let ty = if field.bytes == 2 { I16 } else { I32 };
+        let number = self.b.ins().ireduce(ty, number);
+        let raw = self.b.ins().bswap(number);
+        Ok(Some((word, self.b.ins().uextend(I64, raw))))
+    }
+}
