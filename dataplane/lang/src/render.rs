@@ -8,6 +8,7 @@
 //!   | ^^^^ did you mean `WHERE`?
 //! ```
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::diag::{Diagnostic, Severity};
@@ -21,19 +22,41 @@ const CONTEXT_COLUMNS: usize = 36;
 
 const TAB_COLUMNS: usize = 4;
 
+/// Places at which the same is shown in full; of more, the first is, and for the others their lines.
+const SAME_MAX: usize = 2;
+
+/// Lines that are listed.
+const SAME_LINES_MAX: usize = 6;
+
 /// Renders diagnostics about `text`, which was read from `name`, each ended by an empty line but the
-/// last. With `colour`, ANSI colours are used.
+/// last. With `colour`, ANSI colours are used. What is said again and again is shown once, with the lines of all.
 pub fn render(diags: &[Diagnostic], name: &str, text: &str, colour: bool) -> String {
     let source = Source::new(name, text);
     let paint = Paint { colour };
     let mut out = String::new();
-    for (i, diag) in diags.iter().enumerate() {
-        if i > 0 {
+    let mut said: HashMap<What<'_>, Vec<Span>> = HashMap::new();
+    diags.iter().for_each(|diag| said.entry(what(diag)).or_default().push(diag.span));
+    for diag in diags {
+        let others = match said.get_mut(&what(diag)) {
+            // All places have been shown together.
+            Some(places) if places.is_empty() => continue,
+            Some(places) if places.len() > SAME_MAX => std::mem::take(places).split_off(1),
+            _ => Vec::new(),
+        };
+        if !out.is_empty() {
             out.push('\n');
         }
-        Rendering { source: &source, paint, diag }.write(&mut out);
+        Rendering { source: &source, paint, diag, others }.write(&mut out);
     }
     out
+}
+
+/// All of a diagnostic but its place.
+type What<'d> = (Severity, &'d str, &'d str, &'d str, &'d [(Span, String)], &'d [String]);
+
+fn what(diag: &Diagnostic) -> What<'_> {
+    let Diagnostic { severity, code, message, label, related, hints, .. } = diag;
+    (*severity, code, message, label, related, hints)
 }
 
 /// The text with its line starts.
@@ -159,6 +182,8 @@ struct Rendering<'a> {
     source: &'a Source<'a>,
     paint: Paint,
     diag: &'a Diagnostic,
+    /// Where else the same is said.
+    others: Vec<Span>,
 }
 
 impl<'a> Rendering<'a> {
@@ -211,6 +236,7 @@ impl<'a> Rendering<'a> {
             let here: Vec<&Marker<'_>> = markers.iter().filter(|m| m.line == line).collect();
             self.line(out, digits, line, &here, &mut notes);
         }
+        notes.extend(self.elsewhere());
         let hints = self.diag.hints.iter().map(|hint| ("help", hint.clone()));
         if !notes.is_empty() || !self.diag.hints.is_empty() {
             self.frame(out, &margin, "|");
@@ -222,6 +248,24 @@ impl<'a> Rendering<'a> {
             out.extend(text.chars().map(visible));
             out.push('\n');
         }
+    }
+
+    /// The lines where else the same is said.
+    fn elsewhere(&self) -> Option<String> {
+        let source = self.source;
+        let line = |span: &Span| source.line_of(source.clamp(span.start)) + 1;
+        let mut lines: Vec<usize> = self.others.iter().map(line).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        let more = lines.len().saturating_sub(SAME_LINES_MAX);
+        lines.truncate(SAME_LINES_MAX);
+        let mut listed: Vec<String> = lines.iter().map(usize::to_string).collect();
+        let last = if more > 0 { Some(format!("{more} more")) } else { listed.pop() }?;
+        let lines = match &listed[..] {
+            [] => format!("line {last}"),
+            listed => format!("lines {} and {last}", listed.join(", ")),
+        };
+        Some(format!("the same at {} other places, on {lines}", self.others.len()))
     }
 
     fn frame(&self, out: &mut String, margin: &str, text: &str) {

@@ -159,3 +159,26 @@ fn colour_only_adds_escapes() {
     }
     assert_eq!(plain, render(&found, "q", text, false));
 }
+
+#[test]
+fn what_is_said_again_and_again_is_shown_once() {
+    let text = "x\n".repeat(12);
+    let error =
+        |line: u32| Diagnostic::error("c", Span::new(2 * line, 2 * line + 1), "m").hint("H.");
+    let shown = |lines: &[u32]| {
+        let errors: Vec<Diagnostic> = lines.iter().map(|line| error(*line)).collect();
+        let rendered = render(&errors, "q", &text, false);
+        (rendered.matches("error[c]").count(), rendered)
+    };
+    assert_eq!(shown(&[0, 1]).0, 2);
+    let (count, three) = shown(&[0, 1, 2]);
+    assert_eq!(count, 1);
+    assert!(three.contains("  = note: the same at 2 other places, on lines 2 and 3\n"), "{three}");
+    assert!(shown(&[0, 5, 5]).1.contains("2 other places, on line 6\n"));
+    let (_, many) = shown(&(0..12).collect::<Vec<u32>>());
+    assert!(many.contains("11 other places, on lines 2, 3, 4, 5, 6, 7 and 5 more\n"), "{many}");
+    // Something else between them stays where it is, and what differs in a hint is something else.
+    let mut errors: Vec<Diagnostic> = (0..3).map(error).collect();
+    errors.insert(1, Diagnostic::error("c", Span::new(0, 1), "m"));
+    assert_eq!(render(&errors, "q", &text, false).matches("error[c]").count(), 2);
+}
