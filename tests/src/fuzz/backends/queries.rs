@@ -81,6 +81,26 @@ pub fn query(rng: &mut Rng, name: &str) -> String {
     format!("DEFINE {{ query_name '{name}'; {options} }} {body}")
 }
 
+/// A query with its name that counts, and perhaps sums, what passes a filter of short fields: many of them are asked together.
+pub fn filter(rng: &mut Rng, name: &str) -> String {
+    let common = ["packet", "eth", "ip", "ipv4", "ipv6", "tcp", "udp", "icmp"];
+    let from = *rng.pick(&common);
+    let mut writer = Writer { fields: fields(rng, from), rng, protocols: protocols().to_vec() };
+    let conditions: Vec<String> = (0..writer.rng.below(3)).map(|_| writer.comparison(2)).collect();
+    let condition = match &conditions[..] {
+        [] => String::new(),
+        conditions => format!(" WHERE {}", conditions.join(" AND ")),
+    };
+    let sum = match writer.rng.below(4) {
+        0 => String::new(),
+        1 => {
+            writer.field(Type::is_integer).map_or_else(String::new, |f| format!(", sum({f}) AS s"))
+        }
+        _ => ", sum(len) AS s".to_owned(),
+    };
+    format!("DEFINE {{ query_name '{name}'; }} SELECT count(*) AS n{sum} FROM {from}{condition}")
+}
+
 /// Fields in the scope of a protocol, and some occurrences of headers by number.
 fn fields(rng: &mut Rng, from: &str) -> Vec<Field> {
     let catalog = catalog();
@@ -124,6 +144,39 @@ impl Writer<'_> {
             7 => self.time(depth),
             8 => self.field(|_| true).unwrap_or_else(|| "len".to_owned()),
             _ => self.float(depth),
+        }
+    }
+
+    /// A field compared with constants, or two such joined.
+    fn comparison(&mut self, depth: usize) -> String {
+        if depth > 0 && self.rng.one_in(3) {
+            let (a, b) = (self.comparison(depth - 1), self.comparison(depth - 1));
+            return match self.rng.below(5) {
+                0 | 1 => format!("({a} AND {b})"),
+                2 | 3 => format!("({a} OR {b})"),
+                _ => format!("(NOT {a})"),
+            };
+        }
+        let field = self.field(Type::is_integer).unwrap_or_else(|| "len".to_owned());
+        // Of what packets of the traffic have, and of what arrays hold.
+        let numbers =
+            [0, 1, 4, 6, 17, 53, 64, 80, 443, 1000, 0x7fff, 0x8000, 0xfffe, 0xffff, 70_000];
+        let mut number = || *self.rng.pick(&numbers);
+        let (a, b) = (number(), number());
+        match self.rng.below(8) {
+            0 => format!("({field} IN [{a}, {b}])"),
+            1 => format!("({field} BETWEEN {} AND {})", a.min(b), a.max(b)),
+            2 => {
+                let list = *self.rng.pick(&["'10.0.0.0/8'", "'10.0.1.0/24', '192.0.2.80'"]);
+                let address =
+                    self.field(Type::is_address).unwrap_or_else(|| "ipv4.srcIP".to_owned());
+                format!("({address} IN [{list}])")
+            }
+            3 | 4 => self.field(|ty| ty == Type::Bool).unwrap_or_else(|| "tcp.syn".to_owned()),
+            _ => {
+                let op = *self.rng.pick(&["=", "<>", "<", "<=", ">", ">="]);
+                format!("({field} {op} {a})")
+            }
         }
     }
 

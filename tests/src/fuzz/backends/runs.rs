@@ -338,12 +338,16 @@ fn any_queries(seed: u64, against: Against) -> Result<Tally, String> {
     let setup = Setup::default();
     let mut tally = Tally { batches: 1, ..Tally::default() };
     let mut texts: Vec<String> = Vec::new();
-    let wanted = 1 + rng.below(5);
-    for _ in 0..20 {
+    // Some are many filters, which compiled code asks together.
+    let are_filters = rng.one_in(4);
+    let wanted = if are_filters { 6 + rng.below(20) } else { 1 + rng.below(5) };
+    for _ in 0..20 + wanted {
         if texts.len() == wanted {
             break;
         }
-        let text = queries::query(&mut rng, &format!("q{}", texts.len()));
+        let name = format!("q{}", texts.len());
+        let make = if are_filters { queries::filter } else { queries::query };
+        let text = make(&mut rng, &name);
         match setup.compile(catalog, &text, true) {
             Ok(_) => texts.push(text),
             Err(_) => tally.refused += 1,
