@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 use support::{Dag, Packet, agree, header, program};
 use wt_catalog::protocol::Meta;
@@ -66,28 +68,56 @@ fn fields(dag: &mut Dag) -> Vec<NodeId> {
         let arms = vec![(ProtocolId(1), first), (ProtocolId(2), second)];
         fields.push(dag.push(Op::ByProtocol { layer: BELOW, arms }, Type::Uint));
     }
+    let v4 = Op::Load { layer: LayerId(1), at: None, byte: 0, bit: 0, bits: 32, little: false };
+    let v6 = Op::LoadIpv6 { layer: LayerId(2), at: None, byte: 0 };
+    let [v4, v6] = [v4, v6].map(|op| dag.push(op, Type::Inet));
+    let arms = vec![(ProtocolId(1), v4), (ProtocolId(2), v6)];
+    fields.push(dag.push(Op::ByProtocol { layer: BELOW, arms }, Type::Inet));
     fields.push(dag.push(Op::Meta(Meta::Len), Type::Uint));
     fields.push(dag.push(Op::Meta(Meta::CapLen), Type::Uint));
     fields.push(dag.push(Op::Cast(fields[1]), Type::Ullong));
-    fields.push(dag.push(Op::Cast(fields[13]), Type::Ullong));
+    fields.push(dag.push(Op::Cast(fields[14]), Type::Ullong));
     fields
+}
+
+/// An address of one of the families.
+fn address(number: u64, family: usize) -> IpAddr {
+    match family % 4 {
+        0 => IpAddr::from((u128::from(number) << 96).to_be_bytes()),
+        _ => IpAddr::from((number as u32).to_be_bytes()),
+    }
 }
 
 /// A condition, some of them of those before.
 fn condition(dag: &mut Dag, fields: &[NodeId], known: &[NodeId], choice: [usize; 5]) -> NodeId {
     let [kind, field, number, op, other] = choice;
     let field = fields[field % fields.len()];
-    let is_address = dag.0.nodes[field.0 as usize].ty == Type::Ip;
+    let ty = dag.0.nodes[field.0 as usize].ty;
+    let is_address = matches!(ty, Type::Ip | Type::Inet);
     let number_of = |choice: usize| NUMBERS[choice % NUMBERS.len()];
     let before = |choice: usize| known[choice % known.len()];
     let op = match kind % if known.is_empty() { 5 } else { 8 } {
+        0 | 1 if ty == Type::Inet => {
+            let op = [CmpOp::Eq, CmpOp::Ne, CmpOp::Lt][op % 3];
+            let bound = dag.number(Value::Inet(address(number_of(number), other)), ty);
+            if number % 2 == 0 {
+                Op::Compare(op, field, bound)
+            } else {
+                Op::Compare(op, bound, field)
+            }
+        }
         0 | 1 => {
             let bound = dag.number(Value::Uint(number_of(number)), Type::Ullong);
-            Op::Compare(COMPARISONS[op % COMPARISONS.len()], field, bound)
+            let op = COMPARISONS[op % COMPARISONS.len()];
+            if other % 2 == 0 {
+                Op::Compare(op, field, bound)
+            } else {
+                Op::Compare(op, bound, field)
+            }
         }
         2 if is_address => {
-            let block = (number_of(number) as u32).to_be_bytes().into();
-            Op::In(field, vec![Value::Prefix(block, (op % 33) as u8)])
+            let block = |number| Value::Prefix(address(number_of(number), other), (op % 33) as u8);
+            Op::In(field, vec![block(number), block(number + 1)])
         }
         2 | 3 if !is_address => {
             let members = (number..number + other % 4).map(|n| Value::Uint(number_of(n)));
@@ -127,7 +157,7 @@ fn query(requires: usize, conditions: &[NodeId], arg: Option<NodeId>) -> LftaQue
     }
 }
 
-/// A header of eight bytes, behind it one of four of two kinds, or none.
+/// A header of eight bytes, behind it one of four or one of sixteen, or none.
 fn of_queries(dag: Dag, queries: Vec<LftaQuery>) -> LftaProgram {
     let layers = [ProtocolId(0), ProtocolId(1), ProtocolId(2), KIND].map(LayerSel::First).to_vec();
     let action = queries[0].action.clone();
@@ -139,21 +169,21 @@ fn of_queries(dag: Dag, queries: Vec<LftaQuery>) -> LftaProgram {
         (header.min, header.max) = (bytes, bytes);
         header
     };
-    let below = || {
-        let mut header = of_length(&[], 4);
+    let below = |bytes| {
+        let mut header = of_length(&[], bytes);
         header.counts_as.push(KIND);
         Some(header)
     };
-    program.parse.protocols = vec![Some(of_length(&[1, 2], 8)), below(), below(), None];
+    program.parse.protocols = vec![Some(of_length(&[1, 2], 8)), below(4), below(16), None];
     program.parse.start = vec![(1, ProtocolId(0))];
     program.queries = queries;
     program
 }
 
 fn packets() -> impl Strategy<Value = Vec<Packet>> {
-    let bytes = prop::collection::vec(prop::sample::select(BYTES.to_vec()), 12);
+    let bytes = prop::collection::vec(prop::sample::select(BYTES.to_vec()), 24);
     let kind = prop::sample::select(vec![0u8, 1, 1, 2, 2, 9]);
-    let captured = prop::sample::select(vec![12usize, 12, 12, 11, 7]);
+    let captured = prop::sample::select(vec![24usize, 24, 24, 23, 11, 7]);
     let packet = (bytes, kind, captured, prop::sample::select(LENS.to_vec()));
     let packet = packet.prop_map(|(mut captured, kind, caplen, len)| {
         captured[0] = kind;

@@ -129,8 +129,13 @@ pub(crate) fn constant<'v>(
     }
 }
 
+/// A number that is not negative, or an address of IPv4.
 pub(crate) fn number(value: &Value) -> Option<u64> {
-    u64::try_from(value.as_i128()?).ok()
+    match value.as_addr() {
+        Some(IpAddr::V4(address)) => Some(u32::from(address).into()),
+        Some(IpAddr::V6(_)) => None,
+        None => u64::try_from(value.as_i128()?).ok(),
+    }
 }
 
 /// The values that a member of a list stands for.
@@ -245,6 +250,8 @@ mod tests {
         assert_eq!(sets(&lens.collect::<Vec<_>>()), [(6, None)]);
         let prefixes = (0..4).map(|i| format!("ipv4 WHERE srcIP IN ['10.0.{i}.0/24']"));
         assert_eq!(sets(&prefixes.collect::<Vec<_>>()), [(4, Some(8))]);
+        let addresses = (0..4).map(|i| format!("ipv4 WHERE srcIP = '10.0.0.{i}'"));
+        assert_eq!(sets(&addresses.collect::<Vec<_>>()), [(4, Some(0))]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ struct Asked<'p, 'f> {
     fields: &'f mut Vec<Field>,
 }
 
-impl Asked<'_, '_> {
+impl<'p> Asked<'p, '_> {
     fn filter(mut self, number: usize, query: &LftaQuery) -> Option<Filter> {
         let arg = match summed(&query.action)? {
             None => None,
@@ -202,19 +202,15 @@ impl Asked<'_, '_> {
                 Condition::Or(Box::new(a), Box::new(b))
             }
             Op::Not(a) => self.condition(*a, depth)?.not(),
-            Op::Compare(CmpOp::Ne, field, bound) => {
-                let bound = number(constant(exprs, self.params, *bound)?)?;
-                self.within(*field, vec![(bound, bound)])?.not()
-            }
-            Op::Compare(op, field, bound) => {
-                let bound = number(constant(exprs, self.params, *bound)?)?;
-                self.within(*field, vec![compared(*op, bound)?])?
-            }
+            Op::Compare(op, a, b) => match (self.constant(*a), self.constant(*b)) {
+                (None, Some(bound)) => self.compare(*op, *a, bound)?,
+                (Some(bound), None) => self.compare(turned_round(*op), *b, bound)?,
+                _ => return None,
+            },
             Op::In(field, members) => {
-                let is_address = exprs.nodes[field.0 as usize].ty == Type::Ip;
-                let fits = |value: &Value| is_address || !matches!(value, Value::Prefix(..));
-                let member = |value| member(value).filter(|_| fits(value));
-                self.within(*field, members.iter().map(member).collect::<Option<_>>()?)?
+                let ranges: Option<Vec<Option<Range>>> =
+                    members.iter().map(|value| self.wanted(*field, value)).collect();
+                self.within(*field, ranges?.into_iter().flatten().collect())?
             }
             Op::Load { layer, at: None, byte, bit, bits: 1, .. } => {
                 let field = Field {
@@ -229,6 +225,42 @@ impl Asked<'_, '_> {
             }
             _ => return None,
         })
+    }
+
+    fn constant(&self, node: NodeId) -> Option<&'p Value> {
+        constant(self.exprs, self.params, node)
+    }
+
+    fn compare(&mut self, op: CmpOp, field: NodeId, bound: &Value) -> Option<Condition> {
+        Some(match op {
+            CmpOp::Eq | CmpOp::Ne => {
+                let ranges = self.wanted(field, bound)?.into_iter().collect();
+                let condition = self.within(field, ranges)?;
+                if op == CmpOp::Eq { condition } else { condition.not() }
+            }
+            _ if self.is_address(field) => return None,
+            _ => self.within(field, vec![compared(op, number(bound)?)?])?,
+        })
+    }
+
+    fn is_address(&self, field: NodeId) -> bool {
+        matches!(self.exprs.nodes[field.0 as usize].ty, Type::Ip | Type::Inet)
+    }
+
+    /// The numbers that equal a constant, or lie in it: none of those of IPv4 is an address of IPv6. Nothing when other values do.
+    fn wanted(&self, field: NodeId, value: &Value) -> Option<Option<Range>> {
+        let is_v6 = match value {
+            Value::Prefix(block, _) => block.is_ipv6(),
+            value => value.as_addr().is_some_and(|address| address.is_ipv6()),
+        };
+        match self.exprs.nodes[field.0 as usize].ty {
+            Type::Ip if is_v6 => Some(None),
+            Type::Ip | Type::Inet => {
+                let is_address = matches!(value, Value::Prefix(..)) || value.as_addr().is_some();
+                member(value).filter(|_| is_address).map(Some)
+            }
+            _ => member(value).filter(|_| !matches!(value, Value::Prefix(..))).map(Some),
+        }
     }
 
     fn within(&mut self, node: NodeId, ranges: Vec<Range>) -> Option<Condition> {
@@ -260,10 +292,14 @@ impl Asked<'_, '_> {
     /// The field that a node is; nothing when it is none that arrays take.
     fn field_of(&self, node: NodeId) -> Option<Field> {
         let found = &self.exprs.nodes[node.0 as usize];
-        if !matches!(found.ty, Type::Ushort | Type::Uint | Type::Ullong | Type::Ip) {
-            return None;
-        }
         let (source, width) = (Source::Node(node), found.ty.bits().unwrap_or(0));
+        let address =
+            Field { source, bytes: 4, max: u32::MAX.into(), is_cut: false, is_big_endian: true };
+        match (found.ty, &found.op) {
+            (Type::Inet, op) => return self.may_be_v4(op).then_some(address),
+            (Type::Ushort | Type::Uint | Type::Ullong | Type::Ip, _) => {}
+            _ => return None,
+        }
         match &found.op {
             Op::Meta(Meta::Len | Meta::CapLen) => {
                 Some(Field { source, bytes: 2, max: LEN_MAX, is_cut: true, is_big_endian: false })
@@ -294,6 +330,19 @@ impl Asked<'_, '_> {
         }
     }
 
+    /// Whether an address of either family is one of IPv4 in some packets.
+    fn may_be_v4(&self, op: &Op) -> bool {
+        let op_of = |node: &NodeId| &self.exprs.nodes[node.0 as usize].op;
+        let is_v4 = |op: &Op| match op {
+            Op::Cast(inner) => self.field_of(*inner).is_some_and(|field| field.bytes == 4),
+            op => matches!(op, Op::Load { at: None, bit: 0, bits: 32, little: false, .. }),
+        };
+        match op {
+            Op::ByProtocol { arms, .. } => arms.iter().any(|(_, arm)| is_v4(op_of(arm))),
+            op => is_v4(op),
+        }
+    }
+
     /// The greatest value of an arm that is a short field or a constant, and the bytes of it in an array.
     fn arm(&self, node: NodeId) -> Option<(u64, usize)> {
         match &self.exprs.nodes[node.0 as usize].op {
@@ -310,6 +359,17 @@ impl Asked<'_, '_> {
             self.fields.push(field);
             self.fields.len() - 1
         })
+    }
+}
+
+/// How operands compare when they have changed places.
+fn turned_round(op: CmpOp) -> CmpOp {
+    match op {
+        CmpOp::Lt => CmpOp::Gt,
+        CmpOp::Le => CmpOp::Ge,
+        CmpOp::Gt => CmpOp::Lt,
+        CmpOp::Ge => CmpOp::Le,
+        op => op,
     }
 }
 
@@ -386,6 +446,28 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_either_family_are_asked_for_where_they_are_of_ipv4() {
+        let (conditions, fields) = last("ip WHERE srcIP IN ['10.0.0.0/8']").unwrap();
+        assert_eq!((conditions, fields[0].bytes), (within(&[(0x0a00, 0x0aff)]), 2));
+        let point = |address| within(&[(address, address)]);
+        for filter in ["tcp WHERE srcIP = '10.0.0.7'", "ipv4 WHERE srcIP = '10.0.0.7'"] {
+            let (conditions, fields) = last(filter).unwrap();
+            assert_eq!((conditions, fields[0].bytes), (point(0x0a00_0007), 4), "{filter}");
+        }
+        for filter in ["srcIP = '::1'", "srcIP IN ['10.0.0.0/8', '2001:db8::/32']"] {
+            assert_eq!(last(&format!("ip WHERE {filter}")), None);
+        }
+    }
+
+    #[test]
+    fn constants_may_come_first() {
+        for (a, b) in [("83 = destPort", "destPort = 83"), ("83 < destPort", "destPort > 83")] {
+            let [a, b] = [a, b].map(|filter| last(&format!("tcp WHERE {filter}")).unwrap().0);
+            assert_eq!(a, b);
+        }
+    }
+
+    #[test]
     fn what_headers_say_needs_no_array() {
         let (conditions, fields) = last("tcp WHERE IPVersion = 4").unwrap();
         assert_eq!((conditions, fields[0].bytes), (within(&[(4, 4)]), 0));
@@ -407,7 +489,7 @@ mod tests {
             "tcp WHERE destPort = srcPort",
             "tcp WHERE destPort + 1 = 80",
             "tcp WHERE seq BETWEEN 1 AND 6",
-            "ip WHERE srcIP IN ['10.0.0.0/8']",
+            "ip WHERE srcIP < '10.0.0.0'",
             "tcp WHERE str_regex_match[data, 'a']",
             "packet WHERE time > 7",
         ] {

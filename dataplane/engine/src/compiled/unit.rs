@@ -211,7 +211,7 @@ impl Source<'_> {
             walk.found_at(e, &mut scope, &end);
             let taken = e.row_of_fields(&mut scope, self.vectored, program, filters.len())?;
             self.queries(e, &mut scope, self.vectored.queries(&taken).collect())?;
-            e.leave_if_cut(&mut scope, self.vectored, &taken)?;
+            e.leave_if_cut(self.vectored, &taken)?;
             filters.push(taken);
         }
         e.b.ins().jump(next, none);

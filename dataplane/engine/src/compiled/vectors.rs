@@ -15,7 +15,7 @@ use wt_plan::ir::LftaProgram;
 use wt_plan::vectors::{Field, Filter, PACKETS, Source, Vectors, vectors};
 use wt_wire::RecordRef;
 
-use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported};
+use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported, Val};
 use super::frame::FrameLayout;
 use super::host::Host;
 use super::load::Place;
@@ -58,8 +58,19 @@ pub(super) struct Vectored {
 pub(super) struct EndFilters {
     /// By filter: whether it is.
     taken: Vec<bool>,
-    /// By field: its value, where the path says that.
-    constants: Vec<Option<u64>>,
+    /// By field that was asked for: what it is there.
+    fields: Vec<Option<FieldAt>>,
+}
+
+/// What a field is at the end of a path.
+#[derive(Clone, Copy)]
+enum FieldAt {
+    /// A number, and what its array holds of it.
+    Element(V, V),
+    /// What the path says.
+    Constant(u64),
+    /// An address of IPv6: none of those asked for.
+    OtherFamily,
 }
 
 impl EndFilters {
@@ -236,15 +247,14 @@ impl Emitter<'_, '_> {
             requires.iter().all(|l| matches!(scope.layers[l.0 as usize].present, Truth::Always))
         };
         let mut taken: Vec<bool> = filters.iter().map(has_layers).collect();
-        let mut values: Vec<Option<(V, V)>> = vec![None; fields.len()];
+        let mut found: Vec<Option<FieldAt>> = vec![None; fields.len()];
         for field in vectored.asked(&taken) {
-            values[field] = self.field(scope, &fields[field])?;
+            found[field] = self.field(scope, &fields[field])?;
         }
-        let constants = values.iter().map(|value| self.constant(value.as_ref()?.0)).collect();
         for (taken, filter) in taken.iter_mut().zip(filters) {
-            *taken &= filter.fields().iter().all(|field| values[*field].is_some());
+            *taken &= filter.fields().iter().all(|field| found[*field].is_some());
         }
-        let filters = EndFilters { taken, constants };
+        let filters = EndFilters { taken, fields: found };
         if filters.is_empty() {
             return Ok(filters);
         }
@@ -253,17 +263,13 @@ impl Emitter<'_, '_> {
         let end = self.word(end as u64 + 1);
         self.b.ins().istore16(FRAME, end, halves, 8 * vectored.ends as i32);
         for field in vectored.asked(&filters.taken) {
-            let Some((_, raw)) = values[field] else { continue };
+            let Some(FieldAt::Element(_, raw)) = filters.fields[field] else { continue };
             let at = 8 * vectored.arrays[field] as i32;
-            match fields[field].bytes {
-                2 => {
-                    self.b.ins().istore16(FRAME, raw, halves, at);
-                }
-                4 => {
-                    let words = self.b.ins().iadd(halves, cursor);
-                    self.b.ins().istore32(FRAME, raw, words, at);
-                }
-                _ => {}
+            if fields[field].bytes == 2 {
+                self.b.ins().istore16(FRAME, raw, halves, at);
+            } else {
+                let words = self.b.ins().iadd(halves, cursor);
+                self.b.ins().istore32(FRAME, raw, words, at);
             }
         }
         let cursor = self.add_const(cursor, 2);
@@ -274,17 +280,15 @@ impl Emitter<'_, '_> {
     /// Leaves the loop over records if a number of the packet at hand is cut in the arrays; what it is in whole goes into the frame.
     pub(super) fn leave_if_cut(
         &mut self,
-        scope: &mut Scope<'_>,
         vectored: &Vectored,
         end: &EndFilters,
     ) -> Result<(), Unsupported> {
-        let Vectors { fields, .. } = &vectored.vectors;
         let mut values: Vec<(usize, V, u64)> = Vec::new();
         for field in vectored.asked(&end.taken) {
-            if let (Some(whole), Source::Node(node)) = (vectored.whole[field], fields[field].source)
+            if let (Some(whole), Some(FieldAt::Element(word, _))) =
+                (vectored.whole[field], end.fields[field])
             {
-                let val = self.node(scope, node)?;
-                values.push((whole, self.as_word(val.parts)?, fields[field].max));
+                values.push((whole, word, vectored.vectors.fields[field].max));
             }
         }
         for (_, value, max) in values.clone() {
@@ -304,18 +308,18 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    /// The value of a field, and what its array holds of it; nothing when it may lack its value, or code for it is not cheap.
+    /// What a field is; nothing when it may lack its value, or code for it is not cheap.
     fn field(
         &mut self,
         scope: &mut Scope<'_>,
         field: &Field,
-    ) -> Result<Option<(V, V)>, Unsupported> {
+    ) -> Result<Option<FieldAt>, Unsupported> {
         let (node, down) = match field.source {
             Source::Byte(layer, byte) => {
                 let layer = scope.layers[layer.0 as usize];
                 let place = Place { layer, at: None, byte: u64::from(byte) };
                 let (word, lack) = self.load_bits(place, 0, 8, false);
-                return Ok(lack.is_none().then_some((word, word)));
+                return Ok(lack.is_none().then_some(FieldAt::Element(word, word)));
             }
             Source::Node(node) => (node, 0),
             Source::Upper(node) => (node, 16),
@@ -323,23 +327,31 @@ impl Emitter<'_, '_> {
         if scope.is_costly[node.0 as usize] {
             return Ok(None);
         }
-        let val = self.node(scope, node)?;
-        let (Parts::Word(word), None) = (val.parts, val.lack) else { return Ok(None) };
-        if field.bytes == 0 && self.constant(word).is_none() {
-            return Ok(None);
+        let Val { parts, lack: None } = self.node(scope, node)? else { return Ok(None) };
+        let word = match parts {
+            Parts::Word(word) => word,
+            Parts::Inet(family, _, word) => match self.constant(family) {
+                Some(4) => word,
+                Some(_) => return Ok(Some(FieldAt::OtherFamily)),
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        if field.bytes == 0 {
+            return Ok(self.constant(word).map(FieldAt::Constant));
         }
         if let (true, Some((raw, _))) = (field.is_big_endian, self.turned(word)) {
             // Its upper half comes first.
-            return Ok(Some((word, raw)));
+            return Ok(Some(FieldAt::Element(word, raw)));
         }
         let down = self.word(down);
         let number = self.b.ins().ushr(word, down);
         if !field.is_big_endian {
-            return Ok(Some((word, number)));
+            return Ok(Some(FieldAt::Element(word, number)));
         }
         let ty = if field.bytes == 2 { I16 } else { I32 };
         let number = self.b.ins().ireduce(ty, number);
         let raw = self.b.ins().bswap(number);
-        Ok(Some((word, self.b.ins().uextend(I64, raw))))
+        Ok(Some(FieldAt::Element(word, self.b.ins().uextend(I64, raw))))
     }
 }

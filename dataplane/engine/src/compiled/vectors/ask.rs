@@ -9,7 +9,7 @@ use cranelift_jit::JITModule;
 use wt_plan::lookup::Range;
 use wt_plan::vectors::{Condition, Field, PACKETS, is_block};
 
-use super::{BIAS, EndFilters, LANES, STATE_WORDS, VECTOR_BYTES, Vectored};
+use super::{BIAS, EndFilters, FieldAt, LANES, STATE_WORDS, VECTOR_BYTES, Vectored};
 use crate::compiled::emit::{Emitter, Unsupported};
 
 /// Flags of accesses to vectors in the frame, whose words are aligned to less.
@@ -229,17 +229,7 @@ impl Asking<'_> {
 
     fn condition(&mut self, e: &mut Emitter<'_, '_>, condition: &Condition) -> V {
         match condition {
-            Condition::Within(field, ranges) if self.vectored.vectors.fields[*field].bytes == 0 => {
-                let is_in =
-                    |value| ranges.iter().any(|(first, last)| (*first..=*last).contains(&value));
-                let to = self.ends.iter().map(|end| end.constants[*field].is_some_and(is_in));
-                self.came(e, to.collect())
-            }
-            Condition::Within(field, ranges) => {
-                let found: Vec<V> =
-                    ranges.iter().map(|range| self.within(e, *field, *range)).collect();
-                found.into_iter().reduce(|a, b| e.b.ins().bor(a, b)).unwrap_or_else(|| e.splat(0))
-            }
+            Condition::Within(field, ranges) => self.within_ranges(e, *field, ranges),
             Condition::Masked { field, mask, value } => self.masked(e, *field, *mask, *value),
             Condition::And(a, b) => {
                 let (a, b) = (self.condition(e, a), self.condition(e, b));
@@ -254,6 +244,29 @@ impl Asking<'_> {
                 e.b.ins().bnot(a)
             }
         }
+    }
+
+    /// Which packets have a field in one of some ranges.
+    fn within_ranges(&mut self, e: &mut Emitter<'_, '_>, field: usize, ranges: &[Range]) -> V {
+        let at_ends = |is_it: &dyn Fn(FieldAt) -> bool| -> Vec<bool> {
+            self.ends.iter().map(|end| end.fields[field].is_some_and(is_it)).collect()
+        };
+        if self.vectored.vectors.fields[field].bytes == 0 {
+            let is_in =
+                |value| ranges.iter().any(|(first, last)| (*first..=*last).contains(&value));
+            let to = at_ends(&|at| matches!(at, FieldAt::Constant(value) if is_in(value)));
+            return self.came(e, to);
+        }
+        let of_family = at_ends(&|at| !matches!(at, FieldAt::OtherFamily));
+        let is_other = at_ends(&|at| matches!(at, FieldAt::OtherFamily));
+        let found: Vec<V> = ranges.iter().map(|range| self.within(e, field, *range)).collect();
+        let found = found.into_iter().reduce(|a, b| e.b.ins().bor(a, b));
+        let found = found.unwrap_or_else(|| e.splat(0));
+        if !is_other.contains(&true) {
+            return found;
+        }
+        let of_family = self.came(e, of_family);
+        e.b.ins().band(found, of_family)
     }
 
     /// Which packets have a field in a range.
