@@ -257,7 +257,6 @@ impl Asking<'_> {
             let to = at_ends(&|at| matches!(at, FieldAt::Constant(value) if is_in(value)));
             return self.came(e, to);
         }
-        let of_family = at_ends(&|at| !matches!(at, FieldAt::OtherFamily));
         let is_other = at_ends(&|at| matches!(at, FieldAt::OtherFamily));
         let found: Vec<V> = ranges.iter().map(|range| self.within(e, field, *range)).collect();
         let found = found.into_iter().reduce(|a, b| e.b.ins().bor(a, b));
@@ -265,8 +264,8 @@ impl Asking<'_> {
         if !is_other.contains(&true) {
             return found;
         }
-        let of_family = self.came(e, of_family);
-        e.b.ins().band(found, of_family)
+        let other = self.came(e, is_other);
+        e.b.ins().band_not(found, other)
     }
 
     /// Which packets have a field in a range.
