@@ -259,7 +259,8 @@ impl<'p> Asked<'p, '_> {
                 let is_address = matches!(value, Value::Prefix(..)) || value.as_addr().is_some();
                 member(value).filter(|_| is_address).map(Some)
             }
-            _ => member(value).filter(|_| !matches!(value, Value::Prefix(..))).map(Some),
+            _ if matches!(value, Value::Prefix(..)) || value.as_addr().is_some() => None,
+            _ => member(value).map(Some),
         }
     }
 

@@ -72,13 +72,14 @@ pub(super) struct Emitter<'f, 'h> {
     pub(super) witnesses: Witnesses,
     /// Where the loop over packets ends.
     pub(super) exit: Option<Block>,
-    /// Whether code since the last [`Self::queries`] may reject a packet for a lack.
+    /// Whether code of the queries so far may reject the packet at hand for a lack.
     pub(super) may_reject: bool,
     evaluate: SigRef,
     keep: SigRef,
     walk: SigRef,
 }
 
+/// What blocks without parameters are given.
 pub(super) const NO_ARGS: &[BlockArg] = &[];
 
 /// Flags of accesses to the frame.

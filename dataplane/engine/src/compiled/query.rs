@@ -1,12 +1,12 @@
 //! Queries as code: quals in order, then totals or a row.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
+use cranelift_codegen::ir::{Block, InstBuilder, Value as V};
 use wt_catalog::Type;
 use wt_catalog::layout::{Column, Place};
 use wt_plan::ir::{AggKind, Exprs, LftaQuery, NodeId, Qual};
 
-use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
+use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported, Val};
 use super::frame;
 use super::host;
 use super::lower::Scope;
@@ -14,8 +14,6 @@ use super::plan::{
     AheadPlan, Body, Joint, MOVES, NARROW, PatternPlan, QueryPlan, Rows, TotalState, Totals, Use,
     WIDE,
 };
-
-const NO_ARGS: &[BlockArg] = &[];
 
 /// What reads the tuples of a selection.
 #[derive(Clone, Copy)]

@@ -291,20 +291,24 @@ impl Emitter<'_, '_> {
                 values.push((whole, word, vectored.vectors.fields[field].max));
             }
         }
-        for (_, value, max) in values.clone() {
-            let is_cut = self.icmp_const(IntCC::UnsignedGreaterThan, value, max);
-            let (leave, stay) = (self.b.create_block(), self.b.create_block());
-            self.b.set_cold_block(leave);
-            self.b.ins().brif(is_cut, leave, NO_ARGS, stay, NO_ARGS);
-            self.b.switch_to_block(leave);
-            for (whole, value, _) in &values {
-                self.store_frame(*whole, *value);
-            }
-            self.store_frame(vectored.rows.cut, self.record);
-            let exit = self.exit.ok_or(Unsupported("a loop without its end"))?;
-            self.b.ins().jump(exit, NO_ARGS);
-            self.b.switch_to_block(stay);
+        if values.is_empty() {
+            return Ok(());
         }
+        let (leave, stay) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(leave);
+        for (_, value, max) in &values {
+            let is_cut = self.icmp_const(IntCC::UnsignedGreaterThan, *value, *max);
+            self.leave_if(is_cut, leave);
+        }
+        self.b.ins().jump(stay, NO_ARGS);
+        self.b.switch_to_block(leave);
+        for (whole, value, _) in values {
+            self.store_frame(whole, value);
+        }
+        self.store_frame(vectored.rows.cut, self.record);
+        let exit = self.exit.ok_or(Unsupported("a loop without its end"))?;
+        self.b.ins().jump(exit, NO_ARGS);
+        self.b.switch_to_block(stay);
         Ok(())
     }
 

@@ -2,21 +2,19 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value as V};
+use cranelift_codegen::ir::{Block, InstBuilder, Value as V};
 use cranelift_frontend::Variable;
 use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_catalog::{ProtocolId, Value};
 use wt_plan::ir::{Exprs, HeaderProgram, LayerId, LayerSel};
 use wt_plan::paths::{Count, Paths, counted};
 
-use super::emit::{Emitter, Truth, Unsupported};
+use super::emit::{Emitter, NO_ARGS, Truth, Unsupported};
 use super::frame;
 use super::lower::{LayerVal, Scope};
 use super::paths;
 use super::rare::{self, TARGET_WORDS};
 use super::seek::Seekers;
-
-const NO_ARGS: &[BlockArg] = &[];
 
 /// Numbers of headers in a word.
 const REPEATS_PER_WORD: usize = 8;
