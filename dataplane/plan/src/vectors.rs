@@ -1,6 +1,6 @@
 //! Which filters of a program can be asked of many packets at once.
 //!
-//! A processor compares eight short numbers by one instruction. Where many queries of a batch count (and perhaps sum lengths) for conditions on short
+//! A processor compares eight or sixteen short numbers by one instruction. Where many queries of a batch count (and perhaps sum lengths) for conditions on short
 //! fields, compiled code puts the fields into arrays, packet after packet, and asks the filters of [`PACKETS`] packets together. The cost model counts
 //! that; for other backends it is nothing but a fact.
 
@@ -14,7 +14,7 @@ use crate::lookup::{
 };
 
 /// Packets that a filter is asked of together.
-pub const PACKETS: usize = 16;
+pub const PACKETS: usize = 32;
 
 /// The greatest length that arrays hold: more is cut to that, and added apart.
 const LEN_MAX: u64 = u16::MAX as u64;

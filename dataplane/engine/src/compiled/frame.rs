@@ -1,5 +1,7 @@
 //! The frame: the words that compiled code and the host share.
 
+use super::sys::Words;
+
 /// Address of zeros that stand for an absent header.
 pub(super) const ZEROS: usize = 0;
 /// Address of the [`super::host::Host`].
@@ -16,6 +18,8 @@ pub(super) const MALFORMED: usize = 6;
 pub(super) const TOO_DEEP: usize = 7;
 /// Not 0 when a query has rejected the packet at hand for a lack.
 pub(super) const LACKED: usize = 8;
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
 /// First word free for the program.
 const FREE: usize = 9;
 
@@ -40,6 +44,12 @@ impl FrameLayout {
         first
     }
 
+    /// The same, from a cache line on.
+    pub(super) fn take_lines(&mut self, count: usize) -> usize {
+        self.words = self.words.next_multiple_of(LINE_WORDS);
+        self.take(count)
+    }
+
     /// Words handed out.
     pub(super) fn words(&self) -> usize {
         self.words
@@ -48,7 +58,7 @@ impl FrameLayout {
 
 /// The words.
 pub(super) struct Frame {
-    pub(super) words: Vec<u64>,
+    pub(super) words: Words,
     /// What [`ZEROS`] points at.
     _zeros: Vec<u64>,
 }
@@ -57,14 +67,15 @@ impl Frame {
     /// A frame without words.
     pub(super) fn new() -> Self {
         let zeros = vec![0u64; ZERO_BYTES / 8];
-        let mut words = vec![0u64; FREE];
+        let mut words = Words::new();
+        words.append(FREE);
         words[ZEROS] = zeros.as_ptr() as u64;
         Self { words, _zeros: zeros }
     }
 
     /// Makes room for a layout.
     pub(super) fn fit(&mut self, layout: &FrameLayout) {
-        self.words.resize(layout.words(), 0);
+        self.words.append(layout.words() - self.words.len());
         self.words[WORDS] = layout.words() as u64;
     }
 

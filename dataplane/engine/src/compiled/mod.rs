@@ -58,7 +58,7 @@ use self::frame::{Frame, FrameLayout};
 pub(crate) use self::groups::Regroup;
 use self::host::Host;
 use self::lookup::Lookup;
-use self::plan::{Body, QueryPlan};
+use self::plan::{Body, Joints, QueryPlan};
 use self::query::Reader;
 use self::range::RangeState;
 pub(crate) use self::range::{Ordinals, Scanned, kept_ordinal};
@@ -94,6 +94,7 @@ pub struct CompiledLfta {
     program: LftaProgram,
     params: Vec<Value>,
     plans: Vec<QueryPlan>,
+    joints: Joints,
     /// By query: what reads it, where its quals are applied ahead.
     readers: Vec<Option<OwnedReader>>,
     lookups: Vec<Lookup>,
@@ -195,6 +196,7 @@ impl CompiledLfta {
         let mut compiled = Self {
             program: program.clone(),
             params: params.to_vec(),
+            joints: Joints::of(&plans),
             plans,
             readers,
             lookups,
@@ -373,8 +375,8 @@ impl CompiledLfta {
                 self.vectored.run(&unit.code, words, batch.data, batch.records, &mut unit.host);
             }
         }
-        self.vectored.finish(&unit.code, &mut frame.words);
-        part_totals(&self.plans, &mut frame.words);
+        unit.code.ask_filters(&mut frame.words);
+        self.joints.part(&mut frame.words);
 
         let count = batch.records.len() as u64;
         self.packets.packets += count;
@@ -408,8 +410,8 @@ impl CompiledLfta {
         Ok(())
     }
 
-    /// Finds the first tuples of totals that had none before the batch. It happens once per query: the code runs over the batch again,
-    /// record by record, with a frame of its own, so that it need not keep track of it.
+    /// Finds the first tuples of totals that had none before the batch. It happens once per query: the code runs over half of the batch again, and
+    /// over half of that, with a frame of its own, so that it need not keep track of it.
     fn note_first_ordinals(&mut self, batch: &PacketBatch<'_>, unit: usize, ordinal: u64) {
         let frame = &self.frame.words;
         let matched = |plan: &QueryPlan| match &plan.body {
@@ -428,26 +430,32 @@ impl CompiledLfta {
             return;
         }
         let mut frame = frame.clone();
-        sought.iter().for_each(|(_, at)| frame[*at] = 0);
         let (_, unit) = &mut self.units[unit];
-        for (record, ordinal) in batch.records.iter().zip(ordinal..) {
+        // Queries whose first tuple is of one of some records, with the words that count them.
+        let mut ranges = vec![(0..batch.records.len(), sought)];
+        while let Some((range, sought)) = ranges.pop() {
+            if range.len() == 1 {
+                let first = Some(ordinal + range.start as u64);
+                sought.iter().for_each(|(index, _)| self.queries[*index].first_ordinal = first);
+                continue;
+            }
+            let middle = range.start.midpoint(range.end);
+            sought.iter().for_each(|(_, at)| frame[*at] = 0);
             for (query, plan) in self.queries.iter_mut().zip(&self.plans) {
                 if let Body::Rows(rows) = &plan.body {
                     rows.begin(&mut frame, &mut query.rows);
                 }
             }
-            let records = std::slice::from_ref(record);
+            let records = &batch.records[range.start..middle];
             self.vectored.run(&unit.code, &mut frame, batch.data, records, &mut unit.host);
-            self.vectored.finish(&unit.code, &mut frame);
-            part_totals(&self.plans, &mut frame);
-            sought.retain(|(index, at)| {
-                if frame[*at] > 0 {
-                    self.queries[*index].first_ordinal = Some(ordinal);
+            unit.code.ask_filters(&mut frame);
+            self.joints.part(&mut frame);
+            let (before, behind): (Vec<_>, Vec<_>) =
+                sought.into_iter().partition(|(_, at)| frame[*at] > 0);
+            for (range, sought) in [(range.start..middle, before), (middle..range.end, behind)] {
+                if !sought.is_empty() {
+                    ranges.push((range, sought));
                 }
-                frame[*at] == 0
-            });
-            if sought.is_empty() {
-                return;
             }
         }
     }
@@ -508,15 +516,6 @@ fn handles(specs: &[HandleSpec], params: &[Value]) -> Result<Vec<Handle>, SetupE
             .map_err(|source| SetupError::Handle { function: spec.symbol, source })
     };
     specs.iter().map(prepare).collect()
-}
-
-/// Moves what code has added up of totals to where it belongs.
-fn part_totals(plans: &[QueryPlan], words: &mut [u64]) {
-    for plan in plans {
-        if let Body::Totals(totals) = &plan.body {
-            totals.part(words);
-        }
-    }
 }
 
 impl LftaBackend for CompiledLfta {

@@ -104,14 +104,26 @@ impl Joint {
 const _: () = assert!((RECORDS_MAX as u64) << Joint::OPERAND_BITS <= Joint::ONE);
 const _: () = assert!(RECORDS_MAX < 1 << (64 - Joint::SUM_BITS));
 
-impl Totals {
-    /// Moves what code has added to the joint word to where it belongs.
+/// The joint words of some plans: each with the words where its count and its sum belong.
+pub(super) struct Joints(Vec<[usize; 3]>);
+
+impl Joints {
+    pub(super) fn of(plans: &[QueryPlan]) -> Self {
+        let joint = |plan: &QueryPlan| {
+            let Body::Totals(totals) = &plan.body else { return None };
+            let Joint { at, state } = totals.joint?;
+            Some([at, totals.matched, totals.states[state].at])
+        };
+        Self(plans.iter().filter_map(joint).collect())
+    }
+
+    /// Moves what code has added to them to where it belongs.
     pub(super) fn part(&self, words: &mut [u64]) {
-        let Some(Joint { at, state }) = self.joint else { return };
-        let (count, sum) = Joint::parts(std::mem::take(&mut words[at]));
-        words[self.matched] += count;
-        let total = &mut words[self.states[state].at];
-        *total = total.wrapping_add(sum);
+        for [at, matched, sum] in &self.0 {
+            let (count, added) = Joint::parts(std::mem::take(&mut words[*at]));
+            words[*matched] += count;
+            words[*sum] = words[*sum].wrapping_add(added);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::lower::Scope;
 use super::plan::QueryPlan;
 use super::query::Reader;
 use super::sys::Code;
-use super::vectors::{EndFilters, RowWords, Vectored};
+use super::vectors::{EndFilters, Filters, Vectored};
 use super::walk::{PathsWanted, Walk};
 
 /// Queries up to which totals are updated without branches.
@@ -84,25 +84,18 @@ pub(super) fn module() -> Result<JITModule, Unsupported> {
     Ok(JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names())))
 }
 
-/// Code that has been emitted, ready to run: for records or rows, and for the filters of packets in arrays.
+/// Code that has been emitted, ready to run: for records, with the filters of packets in the arrays that it fills, or for rows.
 pub(super) fn finished(
     mut module: JITModule,
-    mut entry: Context,
-    filters: Option<(Context, RowWords)>,
+    mut context: Context,
+    filters: Option<Filters>,
 ) -> Result<Code, Unsupported> {
     let failed = |_| Unsupported("code that Cranelift does not take");
-    let mut define = |name: &str, context: &mut Context| {
-        let id = module.declare_function(name, Linkage::Local, &context.func.signature);
-        let id = id.map_err(failed)?;
-        module.define_function(id, context).map_err(failed)?;
-        Ok(id)
-    };
-    let entry = define("entry", &mut entry)?;
-    let filters = filters.map(|(mut context, rows)| Ok((define("filters", &mut context)?, rows)));
-    let filters = filters.transpose()?;
+    let signature = &context.func.signature;
+    let entry = module.declare_function("entry", Linkage::Local, signature).map_err(failed)?;
+    module.define_function(entry, &mut context).map_err(failed)?;
     module.finalize_definitions().map_err(failed)?;
     let entry = module.get_finalized_function(entry);
-    let filters = filters.map(|(id, rows)| (module.get_finalized_function(id), rows));
     Ok(Code::new(module, entry, filters))
 }
 
@@ -114,9 +107,8 @@ impl Source<'_> {
         layout: &mut FrameLayout,
     ) -> Result<Unit, Unsupported> {
         let module = module()?;
-        let (entry, filters) = self.define(&mut host, layout, &module)?;
-        let filters = filters.map(|context| (context, self.vectored.rows));
-        let code = Arc::new(finished(module, entry, filters)?);
+        let (context, filters) = self.define(&mut host, layout, &module)?;
+        let code = Arc::new(finished(module, context, filters)?);
         Ok(Unit { code, host })
     }
 
@@ -127,41 +119,31 @@ impl Source<'_> {
         layout: &mut FrameLayout,
     ) -> Result<String, Unsupported> {
         let module = module()?;
-        let (entry, filters) = self.define(host, layout, &module)?;
-        let mut text = String::new();
-        for mut context in std::iter::once(entry).chain(filters) {
-            context.set_disasm(true);
-            let failed = Unsupported("code that Cranelift does not take");
-            let code = context.compile(module.isa(), &mut ControlPlane::default());
-            text += code.map_err(|_| failed)?.vcode.as_deref().ok_or(failed)?;
+        let (mut context, filters) = self.define(host, layout, &module)?;
+        context.set_disasm(true);
+        let failed = Unsupported("code that Cranelift does not take");
+        let code = context.compile(module.isa(), &mut ControlPlane::default());
+        let mut text = code.map_err(|_| failed)?.vcode.clone().ok_or(failed)?;
+        if let Some(filters) = filters {
+            text += &format!("filters, of all packets in arrays:\n{filters}");
         }
         Ok(text)
     }
 
-    /// The code for records, and that for filters of packets in arrays, if there are any.
+    /// The code for records, and the filters of packets in arrays, if there are any.
     fn define(
         &self,
         host: &mut Host,
         layout: &mut FrameLayout,
         module: &JITModule,
-    ) -> Result<(Context, Option<Context>), Unsupported> {
+    ) -> Result<(Context, Option<Filters>), Unsupported> {
         let mut builder_context = FunctionBuilderContext::new();
-        let function = || {
-            let mut context = module.make_context();
-            context.func.signature = signature(module);
-            context
-        };
-        let mut entry = function();
-        let builder = FunctionBuilder::new(&mut entry.func, &mut builder_context);
+        let mut context = module.make_context();
+        context.func.signature = signature(module);
+        let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
         let ends = self.emit(builder, host, layout, module)?;
-        if ends.iter().all(EndFilters::is_empty) {
-            return Ok((entry, None));
-        }
-        let mut filters = function();
-        let builder = FunctionBuilder::new(&mut filters.func, &mut builder_context);
-        let (e, _) = Emitter::new(builder, host, layout, module, self.link_type);
-        e.ask_filters(self.vectored, &ends, module)?;
-        Ok((entry, Some(filters)))
+        let has_some = !ends.iter().all(EndFilters::is_empty);
+        Ok((context, has_some.then(|| self.vectored.filters(&ends, layout))))
     }
 
     /// The loop over the records of a batch; the result is which filters are left for vectors, by end of a likely path.

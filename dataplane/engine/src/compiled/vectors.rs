@@ -1,18 +1,18 @@
 //! Filters asked of many packets at once.
 //!
 //! Where many queries of a batch ask short fields ([`wt_plan::vectors`]), code puts the fields of a packet into arrays of the frame at the end of a likely path, and
-//! that is all it does for them there. A second function asks the filters of [`PACKETS`] packets together, eight to a vector: a comparison gives -1
-//! where it holds, so counts are sums of comparisons, and sums of a field are products with them. What they come to is in the frame, negative, until
-//! [`Vectored::settle`].
+//! that is all it does for them there. When arrays are full, and behind each batch, the filters are asked of all packets in them: operations on whole
+//! [`columns`], which [`asking`] makes of the filters.
 
-mod ask;
+mod asking;
+mod columns;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value as V};
 use wt_catalog::Value;
 use wt_plan::ir::LftaProgram;
-use wt_plan::vectors::{Field, Filter, PACKETS, Source, Vectors, vectors};
+use wt_plan::vectors::{Field, Filter, Source, Vectors, vectors};
 use wt_wire::RecordRef;
 
 use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported, Val};
@@ -21,35 +21,22 @@ use super::host::Host;
 use super::load::Place;
 use super::lookup::totals_of;
 use super::lower::Scope;
-use super::plan::{Joint, QueryPlan};
+use super::plan::QueryPlan;
 use super::sys::Code;
 
-/// Packets that arrays have room for.
-pub(super) const ROWS: usize = 512;
-/// Bytes of a vector, which holds eight short numbers or four long ones.
-const VECTOR_BYTES: usize = 16;
-/// Short numbers in a vector.
-const LANES: usize = VECTOR_BYTES / 2;
-/// Words of the frame for an array of short numbers: behind the last packet is room for those that are none.
-const ARRAY_WORDS: usize = (ROWS + PACKETS) / 4;
-/// Words of the frame that a filter counts in, and sums in.
-const STATE_WORDS: usize = VECTOR_BYTES / 8;
-
-/// What a number is less when it is multiplied, so that it is a short signed one.
-const BIAS: u64 = 1 << 15;
+use self::columns::COLUMN_WORDS;
+pub(super) use self::columns::{Filters, ROWS};
 
 /// Filters that are asked by vectors, and where their arrays are.
 pub(super) struct Vectored {
     vectors: Vectors,
     /// By field: the frame word where its array begins.
     arrays: Vec<usize>,
-    /// The array that says at the end of which path a packet came; 0 for what is none.
+    /// The array that says at the end of which path a packet came, by a bit.
     ends: usize,
     pub(super) rows: RowWords,
     /// By field that may be cut: the frame word with its whole value then.
     whole: Vec<Option<usize>>,
-    /// By filter: the frame words that it counts and sums in.
-    states: Vec<usize>,
     /// By filter: the frame word that takes a tuple, and what is summed with it.
     totals: Vec<usize>,
 }
@@ -97,18 +84,17 @@ impl Vectored {
         plans: &[QueryPlan],
         layout: &mut FrameLayout,
     ) -> Self {
-        let mut vectors = if has_vectors() { vectors(program, params) } else { Vectors::default() };
+        let mut vectors = vectors(program, params);
         let totals_of = |filter: &Filter| totals_of(&plans[filter.query], filter.arg.is_some());
         vectors.filters.retain(|filter| totals_of(filter).is_some());
         let totals = vectors.filters.iter().filter_map(totals_of).collect();
-        let array = |field: &Field| layout.take(ARRAY_WORDS * field.bytes / 2);
+        let array = |field: &Field| layout.take_lines(COLUMN_WORDS * field.bytes / 2);
         let arrays = vectors.fields.iter().map(array).collect();
-        let ends = layout.take(ARRAY_WORDS);
+        let ends = layout.take_lines(COLUMN_WORDS);
         let rows = RowWords { cursor: layout.take(1), cut: layout.take(1) };
         let whole =
             vectors.fields.iter().map(|field| field.is_cut.then(|| layout.take(1))).collect();
-        let states = vectors.filters.iter().map(|_| layout.take(2 * STATE_WORDS)).collect();
-        Self { vectors, arrays, ends, rows, whole, states, totals }
+        Self { vectors, arrays, ends, rows, whole, totals }
     }
 
     /// The queries that need nothing else at the end of a path.
@@ -149,12 +135,6 @@ impl Vectored {
         }
     }
 
-    /// Asks the filters of packets that are still in arrays.
-    pub(super) fn finish(&self, code: &Code, words: &mut [u64]) {
-        code.ask_filters(words);
-        self.settle(words);
-    }
-
     /// Asks the filters of the last packet by itself: they sum the whole of what is cut in the arrays.
     fn take_cut(&self, code: &Code, words: &mut [u64]) {
         words[self.rows.cut] = 0;
@@ -165,7 +145,7 @@ impl Vectored {
         let row: Vec<((usize, usize), u64)> =
             arrays.map(|array| (array, element(words, array, last))).collect();
         words[self.rows.cursor] -= 2;
-        self.finish(code, words);
+        code.ask_filters(words);
         for (array, value) in row {
             set_first(words, array, value);
         }
@@ -177,43 +157,14 @@ impl Vectored {
             set_first(words, (self.arrays[field], fields[field].bytes), words[whole].min(max));
         }
         words[self.rows.cursor] = 2;
+        let before: Vec<u64> = self.totals.iter().map(|total| words[*total]).collect();
         code.ask_filters(words);
-        let places = self.vectors.filters.iter().zip(self.states.iter().zip(&self.totals));
-        for (filter, (state, totals)) in places {
-            let holds = words[*state..state + STATE_WORDS].iter().any(|word| *word != 0);
-            if let (true, Some(arg)) = (holds, filter.arg) {
-                words[*totals] += over[arg];
+        for ((filter, total), before) in self.vectors.filters.iter().zip(&self.totals).zip(before) {
+            if let Some(arg) = filter.arg.filter(|_| words[*total] != before) {
+                words[*total] += over[arg];
             }
         }
-        self.settle(words);
     }
-
-    /// Adds what the filters have come to where it belongs.
-    fn settle(&self, words: &mut [u64]) {
-        let places = self.vectors.filters.iter().zip(self.states.iter().zip(&self.totals));
-        for (filter, (state, totals)) in places {
-            let mut take = |first: usize, bits: u32| -> i64 {
-                let words = &mut words[first..first + STATE_WORDS];
-                let total = words.iter().flat_map(|word| numbers(*word, bits)).sum();
-                words.fill(0);
-                total
-            };
-            let count = -take(*state, 16) as u64;
-            let over = -take(state + STATE_WORDS, 32);
-            words[*totals] += match filter.arg {
-                Some(_) => Joint::ONE * count + (BIAS * count).wrapping_add_signed(over),
-                None => count,
-            };
-        }
-    }
-}
-
-/// Whether this processor has what the code is made of.
-fn has_vectors() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("sse4.1");
-    #[cfg(not(target_arch = "x86_64"))]
-    return cfg!(target_arch = "aarch64");
 }
 
 /// An element of an array, which begins at a word and has elements of so many bytes.
@@ -225,11 +176,6 @@ fn element(words: &[u64], (array, bytes): (usize, usize), index: usize) -> u64 {
 /// Makes something the first element of an array.
 fn set_first(words: &mut [u64], (array, bytes): (usize, usize), value: u64) {
     words[array] = words[array] >> (8 * bytes) << (8 * bytes) | value;
-}
-
-/// The signed numbers of some bits that a word holds.
-fn numbers(word: u64, bits: u32) -> impl Iterator<Item = i64> {
-    (1..=64 / bits).map(move |i| (word << (64 - i * bits)) as i64 >> (64 - bits))
 }
 
 impl Emitter<'_, '_> {
@@ -260,7 +206,7 @@ impl Emitter<'_, '_> {
         }
         let cursor = self.load_frame(vectored.rows.cursor);
         let halves = self.b.ins().iadd(self.frame, cursor);
-        let end = self.word(end as u64 + 1);
+        let end = self.word(u64::from(asking::bit(end)));
         self.b.ins().istore16(FRAME, end, halves, 8 * vectored.ends as i32);
         for field in vectored.asked(&filters.taken) {
             let Some(FieldAt::Element(_, raw)) = filters.fields[field] else { continue };

@@ -9,7 +9,7 @@ mod words;
 use wt_wire::RecordRef;
 
 use super::host::Host;
-use super::vectors::{ROWS, RowWords};
+use super::vectors::{Filters, ROWS};
 use crate::functions::lpm::{PrefixTable, id_of};
 
 pub(crate) use words::Words;
@@ -22,8 +22,8 @@ pub(super) struct Code {
     /// Keeps the pages of `entry` mapped.
     module: Option<cranelift_jit::JITModule>,
     entry: Entry,
-    /// Code that empties arrays that `entry` fills.
-    filters: Option<(Entry, RowWords)>,
+    /// What is asked of packets in arrays that `entry` fills.
+    filters: Option<Filters>,
 }
 
 // SAFETY: finished code is not written any more, and what it reads and writes comes to it in arguments. The module only holds its pages, until it is dropped
@@ -37,14 +37,11 @@ impl Code {
     pub(super) fn new(
         module: cranelift_jit::JITModule,
         entry: *const u8,
-        filters: Option<(*const u8, RowWords)>,
+        filters: Option<Filters>,
     ) -> Self {
-        let function = |address: *const u8| {
-            // SAFETY: both are finished functions of `module`, compiled with the parameters of `Entry` and the host's C calling convention.
-            unsafe { std::mem::transmute::<*const u8, Entry>(address) }
-        };
-        let filters = filters.map(|(address, rows)| (function(address), rows));
-        Self { module: Some(module), entry: function(entry), filters }
+        // SAFETY: it is a finished function of `module`, compiled with the parameters of `Entry` and the host's C calling convention.
+        let entry = unsafe { std::mem::transmute::<*const u8, Entry>(entry) };
+        Self { module: Some(module), entry, filters }
     }
 
     /// Runs the code over the records of a batch, as far as to one with a number that is cut in arrays; the result is how many that were. Their bytes
@@ -60,7 +57,8 @@ impl Code {
         assert!(records.iter().all(inside), "a record lies outside its batch");
         frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
         for chunk in records.chunks(ROWS) {
-            let rows = self.filters.map_or(0, |(_, rows)| frame[rows.cursor] as usize / 2);
+            let filters = self.filters.as_ref();
+            let rows = filters.map_or(0, |filters| frame[filters.rows.cursor] as usize / 2);
             if rows + chunk.len() > ROWS {
                 self.ask_filters(frame);
             }
@@ -70,7 +68,7 @@ impl Code {
                 let (records, count) = (chunk.as_ptr(), chunk.len() as u64);
                 (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records, count);
             }
-            let cut = self.filters.map_or(0, |(_, rows)| frame[rows.cut] as usize);
+            let cut = filters.map_or(0, |filters| frame[filters.rows.cut] as usize);
             if cut != 0 {
                 return (cut - records.as_ptr() as usize) / size_of::<RecordRef>() + 1;
             }
@@ -78,13 +76,18 @@ impl Code {
         records.len()
     }
 
-    /// Asks the filters of packets that are in arrays. The arrays are empty then.
+    /// Asks the filters of packets that are in arrays. These are empty then.
     pub(super) fn ask_filters(&self, frame: &mut [u64]) {
-        let Some((code, RowWords { cursor, .. })) = self.filters else { return };
-        if frame[cursor] > 0 {
-            // SAFETY: the frame has the length the code was compiled for, and the cursor is inside of the arrays: `run` sees to that.
-            unsafe { code(frame.as_mut_ptr(), std::ptr::null(), std::ptr::null(), 0) };
+        let Some(filters) = self.filters.as_ref().filter(|filters| frame[filters.rows.cursor] > 0)
+        else {
+            return;
+        };
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: this processor has AVX2.
+            return unsafe { ask_by_avx2(filters, frame) };
         }
+        filters.ask(frame);
     }
 
     /// Runs code for rows of `stride` words, which is what it was compiled for, over some. Where it writes to has room for as many.
@@ -97,6 +100,13 @@ impl Code {
             (self.entry)(frame.as_mut_ptr(), std::ptr::null(), rows.as_ptr().cast(), count as u64);
         }
     }
+}
+
+/// [`Filters::ask`], made for vectors of 256 bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn ask_by_avx2(filters: &Filters, frame: &mut [u64]) {
+    filters.ask(frame);
 }
 
 impl Drop for Code {
