@@ -256,6 +256,25 @@ impl<'f, 'h> Emitter<'f, 'h> {
         self.b.switch_to_block(stay);
     }
 
+    /// Leaves the loop over records, if a condition holds, with some words of the frame written. It seldom does.
+    pub(super) fn leave_loop_if(
+        &mut self,
+        cond: V,
+        words: &[(usize, V)],
+    ) -> Result<(), Unsupported> {
+        let exit = self.exit.ok_or(Unsupported("a loop without its end"))?;
+        let (leave, stay) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(leave);
+        self.b.ins().brif(cond, leave, NO_ARGS, stay, NO_ARGS);
+        self.b.switch_to_block(leave);
+        for (at, value) in words {
+            self.store_frame(*at, *value);
+        }
+        self.b.ins().jump(exit, NO_ARGS);
+        self.b.switch_to_block(stay);
+        Ok(())
+    }
+
     /// TRUE where a flag is FALSE.
     pub(super) fn icmp_flag_false(&mut self, flag: V) -> V {
         let off = self.flag(false);

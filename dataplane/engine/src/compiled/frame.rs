@@ -18,10 +18,14 @@ pub(super) const MALFORMED: usize = 6;
 pub(super) const TOO_DEEP: usize = 7;
 /// Not 0 when a query has rejected the packet at hand for a lack.
 pub(super) const LACKED: usize = 8;
+/// Address behind the bytes of the batch.
+pub(super) const DATA_END: usize = 9;
+/// Not 0 when a record of the batch lies outside of these.
+pub(super) const OUTSIDE: usize = 10;
 /// Words of a cache line.
 const LINE_WORDS: usize = 8;
 /// First word free for the program.
-const FREE: usize = 9;
+const FREE: usize = 11;
 
 /// Bytes of zeros behind [`ZEROS`]; loads of an absent header at a constant offset stay inside.
 pub(super) const ZERO_BYTES: usize = 4096;

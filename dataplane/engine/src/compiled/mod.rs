@@ -13,7 +13,8 @@
 //! the interpreter would. Code is made per link type, when the first packet of it comes.
 //!
 //! **Invariant:** code reads captured bytes of the batch, zeros, constants, its frame and the tables lent to it, nothing else. A load is inside its packet by
-//! construction (the walk has compared the header's length with what is captured) or behind a comparison of its own.
+//! construction (the walk has compared the header's length with what is captured) or behind a comparison of its own. A record that does not lie in the
+//! batch ends the run.
 //!
 //! What this backend has no code for ([`Unsupported`]) is left to the reference interpreter as a whole.
 

@@ -1,7 +1,10 @@
 //! What the cost model believes of compiled code.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wt_plan::physical::StreamRef;
 use wt_plan::shape;
+use wt_wire::RecordRef;
 
 use super::*;
 use crate::lfta::Readers;
@@ -62,4 +65,35 @@ fn what_is_listed_is_the_code_that_runs() {
     });
     let listed = crate::run::machine_code(&plan, 0, 1).unwrap();
     assert!(listed == free && listed != ordered);
+}
+
+#[test]
+fn a_record_that_ends_behind_its_batch_is_not_read() {
+    let plan = plan("SELECT count(*), sum(len) FROM packet");
+    let program = &plan.interfaces[0].program;
+    let memory = &mut Memory::new(None);
+    let readers = Readers::default();
+    let mut code = CompiledLfta::new(program, &[], readers, PathsWanted::All, 1, memory).unwrap();
+    let data = [0; 64];
+    let mut give = |at, caplen| {
+        let len = caplen;
+        let record = RecordRef { at, caplen, len, ..RecordRef::EMPTY };
+        let batch = PacketBatch {
+            data: &data,
+            records: &[RecordRef { caplen: 0, ..record }, record],
+            link_type: 1,
+            interface: &Value::bytes("any"),
+            ifindex: 0,
+            meanwhile: None,
+        };
+        let given = || code.batch(&batch, 0, &mut Memory::new(None), &mut |_, _| {});
+        catch_unwind(AssertUnwindSafe(given)).map(Result::unwrap)
+    };
+    for (at, caplen) in [(0, 64), (64, 0), (1, 63)] {
+        give(at, caplen).unwrap();
+    }
+    for (at, caplen) in [(0, 65), (64, 1), (65, 0), (0, u32::MAX), (u32::MAX, u32::MAX)] {
+        let panic = give(at, caplen).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"a record lies outside its batch"));
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, Signature};
 use cranelift_codegen::settings::{self, Configurable};
@@ -155,13 +156,17 @@ impl Source<'_> {
         module: &JITModule,
     ) -> Result<Vec<EndFilters>, Unsupported> {
         let mut ends = Vec::new();
-        let (e, [data, records, count]) = Emitter::new(b, host, layout, module, self.link_type);
+        let (mut e, [data, records, count]) = Emitter::new(b, host, layout, module, self.link_type);
+        let data_end = e.load_frame(frame::DATA_END);
         e.for_each((records, size_of::<RecordRef>(), count), module, |e, record| {
             e.record = record;
             let at = e.record_u32(offset_of!(RecordRef, at));
             let caplen = e.record_u32(offset_of!(RecordRef, caplen));
             e.start = e.b.ins().iadd(data, at);
             e.end = e.b.ins().iadd(e.start, caplen);
+            let is_outside = e.b.ins().icmp(IntCC::UnsignedGreaterThan, e.end, data_end);
+            let yes = e.word(1);
+            e.leave_loop_if(is_outside, &[(frame::OUTSIDE, yes)])?;
             let next = e.b.create_block();
             ends = self.packet(e)?;
             e.b.ins().jump(next, &[] as &[BlockArg]);

@@ -15,7 +15,7 @@ use wt_plan::ir::LftaProgram;
 use wt_plan::vectors::{Field, Filter, Source, Vectors, vectors};
 use wt_wire::RecordRef;
 
-use super::emit::{Emitter, FRAME, NO_ARGS, Parts, Truth, Unsupported, Val};
+use super::emit::{Emitter, FRAME, Parts, Truth, Unsupported, Val};
 use super::frame::FrameLayout;
 use super::host::Host;
 use super::load::Place;
@@ -229,33 +229,22 @@ impl Emitter<'_, '_> {
         vectored: &Vectored,
         end: &EndFilters,
     ) -> Result<(), Unsupported> {
-        let mut values: Vec<(usize, V, u64)> = Vec::new();
+        let mut is_cut = None;
+        let mut words = vec![(vectored.rows.cut, self.record)];
         for field in vectored.asked(&end.taken) {
-            if let (Some(whole), Some(FieldAt::Element(word, _))) =
+            if let (Some(whole), Some(FieldAt::Element(value, _))) =
                 (vectored.whole[field], end.fields[field])
             {
-                values.push((whole, word, vectored.vectors.fields[field].max));
+                let max = vectored.vectors.fields[field].max;
+                let is_this = self.icmp_const(IntCC::UnsignedGreaterThan, value, max);
+                is_cut = Some(is_cut.map_or(is_this, |others| self.b.ins().bor(others, is_this)));
+                words.push((whole, value));
             }
         }
-        if values.is_empty() {
-            return Ok(());
+        match is_cut {
+            Some(is_cut) => self.leave_loop_if(is_cut, &words),
+            None => Ok(()),
         }
-        let (leave, stay) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(leave);
-        for (_, value, max) in &values {
-            let is_cut = self.icmp_const(IntCC::UnsignedGreaterThan, *value, *max);
-            self.leave_if(is_cut, leave);
-        }
-        self.b.ins().jump(stay, NO_ARGS);
-        self.b.switch_to_block(leave);
-        for (whole, value, _) in values {
-            self.store_frame(whole, value);
-        }
-        self.store_frame(vectored.rows.cut, self.record);
-        let exit = self.exit.ok_or(Unsupported("a loop without its end"))?;
-        self.b.ins().jump(exit, NO_ARGS);
-        self.b.switch_to_block(stay);
-        Ok(())
     }
 
     /// What a field is; nothing when it may lack its value, or code for it is not cheap.

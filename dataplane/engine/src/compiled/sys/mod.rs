@@ -8,6 +8,7 @@ mod words;
 
 use wt_wire::RecordRef;
 
+use super::frame;
 use super::host::Host;
 use super::vectors::{Filters, ROWS};
 use crate::functions::lpm::{PrefixTable, id_of};
@@ -45,7 +46,7 @@ impl Code {
     }
 
     /// Runs the code over the records of a batch, as far as to one with a number that is cut in arrays; the result is how many that were. Their bytes
-    /// must lie in `data`; that is checked here.
+    /// must lie in `data`; the code checks that.
     pub(super) fn run(
         &self,
         frame: &mut [u64],
@@ -53,21 +54,22 @@ impl Code {
         records: &[RecordRef],
         host: &mut Host,
     ) -> usize {
-        let inside = |r: &RecordRef| u64::from(r.at) + u64::from(r.caplen) <= data.len() as u64;
-        assert!(records.iter().all(inside), "a record lies outside its batch");
-        frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
+        frame[frame::HOST] = std::ptr::from_mut(host) as u64;
+        frame[frame::DATA_END] = data.as_ptr_range().end as u64;
+        frame[frame::OUTSIDE] = 0;
         for chunk in records.chunks(ROWS) {
             let filters = self.filters.as_ref();
             let rows = filters.map_or(0, |filters| frame[filters.rows.cursor] as usize / 2);
             if rows + chunk.len() > ROWS {
                 self.ask_filters(frame);
             }
-            // SAFETY: the frame has the length the code was compiled for (`Frame::words`), records lie in `data` (checked above), and both live until the call
-            // returns. Arrays have room for a row of each record.
+            // SAFETY: the frame has the length the code was compiled for (`Frame::words`), the code leaves a record alone that does not lie in `data`, and both
+            // live until the call returns. Arrays have room for a row of each record.
             unsafe {
                 let (records, count) = (chunk.as_ptr(), chunk.len() as u64);
                 (self.entry)(frame.as_mut_ptr(), data.as_ptr(), records, count);
             }
+            assert!(frame[frame::OUTSIDE] == 0, "a record lies outside its batch");
             let cut = filters.map_or(0, |filters| frame[filters.rows.cut] as usize);
             if cut != 0 {
                 return (cut - records.as_ptr() as usize) / size_of::<RecordRef>() + 1;
@@ -92,7 +94,7 @@ impl Code {
 
     /// Runs code for rows of `stride` words, which is what it was compiled for, over some. Where it writes to has room for as many.
     pub(super) fn run_rows(&self, frame: &mut [u64], rows: &[u64], stride: usize, host: &mut Host) {
-        frame[super::frame::HOST] = std::ptr::from_mut(host) as u64;
+        frame[frame::HOST] = std::ptr::from_mut(host) as u64;
         let count = rows.len() / stride;
         // SAFETY: the frame has the length the code was compiled for (`Frame::words`), rows have as many words as every load is inside of, and both
         // live until the call returns. What the frame's cursor points at is the caller's, who has room for a row made of each.
