@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use support::{Dag, Packet, agree, header, program};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
+use wt_engine::Message;
 use wt_lang::ast::CmpOp;
 use wt_plan::ir::{
     AggKind, LayerId, LayerSel, LftaAction, LftaAgg, LftaProgram, LftaQuery, NodeId, Op, Qual,
@@ -218,4 +219,26 @@ proptest! {
         // More than arrays have room for, some of them.
         agree(&program, &vec![packets; times].concat());
     }
+}
+
+#[test]
+fn an_address_of_the_other_family_is_none_that_was_in_its_place_before() {
+    let mut dag = Dag::default();
+    let inet = fields(&mut dag)[13];
+    let wanted = dag.number(Value::Inet(IpAddr::from([10, 0, 0, 7])), Type::Inet);
+    let is_wanted = dag.push(Op::Compare(CmpOp::Eq, inet, wanted), Type::Bool);
+    let program = of_queries(dag, (0..6).map(|_| query(4, &[is_wanted], None)).collect());
+    let packet = |kind, address: &[u8]| {
+        let captured = [&[kind; 8], address].concat();
+        Packet { len: captured.len() as u32, captured }
+    };
+    // Arrays have room for 512: the later packets take the places of the first.
+    let of_v4 = vec![packet(1, &[10, 0, 0, 7]); 600];
+    let of_v6 = vec![packet(2, &[0; 16]); 600];
+    let (messages, ..) = agree(&program, &[of_v4, of_v6].concat());
+    let counts = messages.iter().filter(|message| match message {
+        Message::Tuple(tuple) => tuple.values[0] == Value::Uint(600),
+        _ => false,
+    });
+    assert_eq!(counts.count(), 6);
 }
