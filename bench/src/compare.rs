@@ -188,6 +188,13 @@ impl Setting {
             let query = task::query(task);
             let more: Vec<&str> = self.wiretable_arguments.iter().map(String::as_str).collect();
             entries.push(rows(program::wiretable(wiretable, &query, &[self.core], &path, &more)));
+            if matches!(task, TaskName::T8 | TaskName::Wide) {
+                // What one filter takes at that moment, which many are held against.
+                let one = task::query(TaskName::T2);
+                let program = program::wiretable(wiretable, &one, &[self.core], &path, &more);
+                let program = Program { name: "wiretable, T2 alone".to_owned(), ..program };
+                entries.push(Entry { program, judge: Judge::None, is_bound: false });
+            }
             if let Some(two) = self.two.filter(|_| self.wiretable_cores) {
                 let more = [&more[..], &["--cores", "2"]].concat();
                 entries.push(rows(program::wiretable(wiretable, &query, &two, &path, &more)));
