@@ -97,3 +97,21 @@ fn whose_stamps_packets_of_a_device_carry_is_said() {
     let said = run(["explain", "-i", "no-device", text]).expect_status(0).stdout;
     assert!(!said.contains("\nstamps "), "{said}");
 }
+
+#[test]
+fn machine_code_of_many_filters_says_what_is_asked_of_all_packets_in_arrays() {
+    let filters = ["tcp", "udp", "icmp", "ipv4", "ipv6", "tcp WHERE destPort = 80"];
+    let query = |(number, filter): (usize, &&str)| {
+        format!("DEFINE {{ query_name q{number}; }} SELECT count(*), sum(len) FROM {filter};")
+    };
+    let batch: String = filters.iter().enumerate().map(query).collect();
+    let code = run(["explain", "--code=machine", &batch]).expect_status(0).stdout;
+    let (_, asked) = code
+        .split_once("filters, of all packets in arrays, whose numbers are as they lie:\n")
+        .unwrap_or_else(|| panic!("{code}"));
+    let takes: Vec<&str> = asked.lines().filter(|line| line.contains(" += packets of ")).collect();
+    assert_eq!(takes.len(), filters.len(), "{asked}");
+    // Most significant byte first.
+    let is_port = |line: &&&str| line.contains(&format!(" == {:#x},", 80_u16.to_be()));
+    assert_eq!(takes.iter().filter(is_port).count(), 1, "{asked}");
+}

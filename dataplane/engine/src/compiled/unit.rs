@@ -126,7 +126,9 @@ impl Source<'_> {
         let code = context.compile(module.isa(), &mut ControlPlane::default());
         let mut text = code.map_err(|_| failed)?.vcode.clone().ok_or(failed)?;
         if let Some(filters) = filters {
-            text += &format!("filters, of all packets in arrays:\n{filters}");
+            text += &format!(
+                "filters, of all packets in arrays, whose numbers are as they lie:\n{filters}"
+            );
         }
         Ok(text)
     }

@@ -328,7 +328,10 @@ impl fmt::Display for Op {
             Self::Or(to, leaf) => write!(f, "{to} |= {leaf}"),
             Self::Not(to) => write!(f, "{to} = not {to}"),
             Self::Take { path, leaf, sum, total } => {
-                write!(f, "word {total} += packets of {path} with {leaf}")?;
+                write!(f, "word {total} += packets of {path}")?;
+                if *leaf != Leaf::Passed(*path) {
+                    write!(f, " with {leaf}")?;
+                }
                 match sum {
                     Some(Summed { whole, .. }) => write!(f, ", and their {whole}"),
                     None => Ok(()),
