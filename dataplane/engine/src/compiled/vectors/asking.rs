@@ -56,6 +56,26 @@ enum Asked {
     Not(Box<Asked>),
 }
 
+impl Asked {
+    /// All of these hold.
+    fn and(parts: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let flat = |part| match part {
+            Self::And(parts) => parts,
+            part => vec![part],
+        };
+        parts.into_iter().flat_map(flat).collect()
+    }
+
+    /// One of these holds.
+    fn or(parts: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let flat = |part| match part {
+            Self::Or(parts) => parts,
+            part => vec![part],
+        };
+        parts.into_iter().flat_map(flat).collect()
+    }
+}
+
 /// What a filter asks: the ends of which paths it is asked at, and a condition, if there is more.
 struct Resolved {
     came: u16,
@@ -84,13 +104,8 @@ impl Builder<'_> {
     fn resolved(&mut self, filter: usize) -> Resolved {
         let taken = self.ends_where(|end| end.taken[filter]);
         let vectored = self.vectored;
-        let mut parts = Vec::new();
-        for condition in &vectored.vectors.filters[filter].conditions {
-            match self.condition(condition) {
-                Asked::And(both) => parts.extend(both),
-                asked => parts.push(asked),
-            }
-        }
+        let conditions = &vectored.vectors.filters[filter].conditions;
+        let mut parts = Asked::and(conditions.iter().map(|condition| self.condition(condition)));
         let mut came = taken;
         parts.retain(|part| match part {
             Asked::Came(ends) => {
@@ -115,24 +130,8 @@ impl Builder<'_> {
             Condition::Masked { field, mask, value } => {
                 Asked::Leaf(self.masked(*field, *mask, *value))
             }
-            Condition::And(a, b) => match (self.condition(a), self.condition(b)) {
-                (Asked::And(mut a), b) => {
-                    a.push(b);
-                    Asked::And(a)
-                }
-                (a, b) => Asked::And(vec![a, b]),
-            },
-            Condition::Or(a, b) => match (self.condition(a), self.condition(b)) {
-                (Asked::Or(mut a), Asked::Or(b)) => {
-                    a.extend(b);
-                    Asked::Or(a)
-                }
-                (Asked::Or(mut a), b) => {
-                    a.push(b);
-                    Asked::Or(a)
-                }
-                (a, b) => Asked::Or(vec![a, b]),
-            },
+            Condition::And(a, b) => Asked::And(Asked::and([self.condition(a), self.condition(b)])),
+            Condition::Or(a, b) => Asked::Or(Asked::or([self.condition(a), self.condition(b)])),
             Condition::Not(inner) => match self.condition(inner) {
                 Asked::Came(ends) => Asked::Came(self.all & !ends),
                 asked => Asked::Not(Box::new(asked)),
@@ -157,7 +156,10 @@ impl Builder<'_> {
             _ => Asked::Or(found),
         };
         let others = self.ends_where(|end| matches!(at(end), Some(FieldAt::OtherFamily)));
-        if others == 0 { found } else { Asked::And(vec![Asked::Came(self.all & !others), found]) }
+        if others == 0 {
+            return found;
+        }
+        Asked::And(Asked::and([Asked::Came(self.all & !others), found]))
     }
 
     /// A field is in a range.

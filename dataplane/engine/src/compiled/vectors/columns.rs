@@ -192,8 +192,8 @@ fn part(words: &mut [u64], summed: Summed, blocks: usize) -> bool {
     true
 }
 
-/// What is made of a condition.
-trait Asked {
+/// What takes who passes a condition.
+trait Consumer {
     type Answer;
 
     fn short(self, column: Column, holds: impl Fn(u16) -> u16) -> Self::Answer;
@@ -203,19 +203,19 @@ trait Asked {
 
 impl Leaf {
     #[inline(always)]
-    fn of<A: Asked>(self, asked: A) -> A::Answer {
+    fn of<C: Consumer>(self, consumer: C) -> C::Answer {
         match self {
-            Self::Passed(column) => asked.short(column, |passed| passed),
-            Self::Equal(column, value) => asked.short(column, |x| all_bits(x == value)),
-            Self::Any(column, bits) => asked.short(column, |x| all_bits(x & bits != 0)),
+            Self::Passed(column) => consumer.short(column, |passed| passed),
+            Self::Equal(column, value) => consumer.short(column, |x| all_bits(x == value)),
+            Self::Any(column, bits) => consumer.short(column, |x| all_bits(x & bits != 0)),
             Self::Masked(column, mask, value) => {
-                asked.short(column, |x| all_bits(x & mask == value))
+                consumer.short(column, |x| all_bits(x & mask == value))
             }
             Self::Within(column, first, len) => {
-                asked.short(column, |x| all_bits(x.wrapping_sub(first) <= len))
+                consumer.short(column, |x| all_bits(x.wrapping_sub(first) <= len))
             }
             Self::LongMasked(column, mask, value) => {
-                asked.long(column, |x| all_bits(x & mask == value))
+                consumer.long(column, |x| all_bits(x & mask == value))
             }
         }
     }
@@ -229,7 +229,7 @@ struct Join<'w, F> {
     by: F,
 }
 
-impl<F: Fn(&mut u16, u16)> Asked for Join<'_, F> {
+impl<F: Fn(&mut u16, u16)> Consumer for Join<'_, F> {
     type Answer = ();
 
     #[inline(always)]
@@ -275,7 +275,7 @@ impl Take<'_> {
     }
 }
 
-impl Asked for Take<'_> {
+impl Consumer for Take<'_> {
     type Answer = (u64, u64);
 
     #[inline(always)]
