@@ -301,7 +301,7 @@ pub struct ReportArgs {
     /// What runs the part of the queries next to the packets
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     pub backend: BackendArg,
-    /// Threads that read one large pcap file or store together, or read a pipe and compute; rows do not depend on it [default: one per processor]
+    /// Threads that read one large trace or store together, or read a pipe and compute; rows do not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CORES_MAX))]
     pub cores: Option<u16>,
     /// Read everything, also where an index tells what no query needs; rows do not depend on it

@@ -244,15 +244,19 @@ fn open_alone(
         }
     };
     let chosen = within.and_then(|within| indexed::chosen(file, within));
+    let alone = |reader| Captures::from(MergedCaptures::new(vec![reader]));
     Ok(match (trace, chosen) {
         (OpenedTrace::Plain(trace), None) => Captures::Plain(trace),
-        (OpenedTrace::Plain(trace), Some(chosen)) => Captures::PlainIndexed(trace, chosen),
-        (OpenedTrace::Other(reader), None) => MergedCaptures::new(vec![*reader]).into(),
-        (OpenedTrace::Other(reader), Some(chosen)) => match indexed::capture(file, chosen) {
-            Some((reader, part)) => {
+        (OpenedTrace::Plain(trace), Some(chosen)) if trace.is_plain_in(&chosen) => {
+            Captures::PlainIndexed(trace, chosen)
+        }
+        (OpenedTrace::Other(reader), None) => alone(*reader),
+        (trace, Some(chosen)) => match (indexed::capture(file, chosen), trace) {
+            (Some((reader, part)), _) => {
                 Captures::Indexed(MergedCaptures::new(vec![reader]), vec![part])
             }
-            None => MergedCaptures::new(vec![*reader]).into(),
+            (None, OpenedTrace::Plain(trace)) => Captures::Plain(trace),
+            (None, OpenedTrace::Other(reader)) => alone(*reader),
         },
     })
 }

@@ -13,7 +13,10 @@ use wt_tests::program;
 use wt_tests::run::Setup;
 use wt_trace::store::{Finding, Store};
 use wt_trace::{MapFile, Opened, TraceFile, Tuning};
-use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
+use wt_wire::{
+    ByteOrder, CaptureReader, Direction, LinkType, MergedCaptures, PcapNgWriter, PcapVariant,
+    PcapWriter, TimeResolution,
+};
 
 const QUERIES: [(&str, &str); 5] = [
     (
@@ -161,6 +164,53 @@ fn every_carried_capture_answers_the_same() {
         let packets: u64 = carried().iter().map(|file| compare(&plan, file)).sum();
         assert!(packets > 10_000, "{packets} packets");
     }
+}
+
+/// The packets of a capture in blocks of pcapng, those behind half of them from an interface that is described there if `several`; nothing
+/// where it is damaged or of several link types.
+fn as_blocks(file: &Path, several: bool) -> Option<Vec<u8>> {
+    let mut reader = CaptureReader::open(file).ok()?;
+    let mut packets = Vec::new();
+    while let Some(record) = reader.next().ok()? {
+        packets.push((record.timestamp_ns, record.len, record.link_type, record.data.to_vec()));
+    }
+    let link_type = packets.first()?.2;
+    let is_one = packets.iter().all(|packet| packet.2 == link_type);
+    let mut writer = PcapNgWriter::new(Vec::new(), ByteOrder::Little).expect("written");
+    let mut interface = 0;
+    for (number, (timestamp_ns, len, _, data)) in packets.iter().enumerate() {
+        if number == 0 || several && number == packets.len() / 2 {
+            let added = writer.interface(None, link_type, 0, TimeResolution::NANO);
+            interface = added.expect("written");
+        }
+        let direction = Direction::Unknown;
+        writer.write(interface, *timestamp_ns, *len, direction, data).expect("written");
+    }
+    is_one.then(|| writer.into_inner())
+}
+
+#[test]
+fn blocks_answer_as_records_do() {
+    let scratch = Scratch::new().expect("a folder");
+    let path = scratch.path("blocks.pcapng");
+    let [_, plan] = plans();
+    let mut packets = 0;
+    for file in carried() {
+        for several in [false, true] {
+            let Some(blocks) = as_blocks(&file, several) else { continue };
+            std::fs::write(&path, blocks).expect("written");
+            let Some(records) = answers(&plan, &file, &on(1, 0)) else { continue };
+            let one = answers(&plan, &path, &on(1, 0)).expect("a plain file");
+            for (name, answer) in &records.results {
+                assert_eq!(one.rows(name), answer.rows, "{name} of {}", file.display());
+            }
+            packets += compare(&plan, &path);
+            if !several {
+                compare_added_up(&path);
+            }
+        }
+    }
+    assert!(packets > 10_000, "{packets} packets");
 }
 
 /// A capture of `count` packets.

@@ -30,12 +30,12 @@ pub struct Source {
 pub enum Captures {
     /// Any captures, merged by time.
     Merged(MergedCaptures),
-    /// One plain pcap file, read as fast as the machine allows when it is the only source.
+    /// One plain file, pcap or pcapng, read as fast as the machine allows when it is the only source.
     Plain(TraceFile),
     /// Any captures, merged by time, of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), and what is counted of
     /// each.
     Indexed(MergedCaptures, Vec<IndexedPart>),
-    /// What an index has chosen of a plain pcap file, read as such a file is.
+    /// What an index has chosen of a plain file, read as such a file is.
     PlainIndexed(TraceFile, Chosen),
     /// A store: its captures, what is counted where indices have left something out, and the same in pieces, where it can be cut.
     Store(MergedCaptures, Vec<IndexedPart>, Option<Box<Pieces>>),
@@ -226,19 +226,9 @@ impl Feed {
             take(&packets(&batch, more, label))?;
             return Ok(count);
         }
-        // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
-        let (data, interface, link_type) =
-            (batch.data.to_vec(), batch.interface, batch.link_type.0);
-        let records = batch.records.to_vec();
-        let label = self.label(indices, capture, interface);
-        take(&PacketBatch {
-            data: &data,
-            records: &records,
-            link_type,
-            interface: &label.name,
-            ifindex: label.ifindex,
-            meanwhile: None,
-        })?;
+        let kept = Kept::of(&batch);
+        let label = self.label(indices, capture, kept.interface);
+        take(&kept.packets(&label))?;
         Ok(count)
     }
 
@@ -260,7 +250,7 @@ impl Feed {
             Input::Merged { captures, .. } => {
                 captures.reader(capture).map(CaptureReader::interfaces)
             }
-            Input::Plain(reader) => Some(std::slice::from_ref(reader.file().interface())),
+            Input::Plain(reader) => Some(reader.interfaces()),
             Input::Ranges { trace, .. } => Some(std::slice::from_ref(trace.interface())),
             // Whoever reads a piece knows its interfaces.
             Input::Pieces { .. } => None,
@@ -372,6 +362,32 @@ fn packets<'a>(
         interface: &label.name,
         ifindex: label.ifindex,
         meanwhile,
+    }
+}
+
+/// A batch with bytes of its own, for its reader to be asked of the interface while it is still needed.
+struct Kept {
+    data: Vec<u8>,
+    records: Vec<RecordRef>,
+    link_type: u16,
+    interface: u32,
+}
+
+impl Kept {
+    fn of(batch: &Batch<'_>) -> Self {
+        let (data, records) = (batch.data.to_vec(), batch.records.to_vec());
+        Self { data, records, link_type: batch.link_type.0, interface: batch.interface }
+    }
+
+    fn packets<'a>(&'a self, label: &'a Label) -> PacketBatch<'a> {
+        PacketBatch {
+            data: &self.data,
+            records: &self.records,
+            link_type: self.link_type,
+            interface: &label.name,
+            ifindex: label.ifindex,
+            meanwhile: None,
+        }
     }
 }
 

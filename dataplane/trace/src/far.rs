@@ -6,10 +6,10 @@
 //! whatever all of them have come to. Starts are guesses as there, and every chain must end where the next segment's begins: if
 //! one does not, nothing that was given counts.
 
-use wt_wire::{PcapLayout, RecordRef};
+use wt_wire::{RecordLayout, RecordRef};
 
 use crate::scout::Scouts;
-use crate::sys::{prefetch, prefetch_for_later};
+use crate::sys::prefetch;
 use crate::walk::{CHAINS_MAX, Cut, STEP_RECORDS, Walk, with_walk};
 
 /// Records of a batch: their headers, and those of the next one, stay in the cache.
@@ -18,8 +18,10 @@ const BATCH_RECORDS: usize = 512;
 /// A chain on its way through a segment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chain {
-    /// Start of the next record.
+    /// Start of the next record or block.
     at: usize,
+    /// Of blocks: start of the one before while its end was not looked at, otherwise the same.
+    open: usize,
     /// Where the next segment starts.
     end: usize,
     /// Records of it in the batch.
@@ -29,7 +31,7 @@ struct Chain {
 /// The chains of a stretch.
 #[derive(Debug)]
 pub(crate) struct FarChains {
-    layout: PcapLayout,
+    layout: RecordLayout,
     /// Looks for the starts of segments.
     scouts: Scouts,
     /// Those, and the end of the last.
@@ -55,7 +57,7 @@ pub(crate) struct FarChains {
 }
 
 impl FarChains {
-    pub(crate) fn new(layout: PcapLayout) -> Self {
+    pub(crate) fn new(layout: RecordLayout) -> Self {
         Self {
             layout,
             scouts: Scouts::new(),
@@ -106,7 +108,7 @@ impl FarChains {
     fn next_segment(&mut self) -> Option<Chain> {
         let [at, end] = *self.starts.get(self.next..)?.first_chunk()?;
         self.next += 1;
-        Some(Chain { at, end, count: 0 })
+        Some(Chain { at, open: at, end, count: 0 })
     }
 
     /// Begins a batch with the first `live` chains.
@@ -129,15 +131,19 @@ impl FarChains {
     }
 
     #[inline(always)]
-    fn round<const BIG: bool, const FRACTION_NS: u64>(
+    fn round<const BLOCKS: bool, const BIG: bool, const TICK_NS: u64>(
         &mut self,
-        walk: Walk<'_, BIG, FRACTION_NS>,
+        walk: Walk<'_, BLOCKS, BIG, TICK_NS>,
     ) -> bool {
         let mut turn = if self.turn < self.live { self.turn } else { 0 };
         let until = turn + STEP_RECORDS;
         while turn < self.live.min(until) {
             let number = self.order[turn];
             let chain = &mut self.chains[number];
+            if BLOCKS && !Self::close(&walk, chain, &mut self.records[number * self.room..]) {
+                (self.failed, self.live) = (true, 0);
+                return false;
+            }
             if chain.at >= chain.end {
                 if self.go_on(number) {
                     continue;
@@ -159,11 +165,14 @@ impl FarChains {
                 (self.failed, self.live) = (true, 0);
                 return false;
             };
-            // The next header, and what runs over the records next: their headers.
-            prefetch(walk.bytes, next);
-            prefetch_for_later(walk.bytes, next + 64);
-            *place = record;
-            chain.count += 1;
+            walk.ask(next);
+            if let Some(record) = record {
+                *place = record;
+                chain.count += 1;
+            }
+            if BLOCKS {
+                chain.open = chain.at;
+            }
             chain.at = next;
             turn += 1;
         }
@@ -171,10 +180,34 @@ impl FarChains {
         self.live > 0
     }
 
+    /// Looks at the end of the block that a chain has stepped over, if that was not done; its records begin `records`.
+    #[inline(always)]
+    fn close<const BLOCKS: bool, const BIG: bool, const TICK_NS: u64>(
+        walk: &Walk<'_, BLOCKS, BIG, TICK_NS>,
+        chain: &mut Chain,
+        records: &mut [RecordRef],
+    ) -> bool {
+        let block = chain.open..chain.at;
+        chain.open = chain.at;
+        walk.close(block, &mut records[..chain.count])
+    }
+
+    /// Looks at the ends of the blocks that chains have stepped over last, so that all records are complete. FALSE where one is damaged.
+    #[inline(always)]
+    fn close_all<const BLOCKS: bool, const BIG: bool, const TICK_NS: u64>(
+        &mut self,
+        walk: &Walk<'_, BLOCKS, BIG, TICK_NS>,
+    ) -> bool {
+        self.order[..self.live].iter().all(|&number| {
+            let records = &mut self.records[number * self.room..];
+            !BLOCKS || Self::close(walk, &mut self.chains[number], records)
+        })
+    }
+
     /// Goes on with another segment where one has ended, if there is one.
     #[cold]
     fn go_on(&mut self, number: usize) -> bool {
-        let Chain { at, end, count } = self.chains[number];
+        let Chain { at, end, count, .. } = self.chains[number];
         if self.starts.last() == Some(&end) {
             self.end = at;
         } else if at != end {
@@ -189,6 +222,10 @@ impl FarChains {
     /// The records of the next batch, chain by chain; nothing at the end. Replaces `records`.
     pub(crate) fn take(&mut self, bytes: &[u8], records: &mut Vec<RecordRef>) -> bool {
         while self.step(bytes) {}
+        let are_whole = with_walk!(self.layout, bytes, walk => self.close_all(&walk));
+        if !are_whole {
+            (self.failed, self.live) = (true, 0);
+        }
         if self.failed {
             return false;
         }

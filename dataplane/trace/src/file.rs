@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use wt_wire::{CAPLEN_MAX, CaptureError, CaptureReader, InterfaceInfo, PcapLayout};
+use wt_wire::{CAPLEN_MAX, CaptureError, CaptureReader, InterfaceInfo, RecordLayout};
 
 use crate::index::{Chosen, Places, Reading, Run, Selected};
 use crate::mapped::Tuning;
@@ -22,13 +22,13 @@ const RESYNC_LENS: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
 /// What opening a capture gave.
 #[derive(Debug)]
 pub enum Opened {
-    /// A plain classic pcap in a regular file.
+    /// A regular file that holds records of one layout: a plain classic pcap, or pcapng of one interface.
     Plain(TraceFile),
     /// Any other capture, with no record read yet.
     Other(Box<CaptureReader>),
 }
 
-/// A regular file that holds a plain classic pcap. Clones share the open file; readers of it keep
+/// A regular file that holds records of one layout ([`RecordLayout`]), as far as its beginning tells. Clones share the open file; readers of it keep
 /// their own positions.
 #[derive(Debug, Clone)]
 pub struct TraceFile {
@@ -42,7 +42,7 @@ struct Shared {
     file: File,
     /// The file header, with which a reader of the remainder begins.
     header: Box<[u8]>,
-    layout: PcapLayout,
+    layout: RecordLayout,
     interface: InterfaceInfo,
     len: u64,
     /// Made when a reader wants it first; nothing where the system does not map the file.
@@ -60,8 +60,8 @@ impl TraceFile {
         let file = File::open(path).map_err(refused)?;
         // The clone shares the position, which nothing here uses: readers say where they read.
         let kept = file.try_clone().map_err(refused)?;
-        let capture = CaptureReader::from_file(&name, file)?;
-        let (Some(layout), Some(len)) = (capture.pcap_layout(), capture.size_hint()) else {
+        let mut capture = CaptureReader::from_file(&name, file)?;
+        let (Some(layout), Some(len)) = (capture.layout(), capture.size_hint()) else {
             return Ok(Opened::Other(Box::new(capture)));
         };
         // A few link types have records that no window of fixed size holds.
@@ -104,13 +104,20 @@ impl TraceFile {
     }
 
     /// A reader of the records that begin in a range of bytes. A record must begin at its start:
-    /// at [`PcapLayout::records_at`], or where another reader of this file ended
+    /// at [`RecordLayout::records_at`], or where another reader of this file ended
     /// ([`TraceReader::position`]).
     ///
     /// When the reader has ended without damage and its position is the start of the next range,
-    /// then a record begins there.
+    /// then a record begins there. Where blocks of pcapng describe something on the way, the reader goes on beyond the range, to the end: what
+    /// other readers make of what follows does not count.
     pub fn reader_of(&self, range: Range<u64>) -> TraceReader {
         TraceReader::new(self.clone(), range, self.tuning)
+    }
+
+    /// Whether [`Self::reader_of_chosen`] reads no more than what an index has chosen: not where something is described on the way, as of pcapng
+    /// the index knows. [`Self::capture_of_chosen`] does then.
+    pub fn is_plain_in(&self, chosen: &Chosen) -> bool {
+        !chosen.describes
     }
 
     /// A reader of what an index of this file has chosen, each run checked before it is read: from the first block on that is not what was
@@ -204,11 +211,11 @@ impl TraceFile {
     }
 
     /// How its records lie in it.
-    pub fn layout(&self) -> PcapLayout {
+    pub fn layout(&self) -> RecordLayout {
         self.shared.layout
     }
 
-    /// Its one interface.
+    /// The one interface that its beginning describes. [`TraceReader::interfaces`] has those of which records come.
     pub fn interface(&self) -> &InterfaceInfo {
         &self.shared.interface
     }
@@ -248,7 +255,9 @@ impl TraceFile {
     pub(crate) fn sequential(&self, offset: u64) -> Result<CaptureReader, CaptureError> {
         let header = Cursor::new(self.shared.header.clone());
         let mut reader = CaptureReader::from_reader(&self.shared.name, header)?;
-        let continued = reader.continue_at(offset, Bytes { file: self.clone(), offset });
+        let is_plain = reader.layout().is_some();
+        let continued =
+            is_plain && reader.continue_at(offset, Bytes { file: self.clone(), offset });
         assert!(continued, "the layout was taken from the same header");
         Ok(reader)
     }

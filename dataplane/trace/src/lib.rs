@@ -1,6 +1,6 @@
 //! Plain capture files, read in batches as fast as one core allows, and in ranges by several.
 //!
-//! [`TraceFile::open`] takes regular files that hold a plain classic pcap; what else there is, it
+//! [`TraceFile::open`] takes regular files that hold a plain classic pcap, or pcapng of one interface; what else there is, it
 //! hands back as a [`wt_wire::CaptureReader`], which reads everything. A [`TraceReader`] gives what
 //! that reader gives: the same records in the same order, the same damage at the same place.
 //!

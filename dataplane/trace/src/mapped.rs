@@ -22,7 +22,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use wt_wire::CAPLEN_MAX;
+use wt_wire::{CAPLEN_MAX, RecordLayout};
 
 use crate::file::TraceFile;
 use crate::sys::thread_time;
@@ -60,7 +60,7 @@ const BATCH_LEN: usize = 384 << 10;
 const BATCH_LEN_MAX: usize = 768 << 10;
 const ROOMY_CACHE_LEN: usize = 1 << 20;
 /// Room behind the start of a record in which it ends.
-const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + 16;
+const RECORD_LEN_MAX: u64 = CAPLEN_MAX as u64 + RecordLayout::EXTRA_LEN_MAX as u64;
 
 /// How a reader goes about its file. It changes the speed, never the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use wt_wire::{Batch, CaptureError, CaptureReader, Damage, DamageKind, PcapLayout, RecordRef};
+use wt_wire::{
+    Batch, CaptureError, CaptureReader, Damage, DamageKind, Framing, InterfaceInfo, RecordRef,
+};
 
 use crate::far::FarChains;
 use crate::file::TraceFile;
@@ -36,6 +38,8 @@ pub struct TraceReader {
     is_ahead: bool,
     /// Reads on where anything is odd, so that damage is told as it always is.
     tail: Option<Box<CaptureReader>>,
+    /// The tail has read beyond the range, which ends at [`Self::position`].
+    is_cut: bool,
     /// Where the batch begins that was handed out last, if it is mapped.
     lent_from: Option<u64>,
     ended: bool,
@@ -109,6 +113,7 @@ impl TraceReader {
             records: Vec::new(),
             is_ahead: false,
             tail: None,
+            is_cut: false,
             lent_from: None,
             ended: false,
             ranges: None,
@@ -148,6 +153,7 @@ impl TraceReader {
         self.range = range;
         self.is_ahead = false;
         self.tail = None;
+        self.is_cut = false;
         self.lent_from = None;
         self.ended = false;
     }
@@ -216,7 +222,7 @@ impl TraceReader {
             link_type: layout.link_type,
             interface: 0,
             data_offset,
-            header_len: PcapLayout::RECORD_HEADER_LEN as u32,
+            header_len: layout.framing.header_len() as u32,
         };
         Ok(Some((batch, more)))
     }
@@ -255,7 +261,7 @@ impl TraceReader {
                 link_type: layout.link_type,
                 interface: 0,
                 data_offset: range.start,
-                header_len: PcapLayout::RECORD_HEADER_LEN as u32,
+                header_len: layout.framing.header_len() as u32,
             };
             take(&batch, Meanwhile { walk: Ahead::Far(far), bytes })?;
         }
@@ -276,15 +282,27 @@ impl TraceReader {
         self.range.start
     }
 
-    /// Offset behind the last record delivered: at the end of a range, where the next one must
-    /// begin.
+    /// Offset behind the last record delivered, and behind blocks without records that follow it as far as they were read: at the end of a range,
+    /// where the next one must begin.
     pub fn position(&self) -> u64 {
-        self.position
+        match &self.tail {
+            Some(tail) if !self.is_cut => tail.offset(),
+            _ => self.position,
+        }
     }
 
     /// The file that is read.
     pub fn file(&self) -> &TraceFile {
         &self.file
+    }
+
+    /// The interfaces that records came from so far, as [`Batch::interface`] counts them: more than the one of the beginning where pcapng has
+    /// described another one since, or has begun a section.
+    pub fn interfaces(&self) -> &[InterfaceInfo] {
+        match &self.tail {
+            Some(tail) => tail.interfaces(),
+            None => std::slice::from_ref(self.file.interface()),
+        }
     }
 
     /// Bytes left of the range.
@@ -310,6 +328,17 @@ impl TraceReader {
 
     /// Fills `records` with what comes next.
     fn fill(&mut self) -> Filled {
+        loop {
+            match self.walk_on() {
+                // Blocks without packets.
+                Filled::Mapped | Filled::Read if self.records.is_empty() => {}
+                filled => return filled,
+            }
+        }
+    }
+
+    /// Walks over what comes next.
+    fn walk_on(&mut self) -> Filled {
         let left = self.left();
         if left == 0 {
             return Filled::End;
@@ -361,9 +390,12 @@ impl TraceReader {
     }
 
     fn next_of_tail(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
+        // Something is odd: what an index says does not hold from there on, and what a block describes is needed for all that follows it.
         if let Some(ranges) = &mut self.ranges {
-            // Something is odd: all that follows is looked at.
             ranges.end_at(self.position);
+            self.range.end = u64::MAX;
+        }
+        if self.file.layout().framing == Framing::EnhancedPacket {
             self.range.end = u64::MAX;
         }
         let tail = match &mut self.tail {
@@ -372,9 +404,10 @@ impl TraceReader {
         };
         // Whatever comes of it unless it is a batch.
         self.ended = true;
+        let end = tail.offset();
         let Some(batch) = tail.next_batch(&mut self.records, TAIL_BATCH_LEN)? else {
-            return match self.file.is_shorter_than(self.position) {
-                true => Err(truncated(&self.file, self.position)),
+            return match self.file.is_shorter_than(end) {
+                true => Err(truncated(&self.file, end)),
                 false => Ok(None),
             };
         };
@@ -382,10 +415,12 @@ impl TraceReader {
             batch.data_offset + u64::from(record.at) - u64::from(batch.header_len)
         };
         let count = batch.records.partition_point(|record| begins(record) < self.range.end);
-        let Some(last) = batch.records[..count].last() else { return Ok(None) };
-        self.ended = count < batch.records.len();
-        self.position = batch.data_offset + u64::from(last.at) + u64::from(last.caplen);
-        Ok(Some(Batch { records: &batch.records[..count], ..batch }))
+        match batch.records.get(count) {
+            Some(behind) => (self.position, self.is_cut) = (begins(behind), true),
+            None => self.ended = false,
+        }
+        let batch = Batch { records: &batch.records[..count], ..batch };
+        Ok((count > 0).then_some(batch))
     }
 }
 

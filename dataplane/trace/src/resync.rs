@@ -2,9 +2,14 @@
 //! the records before it must end exactly there.
 
 use memchr::memmem::Finder;
-use wt_wire::PcapLayout;
+use wt_wire::{ByteOrder, Framing, RecordLayout};
 
-const HEADER_LEN: usize = PcapLayout::RECORD_HEADER_LEN;
+const PCAP_HEADER_LEN: usize = RecordLayout::PCAP_HEADER_LEN;
+const BLOCK_HEADER_LEN: usize = RecordLayout::ENHANCED_PACKET_HEADER_LEN;
+/// Type of an enhanced packet block.
+const ENHANCED_PACKET: u32 = 6;
+/// Bytes that such a block has beside those captured: at least, and at most where it is guessed, with options.
+const BLOCK_EXTRA_LEN: std::ops::RangeInclusive<u32> = 32..=512;
 /// Headers that must make sense one after another where nothing else is known.
 const LINKS: usize = 6;
 /// How far times of neighbours may lie apart in such a chain, seconds.
@@ -13,30 +18,46 @@ const APART_MAX_S: u32 = 3600;
 /// Finds record starts close in time to a known record.
 #[derive(Debug)]
 pub(crate) struct Resync {
-    layout: PcapLayout,
-    /// The upper half of the seconds, which changes every 18 hours.
+    layout: RecordLayout,
+    /// Two bytes of the stamp that seldom change.
     finder: Finder<'static>,
-    /// Where that half stands in a header.
+    /// Where they stand in a header.
     place: usize,
 }
 
+/// Where two bytes of a stamp stand in a header that are the same for hours, or days.
+fn steady_place(layout: RecordLayout) -> usize {
+    match (layout.framing, layout.order, layout.tick_ns) {
+        // The upper half of the seconds: 18 hours.
+        (Framing::Pcap, ByteOrder::Little, _) => 2,
+        (Framing::Pcap, ByteOrder::Big, _) => 0,
+        // 2^48 ns: three days.
+        (Framing::EnhancedPacket, ByteOrder::Little, 1) => 14,
+        (Framing::EnhancedPacket, ByteOrder::Big, 1) => 12,
+        // 2^40 us: twelve days. The two bytes above are those of a block's type at present.
+        (Framing::EnhancedPacket, _, _) => 13,
+    }
+}
+
 impl Resync {
-    /// Records near the one that begins at the start of `bytes`; nothing when its header is not all there.
-    pub(crate) fn new(layout: PcapLayout, bytes: &[u8]) -> Option<Self> {
-        let place = match layout.order {
-            wt_wire::ByteOrder::Little => 2,
-            wt_wire::ByteOrder::Big => 0,
+    /// Records near the one that begins at the start of `bytes`; nothing when its header is not all there, or none.
+    pub(crate) fn new(layout: RecordLayout, bytes: &[u8]) -> Option<Self> {
+        let place = steady_place(layout);
+        let header = bytes.get(..layout.framing.header_len())?;
+        let is_record = match layout.framing {
+            Framing::Pcap => true,
+            Framing::EnhancedPacket => layout.order.u32(header, 0) == ENHANCED_PACKET,
         };
-        let half = bytes.first_chunk::<HEADER_LEN>()?.get(place..place + 2)?;
+        let half = header.get(place..place + 2).filter(|_| is_record)?;
         Some(Self { layout, finder: Finder::new(half).into_owned(), place })
     }
 
     /// Whether the record that begins at the start of `bytes` is near the one that this was made for.
-    pub(crate) fn is_near(&self, layout: PcapLayout, bytes: &[u8]) -> bool {
+    pub(crate) fn is_near(&self, layout: RecordLayout, bytes: &[u8]) -> bool {
         layout == self.layout && self.half(bytes, 0) == Some(self.finder.needle())
     }
 
-    /// The upper half of the seconds of a record.
+    /// The steady bytes of a record's stamp.
     fn half<'a>(&self, bytes: &'a [u8], at: usize) -> Option<&'a [u8]> {
         bytes.get(at + self.place..)?.get(..2)
     }
@@ -66,17 +87,23 @@ impl Resync {
         let next = self
             .end(bytes, candidate)
             .filter(|end| self.half(bytes, *end) == Some(self.finder.needle()));
-        next.is_some_and(|next| header(self.layout, bytes, next).is_some())
+        next.is_some_and(|next| {
+            ends_at(self.layout, bytes, candidate, next)
+                && header(self.layout, bytes, next).is_some()
+        })
     }
 }
 
 /// The first place from `from` on where a chain of records may begin.
-pub(crate) fn chain(layout: PcapLayout, bytes: &[u8], from: usize) -> Option<usize> {
-    (from..bytes.len().saturating_sub(HEADER_LEN)).find(|&at| {
+pub(crate) fn chain(layout: RecordLayout, bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len().saturating_sub(layout.framing.header_len())).find(|&at| {
         let (mut at, mut last) = (at, None);
         for _ in 0..LINKS {
             let Some((seconds, end)) = header(layout, bytes, at) else { return false };
             if last.is_some_and(|last| seconds.abs_diff(last) > APART_MAX_S) {
+                return false;
+            }
+            if !ends_at(layout, bytes, at, end) {
                 return false;
             }
             (at, last) = (end, Some(seconds));
@@ -88,13 +115,49 @@ pub(crate) fn chain(layout: PcapLayout, bytes: &[u8], from: usize) -> Option<usi
 /// Seconds and end of the record at a place, if its header makes sense. Headers that do not may be
 /// good records all the same: they are walked over, only not guessed.
 #[inline]
-fn header(layout: PcapLayout, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let header = bytes.get(at..)?.first_chunk::<HEADER_LEN>()?;
+fn header(layout: RecordLayout, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    match layout.framing {
+        Framing::Pcap => pcap_header(layout, bytes, at),
+        Framing::EnhancedPacket => block_header(layout, bytes, at),
+    }
+}
+
+/// Whether these may be the lengths of a record.
+fn are_lengths(layout: RecordLayout, caplen: u32, len: u32) -> bool {
+    caplen > 0 && caplen <= layout.caplen_max && (caplen..=layout.caplen_max).contains(&len)
+}
+
+#[inline]
+fn pcap_header(layout: RecordLayout, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let header = bytes.get(at..)?.first_chunk::<PCAP_HEADER_LEN>()?;
     let word = |place| layout.order.u32(header, place);
     let (caplen, len) = (word(8), word(12));
-    let is_plausible = u64::from(word(4)) * layout.fraction_ns < 1_000_000_000
-        && caplen <= layout.caplen_max
-        && (caplen..=layout.caplen_max).contains(&len)
-        && caplen > 0;
-    is_plausible.then(|| (word(0), at + HEADER_LEN + caplen as usize))
+    let is_plausible =
+        u64::from(word(4)) * layout.tick_ns < 1_000_000_000 && are_lengths(layout, caplen, len);
+    is_plausible.then(|| (word(0), at + PCAP_HEADER_LEN + caplen as usize))
+}
+
+#[inline]
+fn block_header(layout: RecordLayout, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let header = bytes.get(at..)?.first_chunk::<BLOCK_HEADER_LEN>()?;
+    let word = |place| layout.order.u32(header, place);
+    let (block_len, caplen, len) = (word(4), word(20), word(24));
+    let is_plausible = word(0) == ENHANCED_PACKET
+        && word(8) == 0
+        && block_len.is_multiple_of(4)
+        && block_len.checked_sub(caplen).is_some_and(|extra| BLOCK_EXTRA_LEN.contains(&extra))
+        && are_lengths(layout, caplen, len);
+    let ticks = u64::from(word(12)) << 32 | u64::from(word(16));
+    let seconds = ticks / (1_000_000_000 / layout.tick_ns);
+    is_plausible.then(|| (seconds as u32, at + block_len as usize))
+}
+
+/// Whether what stands at the end of a record says that it begins at a place.
+fn ends_at(layout: RecordLayout, bytes: &[u8], at: usize, end: usize) -> bool {
+    match layout.framing {
+        Framing::Pcap => true,
+        Framing::EnhancedPacket => bytes
+            .get(end - 4..end)
+            .is_some_and(|tail| layout.order.u32(tail, 0) as usize == end - at),
+    }
 }

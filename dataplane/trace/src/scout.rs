@@ -3,7 +3,7 @@
 //! A search goes over bytes that nobody has touched, and would wait for each of them. So what one look asks of memory is looked at
 //! when the other searches have had their turns, and all of it is done while the bytes before are walked.
 
-use wt_wire::PcapLayout;
+use wt_wire::RecordLayout;
 
 use crate::resync::Resync;
 use crate::sys::prefetch;
@@ -64,13 +64,17 @@ impl Scouts {
     /// first chain has its start.
     pub(crate) fn begin(
         &mut self,
-        layout: PcapLayout,
+        layout: RecordLayout,
         bytes: &[u8],
         (from, len): (usize, usize),
         cut: Cut,
     ) {
         if !self.resync.as_ref().is_some_and(|resync| resync.is_near(layout, bytes)) {
-            self.resync = Resync::new(layout, bytes);
+            match Resync::new(layout, bytes) {
+                // A block without a packet tells no time: what was known of it still holds.
+                None if bytes.len() >= layout.framing.header_len() => {}
+                resync => self.resync = resync,
+            }
         }
         let wanted = cut.chains.min(CHAINS_MAX).min(len / cut.segment_len.max(1));
         self.count = if self.resync.is_some() { wanted.saturating_sub(1) } else { 0 };
@@ -167,13 +171,13 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wt_wire::{ByteOrder, LinkType};
+    use wt_wire::{ByteOrder, Framing, LinkType};
 
     const CUT: Cut = Cut { chains: 4, segment_len: 2000 };
 
-    fn layout() -> PcapLayout {
-        let (order, fraction_ns, caplen_max) = (ByteOrder::Little, 1, 1 << 16);
-        PcapLayout { order, fraction_ns, caplen_max, link_type: LinkType(1), records_at: 24 }
+    fn layout() -> RecordLayout {
+        let (framing, order, link_type) = (Framing::Pcap, ByteOrder::Little, LinkType(1));
+        RecordLayout { framing, order, tick_ns: 1, caplen_max: 1 << 16, link_type, records_at: 24 }
     }
 
     /// Records of `caplen` zeros each.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use wt_wire::PcapLayout;
+use wt_wire::RecordLayout;
 
 use crate::file::TraceFile;
 
@@ -11,7 +11,7 @@ pub(crate) const WINDOW_LEN: usize = 256 * 1024;
 /// The unit in which source and destination of a copy should agree.
 const PAGE_LEN: usize = 4096;
 /// Bytes of the largest record.
-const RECORD_LEN_MAX: usize = wt_wire::CAPLEN_MAX as usize + PcapLayout::RECORD_HEADER_LEN;
+const RECORD_LEN_MAX: usize = wt_wire::CAPLEN_MAX as usize + RecordLayout::EXTRA_LEN_MAX;
 /// Room for a window, for what the one before left over, and for both to begin within a page.
 const STORAGE_LEN: usize = RECORD_LEN_MAX + WINDOW_LEN + 3 * PAGE_LEN;
 

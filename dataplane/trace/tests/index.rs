@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use wt_trace::index::{self, Index, IndexError, Key, Reading, Wanted, path_of};
+use wt_trace::index::{self, Index, IndexError, Key, Reading, Taken, Wanted, path_of};
 use wt_trace::{MapFile, Opened, TraceFile, TraceReader, Tuning};
 use wt_wire::{
     ByteOrder, CaptureReader, Direction, LinkType, PcapNgWriter, PcapVariant, PcapWriter,
@@ -72,6 +72,17 @@ fn write_pcap(path: &Path) {
     }
 }
 
+/// As [`write_pcap`], of one interface.
+fn write_plain_pcapng(path: &Path) {
+    let file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+    let mut writer = PcapNgWriter::new(file, ByteOrder::Little).unwrap();
+    writer.interface(Some("a"), LinkType(1), 0, TimeResolution::MICRO).unwrap();
+    for (n, at) in stamps() {
+        let data = packet(n, 1000 + (n % 7) as u16);
+        writer.write(0, at, 900, Direction::Unknown, &data).unwrap();
+    }
+}
+
 /// As [`write_pcap`], with a second interface that is described in the middle.
 fn write_pcapng(path: &Path) {
     let file = std::io::BufWriter::new(fs::File::create(path).unwrap());
@@ -117,14 +128,19 @@ fn both(trace: &Path, times: &Range<u64>, key: Option<[u8; 4]>) -> (Vec<Found>, 
     let selected = index.selected(chosen.clone(), reading.clone()).unwrap();
     let reader = CaptureReader::from_reader("selected", selected).unwrap();
     let by_index = found(reader, times, key);
-    // The fast reader finds the same by the same choice.
+    // The fast reader finds the same by the same choice, or would read more, which it says.
     if let Opened::Plain(file) = TraceFile::open(trace).unwrap() {
+        let is_plain = file.is_plain_in(&chosen);
         for map in [MapFile::Always, MapFile::Never] {
             let file = file.clone().tuned(Tuning { map, ..Tuning::default() });
             let fast_reading = Reading::new(chosen.taken());
             let fast = file.reader_of_chosen(chosen.clone(), fast_reading.clone());
             assert_eq!(found_fast(fast, times, key), by_index);
-            assert_eq!(fast_reading.taken(), reading.taken());
+            // That packets are not counted may be said twice.
+            let said = |taken: Taken| Taken { uncounted: taken.uncounted.min(1), ..taken };
+            if is_plain {
+                assert_eq!(said(fast_reading.taken()), said(reading.taken()));
+            }
         }
     }
     (scanned, by_index, reading.taken().bytes.0)
@@ -148,7 +164,9 @@ fn found_fast(mut reader: TraceReader, times: &Range<u64>, key: Option<[u8; 4]>)
 #[test]
 fn little_is_read_and_the_answer_is_the_same() {
     let scratch = Scratch::new("little");
-    for (name, write) in [("a.pcap", write_pcap as fn(&Path)), ("a.pcapng", write_pcapng)] {
+    let writers: [(_, fn(&Path)); 3] =
+        [("a.pcap", write_pcap), ("a.pcapng", write_pcapng), ("b.pcapng", write_plain_pcapng)];
+    for (name, write) in writers {
         let trace = scratch.path(name);
         write(&trace);
         let built = index::build(&trace, 64 << 10, &mut |_| {}).unwrap();

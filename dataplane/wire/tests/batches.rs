@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use support::*;
 use wt_wire::{
-    Batch, ByteOrder, CaptureError, CaptureReader, Damage, Direction, LinkType, MergedCaptures,
-    PcapVariant, Record, RecordRef, TimeResolution,
+    Batch, ByteOrder, CaptureError, CaptureReader, Damage, Direction, Framing, LinkType,
+    MergedCaptures, PcapVariant, Record, RecordRef, TimeResolution,
 };
 
 /// All that a capture gives: each record with its offset, then the damage.
@@ -212,16 +212,50 @@ fn reading_goes_on_where_asked() {
     let bytes = pcap(PcapVariant::Nano, ByteOrder::Little, &records);
     let mut reader = open(&bytes[..24]).unwrap();
     assert!(matches!(reader.next(), Ok(None)));
-    let layout = reader.pcap_layout().expect("a plain layout");
-    assert_eq!((layout.records_at, layout.fraction_ns), (24, 1));
+    let layout = reader.layout().expect("a plain layout");
+    assert_eq!((layout.records_at, layout.tick_ns), (24, 1));
     let offset = 24 + 70 * 56;
     assert!(reader.continue_at(offset, Cursor::new(bytes[offset as usize..].to_vec())));
     let (told, damage) = one_by_one(&mut reader);
     assert_eq!((told.len(), damage), (30, None));
     assert_eq!(told[0], (offset, records[70].clone()));
 
-    let mut other = open(&pcapng(ByteOrder::Little, &[], &[])).unwrap();
-    assert!(!other.continue_at(28, Cursor::new(Vec::new())));
+    // One that was not asked how its records lie.
+    let mut other = open(&bytes).unwrap();
+    assert!(!other.continue_at(offset, Cursor::new(Vec::new())));
+}
+
+#[test]
+fn blocks_go_on_where_asked() {
+    let records: Vec<_> = (0..100u64).map(|n| record(n * 1000, &[n as u8; 40])).collect();
+    let interface = (Some("a"), LinkType::ETHERNET, TimeResolution::MICRO);
+    let bytes = pcapng(ByteOrder::Little, &[interface], &records);
+    let mut reader = open(&bytes).unwrap();
+    let layout = reader.layout().expect("a plain layout");
+    let at = bytes.len() as u64 - 100 * 72;
+    assert_eq!((layout.framing, layout.tick_ns), (Framing::EnhancedPacket, 1000));
+    assert_eq!((layout.records_at, reader.interfaces().len()), (at, 1));
+    let (told, _) = one_by_one(&mut reader);
+    assert_eq!(told.len(), 100);
+    assert_eq!((reader.offset(), reader.layout()), (bytes.len() as u64, Some(layout)));
+    let offset = at + 70 * 72;
+    assert!(reader.continue_at(offset, Cursor::new(bytes[offset as usize..].to_vec())));
+    let (told, damage) = one_by_one(&mut reader);
+    assert_eq!((told.len(), damage), (30, None));
+    assert_eq!(told[0], (offset, records[70].clone()));
+
+    let big = pcapng(ByteOrder::Big, &[interface], &records);
+    let two = pcapng(ByteOrder::Little, &[interface, interface], &records);
+    let coarse = (None, LinkType::ETHERNET, TimeResolution::Decimal(3));
+    let coarse = pcapng(ByteOrder::Little, &[coarse], &records);
+    for other in [big, two, coarse, pcapng(ByteOrder::Little, &[], &[])] {
+        let told = one_by_one(&mut open(&other).unwrap());
+        let mut reader = open(&other).unwrap();
+        assert_eq!(reader.layout(), None);
+        assert!(!reader.continue_at(28, Cursor::new(Vec::new())));
+        // Nothing is lost by the question.
+        assert_eq!(one_by_one(&mut reader), told);
+    }
 }
 
 fn merged(captures: &[Vec<u8>]) -> MergedCaptures {

@@ -6,9 +6,9 @@ use wt_catalog::Value;
 use wt_trace::index::Run;
 use wt_trace::store::{Findings, Pieces};
 use wt_trace::{TraceFile, TraceReader};
-use wt_wire::{CaptureError, RecordRef};
+use wt_wire::{CaptureError, Framing, InterfaceInfo, RecordRef};
 
-use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Label, note, packets};
+use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Kept, Label, note, packets};
 use crate::packet::PacketBatch;
 
 /// Most ranges that a file is cut into.
@@ -21,8 +21,10 @@ const BATCH_RECORDS_MAX: usize = 4096;
 /// One input cut into ranges.
 pub(crate) struct Ranges {
     of: Of,
-    /// For packets of a file, and those of a store whose interface has no name.
+    /// For packets of a file's first interface.
     label: Label,
+    /// Name for those of interfaces without one.
+    unnamed: Value,
 }
 
 enum Of {
@@ -237,16 +239,22 @@ impl Ranges {
     ) -> Result<(), E> {
         let begin = range.start;
         reader.turn_to(range);
+        let mut labels = vec![Some(self.label.clone())];
         read.error = loop {
-            match reader.next_with_more() {
-                Ok(Some((batch, more))) => {
-                    let ordinal = read.ledger.records;
-                    read.ledger.add(batch.records);
-                    take(&packets(&batch, more, &self.label), ordinal)?;
-                }
+            let (batch, more) = match reader.next_with_more() {
+                Ok(Some(next)) => next,
                 Ok(None) => break None,
                 Err(error) => break Some(error),
+            };
+            let ordinal = read.ledger.records;
+            read.ledger.add(batch.records);
+            if let Some(Some(label)) = labels.get(batch.interface as usize) {
+                take(&packets(&batch, more, label), ordinal)?;
+                continue;
             }
+            let kept = Kept::of(&batch);
+            let label = self.add_label(&mut labels, reader.interfaces(), kept.interface);
+            take(&kept.packets(label), ordinal)?;
         };
         read.end = reader.position();
         read.bytes += read.end.saturating_sub(begin);
@@ -276,29 +284,31 @@ impl Ranges {
             };
             let ordinal = read.ledger.records;
             read.ledger.add(batch.records);
-            let interface = batch.interface as usize;
-            if let Some(Some(label)) = labels.get(interface) {
+            if let Some(Some(label)) = labels.get(batch.interface as usize) {
                 take(&packets(&batch, None, label), ordinal)?;
                 continue;
             }
-            // The reader that knows the interface is lent out with the batch: keep the bytes, then look.
-            let (data, link_type) = (batch.data.to_vec(), batch.link_type.0);
-            let records = batch.records.to_vec();
-            let name = reader.interfaces().get(interface).and_then(|info| info.name.clone());
-            let name = name.map(|name| Value::bytes(name.as_bytes()));
-            let label = Label { name: name.unwrap_or_else(|| self.label.name.clone()), ifindex: 0 };
-            labels.resize(labels.len().max(interface + 1), None);
-            let label = labels[interface].insert(label);
-            let (interface, ifindex) = (&label.name, label.ifindex);
-            let (data, records) = (&data[..], &records[..]);
-            take(
-                &PacketBatch { data, records, link_type, interface, ifindex, meanwhile: None },
-                ordinal,
-            )?;
+            let kept = Kept::of(&batch);
+            let label = self.add_label(&mut labels, reader.interfaces(), kept.interface);
+            take(&kept.packets(label), ordinal)?;
         };
         read.findings = Some(findings);
         read.bytes = pieces.bytes_of(number).unwrap_or(0);
         Ok(read)
+    }
+
+    /// Enters what packets of an interface have in common that was not met before. Nobody asks for its number.
+    fn add_label<'a>(
+        &self,
+        labels: &'a mut Vec<Option<Label>>,
+        interfaces: &[InterfaceInfo],
+        interface: u32,
+    ) -> &'a Label {
+        let place = interface as usize;
+        let name = interfaces.get(place).and_then(|info| info.name.as_ref());
+        let name = name.map_or_else(|| self.unnamed.clone(), |name| Value::bytes(name.as_bytes()));
+        labels.resize(labels.len().max(place + 1), None);
+        labels[place].insert(Label { name, ifindex: 0 })
     }
 
     /// Enters what was found in the next range.
@@ -319,7 +329,9 @@ impl Feed {
         cutting: Cutting,
     ) -> Option<Ranges> {
         match &mut self.input {
-            Input::Plain(_) => self.ranges_of_file(indices, cutting),
+            Input::Plain(reader) if Self::may_cut(reader, numbers) => {
+                self.ranges_of_file(indices, cutting)
+            }
             // They are numbered in the order in which their packets come, over all pieces.
             Input::Merged { pieces, .. } if !numbers => {
                 let mut pieces = pieces.take()?;
@@ -328,9 +340,18 @@ impl Feed {
                 let bytes_total = pieces.bytes();
                 self.input = Input::Pieces { link_type, bytes: 0, bytes_total };
                 let label = Label { name: self.name.clone(), ifindex: 0 };
-                Some(Ranges { of: Of::Store(pieces), label })
+                Some(Ranges { of: Of::Store(pieces), label, unnamed: self.name.clone() })
             }
             _ => None,
+        }
+    }
+
+    /// Of pcapng more interfaces may be described on the way: they are numbered as their packets come, and what an index leaves out may tell how
+    /// to read what follows it.
+    fn may_cut(reader: &TraceReader, numbers: bool) -> bool {
+        match reader.file().layout().framing {
+            Framing::Pcap => true,
+            Framing::EnhancedPacket => !numbers && reader.chosen().is_none(),
         }
     }
 
@@ -359,7 +380,7 @@ impl Feed {
         let chosen = reader.chosen().cloned();
         let label = self.label(indices, 0, 0);
         self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen };
-        Some(Ranges { of: Of::File { trace, ranges, runs }, label })
+        Some(Ranges { of: Of::File { trace, ranges, runs }, label, unnamed: self.name.clone() })
     }
 
     /// Says that everything from an offset on is read, whatever an index says.

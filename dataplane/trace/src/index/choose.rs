@@ -128,6 +128,8 @@ pub struct Chosen {
     pub(crate) runs: Vec<Run>,
     /// Where what is not indexed begins; it goes on to the end, also when that moves.
     pub(crate) rest: u64,
+    /// A block in the midst of it describes an interface, or begins a section.
+    pub(crate) describes: bool,
     pub(super) gaps: Vec<Gap>,
     pub(super) taken: Taken,
 }

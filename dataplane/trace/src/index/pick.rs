@@ -109,11 +109,15 @@ impl Index {
             true => self.entries.count(),
             false => picked.last_key_value().map_or(0, |(last, _)| last + 1),
         };
-        self.pick(self.entries.always(last)?, &mut picked)?;
+        let always = self.entries.always(last)?;
+        // The first block is preceded by nothing, and behind the last one everything is read.
+        let describes = always.iter().any(|n| (1..self.entries.count() - 1).contains(n));
+        self.pick(always, &mut picked)?;
         let mut chosen = Chosen {
             head: self.header.first_at,
             runs: Vec::new(),
             rest: covered,
+            describes,
             gaps: Vec::new(),
             taken: Taken {
                 blocks: (0, self.entries.count()),

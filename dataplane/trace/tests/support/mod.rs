@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use wt_trace::{MapFile, Opened, TraceFile, TraceReader, Tuning};
-use wt_wire::{CaptureReader, Damage, LinkType, Record};
+use wt_wire::{CaptureReader, Damage, Direction, Framing, LinkType, Record};
 
 /// A record with its own bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +14,24 @@ pub struct Owned {
     pub offset: u64,
     pub timestamp_ns: u64,
     pub len: u32,
+    pub interface: u32,
+    pub direction: Direction,
     pub link_type: LinkType,
     pub data: Vec<u8>,
 }
 
 impl From<Record<'_>> for Owned {
     fn from(record: Record<'_>) -> Self {
-        let Record { offset, timestamp_ns, len, link_type, .. } = record;
-        Self { offset, timestamp_ns, len, link_type, data: record.data.to_vec() }
+        let Record { offset, timestamp_ns, len, interface, direction, link_type, .. } = record;
+        Self {
+            offset,
+            timestamp_ns,
+            len,
+            interface,
+            direction,
+            link_type,
+            data: record.data.to_vec(),
+        }
     }
 }
 
@@ -52,7 +62,8 @@ pub fn in_batches(reader: &mut TraceReader) -> Story {
                 meanwhile.iter().for_each(|meanwhile| (0..steps).for_each(|_| meanwhile.step()));
                 story.0.extend(batch.iter().map(Owned::from));
                 let last = story.0.last().expect("a record");
-                assert_eq!(reader.position(), last.offset + 16 + last.data.len() as u64);
+                check_end(reader.file(), last, reader.position());
+                assert!(reader.interfaces().len() > last.interface as usize);
             }
             Ok(None) => break,
             Err(error) => {
@@ -63,6 +74,18 @@ pub fn in_batches(reader: &mut TraceReader) -> Story {
     }
     assert!(matches!(reader.next_batch(), Ok(None)));
     story
+}
+
+/// Checks where a reader says that it has come to: behind the last record, and behind blocks without records that follow it.
+#[track_caller]
+fn check_end(trace: &TraceFile, last: &Owned, end: u64) {
+    match trace.layout().framing {
+        Framing::Pcap => assert_eq!(end, last.offset + 16 + last.data.len() as u64),
+        Framing::EnhancedPacket => {
+            let behind = last.offset + 12 + last.data.len() as u64;
+            assert!(end >= behind, "{end} is not behind {behind}");
+        }
+    }
 }
 
 /// A file of these bytes, under a name of its own.
@@ -147,9 +170,10 @@ pub fn in_any_order(reader: &mut TraceReader) -> Option<Story> {
     let end = end.expect("nothing fails")?;
     assert_eq!(reader.position(), end);
     records.sort_by_key(|record: &Owned| record.offset);
-    let last =
-        records.last().map_or(reader.start(), |last| last.offset + 16 + last.data.len() as u64);
-    assert_eq!(last, end);
+    match records.last() {
+        Some(last) => check_end(reader.file(), last, end),
+        None => assert!(reader.file().layout().framing != Framing::Pcap || reader.start() == end),
+    }
     Some((records, None))
 }
 
@@ -204,4 +228,43 @@ pub fn pcap(records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
         bytes.extend_from_slice(data);
     }
     bytes
+}
+
+/// The beginning of a pcapng of one interface whose stamps count so many digits of a second.
+pub fn pcapng_head(digits: u8) -> Vec<u8> {
+    let section = [0x1a2b_3c4d_u32, 1, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat();
+    [block(0x0a0d_0d0a, &section), interface_block(digits)].concat()
+}
+
+/// Describes another interface.
+pub fn interface_block(digits: u8) -> Vec<u8> {
+    let mut body = [1_u32, 0, 1 << 16 | 9].map(u32::to_le_bytes).concat();
+    body.extend([digits, 0, 0, 0, 0, 0, 0, 0]);
+    block(1, &body)
+}
+
+/// A block of pcapng.
+pub fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let len = (12 + body.len().next_multiple_of(4)) as u32;
+    let mut bytes = [kind, len].map(u32::to_le_bytes).concat();
+    bytes.extend_from_slice(body);
+    bytes.resize(len as usize - 4, 0);
+    bytes.extend(len.to_le_bytes());
+    bytes
+}
+
+/// An enhanced packet block.
+pub fn packet_block(interface: u32, ticks: u64, data: &[u8], options: &[u8]) -> Vec<u8> {
+    let len = data.len() as u32;
+    let fields = [interface, (ticks >> 32) as u32, ticks as u32, len, len];
+    let mut body = fields.map(u32::to_le_bytes).concat();
+    body.extend_from_slice(data);
+    body.resize(body.len().next_multiple_of(4), 0);
+    body.extend_from_slice(options);
+    block(6, &body)
+}
+
+/// The flags of a packet block that came in (1) or went out (2), and the end of its options.
+pub fn flags(direction: u8) -> [u8; 12] {
+    [2, 0, 4, 0, direction, 0, 0, 0, 0, 0, 0, 0]
 }

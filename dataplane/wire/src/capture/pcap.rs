@@ -3,6 +3,7 @@
 use super::batch::RecordRef;
 use super::error::DamageKind;
 use super::format::{ByteOrder, Format, PcapVariant};
+use super::layout::{Framing, RecordLayout};
 use super::link_type::LinkType;
 use super::reader::{Direction, InterfaceInfo, RecordMeta};
 use super::stream::{Fault, Stream};
@@ -11,7 +12,7 @@ use super::time::TimeResolution;
 /// Bytes of the file header.
 pub(crate) const FILE_HEADER_LEN: usize = 24;
 /// Bytes of a record header in the plain variants.
-pub(crate) const RECORD_HEADER_LEN: usize = 16;
+pub(crate) const RECORD_HEADER_LEN: usize = RecordLayout::PCAP_HEADER_LEN;
 /// Bytes of a record header in [`PcapVariant::Modified`].
 const MODIFIED_RECORD_HEADER_LEN: usize = 24;
 /// Packet type of frames that the capturing host sent (`PACKET_OUTGOING` of Linux).
@@ -28,28 +29,6 @@ enum Lengths {
     Swapped,
     /// Version 2.3 was written both ways: the smaller is the captured one.
     Unknown,
-}
-
-/// How the records of a classic pcap lie in its bytes, where each has a header of
-/// [`PcapLayout::RECORD_HEADER_LEN`] bytes: seconds, fraction, captured length, length on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PcapLayout {
-    /// Byte order of the headers.
-    pub order: ByteOrder,
-    /// Nanoseconds in one unit of the fraction: 1000 or 1. Fractions of a second or more are added
-    /// as they stand.
-    pub fraction_ns: u64,
-    /// What each record's data begins with.
-    pub link_type: LinkType,
-    /// Largest captured length that is accepted, bytes.
-    pub caplen_max: u32,
-    /// Offset of the first record header in the file.
-    pub records_at: u64,
-}
-
-impl PcapLayout {
-    /// Bytes before the captured bytes of each record.
-    pub const RECORD_HEADER_LEN: usize = RECORD_HEADER_LEN;
 }
 
 /// What a record header says.
@@ -197,10 +176,10 @@ impl PcapParser {
         let window = stream.window();
         // A loop of its own for each usual layout: what is fixed is folded into it.
         let (count, consumed) = match (self.layout(), self.order) {
-            (Some(PcapLayout { fraction_ns: 1, .. }), Little) => {
+            (Some(RecordLayout { tick_ns: 1, .. }), Little) => {
                 walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Little, 1, h))
             }
-            (Some(PcapLayout { fraction_ns: 1, .. }), Big) => {
+            (Some(RecordLayout { tick_ns: 1, .. }), Big) => {
                 walk.run::<RECORD_HEADER_LEN>(window, records, |h| plain(Big, 1, h))
             }
             (Some(_), Little) => {
@@ -226,11 +205,12 @@ impl PcapParser {
     }
 
     /// The layout, if it is one without oddities.
-    pub(crate) fn layout(&self) -> Option<PcapLayout> {
+    pub(crate) fn layout(&self) -> Option<RecordLayout> {
         let is_plain = self.lengths == Lengths::Ordered && self.variant != PcapVariant::Modified;
-        is_plain.then(|| PcapLayout {
+        is_plain.then(|| RecordLayout {
+            framing: Framing::Pcap,
             order: self.order,
-            fraction_ns: self.fraction_ns(),
+            tick_ns: self.fraction_ns(),
             link_type: self.link_type,
             caplen_max: self.caplen_max,
             records_at: file_header_len(self.variant) as u64,

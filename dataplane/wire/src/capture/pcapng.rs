@@ -6,9 +6,10 @@
 
 use super::error::DamageKind;
 use super::format::{ByteOrder, Format, PCAPNG_MAGIC};
+use super::layout::{Framing, RecordLayout};
 use super::link_type::LinkType;
 use super::reader::{Direction, InterfaceInfo, RecordMeta};
-use super::stream::{Fault, Stream};
+use super::stream::{BUFFER_LEN, Fault, Stream};
 use super::time::TimeResolution;
 use super::{CAPLEN_MAX, INTERFACE_NAME_MAX, INTERFACES_MAX};
 
@@ -32,7 +33,7 @@ const PACKET_LEN: u32 = BLOCK_FRAME_LEN + 20;
 /// Frame and length on the wire.
 const SIMPLE_PACKET_LEN: u32 = BLOCK_FRAME_LEN + 4;
 /// Offset of the captured bytes in enhanced and obsolete packets.
-const PACKET_DATA_AT: usize = 28;
+const PACKET_DATA_AT: usize = RecordLayout::ENHANCED_PACKET_HEADER_LEN;
 /// Offset of the captured bytes in simple packets.
 const SIMPLE_PACKET_DATA_AT: usize = 12;
 
@@ -81,6 +82,10 @@ impl Block {
 
     fn cut(self, got: usize) -> Box<Fault> {
         self.fault(DamageKind::RecordTruncated { needed: self.padded(), got: got as u64 })
+    }
+
+    fn overrun(self, Overrun { code, length }: Overrun) -> Box<Fault> {
+        self.fault(DamageKind::OptionOverrun { block_type: self.kind, code, length })
     }
 
     fn check_length(self, min: u32, max: u32) -> Result<(), Box<Fault>> {
@@ -183,6 +188,51 @@ impl PcapNgParser {
         Some(meta)
     }
 
+    /// How all that follows is laid out as long as it stays as it begins: one interface with stamps of nano- or microseconds, little-endian. What
+    /// stands before the first packet is read then, of the first section only; what is damaged, or longer than the buffer, is left as it is.
+    pub(crate) fn layout(
+        &mut self,
+        stream: &mut Stream,
+        interfaces: &mut Vec<InterfaceInfo>,
+    ) -> Option<RecordLayout> {
+        loop {
+            let offset = stream.offset();
+            let head = stream.peek(BLOCK_HEAD_LEN);
+            if head.is_empty() {
+                break;
+            }
+            let head = head.first_chunk::<BLOCK_HEAD_LEN>()?;
+            let block =
+                Block { offset, kind: self.order.u32(head, 0), length: self.order.u32(head, 4) };
+            match block.kind {
+                ENHANCED_PACKET => break,
+                INTERFACE_DESCRIPTION => self.read_interface(stream, block, interfaces).ok()?,
+                kind if is_stepped_over(kind) => {
+                    block.check_length(BLOCK_FRAME_LEN, BUFFER_LEN as u32).ok()?;
+                    self.load(stream, block).ok()?;
+                    stream.consume(block.padded() as usize);
+                }
+                _ => return None,
+            }
+        }
+        let [InterfaceInfo { resolution, offset_s: 0, link_type, .. }] = interfaces[..] else {
+            return None;
+        };
+        let tick_ns = match resolution {
+            TimeResolution::NANO => 1,
+            TimeResolution::MICRO => 1000,
+            _ => return None,
+        };
+        (self.order == ByteOrder::Little).then(|| RecordLayout {
+            framing: Framing::EnhancedPacket,
+            order: self.order,
+            tick_ns,
+            link_type,
+            caplen_max: link_type.caplen_max(),
+            records_at: stream.offset(),
+        })
+    }
+
     /// The order of a section is known only from within its header.
     fn read_section_header(&mut self, stream: &mut Stream) -> Result<(), Box<Fault>> {
         let offset = stream.offset();
@@ -252,9 +302,8 @@ impl PcapNgParser {
             resolution: TimeResolution::MICRO,
             offset_s: 0,
         };
-        let options = Options { order, block, bytes: &bytes[16..bytes.len() - 4] };
-        for option in options {
-            match option? {
+        for option in (Options { order, bytes: &bytes[16..bytes.len() - 4] }) {
+            match option.map_err(|overrun| block.overrun(overrun))? {
                 (OPTION_IF_NAME, value) => {
                     let kept = &value[..value.len().min(INTERFACE_NAME_MAX)];
                     interface.name = Some(String::from_utf8_lossy(kept).into());
@@ -306,19 +355,8 @@ impl PcapNgParser {
 
         let bytes = self.load(stream, block)?;
         let options_at = (PACKET_DATA_AT + caplen as usize).next_multiple_of(4);
-        let mut direction = Direction::Unknown;
         let options = bytes.get(options_at..bytes.len() - 4).unwrap_or_default();
-        for option in (Options { order, block, bytes: options }) {
-            if let (OPTION_PACKET_FLAGS, value) = option?
-                && value.len() == 4
-            {
-                direction = match order.u32(value, 0) & 0b11 {
-                    0b01 => Direction::Inbound,
-                    0b10 => Direction::Outbound,
-                    _ => Direction::Unknown,
-                };
-            }
-        }
+        let direction = direction(order, options).map_err(|overrun| block.overrun(overrun))?;
         let data_at = stream.consume(block.padded() as usize) + PACKET_DATA_AT;
         Ok(RecordMeta {
             timestamp_ns: info.resolution.to_ns(ticks, info.offset_s),
@@ -406,15 +444,52 @@ fn check_caplen(
     Ok(())
 }
 
+/// What the options of a packet block say of its direction.
+#[inline]
+fn direction(order: ByteOrder, options: &[u8]) -> Result<Direction, Overrun> {
+    let mut direction = Direction::Unknown;
+    for option in (Options { order, bytes: options }) {
+        if let (OPTION_PACKET_FLAGS, value) = option?
+            && value.len() == 4
+        {
+            direction = match order.u32(value, 0) & 0b11 {
+                0b01 => Direction::Inbound,
+                0b10 => Direction::Outbound,
+                _ => Direction::Unknown,
+            };
+        }
+    }
+    Ok(direction)
+}
+
+/// What the bytes of a packet block's options say of its direction; nothing where an option ends behind them, so that the block is damaged.
+pub fn packet_direction(order: ByteOrder, options: &[u8]) -> Option<Direction> {
+    direction(order, options).ok()
+}
+
+/// Whether a block of this type holds no packet and changes nothing for those that follow, so that a reader of packets steps over it.
+pub fn is_stepped_over(block_type: u32) -> bool {
+    !matches!(
+        block_type,
+        SECTION_HEADER | INTERFACE_DESCRIPTION | PACKET | SIMPLE_PACKET | ENHANCED_PACKET
+    )
+}
+
 /// Walks over the options of a block; ends at `opt_endofopt` or where no further one fits.
 struct Options<'a> {
     order: ByteOrder,
-    block: Block,
     bytes: &'a [u8],
 }
 
+/// An option that ends behind its block.
+#[derive(Debug, Clone, Copy)]
+struct Overrun {
+    code: u16,
+    length: u16,
+}
+
 impl<'a> Iterator for Options<'a> {
-    type Item = Result<(u16, &'a [u8]), Box<Fault>>;
+    type Item = Result<(u16, &'a [u8]), Overrun>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -429,9 +504,7 @@ impl<'a> Iterator for Options<'a> {
         let body = &self.bytes[4..];
         let Some(value) = body.get(..usize::from(length)) else {
             self.bytes = &[];
-            let block_type = self.block.kind;
-            let kind = DamageKind::OptionOverrun { block_type, code, length };
-            return Some(Err(self.block.fault(kind)));
+            return Some(Err(Overrun { code, length }));
         };
         self.bytes = body.get(value.len().next_multiple_of(4)..).unwrap_or_default();
         Some(Ok((code, value)))

@@ -9,8 +9,9 @@ use super::batch::{Batch, RecordRef};
 use super::decompress::{self, Stored, StoredState};
 use super::error::{CaptureError, Damage, DamageKind};
 use super::format::{self, Compression, Detected, Format};
+use super::layout::RecordLayout;
 use super::link_type::LinkType;
-use super::pcap::{PcapLayout, PcapParser};
+use super::pcap::PcapParser;
 use super::pcapng::PcapNgParser;
 use super::stream::{BUFFER_LEN, Fault, Stream};
 use super::time::TimeResolution;
@@ -121,6 +122,8 @@ pub struct CaptureReader {
     size_hint: Option<u64>,
     compression: Option<Compression>,
     parser: Parser,
+    /// Once it was asked for.
+    layout: Option<RecordLayout>,
     interfaces: Vec<InterfaceInfo>,
     damage: Option<Damage>,
     ended: bool,
@@ -209,6 +212,7 @@ impl CaptureReader {
             size_hint,
             compression: opening.compression,
             parser,
+            layout: None,
             interfaces,
             damage: None,
             ended: false,
@@ -362,21 +366,23 @@ impl CaptureReader {
         }
     }
 
-    /// How the records of a plain classic pcap lie in the file, for readers that bring their own
-    /// bytes; nothing for other formats, compressed ones, and variants that swap the lengths or
-    /// have more in a record header.
-    pub fn pcap_layout(&self) -> Option<PcapLayout> {
-        match &self.parser {
-            Parser::Pcap(parser) if self.compression.is_none() => parser.layout(),
-            Parser::Pcap(_) | Parser::PcapNg(_) => None,
+    /// How the records of a plain capture lie in the file, for readers that bring their own bytes; nothing where they are not all alike, as far
+    /// as the beginning tells: of compressed captures, of variants of classic pcap that swap the lengths or have more in a record header, of
+    /// pcapng with several interfaces, other byte order or other units of time. Asked before the first record; then the interface is described.
+    pub fn layout(&mut self) -> Option<RecordLayout> {
+        if self.layout.is_none() && self.compression.is_none() && self.records == 0 {
+            self.layout = match &mut self.parser {
+                Parser::Pcap(parser) => parser.layout(),
+                Parser::PcapNg(parser) => parser.layout(&mut self.stream, &mut self.interfaces),
+            };
         }
+        self.layout
     }
 
-    /// Continues a classic pcap that is not compressed at `offset`, where a record begins: `source`
-    /// gives the bytes from there. What was damaged before, or had ended, goes on. Says whether
-    /// the format allows it; of others nothing is read.
+    /// Continues a capture that has a [`Self::layout`] at `offset`, where a record or block begins: `source` gives the bytes from there. What
+    /// was damaged before, or had ended, goes on. Says whether the layout was asked for and allows it; of others nothing is read.
     pub fn continue_at(&mut self, offset: u64, source: impl Read + Send + 'static) -> bool {
-        if self.pcap_layout().is_none() {
+        if self.layout.is_none() {
             return false;
         }
         let (stored, state) = Stored::new(source);
@@ -385,6 +391,11 @@ impl CaptureReader {
         self.damage = None;
         self.ended = false;
         true
+    }
+
+    /// Where the record or block that comes next begins in the (decompressed) stream.
+    pub fn offset(&self) -> u64 {
+        self.stream.offset()
     }
 
     /// How the file is compressed, if it is.

@@ -13,7 +13,10 @@ use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram, NodeId};
 use wt_plan::physical::PhysicalPlan;
 use wt_trace::{Opened, TraceFile};
-use wt_wire::{ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapVariant, PcapWriter};
+use wt_wire::{
+    ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapNgWriter, PcapVariant, PcapWriter,
+    TimeResolution,
+};
 
 use super::{Sample, compiled, difference, feed, kernel, program, queries, reference, traffic};
 use crate::answers::{Answers, ValueSink};
@@ -478,8 +481,12 @@ fn alone(
 fn on_cores(plan: &PhysicalPlan, samples: &[Sample], size: usize) -> Result<(), String> {
     let Some(first) = samples.first() else { return Ok(()) };
     let scratch = Scratch::new().map_err(|e| e.to_string())?;
-    let path = scratch.path("made.pcap");
-    std::fs::write(&path, pcap(samples, first.link_type)?).map_err(|e| e.to_string())?;
+    let path = scratch.path("made");
+    let made = match samples.len() % 2 {
+        0 => pcap(samples, first.link_type)?,
+        _ => pcapng(samples, first.link_type)?,
+    };
+    std::fs::write(&path, made).map_err(|e| e.to_string())?;
     let run = |cores, range_bytes| {
         let Opened::Plain(trace) = TraceFile::open(&path).map_err(|e| e.to_string())? else {
             return Err("a plain file is none".to_owned());
@@ -511,6 +518,19 @@ fn pcap(samples: &[Sample], link_type: u16) -> Result<Vec<u8>, String> {
         .map_err(|e| e.to_string())?;
     for sample in samples.iter().filter(|s| s.link_type == link_type) {
         writer.write(sample.timestamp_ns, sample.len, &sample.data).map_err(|e| e.to_string())?;
+    }
+    Ok(writer.into_inner())
+}
+
+/// The same as pcapng of one interface.
+fn pcapng(samples: &[Sample], link_type: u16) -> Result<Vec<u8>, String> {
+    let mut writer = PcapNgWriter::new(Vec::new(), ByteOrder::Little).map_err(|e| e.to_string())?;
+    let interface = writer.interface(None, LinkType(link_type), 0, TimeResolution::NANO);
+    let interface = interface.map_err(|e| e.to_string())?;
+    for sample in samples.iter().filter(|s| s.link_type == link_type) {
+        let Sample { timestamp_ns, len, direction, .. } = *sample;
+        let written = writer.write(interface, timestamp_ns, len, direction, &sample.data);
+        written.map_err(|e| e.to_string())?;
     }
     Ok(writer.into_inner())
 }
