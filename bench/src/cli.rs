@@ -271,6 +271,9 @@ pub struct RunArgs {
     /// Add programs on two cores
     #[arg(long)]
     pub two_cores: bool,
+    /// Add what reads the same packets as pcapng and in a store of the recorder, which are made beside the traces
+    #[arg(long, conflicts_with = "without_wiretable")]
+    pub forms: bool,
     /// Leave wiretable out
     #[arg(long)]
     pub without_wiretable: bool,

@@ -26,6 +26,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 use wt_bench::bound::{Method, TaskName};
 use wt_bench::compare::{LIBPCAP, Setting, select_peers};
+use wt_bench::forms::Forms;
 use wt_bench::generate::{Amount, Profile, Spec};
 use wt_bench::program::{self, Program, Step};
 use wt_bench::report::{Report, bars, mebibytes};
@@ -98,6 +99,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
         eprintln!("trace {given}");
         let trace = trace::prepare(given, &source, &args.measure.dir)?;
         let in_huge_pages = cache::hold(&trace.path, args.measure.pages)?;
+        if let Some(wiretable) = setting.wiretable.as_deref().filter(|_| args.forms) {
+            let forms = Forms::prepare(wiretable, &trace, &args.measure.dir, setting.core)?;
+            for file in forms.files()? {
+                cache::hold(&file, args.measure.pages)?;
+            }
+            setting.forms = Some(forms);
+        }
         let facts = setting.facts(&trace)?;
         report.trace(&trace, &facts, in_huge_pages);
         let mut groups = Vec::new();
@@ -291,6 +299,7 @@ fn setting(args: &MeasureArgs) -> Result<Setting> {
         peers: Vec::new(),
         core: args.core.unwrap_or(last),
         two: None,
+        forms: None,
         repeat: args.repeat,
         scratch,
     })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::agree::{Disagreement, Facts, compare};
 use crate::bound::{Method, TaskName};
+use crate::forms::Forms;
 use crate::peers::{self, Peer};
 use crate::program::{self, Measured, Program, ProgramError};
 use crate::statistics::Sample;
@@ -31,6 +32,8 @@ pub struct Setting {
     pub core: usize,
     /// The cores of programs that use two; none to leave them out.
     pub two: Option<[usize; 2]>,
+    /// The packets of the trace in other forms, which wiretable and the tools read as well.
+    pub forms: Option<Forms>,
     /// Measurements of each program.
     pub repeat: u32,
     /// A folder for what tools must write.
@@ -200,6 +203,9 @@ impl Setting {
                 entries.push(rows(program::wiretable(wiretable, &query, &two, &path, &more)));
             }
         }
+        if let (Some(wiretable), Some(forms)) = (&self.wiretable, &self.forms) {
+            entries.extend(self.wiretable_of_forms(wiretable, task, forms));
+        }
         if let Some(two) = self.two {
             for method in [Method::Read, Method::Cursors] {
                 entries.push(rows(program::bound(&self.this, task, method, &two, &trace.path)));
@@ -213,11 +219,41 @@ impl Setting {
             } else if facts.packets > peer.packets_max {
                 absent.push(format!("{}: {}", peer.name, peer.note));
             } else {
-                let program = Program { name: peer.name.to_owned(), steps, cores: vec![self.core] };
-                entries.push(Entry { program, judge: Judge::Peer(*peer), is_bound: false });
+                let mut add = |name: String, steps| {
+                    let program = Program { name, steps, cores: vec![self.core] };
+                    entries.push(Entry { program, judge: Judge::Peer(*peer), is_bound: false });
+                };
+                add(peer.name.to_owned(), steps);
+                if let Some(forms) = &self.forms
+                    && let Some(steps) = peer.steps(task, &forms.pcapng, &self.scratch)
+                {
+                    add(format!("{}, of pcapng", peer.name), steps);
+                }
             }
         }
         (entries, absent)
+    }
+
+    /// Wiretable where it reads the same packets in other forms, on one core and on two.
+    fn wiretable_of_forms(&self, wiretable: &Path, task: TaskName, forms: &Forms) -> Vec<Entry> {
+        let query = task::query(task);
+        let more: Vec<&str> = self.wiretable_arguments.iter().map(String::as_str).collect();
+        let two = self.two.filter(|_| self.wiretable_cores);
+        let mut entries = Vec::new();
+        for (form, path) in [("pcapng", &forms.pcapng), ("a store", &forms.store)] {
+            let path = path.to_string_lossy();
+            let mut add = |cores: &[usize], more: &[&str]| {
+                let program = program::wiretable(wiretable, &query, cores, &path, more);
+                let name = program.name.replacen("wiretable", &format!("wiretable, of {form}"), 1);
+                let program = Program { name, ..program };
+                entries.push(Entry { program, judge: Judge::Rows, is_bound: false });
+            };
+            add(&[self.core], &more);
+            if let Some(two) = two {
+                add(&two, &[&more[..], &["--cores", "2"]].concat());
+            }
+        }
+        entries
     }
 
     /// Every answer against that of the first program. This reads the trace too, so that it is in the page cache when times are taken.

@@ -10,6 +10,7 @@ pub mod calibrate;
 pub mod compare;
 pub mod dbnet;
 pub mod filters;
+pub mod forms;
 pub mod generate;
 pub mod live;
 pub mod machine;

@@ -30,6 +30,13 @@ fn all_tasks_on_small_traces() {
 }
 
 #[test]
+fn other_forms_have_the_same_packets() {
+    let scratch = Scratch::new("forms");
+    let forms = ["--packets", "4k", "--peers", "tcpdump,softflowd", "--forms", "--two-cores"];
+    check(&scratch, &[&["--traces", "real,imix"], &forms[..]].concat());
+}
+
+#[test]
 fn peers_count_the_same() {
     let scratch = Scratch::new("peers");
     check(

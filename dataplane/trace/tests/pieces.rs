@@ -10,11 +10,20 @@ use std::sync::Arc;
 use store_support::{Made, TempDir, all_of, made};
 use wt_trace::index::Wanted;
 use wt_trace::record::{self, Interface, RecordOptions};
-use wt_trace::store::{Finding, OwnStore, Store};
-use wt_wire::LinkType;
+use wt_trace::store::{Finding, OwnStore, PieceReader, Store};
+use wt_wire::{LinkType, Record};
 
 /// A store of one writer, four segments of up to four frames; another interface is described in the middle.
 fn stored(dir: &Path, options: &RecordOptions) -> Vec<Made> {
+    stored_from(dir, options, |number| if number % 1700 > 900 { "two" } else { "one" })
+}
+
+/// The same, of packets of these interfaces.
+fn stored_from(
+    dir: &Path,
+    options: &RecordOptions,
+    name: impl Fn(usize) -> &'static str,
+) -> Vec<Made> {
     let packets = made(10_000, 4, 1400);
     let (store, _) = OwnStore::open(dir, 1 << 20).unwrap();
     let options =
@@ -23,8 +32,7 @@ fn stored(dir: &Path, options: &RecordOptions) -> Vec<Made> {
     let interface =
         |name: &str| Interface { name: Some(name.into()), link_type: LinkType(1), snap_len: 0 };
     for (number, packet) in packets.iter().enumerate() {
-        let name = if number % 1700 > 900 { "two" } else { "one" };
-        let of = feed.interface(&interface(name));
+        let of = feed.interface(&interface(name(number)));
         feed.packets(of, &packet.data, &[packet.record()]);
     }
     feed.finish();
@@ -42,6 +50,26 @@ fn whole(dir: &Path) -> (Vec<Made>, Vec<Finding>) {
     store_support::read(dir)
 }
 
+/// What a piece holds, each packet with the name of its interface; and how many records its largest batch has.
+fn named(mut reader: PieceReader) -> (Vec<(Made, String)>, usize) {
+    let (mut found, mut records, mut largest) = (Vec::new(), Vec::new(), 0);
+    while let Some(batch) = reader.next_batch(&mut records, 1).expect("only good blocks are given")
+    {
+        let interface = batch.interface as usize;
+        largest = largest.max(batch.records.len());
+        let made = |record: Record<'_>| Made {
+            timestamp_ns: record.timestamp_ns,
+            len: record.len,
+            direction: record.direction,
+            data: record.data.to_vec(),
+        };
+        let packets: Vec<Made> = batch.iter().map(made).collect();
+        let name = reader.interfaces()[interface].name.as_deref().unwrap_or_default();
+        found.extend(packets.into_iter().map(|packet| (packet, name.to_owned())));
+    }
+    (found, largest)
+}
+
 /// What its pieces of about so many bytes give, how many they are, and what is found.
 fn in_pieces(dir: &Path, piece_bytes: u64) -> (Vec<Made>, Vec<Finding>, usize) {
     let captured = Store::open(dir).unwrap().captured(None).unwrap();
@@ -55,7 +83,13 @@ fn in_pieces(dir: &Path, piece_bytes: u64) -> (Vec<Made>, Vec<Finding>, usize) {
     let mut parts = Vec::new();
     for number in (0..count).rev() {
         let (reader, findings) = pieces.open(number).unwrap().unwrap();
-        parts.push((all_of(reader), findings));
+        let packets = all_of(reader);
+        // Where frames are checked, the same is found.
+        let (direct, found) = pieces.reader(number).unwrap().unwrap();
+        let direct = named(direct).0.into_iter().map(|(packet, _)| packet);
+        assert!(direct.eq(packets.iter().cloned()), "piece {number}");
+        assert_eq!(found.all(), findings.all(), "piece {number}");
+        parts.push((packets, findings));
     }
     let mut found = Vec::new();
     for (packets, findings) in parts.into_iter().rev() {
@@ -207,4 +241,32 @@ fn several_writers_are_merged_and_not_cut() {
     }
     let captured = store.captured(None).unwrap();
     assert_eq!((captured.readers.len(), captured.pieces.is_none()), (2, true));
+}
+
+#[test]
+fn frames_of_one_interface_are_read_where_they_are_checked() {
+    let second = |number| if number < 6000 { "one" } else { "two" };
+    let names: [fn(usize) -> &'static str; 2] = [|_| "one", second];
+    for compress in [None, Some(1)] {
+        for name in names {
+            let dir = TempDir::new();
+            let options = RecordOptions { compress, ..Default::default() };
+            let packets = stored_from(dir.path(), &options, name);
+            let expected = packets.into_iter().enumerate();
+            let expected: Vec<_> = expected.map(|(n, packet)| (packet, name(n).into())).collect();
+            for piece_bytes in [1, 2 << 20, u64::MAX] {
+                let captured = Store::open(dir.path()).unwrap().captured(None).unwrap();
+                let mut pieces = captured.pieces.expect("one writer");
+                pieces.begin(piece_bytes);
+                let readers = (0..).map_while(|number| pieces.reader(number));
+                let parts: Vec<_> = readers.map(|opened| named(opened.unwrap().0)).collect();
+                // Whole frames, until another interface is described.
+                let has = |of: fn(usize) -> bool| parts.iter().any(|(_, largest)| of(*largest));
+                assert!(has(|largest| largest > 100));
+                assert_eq!(has(|largest| largest == 1), name(9999) == "two");
+                let found = parts.into_iter().flat_map(|(packets, _)| packets);
+                assert!(found.eq(expected.iter().cloned()), "{piece_bytes}");
+            }
+        }
+    }
 }

@@ -190,10 +190,10 @@ impl<'a> Cores<'a> {
     ) -> Option<Self> {
         let len = feed.unpacked_bytes();
         let is_small = len? < CUT_BYTES_MIN && options.range_bytes.is_none();
-        // Packets that may come in any order are read faster so, on one core, too.
+        // Packets that may come in any order are read faster so, and frames of a store, on one core, too.
         let any_order = lead.takes_any_order(setup.readers.free);
         let cores = options.cores.max(1);
-        let is_of_use = cores > 1 || any_order;
+        let is_of_use = cores > 1 || any_order || feed.is_in_pieces();
         if !is_of_use || is_small {
             return None;
         }

@@ -270,7 +270,7 @@ impl Ranges {
     ) -> Result<RangeRead, E> {
         let mut read = RangeRead::new(number as u64);
         read.end += 1;
-        let (mut reader, findings) = match pieces.open(number) {
+        let (mut reader, findings) = match pieces.reader(number) {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => return Ok(RangeRead { error: Some(error), ..read }),
             None => return Ok(read),
@@ -353,6 +353,11 @@ impl Feed {
             Framing::Pcap => true,
             Framing::EnhancedPacket => !numbers && reader.chosen().is_none(),
         }
+    }
+
+    /// Whether a store is read that can be cut.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        matches!(self.input, Input::Merged { pieces: Some(_), .. })
     }
 
     fn ranges_of_file(

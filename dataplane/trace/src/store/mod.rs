@@ -14,6 +14,7 @@
 //! is in the books of the recorder, never in the numbers. Segments are pcapng that any tool reads; frames between the blocks check them.
 
 pub(crate) mod blocks;
+mod direct;
 mod error;
 mod findings;
 mod follow;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
+pub use direct::PieceReader;
 pub use error::StoreError;
 pub use findings::{Finding, Findings};
 pub use follow::{Follow, Followed, Run};

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wt_wire::{CaptureError, CaptureReader};
 
 use super::Store;
+use super::direct::PieceReader;
 use super::findings::Findings;
 use super::frame::{FRAME_LEN, Frame, Kind};
-use super::read::{Part, capture};
+use super::read::{Chain, Part, capture, name};
 use super::scan::{Begin, section_len};
 use crate::index::Reading;
 
@@ -93,17 +94,32 @@ impl Pieces {
         Some(cutting.pieces[number].bytes)
     }
 
+    /// A reader of a piece, and what is found in it while it is read; nothing when there are not so many pieces.
+    ///
+    /// # Errors
+    /// It is no capture.
+    pub fn reader(&self, number: usize) -> Option<Result<(PieceReader, Findings), CaptureError>> {
+        let (parts, reading, findings) = self.part(number)?;
+        let chain = Chain::new(&self.store, parts, reading, findings.clone());
+        let reader = PieceReader::new(name(&self.store, self.writer), chain);
+        Some(reader.map(|reader| (reader, findings)))
+    }
+
     /// A piece as a capture, and what is found in it while it is read; nothing when there are not so many pieces.
     ///
     /// # Errors
     /// It is no capture.
     pub fn open(&self, number: usize) -> Option<Result<(CaptureReader, Findings), CaptureError>> {
-        self.bytes_of(number)?;
-        let part = self.lock().pieces[number].part.clone();
-        let findings = Findings::default();
-        let (reading, parts) = (self.reading.clone(), VecDeque::from([part]));
+        let (parts, reading, findings) = self.part(number)?;
         let reader = capture(&self.store, self.writer, parts, reading, findings.clone());
         Some(reader.map(|reader| (reader, findings)))
+    }
+
+    /// What a piece is of.
+    fn part(&self, number: usize) -> Option<(VecDeque<Part>, Reading, Findings)> {
+        self.bytes_of(number)?;
+        let part = self.lock().pieces[number].part.clone();
+        Some((VecDeque::from([part]), self.reading.clone(), Findings::default()))
     }
 
     /// Enters what was found in the piece that comes next in order.

@@ -20,7 +20,7 @@ use crate::index::{Chosen, Reading, Selected, Wanted};
 const PIECE_LEN: usize = 256 << 10;
 
 /// A section header of unknown length, little-endian.
-const SECTION: [u8; 28] = [
+pub(super) const SECTION: [u8; 28] = [
     0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, 28, 0, 0, 0,
 ];
@@ -79,7 +79,7 @@ struct At {
 }
 
 /// Reads the segments of one writer.
-struct Chain {
+pub(super) struct Chain {
     store: u64,
     parts: VecDeque<Part>,
     reading: Reading,
@@ -226,18 +226,13 @@ pub(super) fn capture(
     reading: Reading,
     findings: Findings,
 ) -> Result<CaptureReader, CaptureError> {
-    let chain = Chain {
-        store: store.id(),
-        parts,
-        reading,
-        at: None,
-        out: SECTION.to_vec(),
-        out_at: 0,
-        body_left: 0,
-        findings,
-    };
-    let name = format!("{} (writer {writer})", store.dir().display());
-    CaptureReader::from_reader(&name, chain)
+    let chain = Chain::new(store, parts, reading, findings);
+    CaptureReader::from_reader(&name(store, writer), chain)
+}
+
+/// The name of a writer's capture.
+pub(super) fn name(store: &Store, writer: u16) -> String {
+    format!("{} (writer {writer})", store.dir().display())
 }
 
 /// The first section is ours, so it begins as a capture does.
@@ -247,6 +242,65 @@ fn unreadable(store: &Store) -> impl Fn(CaptureError) -> StoreError {
 }
 
 impl Chain {
+    pub(super) fn new(
+        store: &Store,
+        parts: VecDeque<Part>,
+        reading: Reading,
+        findings: Findings,
+    ) -> Self {
+        Self {
+            store: store.id(),
+            parts,
+            reading,
+            at: None,
+            out: SECTION.to_vec(),
+            out_at: 0,
+            body_left: 0,
+            findings,
+        }
+    }
+
+    /// Whether an index has chosen of one of its segments.
+    pub(super) fn is_chosen(&self) -> bool {
+        self.parts.iter().any(|part| part.chosen.is_some())
+    }
+
+    /// Whether something is at hand or comes.
+    pub(super) fn has_more(&mut self) -> io::Result<bool> {
+        Ok(self.out_at < self.out.len() || self.body_left > 0 || self.more()?)
+    }
+
+    /// Bytes at hand that come before the blocks of a frame.
+    pub(super) fn before(&self) -> &[u8] {
+        &self.out[self.out_at..]
+    }
+
+    /// Steps over them.
+    pub(super) fn take_before(&mut self) {
+        self.out_at = self.out.len();
+    }
+
+    /// Has these come before.
+    pub(super) fn put_before(&mut self, bytes: Vec<u8>) {
+        (self.out, self.out_at) = (bytes, 0);
+    }
+
+    /// The blocks of the frame at hand.
+    pub(super) fn body(&self) -> &[u8] {
+        match &self.at {
+            Some(At { source: Source::Scan(scan), .. }) => {
+                let body = scan.body();
+                &body[body.len() - self.body_left..]
+            }
+            _ => &[],
+        }
+    }
+
+    /// Steps over them; how many bytes they have.
+    pub(super) fn take_body(&mut self) -> u64 {
+        std::mem::take(&mut self.body_left) as u64
+    }
+
     /// Something is missing, so that packets cannot be counted by what indices and ends of segments say.
     fn found(&self, finding: Finding) {
         self.reading.change(|taken| taken.uncounted += 1);
@@ -411,19 +465,15 @@ fn open_from(
 
 impl Read for Chain {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.out_at == self.out.len() && self.body_left == 0 && !self.more()? {
+        if !self.has_more()? {
             return Ok(0);
         }
-        let before = &self.out[self.out_at..];
-        if before.is_empty()
-            && let Some(At { source: Source::Scan(scan), .. }) = &self.at
-        {
-            let body = scan.body();
-            let count = copy(&body[body.len() - self.body_left..], out);
+        if self.before().is_empty() {
+            let count = copy(self.body(), out);
             self.body_left -= count;
             return Ok(count);
         }
-        let count = copy(before, out);
+        let count = copy(self.before(), out);
         self.out_at += count;
         Ok(count)
     }
