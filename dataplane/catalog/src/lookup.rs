@@ -228,11 +228,12 @@ impl Catalog {
     /// The value that a name denotes beside a field: in the field's enumeration when it has one, else the same in every
     /// enumeration that knows the name. Exact, then ignoring case.
     pub fn enumerator(&self, enumeration: Option<usize>, name: &str) -> Option<u64> {
-        let exact = |e: &Enumeration| e.by_name.get(name).copied();
-        let folded = |e: &Enumeration| {
-            let found = e.members.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let value = |e: &Enumeration, is_named: &dyn Fn(&String) -> bool| {
+            let found = e.members.iter().find(|(name, _)| is_named(name));
             found.map(|&(_, value)| value)
         };
+        let exact = |e: &Enumeration| value(e, &|n| n == name);
+        let folded = |e: &Enumeration| value(e, &|n| n.eq_ignore_ascii_case(name));
         let agreed = |of: &dyn Fn(&Enumeration) -> Option<u64>| {
             let mut values = self.enumerations.iter().filter_map(of);
             let first = values.next();

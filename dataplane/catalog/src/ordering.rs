@@ -22,13 +22,14 @@
 //! | `x >> k`, `x << k` | as division by and multiplication with 2^k |
 //! | float results | strict becomes plain, bands and nonrepeating are lost: rounding may merge neighbours |
 
+use serde::{Deserialize, Serialize};
 use wt_lang::ast::{BinaryOp, UnaryOp};
 
 use crate::types::Type;
 use crate::value::Value;
 
 /// What is known of how an attribute changes from tuple to tuple of one stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Ordering {
     /// The same in every tuple.
     Constant,

@@ -1,8 +1,7 @@
 //! Protocols as data: what the DDL (ddl.md) says, resolved. One description drives the interpreter,
 //! the code generators, `schema` and the docs.
 
-use std::collections::HashMap;
-
+use serde::{Deserialize, Serialize};
 use wt_lang::ast::{BinaryOp, CmpOp, UnaryOp};
 
 use crate::ordering::Ordering;
@@ -13,11 +12,11 @@ use crate::value::Value;
 pub const PATH_HEADERS_MAX: usize = 64;
 
 /// Index of a protocol in its [`Catalog`](crate::Catalog).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProtocolId(pub u32);
 
 /// A protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Protocol {
     /// Its index.
     pub id: ProtocolId,
@@ -59,7 +58,7 @@ pub struct Protocol {
 }
 
 /// How the records of a record protocol are cut (ddl.md RECORD).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RecordKind {
     /// Bytes per record.
     Fixed(u32),
@@ -72,7 +71,7 @@ pub enum RecordKind {
 }
 
 /// Length and well-formedness of a header.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Bytes; evaluated against the header itself.
     pub length: PExpr,
@@ -85,7 +84,7 @@ pub struct Header {
 }
 
 /// An edge to a header that may follow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {
     /// The header that follows.
     pub child: ProtocolId,
@@ -94,7 +93,7 @@ pub struct Dispatch {
 }
 
 /// An OVER clause as declared.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Over {
     /// The header that is followed; may be abstract.
     pub parent: ProtocolId,
@@ -105,7 +104,7 @@ pub struct Over {
 }
 
 /// A field of a protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Field {
     /// Name (the paper's spelling where the paper has one).
     pub name: String,
@@ -139,7 +138,7 @@ pub struct Field {
 }
 
 /// Where a field's value comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Place {
     /// An unsigned bit field of at most 64 bits (integers, bool, IP, MAC, enumerations): byte `at` of the header, then
     /// `bit` bits further, most significant first; `bits` wide; bytes swapped when `little`.
@@ -178,7 +177,7 @@ pub enum Place {
 }
 
 /// Packet metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Meta {
     /// Seconds of the time stamp.
     Time,
@@ -199,7 +198,7 @@ pub enum Meta {
 }
 
 /// Which header of a path a field is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Occurrence {
     /// The header that the expression belongs to (inside that protocol's own declaration).
     This,
@@ -219,7 +218,7 @@ pub enum Occurrence {
 
 /// A field of a header. A field of an abstract protocol is read through the refinement that stands in the path:
 /// [`Catalog::field_at`](crate::Catalog::field_at) maps it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FieldRef {
     /// Protocol whose declaration has the field.
     pub protocol: ProtocolId,
@@ -229,10 +228,13 @@ pub struct FieldRef {
     pub at: Occurrence,
 }
 
+/// The symbol of a function ([`Function::symbol`](crate::Function::symbol)).
+pub type Symbol = &'static str;
+
 /// An expression of the DDL, typed: unsigned 64-bit arithmetic that saturates at both ends and never fails (division by
 /// zero gives 0), so that offsets and lengths stay inside the packet (ddl.md, Arithmetic). It is absent when a field or
 /// header that it reads is absent; AND, OR and CASE read only what they need, left to right.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PExpr {
     /// A constant.
     Const(Value),
@@ -261,18 +263,16 @@ pub enum PExpr {
     /// `CASE WHEN c THEN a ELSE b END`: only the chosen side is read.
     If(Box<PExpr>, Box<PExpr>, Box<PExpr>),
     /// A scalar function of the registry by symbol; absent where it fails.
-    Call(&'static str, Vec<PExpr>),
+    Call(#[serde(deserialize_with = "crate::builtin::symbol")] Symbol, Vec<PExpr>),
 }
 
 /// An enumeration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Enumeration {
     /// Its name.
     pub name: String,
     /// Names in file order.
     pub members: Vec<(String, u64)>,
-    /// Values by name.
-    pub by_name: HashMap<String, u64>,
     /// The type of its values.
     pub base: Type,
 }

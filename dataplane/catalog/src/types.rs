@@ -1,7 +1,9 @@
 //! Types of GSQL (gsql.md §3) with those protocols.md adds.
 
+use serde::{Deserialize, Serialize};
+
 /// A scalar type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Type {
     /// Truth value.
     Bool,

@@ -4,11 +4,13 @@ use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::Type;
 
 /// One value. Integers of every width share two representations; the [`Type`] beside a value says
 /// how wide it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Value {
     /// bool
     Bool(bool),

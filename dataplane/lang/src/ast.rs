@@ -2,6 +2,8 @@
 //! DDL (ddl.md). Every node that a message may point at carries its [`Span`]; comparing trees
 //! ignores spans (see [`Expr`]'s equality), so print-then-parse can be tested.
 
+use serde::{Deserialize, Serialize};
+
 use crate::span::{Ident, Span};
 
 /// A query file: queries separated by `;`.
@@ -416,7 +418,7 @@ pub enum InSet {
 }
 
 /// Prefix operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UnaryOp {
     /// `-`
     Neg,
@@ -429,7 +431,7 @@ pub enum UnaryOp {
 }
 
 /// Infix operators, loosest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BinaryOp {
     /// `|`
     BitOr,
@@ -452,7 +454,7 @@ pub enum BinaryOp {
 }
 
 /// Comparison operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CmpOp {
     /// `=`
     Eq,

@@ -168,12 +168,7 @@ proptest! {
         let trace = plain(&path).unwrap();
         for map in [MapFile::Always, MapFile::Never] {
             let tuning = Tuning { map, chains, batch_len, read_batch_len, segment_len };
-            let trace = trace.clone().tuned(tuning);
-            assert_same(&in_batches(&mut trace.reader()), &told, "whole");
-            assert_same(&in_ranges(&trace, &trace.split(ranges)), &told, "in ranges");
-            if let Some(found) = in_any_order(&mut trace.reader()) {
-                assert_same(&found, &told, "in any order");
-            }
+            check_ways(&trace.clone().tuned(tuning), &told, ranges);
         }
         // Ranges that begin anywhere are put right by what is told of the one before.
         let any = [24..bytes.len() as u64 / 2, bytes.len() as u64 / 2..u64::MAX];

@@ -1,6 +1,6 @@
 //! Names first: enumerations, protocols and their parents.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use wt_lang::ast::{EnumDecl, OperatorView, ProtocolDecl, ProtocolItem, RecordFormat, StreamDecl};
 use wt_lang::suggest::nearest;
@@ -33,10 +33,10 @@ impl<'t> Elaborator<'t> {
             return;
         }
         let mut members: Vec<(String, u64)> = Vec::with_capacity(decl.members.len());
-        let mut by_name = HashMap::new();
+        let mut names = HashSet::new();
         let limit = base.bits().map_or(u64::MAX, |bits| u64::MAX >> (64 - bits));
         for (name, value) in &decl.members {
-            if by_name.insert(name.text.clone(), *value).is_some() {
+            if !names.insert(name.text.as_str()) {
                 self.duplicate("member", name);
             }
             if *value > limit {
@@ -52,7 +52,7 @@ impl<'t> Elaborator<'t> {
             members.push((name.text.clone(), *value));
         }
         let name = decl.name.text.clone();
-        self.catalog.enumerations.push(Enumeration { name, members, by_name, base });
+        self.catalog.enumerations.push(Enumeration { name, members, base });
     }
 
     pub(super) fn too_many(&mut self, span: Span, limit: usize, what: &str) {

@@ -148,6 +148,16 @@ pub fn check(path: &Path, what: &str) {
     }
 }
 
+/// Compares all ways to read a trace with what is told of it.
+#[track_caller]
+pub fn check_ways(trace: &TraceFile, told: &Story, ranges: usize) {
+    assert_same(&in_batches(&mut trace.reader()), told, "whole");
+    assert_same(&in_ranges(trace, &trace.split(ranges)), told, "in ranges");
+    if let Some(found) = in_any_order(&mut trace.reader()) {
+        assert_same(&found, told, "in any order");
+    }
+}
+
 #[track_caller]
 pub fn assert_same(found: &Story, told: &Story, what: &str) {
     assert_eq!(found.1, told.1, "{what}");
