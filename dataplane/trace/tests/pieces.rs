@@ -13,6 +13,11 @@ use wt_trace::record::{self, Interface, RecordOptions};
 use wt_trace::store::{Finding, OwnStore, PieceReader, Store};
 use wt_wire::{LinkType, Record};
 
+/// How stores are recorded here, unless something else is said.
+fn plain() -> RecordOptions {
+    RecordOptions { index: false, ..RecordOptions::default() }
+}
+
 /// A store of one writer, four segments of up to four frames; another interface is described in the middle.
 fn stored(dir: &Path, options: &RecordOptions) -> Vec<Made> {
     stored_from(dir, options, |number| if number % 1700 > 900 { "two" } else { "one" })
@@ -26,8 +31,7 @@ fn stored_from(
 ) -> Vec<Made> {
     let packets = made(10_000, 4, 1400);
     let (store, _) = OwnStore::open(dir, 1 << 20).unwrap();
-    let options =
-        RecordOptions { segment_bytes: 4 << 20, waits: true, index: false, ..options.clone() };
+    let options = RecordOptions { segment_bytes: 4 << 20, waits: true, ..options.clone() };
     let (mut feed, writer) = record::start(&Arc::new(store), 0, &options).unwrap();
     let interface =
         |name: &str| Interface { name: Some(name.into()), link_type: LinkType(1), snap_len: 0 };
@@ -102,7 +106,7 @@ fn in_pieces(dir: &Path, piece_bytes: u64) -> (Vec<Made>, Vec<Finding>, usize) {
 #[test]
 fn pieces_are_the_store() {
     let dir = TempDir::new();
-    let packets = stored(dir.path(), &RecordOptions::default());
+    let packets = stored(dir.path(), &plain());
     let whole = whole(dir.path());
     assert_eq!(whole, (packets, Vec::new()));
     let of_segments = segments(dir.path()).len();
@@ -113,7 +117,7 @@ fn pieces_are_the_store() {
     }
     // Compressed segments are pieces as they are.
     let dir = TempDir::new();
-    let packets = stored(dir.path(), &RecordOptions { compress: Some(1), ..Default::default() });
+    let packets = stored(dir.path(), &RecordOptions { compress: Some(1), ..plain() });
     let (found, findings, count) = in_pieces(dir.path(), 1);
     assert!(found == packets && findings.is_empty());
     assert_eq!(count, segments(dir.path()).len());
@@ -122,7 +126,7 @@ fn pieces_are_the_store() {
 #[test]
 fn what_is_damaged_is_left_out_and_told_of_as_by_one_reader() {
     let dir = TempDir::new();
-    stored(dir.path(), &RecordOptions::default());
+    stored(dir.path(), &plain());
     let (mut damaged, mut several) = (0, 0);
     for segment in segments(dir.path()) {
         let good = fs::read(&segment).unwrap();
@@ -175,7 +179,7 @@ fn what_is_damaged_is_left_out_and_told_of_as_by_one_reader() {
 #[test]
 fn segments_go_while_they_are_read() {
     let dir = TempDir::new();
-    let packets = stored(dir.path(), &RecordOptions::default());
+    let packets = stored(dir.path(), &plain());
     let captured = Store::open(dir.path()).unwrap().captured(None).unwrap();
     let mut pieces = captured.pieces.unwrap();
     pieces.begin(1);
@@ -203,24 +207,29 @@ fn segments_go_while_they_are_read() {
 
 #[test]
 fn what_is_wanted_comes_in_pieces_too() {
-    let dir = TempDir::new();
-    let packets = stored(dir.path(), &RecordOptions::default());
-    let (first, last) = (packets[3000].timestamp_ns, packets[6000].timestamp_ns);
-    let wanted = Wanted::Between(first, last);
-    let store = Store::open(dir.path()).unwrap();
-    let captured = store.captured(Some((&wanted, false))).unwrap();
-    let taken = captured.reading.taken();
-    let mut pieces = captured.pieces.unwrap();
-    pieces.begin(1 << 20);
-    assert_eq!(pieces.bytes(), taken.bytes.0);
-    assert!(taken.segments.0 < taken.segments.1);
-    let all: Vec<Made> = (0..)
-        .map_while(|number| pieces.open(number))
-        .flat_map(|opened| all_of(opened.unwrap().0))
-        .collect();
-    let of_all: Vec<Made> = captured.readers.into_iter().flat_map(all_of).collect();
-    assert_eq!(all, of_all);
-    assert!(all.len() < packets.len() && all.contains(&packets[4000]));
+    for index in [false, true] {
+        let dir = TempDir::new();
+        let options = RecordOptions { index, ..plain() };
+        let packets = stored_from(dir.path(), &options, |_| "one");
+        let (first, last) = (packets[3000].timestamp_ns, packets[3100].timestamp_ns);
+        let wanted = Wanted::Between(first, last);
+        let store = Store::open(dir.path()).unwrap();
+        let captured = store.captured(Some((&wanted, false))).unwrap();
+        let taken = captured.reading.taken();
+        assert_eq!((1..taken.blocks.1).contains(&taken.blocks.0), index);
+        let mut pieces = captured.pieces.unwrap();
+        pieces.begin(1 << 20);
+        assert_eq!(pieces.bytes(), taken.bytes.0);
+        assert!(taken.segments.0 < taken.segments.1);
+        let opened = (0..).map_while(|number| pieces.open(number));
+        let all: Vec<Made> = opened.flat_map(|opened| all_of(opened.unwrap().0)).collect();
+        let readers = (0..).map_while(|number| pieces.reader(number));
+        let direct = readers.flat_map(|opened| named(opened.unwrap().0).0);
+        assert!(direct.map(|(packet, _)| packet).eq(all.iter().cloned()));
+        let of_all: Vec<Made> = captured.readers.into_iter().flat_map(all_of).collect();
+        assert_eq!(all, of_all);
+        assert!(all.len() < packets.len() && all.contains(&packets[3050]));
+    }
 }
 
 #[test]
@@ -229,7 +238,7 @@ fn several_writers_are_merged_and_not_cut() {
     let (store, _) = OwnStore::open(dir.path(), 1 << 20).unwrap();
     let store = Arc::new(store);
     for number in 0..2 {
-        let options = RecordOptions { waits: true, ..RecordOptions::default() };
+        let options = RecordOptions { waits: true, ..plain() };
         let (mut feed, writer) = record::start(&store, number, &options).unwrap();
         let interface = Interface { name: None, link_type: LinkType(1), snap_len: 0 };
         let interface = feed.interface(&interface);
@@ -250,7 +259,7 @@ fn frames_of_one_interface_are_read_where_they_are_checked() {
     for compress in [None, Some(1)] {
         for name in names {
             let dir = TempDir::new();
-            let options = RecordOptions { compress, ..Default::default() };
+            let options = RecordOptions { compress, ..plain() };
             let packets = stored_from(dir.path(), &options, name);
             let expected = packets.into_iter().enumerate();
             let expected: Vec<_> = expected.map(|(n, packet)| (packet, name(n).into())).collect();
@@ -269,4 +278,27 @@ fn frames_of_one_interface_are_read_where_they_are_checked() {
             }
         }
     }
+}
+
+#[test]
+fn what_the_recorder_does_not_write_is_read_as_anywhere() {
+    let dir = TempDir::new();
+    let packets = stored_from(dir.path(), &plain(), |_| "one");
+    let segment = segments(dir.path()).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    // The first frame of packets; its fourth block becomes one of the obsolete type, which has the same fields here.
+    let heads = memchr::memmem::find_iter(&bytes, b"wt-frame").map(|at| at - 8);
+    let head = heads.into_iter().find(|at| bytes[at + 64] == 0).unwrap();
+    let word =
+        |bytes: &[u8], at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|n| bytes[at + n])) as usize;
+    let body = head + 80..head + 80 + word(&bytes, head + 32);
+    let fourth = (0..3).fold(body.start, |at, _| at + word(&bytes, at + 4));
+    bytes[fourth] = 2;
+    let crc = crc32fast::hash(&bytes[body]).to_le_bytes();
+    bytes[head + 68..head + 72].copy_from_slice(&crc);
+    let crc = crc32fast::hash(&bytes[head..head + 72]).to_le_bytes();
+    bytes[head + 72..head + 76].copy_from_slice(&crc);
+    fs::write(&segment, bytes).unwrap();
+    let (found, findings, _) = in_pieces(dir.path(), 1 << 20);
+    assert!(found == packets && findings.is_empty(), "{findings:?}");
 }

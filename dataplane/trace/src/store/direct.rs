@@ -133,13 +133,9 @@ impl Frames {
     fn describe(&mut self) {
         let head = std::io::Cursor::new(self.head.clone());
         // What is no capture has no layout.
-        let reader = CaptureReader::from_reader("", head).ok();
-        self.layout = None;
-        self.interfaces.clear();
-        if let Some(mut reader) = reader {
-            self.layout = reader.layout();
-            self.interfaces.extend_from_slice(reader.interfaces());
-        }
+        let mut reader = CaptureReader::from_reader("", head).ok();
+        self.layout = reader.as_mut().and_then(CaptureReader::layout);
+        self.interfaces = reader.map_or_else(Vec::new, |reader| reader.interfaces().to_vec());
     }
 
     /// The records that [`Self::next`] found.
