@@ -61,9 +61,9 @@ impl TraceFile {
         // The clone shares the position, which nothing here uses: readers say where they read.
         let kept = file.try_clone().map_err(refused)?;
         let mut capture = CaptureReader::from_file(&name, file)?;
-        let (Some(layout), Some(len)) = (capture.layout(), capture.size_hint()) else {
-            return Ok(Opened::Other(Box::new(capture)));
-        };
+        // What has no length, as a pipe, is not read before its packets are asked for.
+        let Some(len) = capture.size_hint() else { return Ok(Opened::Other(Box::new(capture))) };
+        let Some(layout) = capture.layout() else { return Ok(Opened::Other(Box::new(capture))) };
         // A few link types have records that no window of fixed size holds.
         if layout.caplen_max > CAPLEN_MAX {
             return Ok(Opened::Other(Box::new(capture)));

@@ -228,11 +228,14 @@ impl Chains {
         while turn < self.live.min(until) {
             let chain = &mut self.chains[self.order[turn]];
             let mut goes_on = chain.at < chain.end;
-            if BLOCKS && !walk.close(chain.open..chain.at, &mut self.records[..chain.next]) {
-                // Nothing of the block counts.
-                chain.next -= usize::from(walk.is_of(&self.records[..chain.next], chain.open));
-                chain.at = chain.open;
-                goes_on = false;
+            if BLOCKS {
+                let records = &mut self.records[chain.first..chain.next];
+                if !walk.close(chain.open..chain.at, records) {
+                    // Nothing of the block counts.
+                    chain.next -= usize::from(walk.is_of(records, chain.open));
+                    chain.at = chain.open;
+                    goes_on = false;
+                }
             }
             let step = if goes_on { walk.step(chain.at) } else { None };
             match (step, self.records.get_mut(chain.next)) {

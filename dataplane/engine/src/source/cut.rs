@@ -270,7 +270,7 @@ impl Ranges {
     ) -> Result<RangeRead, E> {
         let mut read = RangeRead::new(number as u64);
         read.end += 1;
-        let (mut reader, findings) = match pieces.reader(number) {
+        let (mut reader, findings) = match pieces.open(number) {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => return Ok(RangeRead { error: Some(error), ..read }),
             None => return Ok(read),

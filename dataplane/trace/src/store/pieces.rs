@@ -9,13 +9,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wt_wire::{CaptureError, CaptureReader};
+use wt_wire::CaptureError;
 
 use super::Store;
 use super::direct::PieceReader;
 use super::findings::Findings;
 use super::frame::{FRAME_LEN, Frame, Kind};
-use super::read::{Chain, Part, capture, name};
+use super::read::{Chain, Part, name};
 use super::scan::{Begin, section_len};
 use crate::index::Reading;
 
@@ -98,28 +98,14 @@ impl Pieces {
     ///
     /// # Errors
     /// It is no capture.
-    pub fn reader(&self, number: usize) -> Option<Result<(PieceReader, Findings), CaptureError>> {
-        let (parts, reading, findings) = self.part(number)?;
+    pub fn open(&self, number: usize) -> Option<Result<(PieceReader, Findings), CaptureError>> {
+        self.bytes_of(number)?;
+        let part = self.lock().pieces[number].part.clone();
+        let findings = Findings::default();
+        let (reading, parts) = (self.reading.clone(), VecDeque::from([part]));
         let chain = Chain::new(&self.store, parts, reading, findings.clone());
         let reader = PieceReader::new(name(&self.store, self.writer), chain);
         Some(reader.map(|reader| (reader, findings)))
-    }
-
-    /// A piece as a capture, and what is found in it while it is read; nothing when there are not so many pieces.
-    ///
-    /// # Errors
-    /// It is no capture.
-    pub fn open(&self, number: usize) -> Option<Result<(CaptureReader, Findings), CaptureError>> {
-        let (parts, reading, findings) = self.part(number)?;
-        let reader = capture(&self.store, self.writer, parts, reading, findings.clone());
-        Some(reader.map(|reader| (reader, findings)))
-    }
-
-    /// What a piece is of.
-    fn part(&self, number: usize) -> Option<(VecDeque<Part>, Reading, Findings)> {
-        self.bytes_of(number)?;
-        let part = self.lock().pieces[number].part.clone();
-        Some((VecDeque::from([part]), self.reading.clone(), Findings::default()))
     }
 
     /// Enters what was found in the piece that comes next in order.
