@@ -6,8 +6,6 @@ use wt_wire::{ByteOrder, Framing, RecordLayout};
 
 const PCAP_HEADER_LEN: usize = RecordLayout::PCAP_HEADER_LEN;
 const BLOCK_HEADER_LEN: usize = RecordLayout::ENHANCED_PACKET_HEADER_LEN;
-/// Type of an enhanced packet block.
-const ENHANCED_PACKET: u32 = 6;
 /// Bytes that such a block has beside those captured: at least, and at most where it is guessed, with options.
 const BLOCK_EXTRA_LEN: std::ops::RangeInclusive<u32> = 32..=512;
 /// Headers that must make sense one after another where nothing else is known.
@@ -46,7 +44,7 @@ impl Resync {
         let header = bytes.get(..layout.framing.header_len())?;
         let is_record = match layout.framing {
             Framing::Pcap => true,
-            Framing::EnhancedPacket => layout.order.u32(header, 0) == ENHANCED_PACKET,
+            Framing::EnhancedPacket => layout.order.u32(header, 0) == RecordLayout::ENHANCED_PACKET,
         };
         let half = header.get(place..place + 2).filter(|_| is_record)?;
         Some(Self { layout, finder: Finder::new(half).into_owned(), place })
@@ -142,7 +140,7 @@ fn block_header(layout: RecordLayout, bytes: &[u8], at: usize) -> Option<(u32, u
     let header = bytes.get(at..)?.first_chunk::<BLOCK_HEADER_LEN>()?;
     let word = |place| layout.order.u32(header, place);
     let (block_len, caplen, len) = (word(4), word(20), word(24));
-    let is_plausible = word(0) == ENHANCED_PACKET
+    let is_plausible = word(0) == RecordLayout::ENHANCED_PACKET
         && word(8) == 0
         && block_len.is_multiple_of(4)
         && block_len.checked_sub(caplen).is_some_and(|extra| BLOCK_EXTRA_LEN.contains(&extra))

@@ -19,8 +19,6 @@ const BLOCK_HEAD_LEN: usize = 8;
 const BLOCK_FRAME_LEN: usize = 12;
 /// Bytes of an enhanced packet block without those captured and without options.
 const PACKET_BLOCK_LEN: usize = RecordLayout::ENHANCED_PACKET_HEADER_LEN + 4;
-/// Type of such a block.
-const ENHANCED_PACKET: u32 = 6;
 /// Chains that are walked at once.
 pub(crate) const CHAINS_MAX: usize = 32;
 /// Records of a step, at most. Each asks for two cache lines; a core waits for some sixteen at once, and has other work for that long.
@@ -320,7 +318,7 @@ impl<const BLOCKS: bool, const BIG: bool, const TICK_NS: u64> Walk<'_, BLOCKS, B
             return self.block_without_packet(at);
         };
         let word = |place| Self::ORDER.u32(header, place);
-        if word(0) != ENHANCED_PACKET {
+        if word(0) != RecordLayout::ENHANCED_PACKET {
             return self.block_without_packet(at);
         }
         let (len, caplen) = (word(4) as usize, word(20));

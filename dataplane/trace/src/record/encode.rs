@@ -1,11 +1,11 @@
 //! The blocks of a segment (draft-ietf-opsawg-pcapng), little-endian.
 
-use wt_wire::{Direction, LinkType};
+use wt_wire::{Direction, LinkType, RecordLayout};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
+const ENHANCED_PACKET: u32 = RecordLayout::ENHANCED_PACKET;
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 

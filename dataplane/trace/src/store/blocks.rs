@@ -1,14 +1,14 @@
 //! The blocks of a frame as records: what the recorder writes, and nothing else.
 
-use wt_wire::{Direction, LinkType, RecordRef};
+use wt_wire::{Direction, LinkType, RecordLayout, RecordRef};
 
 use crate::record::Interface;
 
-const INTERFACE_DESCRIPTION: u32 = 1;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const INTERFACE_DESCRIPTION: u32 = 1;
+const ENHANCED_PACKET: u32 = RecordLayout::ENHANCED_PACKET;
 const IF_NAME: u16 = 2;
 /// Where a packet's bytes begin in its block.
-const DATA_AT: usize = 28;
+const DATA_AT: usize = RecordLayout::ENHANCED_PACKET_HEADER_LEN;
 
 fn quad(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))

@@ -5,11 +5,9 @@ use wt_wire::{
     Batch, CaptureError, CaptureReader, Damage, DamageKind, InterfaceInfo, RecordLayout, RecordRef,
 };
 
+use super::blocks::INTERFACE_DESCRIPTION;
 use super::read::{Chain, SECTION};
 use crate::walk::walk;
-
-/// Type of the blocks that describe interfaces.
-const INTERFACE_DESCRIPTION: [u8; 4] = 1_u32.to_le_bytes();
 
 /// Reads a piece of a store.
 ///
@@ -117,7 +115,7 @@ impl Frames {
                 self.describe();
             }
             let body = self.chain.body();
-            if body.starts_with(&INTERFACE_DESCRIPTION) {
+            if body.starts_with(&INTERFACE_DESCRIPTION.to_le_bytes()) {
                 self.head.extend_from_slice(body);
                 self.describe();
             } else if !body.is_empty() {

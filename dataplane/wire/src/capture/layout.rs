@@ -40,6 +40,8 @@ impl Framing {
 }
 
 impl RecordLayout {
+    /// Type of an enhanced packet block.
+    pub const ENHANCED_PACKET: u32 = 6;
     /// Bytes before the captured bytes of a record of classic pcap.
     pub const PCAP_HEADER_LEN: usize = 16;
     /// Bytes before the captured bytes of an enhanced packet block: its type and length, interface, stamp (upper half first), captured

@@ -18,7 +18,7 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 /// The obsolete Packet Block.
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+const ENHANCED_PACKET: u32 = RecordLayout::ENHANCED_PACKET;
 
 /// Block type and first length.
 const BLOCK_HEAD_LEN: usize = 8;
