@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wt_catalog::Catalog;
-use wt_engine::{Captures, IndexedPart, Source};
+use wt_engine::{Capture, Captures, IndexedPart, Source};
 use wt_lang::Diagnostic;
 use wt_plan::watchlist::Entries;
 use wt_plan::{CompileInput, Compiled, INTERFACE_TYPE, InterfaceInfo, STORE_TYPE};
 use wt_trace::store::{Findings, Pieces};
 use wt_trace::{Opened as OpenedTrace, TraceFile};
-use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
+use wt_wire::{CaptureError, CaptureReader};
 
 use crate::cli::TextArgs;
 use crate::failure::Failure;
@@ -136,12 +137,26 @@ pub struct OpenedReaders {
     pub pieces: Option<Pieces>,
 }
 
+/// Files that are open beside traces: sockets, sinks, indices.
+const OTHER_FILES: u64 = 64;
+
+/// Lets as many traces be open as are given, as far as this process may say so: all are open at a time, and 1,024 files are the usual limit. Where it may
+/// not, opening one tells.
+fn allow_files(count: usize) {
+    let (limit, wanted) = (getrlimit(Resource::Nofile), count as u64 + OTHER_FILES);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    }
+}
+
 /// Opens traces, each as a capture; a directory is a store. Of those with indices, only what may be wanted, where something is said of that.
 pub fn open_readers(
     files: &[PathBuf],
     lenient: bool,
     within: Option<&Within>,
 ) -> Result<OpenedReaders, Failure> {
+    allow_files(files.len());
     let mut opened = OpenedReaders {
         readers: Vec::new(),
         unreadable: Vec::new(),
@@ -199,66 +214,68 @@ pub fn open_sources(all: &[Traces], lenient: bool, need: Option<&Need>) -> Resul
             "standard input is given {stdin} times; it can be read once"
         )));
     }
+    allow_files(all.iter().map(|traces| traces.files.len()).sum());
     let mut opened = Opened { sources: Vec::new(), unreadable: Vec::new(), findings: Vec::new() };
     for traces in all {
         let within = need.and_then(|need| need.within(&traces.interface));
-        let captures = match &traces.files[..] {
-            [file] if file.as_os_str() != "-" && !file.is_dir() => {
-                open_alone(file, lenient, within.as_ref(), &mut opened)?
-            }
-            [dir] if dir.is_dir() => {
-                let (captured, part) = indexed::store(dir, within.as_ref())?;
-                opened.findings.push(captured.findings);
-                let captures = MergedCaptures::new(captured.readers);
-                let parts = part.into_iter().collect();
-                Captures::Store(captures, parts, captured.pieces.map(Box::new))
-            }
-            files => {
-                let several = open_readers(files, lenient, within.as_ref())?;
-                opened.unreadable.extend(several.unreadable);
-                opened.findings.extend(several.findings);
-                let captures = MergedCaptures::new(several.readers);
-                match several.parts.is_empty() {
-                    true => Captures::Merged(captures),
-                    false => Captures::Indexed(captures, several.parts),
-                }
-            }
-        };
+        let captures = open_captures(&traces.files, lenient, within.as_ref(), &mut opened)?;
         opened.sources.push(Source { interface: traces.interface.clone(), captures });
     }
     Ok(opened)
 }
 
-/// Opens one file alone: a plain one is read as fast as the machine allows.
-fn open_alone(
-    file: &Path,
+/// Opens the captures of an interface: plain files are read as fast as the machine allows.
+fn open_captures(
+    files: &[PathBuf],
     lenient: bool,
     within: Option<&Within>,
     opened: &mut Opened,
 ) -> Result<Captures, Failure> {
-    let trace = match TraceFile::open(file) {
-        Ok(trace) => trace,
-        Err(error) => {
-            opened.unreadable.extend(refused(&error, lenient)?);
-            return Ok(MergedCaptures::new(Vec::new()).into());
+    let is_alone = files.len() == 1;
+    let mut captures = Captures::default();
+    for file in files {
+        if file.is_dir() {
+            let (captured, part) = indexed::store(file, within)?;
+            opened.findings.push(captured.findings);
+            captures.several.extend(captured.readers.into_iter().map(Capture::from));
+            captures.parts.extend(part);
+            captures.pieces = captured.pieces.filter(|_| is_alone).map(Box::new);
+            continue;
         }
-    };
-    let chosen = within.and_then(|within| indexed::chosen(file, within));
-    let alone = |reader| Captures::from(MergedCaptures::new(vec![reader]));
-    Ok(match (trace, chosen) {
-        (OpenedTrace::Plain(trace), None) => Captures::Plain(trace),
-        (OpenedTrace::Plain(trace), Some(chosen)) if trace.is_plain_in(&chosen) => {
-            Captures::PlainIndexed(trace, chosen)
-        }
-        (OpenedTrace::Other(reader), None) => alone(*reader),
-        (trace, Some(chosen)) => match (indexed::capture(file, chosen), trace) {
-            (Some((reader, part)), _) => {
-                Captures::Indexed(MergedCaptures::new(vec![reader]), vec![part])
+        let trace = match file.as_os_str() == "-" {
+            true => CaptureReader::from_reader("-", std::io::stdin())
+                .map(|reader| OpenedTrace::Other(Box::new(reader))),
+            false => TraceFile::open(file),
+        };
+        let trace = match trace {
+            Ok(trace) => trace,
+            Err(error) => {
+                opened.unreadable.extend(refused(&error, lenient)?);
+                continue;
             }
-            (None, OpenedTrace::Plain(trace)) => Captures::Plain(trace),
-            (None, OpenedTrace::Other(reader)) => alone(*reader),
-        },
-    })
+        };
+        let mut chosen = within.and_then(|within| indexed::chosen(file, within));
+        if let OpenedTrace::Plain(trace) = &trace
+            && let Some(chosen) = chosen.take_if(|chosen| trace.is_plain_in(chosen))
+        {
+            captures.several.push(Capture::PlainIndexed(trace.clone(), chosen));
+            continue;
+        }
+        if let Some((reader, part)) = chosen.and_then(|chosen| indexed::capture(file, chosen)) {
+            captures.several.push(reader.into());
+            captures.parts.push(part);
+            continue;
+        }
+        // The books of some need those of all.
+        if within.is_some() && !is_alone {
+            captures.parts.push(indexed::whole_part(file));
+        }
+        captures.several.push(match trace {
+            OpenedTrace::Plain(trace) => Capture::Plain(trace),
+            OpenedTrace::Other(reader) => Capture::Any(reader),
+        });
+    }
+    Ok(captures)
 }
 
 /// The built-in catalog with the protocols of DDL files added.

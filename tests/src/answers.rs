@@ -9,7 +9,7 @@ use wt_catalog::{Catalog, Value};
 use wt_engine::{EngineError, RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
 use wt_plan::Compiled;
 use wt_plan::physical::{Output, PhysicalPlan, Schema};
-use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
+use wt_wire::{CaptureError, CaptureReader};
 
 use crate::run::{BACKENDS, Setup};
 
@@ -117,10 +117,7 @@ pub fn run_bytes(plan: &PhysicalPlan, name: &str, bytes: Vec<u8>) -> Ending {
         Ok(reader) => reader,
         Err(error) => return Ending::NoCapture(error),
     };
-    let source = Source {
-        interface: "default".to_owned(),
-        captures: MergedCaptures::new(vec![reader]).into(),
-    };
+    let source = Source { interface: "default".to_owned(), captures: vec![reader].into() };
     let mut sink = ValueSink::new(plan);
     match wt_engine::run(plan, vec![source], &RunOptions::default(), &mut sink) {
         Ok(report) => Ending::Answered(Box::new(sink.into_answers(plan, report))),

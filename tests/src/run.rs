@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use wt_catalog::Catalog;
-use wt_engine::{Captures, RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
+use wt_engine::{Capture, Captures, RowSink, RunOptions, RunReport, SinkError, Source, Tuple};
 use wt_plan::explain::ExplainOptions;
 use wt_plan::{CompileInput, Compiled, InterfaceInfo};
 use wt_trace::{Opened, TraceFile};
-use wt_wire::{CaptureError, CaptureReader, MergedCaptures};
+use wt_wire::CaptureError;
 
 use crate::slt::{Item, Kind, Record, Suite};
 
@@ -66,17 +66,17 @@ impl Backend {
 }
 
 impl Backend {
-    /// Files as it reads them: one plain file in mapped windows, but for those that take records as they are given.
+    /// Files as it reads them: plain ones in mapped windows, but for those that take records as they are given.
     fn captures(self, files: &[PathBuf]) -> Result<Captures, CaptureError> {
         let is_mapped =
             !matches!(self, Backend::Interpreter | Backend::OperatorsApart | Backend::Xdp);
-        if let ([file], true) = (files, is_mapped)
-            && let Opened::Plain(trace) = TraceFile::open(file)?
-        {
-            return Ok(Captures::Plain(trace));
-        }
-        let readers: Result<Vec<_>, _> = files.iter().map(|f| CaptureReader::open(f)).collect();
-        Ok(MergedCaptures::new(readers?).into())
+        let several = files.iter().map(|file| match TraceFile::open(file)? {
+            Opened::Plain(trace) if is_mapped => Ok(Capture::Plain(trace)),
+            Opened::Plain(trace) => Ok(trace.capture()?.into()),
+            Opened::Other(reader) => Ok(Capture::Any(reader)),
+        });
+        let several = several.collect::<Result<_, CaptureError>>()?;
+        Ok(Captures { several, ..Captures::default() })
     }
 
     /// How the engine runs it.

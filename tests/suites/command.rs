@@ -245,6 +245,31 @@ fn several_results_are_told_apart() {
     assert!(counted(&one).is_some_and(|n| n > 0));
 }
 
+/// As many traces as a ring of rotated captures has, beyond the usual limit of open files.
+#[test]
+fn more_traces_are_read_than_files_may_be_open() {
+    let traces = 300;
+    let capture = capture_argument("generated/ports.pcap");
+    let one: u64 = counted(&query(COUNT, "generated/ports.pcap", &[])).expect("a count");
+    let windows = "SELECT tb, count(*) AS n FROM packet GROUP BY time/60 AS tb";
+    for text in [COUNT, windows] {
+        let shell = Command::new("sh")
+            .args(["-c", "ulimit -S -n 100 && exec \"$@\"", "sh"])
+            .arg(binary())
+            .args(["query", text, "--no-progress"])
+            .args((0..traces).flat_map(|_| ["-r", capture.as_str()]))
+            .current_dir(root())
+            .output()
+            .expect("a shell");
+        let said = String::from_utf8_lossy(&shell.stderr);
+        assert!(shell.status.success(), "{said}");
+        let rows = String::from_utf8_lossy(&shell.stdout).into_owned();
+        let counts = rows.lines().skip(1).filter_map(|row| row.split(',').next_back());
+        let all: u64 = counts.map(|count| count.parse::<u64>().expect("a number")).sum();
+        assert_eq!(all, traces * one, "{text}");
+    }
+}
+
 #[test]
 fn results_go_to_files() {
     let scratch = Scratch::new().expect("a folder");

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use wt_catalog::Catalog;
 use wt_engine::{RowSink, SinkError, Source, Tuple};
 use wt_plan::{CompileInput, InterfaceInfo, compile};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_wire::CaptureReader;
 
 use super::measure::measure;
 use crate::failure::Failure;
@@ -46,7 +46,7 @@ pub fn ns_per_packet() -> Result<f64, Failure> {
     for _ in 0..RUNS_MAX {
         let reader = CaptureReader::from_reader("memory", Cursor::new(capture.clone()));
         let reader = reader.map_err(|error| fault(error.to_string()))?;
-        let captures = MergedCaptures::new(vec![reader]).into();
+        let captures = vec![reader].into();
         let source = Source { interface: "default".to_owned(), captures };
         let measured = measure(&compiled.physical, vec![source], None, &mut Nobody);
         let measured = measured.map_err(|error| fault(error.to_string()))?;

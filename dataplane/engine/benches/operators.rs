@@ -11,7 +11,7 @@ use wt_engine::{
 use wt_plan::ir::LftaProgram;
 use wt_plan::physical::PhysicalPlan;
 use wt_plan::{CompileInput, InterfaceInfo, compile};
-use wt_wire::{CaptureReader, Direction, MergedCaptures, RecordRef};
+use wt_wire::{CaptureReader, Direction, RecordRef};
 
 fn main() {
     divan::main();
@@ -206,7 +206,7 @@ fn hfta(bencher: Bencher<'_, '_>, operator: &str) {
     let options = RunOptions { backend: Backend::Interpreter, ..RunOptions::default() };
     bencher.counter(ItemsCount::new(PACKETS)).bench_local(|| {
         let reader = CaptureReader::from_reader("memory", std::io::Cursor::new(capture.clone()));
-        let captures = MergedCaptures::new(vec![reader.expect("a capture")]).into();
+        let captures = vec![reader.expect("a capture")].into();
         let source = Source { interface: "default".to_owned(), captures };
         wt_engine::run(&plan, vec![source], &options, &mut Discard).expect("a run")
     });

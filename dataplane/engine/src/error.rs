@@ -1,7 +1,5 @@
 //! Why a run could not start or go on.
 
-use wt_wire::CaptureError;
-
 use crate::memory::MemoryExceeded;
 use crate::setup::SetupError;
 
@@ -21,15 +19,6 @@ pub enum EngineError {
     TwoSources {
         /// The interface.
         interface: String,
-    },
-    /// A capture could not be read again.
-    #[error("the capture of interface `{interface}`: {source}")]
-    Source {
-        /// The interface.
-        interface: String,
-        /// What the reader said.
-        #[source]
-        source: CaptureError,
     },
     /// An interface cannot be read any more.
     #[error("cannot capture from interface `{interface}` any more: {source}")]
@@ -91,7 +80,6 @@ impl EngineError {
             Self::Setup(SetupError::Handle { .. }) => {
                 "Patterns are POSIX extended regular expressions; tables are files with one entry per line."
             }
-            Self::Source { source, .. } => return Some(source.hint()),
             Self::NoCode { .. } => "Run it with --backend interpreter.",
             Self::Sink { .. } => "Check that the target can be written and has room.",
             Self::Thread { .. } => "Raise the limit on processes (ulimit -u).",

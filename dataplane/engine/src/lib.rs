@@ -49,6 +49,6 @@ pub use run::{
 };
 pub use setup::SetupError;
 pub use sink::{RowSink, SinkError};
-pub use source::{Captures, IndexedPart, Source};
+pub use source::{Capture, Captures, IndexedPart, Source};
 pub use tuple::{Message, Tuple};
 pub use wanted::index_wanted;

@@ -1,5 +1,6 @@
 //! A run over captures: all packets of all interfaces in time order through the plan, to the sink.
 
+mod among;
 mod apart;
 mod ranges;
 
@@ -10,6 +11,7 @@ use wt_plan::ir::{LftaAction, LftaProgram};
 use wt_plan::physical::{HftaOp, PhysicalPlan, StreamRef};
 use wt_plan::shape;
 
+use self::among::Among;
 use self::apart::Pace;
 use self::ranges::Cores;
 pub use self::ranges::{CUT_BYTES_MIN, RANGE_BYTES, may_cut_store};
@@ -160,8 +162,9 @@ pub fn run(
         None => Memory::new(options.memory_bytes_max),
         Some(shared) => shared.part(),
     };
-    let may_ask = plan.nodes.iter().any(|node| node.inputs.len() > 1);
-    let mut feeds = feeds(plan, sources, may_ask)?;
+    let is_alone =
+        plan.interfaces.len() == 1 && plan.nodes.iter().all(|node| node.inputs.len() <= 1);
+    let mut feeds = feeds(plan, sources, is_alone)?;
     let mut lftas = Vec::with_capacity(plan.interfaces.len());
     let mut not_compiled = Vec::new();
     let fixed: Vec<_> = (0..plan.interfaces.len()).map(|index| fixed_hash(plan, index)).collect();
@@ -190,8 +193,11 @@ pub fn run(
         };
         not_compiled.extend(why.map(|why| (interface.name.clone(), why)));
         if let Some(lead) = backend.as_compiled() {
-            lead.send_blocks();
-            cores = Cores::new(lead, &mut feeds[index], setup, options);
+            // Tuples among those of others go one by one, in the order of packets.
+            if is_alone {
+                lead.send_blocks();
+                cores = Cores::new(lead, &mut feeds[index], setup, options);
+            }
         }
         lftas.push(Lfta { backend, ended: false });
     }
@@ -202,14 +208,16 @@ pub fn run(
             judged: backend.judges_ahead(query),
         }
     })?;
-    let is_alone = feeds.len() == 1 && !may_ask && cores.is_none();
-    let apart = shared.filter(|_| is_alone).map(|shared| shared.part());
+    let may_part = is_alone && cores.is_none();
+    let apart = shared.filter(|_| may_part).map(|shared| shared.part());
     let mut run = Run { lftas, graph, memory, apart, sink };
-    let early = match &cores {
+    let early = match &mut cores {
         Some(cores) => cores.run(&mut run, &mut feeds[0], options)?,
         None => None,
     };
-    let end = run.packets(&mut feeds, early, options)?;
+    let part_packets_max = options.batch_packets_max.unwrap_or(BATCH_PACKETS_MAX).max(1);
+    let among = (!is_alone).then(|| Among::new(plan, part_packets_max));
+    let end = run.packets(&mut feeds, among, early, options)?;
     if let Some(progress) = options.progress {
         progress(&run.progress(&feeds));
     }
@@ -230,7 +238,7 @@ pub fn run(
 fn feeds(
     plan: &PhysicalPlan,
     sources: Vec<Source>,
-    may_ask: bool,
+    is_alone: bool,
 ) -> Result<Vec<Feed>, EngineError> {
     let known: Vec<String> = sources.iter().map(|source| source.interface.clone()).collect();
     for (i, interface) in known.iter().enumerate() {
@@ -239,7 +247,6 @@ fn feeds(
         }
     }
     let mut sources: Vec<Option<Source>> = sources.into_iter().map(Some).collect();
-    let alone = plan.interfaces.len() == 1 && !may_ask;
     let mut feeds = Vec::with_capacity(plan.interfaces.len());
     for (number, interface) in plan.interfaces.iter().enumerate() {
         let wanted = |source: &&mut Option<Source>| {
@@ -249,7 +256,7 @@ fn feeds(
             let interface = interface.name.clone();
             return Err(EngineError::NoSource { interface, known });
         };
-        feeds.push(Feed::new(number, source, alone)?);
+        feeds.push(Feed::new(number, source, is_alone));
     }
     Ok(feeds)
 }
@@ -371,9 +378,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Takes all packets that are left, `among` those of other interfaces, or of the one that is alone.
     fn packets(
         &mut self,
         feeds: &mut [Feed],
+        mut among: Option<Among>,
         early: Option<RunEnd>,
         options: &RunOptions<'_>,
     ) -> Result<RunEnd, EngineError> {
@@ -383,64 +392,27 @@ impl Run<'_> {
             return Ok(RunEnd::SinkClosed { output });
         }
         let mut cancelled = early == Some(RunEnd::Cancelled);
-        let may_ask = self.graph.may_ask();
-        // Times of the next packets, by source; of one source alone nobody asks.
-        let mut heads: Vec<Option<u64>> = Vec::new();
-        if feeds.len() > 1 {
-            heads = feeds.iter_mut().map(Feed::head_timestamp_ns).collect();
-        }
-        // Who asks for bounds, and which of several sources comes next, is decided packet by packet.
-        let max = match feeds.len() == 1 && !may_ask {
-            true => options.batch_packets_max.unwrap_or(BATCH_PACKETS_MAX).max(1),
-            false => 1,
-        };
+        let max = options.batch_packets_max.unwrap_or(BATCH_PACKETS_MAX).max(1);
         let mut packets_to_look = BATCH_PACKETS_MAX as u64;
         let mut pace = self.apart.as_ref().map(|_| Pace::new());
-        // The latest stamp so far.
-        let mut clock_ns = 0;
-        while let Some(current) = self.current(feeds, &heads)?.filter(|_| !cancelled) {
+        while !cancelled {
             if pace.as_mut().is_some_and(|pace| options.operators_apart || pace.pays()) {
                 pace = None;
-                let feed = &mut feeds[current];
-                let end = self.rest_apart(feed, &mut indices, ordinal, max, options)?;
+                let end = self.rest_apart(&mut feeds[0], &mut indices, ordinal, max, options)?;
                 if let Some(output) = self.graph.closed() {
                     return Ok(RunEnd::SinkClosed { output });
                 }
                 cancelled = end == Some(RunEnd::Cancelled);
                 continue;
             }
-            let Self { lftas, graph, memory, apart, sink } = self;
-            let backend = &mut lftas[current].backend;
-            let taken = feeds[current].next(&mut indices, max, |batch| {
-                if may_ask {
-                    let stamps = batch.records.iter().map(|record| record.timestamp_ns);
-                    clock_ns = stamps.fold(clock_ns, u64::max);
-                }
-                let mut send = |query, message| graph.push(current, query, message);
-                backend.batch(batch, ordinal, memory, &mut send)?;
-                let memory = apart.as_mut().unwrap_or(memory);
-                let mut operators = || graph.run(memory, &mut **sink);
-                match &mut pace {
-                    Some(pace) => pace.measure(operators),
-                    None => operators(),
-                }
-            })?;
+            let taken = match &mut among {
+                Some(among) => among.part(self, feeds, &mut indices, ordinal)?,
+                None => self.batch(&mut feeds[0], &mut indices, ordinal, max, &mut pace)?,
+            };
             if taken == 0 {
-                self.broke_off(current, feeds[current].broken())?;
-                self.end_interface(current)?;
-                continue;
+                break;
             }
             ordinal += taken;
-            if let Some(head) = heads.get_mut(current) {
-                *head = feeds[current].head_timestamp_ns();
-                if head.is_none() {
-                    self.broke_off(current, feeds[current].broken())?;
-                    self.end_interface(current)?;
-                }
-            }
-            if may_ask {
-                self.give_bounds(clock_ns)?;
-            }
             if let Some(output) = self.graph.closed() {
                 return Ok(RunEnd::SinkClosed { output });
             }
@@ -463,6 +435,33 @@ impl Run<'_> {
             None => self.end_sink()?,
         }
         Ok(if cancelled { RunEnd::Cancelled } else { RunEnd::Complete })
+    }
+
+    /// Takes the next packets of the one interface there is, at most `max`; says how many there were, none at the end.
+    fn batch(
+        &mut self,
+        feed: &mut Feed,
+        indices: &mut InterfaceIndices,
+        ordinal: u64,
+        max: usize,
+        pace: &mut Option<Pace>,
+    ) -> Result<u64, EngineError> {
+        let Self { lftas, graph, memory, apart, sink } = self;
+        let backend = &mut lftas[0].backend;
+        let mut send = |query, message| graph.push(0, query, message);
+        let next = (indices, ordinal, max);
+        let taken = feed.next(backend.as_mut(), next, memory, &mut send)?;
+        if taken == 0 {
+            self.broke_off(0, feed.broken())?;
+            return Ok(0);
+        }
+        let memory = apart.as_mut().unwrap_or(memory);
+        let mut operators = || graph.run(memory, &mut **sink);
+        match pace {
+            Some(pace) => pace.measure(operators)?,
+            None => operators()?,
+        }
+        Ok(taken)
     }
 
     /// The compiled backend of the first interface, if that is what it has.
@@ -489,25 +488,6 @@ impl Run<'_> {
         let lead = self.lftas.first_mut().and_then(|lfta| lfta.backend.as_compiled());
         let Some(lead) = lead else { return Ok(()) };
         Ok(lead.fold_kept(kept, ordinals, any_order, &mut self.memory)?)
-    }
-
-    /// The source whose packet comes next: the earliest, of equal ones the first. A single source needs no comparison.
-    fn current(
-        &mut self,
-        feeds: &[Feed],
-        heads: &[Option<u64>],
-    ) -> Result<Option<usize>, EngineError> {
-        if feeds.len() == 1 {
-            return Ok((!self.lftas[0].ended).then_some(0));
-        }
-        // A source without a single packet ends here.
-        for (interface, head) in heads.iter().enumerate() {
-            if head.is_none() {
-                self.end_interface(interface)?;
-            }
-        }
-        let heads = heads.iter().enumerate().filter_map(|(i, head)| Some((head.as_ref()?, i)));
-        Ok(heads.min().map(|(_, i)| i))
     }
 
     /// Ends the streams of an interface, once.

@@ -1,20 +1,29 @@
 //! Sources: the captures of one interface, and what is counted of them.
 
+mod cursor;
 mod cut;
+mod merged;
+mod turns;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use wt_catalog::Value;
 use wt_trace::index::{Chosen, Places, Reading, Taken};
 use wt_trace::store::Pieces;
 use wt_trace::{MapFile, Meanwhile, TraceFile, TraceReader, Tuning};
-use wt_wire::{Batch, CaptureError, CaptureReader, MergedCaptures, RecordRef};
+use wt_wire::{Batch, CaptureError, CaptureReader, RecordRef};
 
 use crate::error::EngineError;
 use crate::ledger::{CaptureDamage, IndexLedger, InterfaceLedger};
+use crate::lfta::LftaBackend;
+use crate::memory::Memory;
 use crate::packet::PacketBatch;
+use crate::tuple::Message;
 
-pub(crate) use cut::{Cutting, RangeRead, RangeReader, Ranges};
+use self::cursor::Cursor;
+pub(crate) use self::cut::{Cutting, RangeRead, RangeReader, Ranges};
+use self::merged::{Merged, Next};
+pub(crate) use self::turns::Turns;
 
 /// The captures of one interface, read in time order.
 #[derive(Debug)]
@@ -26,19 +35,26 @@ pub struct Source {
 }
 
 /// Captures of one interface.
+#[derive(Debug, Default)]
+pub struct Captures {
+    /// All of them, merged by time.
+    pub several: Vec<Capture>,
+    /// What is counted of those of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), but for those that are
+    /// [`Capture::PlainIndexed`].
+    pub parts: Vec<IndexedPart>,
+    /// The same in pieces, where they are one store that can be cut.
+    pub pieces: Option<Box<Pieces>>,
+}
+
+/// One capture of an interface.
 #[derive(Debug)]
-pub enum Captures {
-    /// Any captures, merged by time.
-    Merged(MergedCaptures),
-    /// One plain file, pcap or pcapng, read as fast as the machine allows when it is the only source.
+pub enum Capture {
+    /// Any, read record by record.
+    Any(Box<CaptureReader>),
+    /// A plain file, pcap or pcapng, read as fast as the machine allows.
     Plain(TraceFile),
-    /// Any captures, merged by time, of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), and what is counted of
-    /// each.
-    Indexed(MergedCaptures, Vec<IndexedPart>),
     /// What an index has chosen of a plain file, read as such a file is.
     PlainIndexed(TraceFile, Chosen),
-    /// A store: its captures, what is counted where indices have left something out, and the same in pieces, where it can be cut.
-    Store(MergedCaptures, Vec<IndexedPart>, Option<Box<Pieces>>),
 }
 
 /// A trace or a store of which an index has left something out.
@@ -52,61 +68,52 @@ pub struct IndexedPart {
     pub places: Option<Places>,
 }
 
-impl From<MergedCaptures> for Captures {
-    fn from(captures: MergedCaptures) -> Self {
-        Self::Merged(captures)
+impl From<CaptureReader> for Capture {
+    fn from(reader: CaptureReader) -> Self {
+        Self::Any(Box::new(reader))
     }
 }
 
-impl Captures {
-    /// The same captures, one record at a time, and what is counted of those with indices. A file that cannot be read again is left out, and why
-    /// is said.
-    fn merged(self) -> (MergedCaptures, Vec<IndexedPart>, Option<CaptureError>) {
-        let (opened, parts) = match self {
-            Self::Merged(captures) => return (captures, Vec::new(), None),
-            Self::Indexed(captures, parts) | Self::Store(captures, parts, _) => {
-                return (captures, parts, None);
-            }
-            Self::Plain(trace) => (trace.capture(), Vec::new()),
-            Self::PlainIndexed(trace, chosen) => {
-                let reading = Reading::new(chosen.taken());
-                match trace.capture_of_chosen(chosen, reading.clone()) {
-                    Ok((reader, places)) => {
-                        let (name, places) = (trace.name().to_owned(), Some(places));
-                        (Ok(reader), vec![IndexedPart { reading, name, places }])
-                    }
-                    Err(error) => (Err(error), Vec::new()),
-                }
-            }
-        };
-        match opened {
-            Ok(reader) => (MergedCaptures::new(vec![reader]), parts, None),
-            Err(error) => (MergedCaptures::new(Vec::new()), parts, Some(error)),
-        }
+impl From<Vec<CaptureReader>> for Captures {
+    fn from(readers: Vec<CaptureReader>) -> Self {
+        Self { several: readers.into_iter().map(Capture::from).collect(), ..Self::default() }
+    }
+}
+
+impl From<Capture> for Captures {
+    fn from(capture: Capture) -> Self {
+        Self { several: vec![capture], ..Self::default() }
     }
 }
 
 /// What packets come from.
 enum Input {
-    Merged {
-        captures: MergedCaptures,
-        records: Vec<RecordRef>,
+    Captures {
+        merged: Merged,
         /// The same, for several to read.
         pieces: Option<Box<Pieces>>,
     },
-    Plain(Box<TraceReader>),
     /// Read in ranges by others, as far as `position`.
-    Ranges {
-        trace: TraceFile,
-        position: u64,
-        chosen: Option<Chosen>,
-    },
+    Ranges { trace: TraceFile, position: u64, chosen: Option<Chosen>, others: Others },
     /// Read in pieces by others, so many bytes so far.
-    Pieces {
-        link_type: Option<u16>,
-        bytes: u64,
-        bytes_total: u64,
-    },
+    Pieces { link_type: Option<u16>, bytes: u64, bytes_total: u64 },
+}
+
+/// The other files of a source that is read file by file.
+#[derive(Default)]
+struct Others {
+    /// Those to come.
+    next: VecDeque<TraceFile>,
+    /// Files that were read.
+    count: usize,
+    /// Bytes of these.
+    read: u64,
+}
+
+impl Others {
+    fn bytes_to_come(&self) -> u64 {
+        self.next.iter().map(TraceFile::len).sum()
+    }
 }
 
 /// Indices of interfaces by order of first appearance, over all sources of a run.
@@ -143,114 +150,136 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// `alone` tells that no other source is read, and that nobody asks for the time of what comes next.
-    pub(crate) fn new(number: usize, source: Source, alone: bool) -> Result<Self, EngineError> {
+    /// `alone` tells that no other source is read, and that a store may be read in pieces.
+    pub(crate) fn new(number: usize, source: Source, alone: bool) -> Self {
         let Source { interface, captures } = source;
-        let (input, count, parts) = match captures {
-            Captures::Plain(trace) if alone => {
-                (Input::Plain(Box::new(trace.reader())), 1, Vec::new())
-            }
-            Captures::PlainIndexed(trace, chosen) if alone => {
+        let Captures { several, mut parts, pieces } = captures;
+        let files = several.iter().filter_map(|capture| match capture {
+            Capture::Any(_) => None,
+            Capture::Plain(file) | Capture::PlainIndexed(file, _) => Some(file),
+        });
+        let is_only = several.len() == 1;
+        let beside = if is_only { None } else { TraceFile::side_by_side(files) };
+        let cursor = |capture| match capture {
+            Capture::Any(reader) => Cursor::from(*reader),
+            Capture::Plain(trace) if is_only => Cursor::from(trace.reader()),
+            Capture::Plain(trace) => Cursor::from(trace),
+            Capture::PlainIndexed(trace, chosen) => {
                 let reading = Reading::new(chosen.taken());
                 let reader = trace.reader_of_chosen(chosen, reading.clone());
                 let name = trace.name().to_owned();
-                let part = IndexedPart { reading, name, places: None };
-                (Input::Plain(Box::new(reader)), 1, vec![part])
-            }
-            mut captures => {
-                let pieces = match &mut captures {
-                    Captures::Store(_, _, pieces) if alone => pieces.take(),
-                    _ => None,
-                };
-                let (captures, parts, error) = captures.merged();
-                if let Some(source) = error {
-                    return Err(EngineError::Source { interface, source });
-                }
-                let count = captures.len();
-                (Input::Merged { captures, records: Vec::new(), pieces }, count, parts)
+                parts.push(IndexedPart { reading, name, places: None });
+                Cursor::from(reader)
             }
         };
-        Ok(Self {
+        let cursors: Vec<Cursor> = several.into_iter().map(cursor).collect();
+        Self {
             number,
             name: Value::bytes(&interface),
-            labels: vec![Vec::new(); count],
-            input,
+            labels: vec![Vec::new(); cursors.len()],
+            input: Input::Captures {
+                merged: Merged::new(cursors, beside),
+                pieces: pieces.filter(|_| alone),
+            },
             parts,
             ledger: InterfaceLedger { name: interface, ..Default::default() },
-        })
-    }
-
-    /// Time of the packet that comes next; nothing when all captures have ended.
-    pub(crate) fn head_timestamp_ns(&mut self) -> Option<u64> {
-        let Input::Merged { captures, .. } = &mut self.input else { return None };
-        while let Err(error) = captures.prime() {
-            note(&mut self.ledger, &self.parts, &error);
         }
-        (0..captures.len()).filter_map(|i| captures.head_timestamp_ns(i)).min()
     }
 
-    /// Gives the next packets to `take`, at most `max` and all of one interface; says how many there were, none at the end.
-    pub(crate) fn next<E>(
+    /// Reads on where all at hand was given: whether there is a packet that comes next.
+    pub(crate) fn load(&mut self) -> bool {
+        let Self { input, labels, parts, ledger, .. } = self;
+        let Input::Captures { merged, .. } = input else { return false };
+        let label = |capture: usize, interface| label_of(&labels[capture], interface);
+        merged.load(label, |error| note(ledger, parts, error))
+    }
+
+    /// The packets that come next, as far as that is known without reading on: all of one interface.
+    pub(crate) fn at_hand(&self) -> &[RecordRef] {
+        match &self.input {
+            Input::Captures { merged, .. } => merged.records(),
+            Input::Ranges { .. } | Input::Pieces { .. } => &[],
+        }
+    }
+
+    /// Looks up the interface of the packet that comes next, if it has not been seen before.
+    pub(crate) fn name_next(&mut self, indices: &mut InterfaceIndices) {
+        let Input::Captures { merged, .. } = &self.input else { return };
+        let Some(Next { capture, batch, .. }) = merged.next() else { return };
+        let interface = batch.interface;
+        if label_of(&self.labels[capture], interface).is_none() {
+            self.label(indices, capture, interface);
+        }
+    }
+
+    /// Gives so many packets of [`Self::at_hand`] to `take`, whose interface was looked up.
+    pub(crate) fn give<E>(
         &mut self,
-        indices: &mut InterfaceIndices,
-        max: usize,
+        count: usize,
         take: impl FnOnce(&PacketBatch<'_>) -> Result<(), E>,
-    ) -> Result<u64, E> {
-        if matches!(self.input, Input::Plain(_)) && self.labels[0].is_empty() {
-            // A file that is mapped lends out megabytes at a time: far too much to keep.
-            self.label(indices, 0, 0);
-        }
-        let (capture, batch, more) = match &mut self.input {
-            Input::Merged { captures, records, .. } => {
-                // Damage is noted here, so that what follows cannot meet any.
-                while let Err(error) = captures.prime() {
-                    note(&mut self.ledger, &self.parts, &error);
-                }
-                let Ok(Some(sourced)) = captures.next_batch(records, max) else { return Ok(0) };
-                (sourced.source, sourced.batch, None)
-            }
-            Input::Ranges { .. } | Input::Pieces { .. } => return Ok(0),
-            Input::Plain(reader) => match reader.next_with_more() {
-                Ok(Some((batch, more))) => (0, batch, more),
-                Ok(None) => return Ok(0),
-                Err(error) => {
-                    note(&mut self.ledger, &self.parts, &error);
-                    return Ok(0);
-                }
-            },
-        };
-        self.ledger.add(batch.records);
-        let count = batch.records.len() as u64;
-        let known = self.labels[capture].get(batch.interface as usize);
-        if let Some(Some(label)) = known {
+    ) -> Result<(), E> {
+        let Input::Captures { merged, .. } = &mut self.input else { return Ok(()) };
+        if let Some(Next { capture, batch, more }) = merged.next()
+            && let Some(label) = label_of(&self.labels[capture], batch.interface)
+        {
+            let batch = Batch { records: &batch.records[..count], ..batch };
+            self.ledger.add(batch.records);
             take(&packets(&batch, more, label))?;
-            return Ok(count);
         }
-        let kept = Kept::of(&batch);
-        let label = self.label(indices, capture, kept.interface);
-        take(&kept.packets(&label))?;
-        Ok(count)
+        merged.give(count);
+        Ok(())
+    }
+
+    /// Gives a backend the next packets, at most `max`; says how many there were, none at the end. `ordinal` is that of the first one.
+    pub(crate) fn next(
+        &mut self,
+        backend: &mut dyn LftaBackend,
+        (indices, ordinal, max): (&mut InterfaceIndices, u64, usize),
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u32, Message),
+    ) -> Result<u64, EngineError> {
+        if !self.load() {
+            return Ok(0);
+        }
+        self.name_next(indices);
+        let count = self.at_hand().len().min(max);
+        self.give(count, |batch| backend.batch(batch, ordinal, memory, out))?;
+        Ok(count as u64)
     }
 
     /// What the first packets begin with.
     pub(crate) fn first_link_type(&mut self) -> Option<u16> {
-        self.head_timestamp_ns();
-        let of = |reader: &CaptureReader| Some(reader.interfaces().first()?.link_type.0);
+        if let Input::Captures { merged, .. } = &self.input
+            && merged.cursors().first().is_none_or(|first| first.file().is_none())
+        {
+            // What is described before the first packets.
+            self.load();
+        }
         match &self.input {
-            Input::Merged { captures, .. } => captures.readers().find_map(of),
-            Input::Plain(reader) => Some(reader.file().interface().link_type.0),
+            Input::Captures { merged, .. } => {
+                let first = |cursor: &Cursor| Some(cursor.interfaces().first()?.link_type.0);
+                merged.cursors().iter().find_map(first)
+            }
             Input::Ranges { trace, .. } => Some(trace.interface().link_type.0),
             Input::Pieces { link_type, .. } => *link_type,
+        }
+    }
+
+    /// The one plain file that is read.
+    fn trace(&self) -> Option<&TraceReader> {
+        match &self.input {
+            Input::Captures { merged, .. } => match merged.cursors() {
+                [cursor] => cursor.trace(),
+                _ => None,
+            },
+            Input::Ranges { .. } | Input::Pieces { .. } => None,
         }
     }
 
     /// Looks up an interface that has not been seen before.
     fn label(&mut self, indices: &mut InterfaceIndices, capture: usize, interface: u32) -> Label {
         let info = match &self.input {
-            Input::Merged { captures, .. } => {
-                captures.reader(capture).map(CaptureReader::interfaces)
-            }
-            Input::Plain(reader) => Some(reader.interfaces()),
+            Input::Captures { merged, .. } => merged.cursors().get(capture).map(Cursor::interfaces),
             Input::Ranges { trace, .. } => Some(std::slice::from_ref(trace.interface())),
             // Whoever reads a piece knows its interfaces.
             Input::Pieces { .. } => None,
@@ -282,21 +311,25 @@ impl Feed {
     /// Bytes of the files read so far, and their sizes where all are known.
     pub(crate) fn bytes(&self) -> (u64, Option<u64>) {
         match &self.input {
-            Input::Merged { captures, .. } => {
-                let read = captures.readers().map(|reader| reader.bytes_read()).sum();
-                (read, captures.readers().map(|reader| reader.size_hint()).sum())
+            Input::Captures { merged, .. } => {
+                let cursors = merged.cursors();
+                let read = cursors.iter().map(|cursor| cursor.bytes().0).sum();
+                (read, cursors.iter().map(|cursor| cursor.bytes().1).sum())
             }
-            Input::Plain(reader) => (reader.position(), Some(reader.file().len())),
-            Input::Ranges { trace, position, .. } => (*position, Some(trace.len())),
+            Input::Ranges { trace, position, others, .. } => {
+                let all = others.read + trace.len() + others.bytes_to_come();
+                (others.read + position, Some(all))
+            }
             Input::Pieces { bytes, bytes_total, .. } => (*bytes, Some(*bytes_total)),
         }
     }
 
-    /// Looks at the first packets of a plain file, by a reader of its own.
+    /// Looks at the first packets of the first plain file, by a reader of its own.
     pub(crate) fn sample<T>(&self, look: impl FnOnce(&PacketBatch<'_>) -> T) -> Option<T> {
-        let Input::Plain(reader) = &self.input else { return None };
+        let Input::Captures { merged, .. } = &self.input else { return None };
+        let file = merged.cursors().iter().find_map(Cursor::file)?;
         let tuning = Tuning { map: MapFile::Never, ..Tuning::default() };
-        let mut reader = reader.file().clone().tuned(tuning).reader();
+        let mut reader = file.clone().tuned(tuning).reader();
         let label = Label { name: self.name.clone(), ifindex: 0 };
         let batch = reader.next_batch().ok()??;
         Some(look(&packets(&batch, None, &label)))
@@ -304,18 +337,14 @@ impl Feed {
 
     /// Bytes of the captures, where they say how many: a compressed one may hold any number.
     pub(crate) fn unpacked_bytes(&self) -> Option<u64> {
-        let of = |reader: &CaptureReader| match reader.compression() {
-            Some(_) => None,
-            None => reader.size_hint(),
-        };
         match &self.input {
-            Input::Merged { pieces: Some(pieces), .. } => Some(pieces.bytes()),
+            Input::Captures { pieces: Some(pieces), .. } => Some(pieces.bytes()),
+            Input::Captures { merged, .. } => {
+                merged.cursors().iter().map(Cursor::unpacked_bytes).sum()
+            }
             Input::Pieces { bytes_total, .. } => Some(*bytes_total),
-            Input::Merged { captures, .. } => captures.readers().map(of).sum(),
-            Input::Plain(_) | Input::Ranges { .. } => match self.taken() {
-                Some(taken) => Some(taken.bytes.0),
-                None => self.bytes().1,
-            },
+            Input::Ranges { chosen: Some(chosen), .. } => Some(chosen.taken().bytes.0),
+            Input::Ranges { .. } => self.bytes().1,
         }
     }
 
@@ -350,6 +379,10 @@ impl Feed {
     }
 }
 
+fn label_of(labels: &[Option<Label>], interface: u32) -> Option<&Label> {
+    labels.get(interface as usize)?.as_ref()
+}
+
 fn packets<'a>(
     batch: &Batch<'a>,
     meanwhile: Option<Meanwhile<'a>>,
@@ -362,32 +395,6 @@ fn packets<'a>(
         interface: &label.name,
         ifindex: label.ifindex,
         meanwhile,
-    }
-}
-
-/// A batch with bytes of its own, for its reader to be asked of the interface while it is still needed.
-struct Kept {
-    data: Vec<u8>,
-    records: Vec<RecordRef>,
-    link_type: u16,
-    interface: u32,
-}
-
-impl Kept {
-    fn of(batch: &Batch<'_>) -> Self {
-        let (data, records) = (batch.data.to_vec(), batch.records.to_vec());
-        Self { data, records, link_type: batch.link_type.0, interface: batch.interface }
-    }
-
-    fn packets<'a>(&'a self, label: &'a Label) -> PacketBatch<'a> {
-        PacketBatch {
-            data: &self.data,
-            records: &self.records,
-            link_type: self.link_type,
-            interface: &label.name,
-            ifindex: label.ifindex,
-            meanwhile: None,
-        }
     }
 }
 

@@ -7,10 +7,7 @@ use wt_lang::ast::{BinaryOp, CmpOp};
 use wt_plan::ir::*;
 use wt_plan::physical::PhysicalPlan;
 use wt_plan::{CompileInput, InterfaceInfo, compile};
-use wt_wire::{
-    ByteOrder, CaptureReader, Direction, LinkType, MergedCaptures, PcapVariant, PcapWriter,
-    RecordRef,
-};
+use wt_wire::{ByteOrder, CaptureReader, Direction, LinkType, PcapVariant, PcapWriter, RecordRef};
 
 use crate::packet::{Packet, PacketBatch};
 use crate::sink::{RowSink, SinkError};
@@ -215,10 +212,7 @@ pub(crate) fn packet(timestamp_ns: u64, data: &[u8]) -> Packet<'_> {
 
 /// A source of one capture.
 pub(crate) fn source(interface: &str, packets: &[(u64, Vec<u8>)]) -> Source {
-    Source {
-        interface: interface.to_owned(),
-        captures: MergedCaptures::new(vec![capture(packets)]).into(),
-    }
+    Source { interface: interface.to_owned(), captures: vec![capture(packets)].into() }
 }
 
 /// A capture of Ethernet packets.

@@ -14,10 +14,14 @@ use crate::index::{Chosen, Places, Reading, Run, Selected};
 use crate::mapped::Tuning;
 use crate::reader::TraceReader;
 use crate::resync;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, Space};
+use crate::walk::walk;
 
 /// Bytes in which a record start is looked for: mostly the first few hold as many records as it takes to be sure.
 const RESYNC_LENS: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
+
+/// Bytes in which the first record is looked for.
+const FIRST_RECORD_LENS: [usize; 2] = [4 << 10, 128 << 10];
 
 /// What opening a capture gave.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Shared {
     len: u64,
     /// Made when a reader wants it first; nothing where the system does not map the file.
     mapping: OnceLock<Option<Mapping>>,
+    /// Where to.
+    space: OnceLock<Arc<Space>>,
 }
 
 impl TraceFile {
@@ -75,8 +81,8 @@ impl TraceFile {
         let [interface] = capture.interfaces() else { return Ok(Opened::Other(Box::new(capture))) };
         let interface = interface.clone();
         let (name, header) = (name.into(), header.into());
-        let mapping = OnceLock::new();
-        let shared = Shared { name, file: kept, header, layout, interface, len, mapping };
+        let (mapping, space) = (OnceLock::new(), OnceLock::new());
+        let shared = Shared { name, file: kept, header, layout, interface, len, mapping, space };
         Ok(Opened::Plain(Self { shared: Arc::new(shared), tuning: Tuning::default() }))
     }
 
@@ -96,6 +102,35 @@ impl TraceFile {
     /// The same file, to be read in another way; the records stay the same.
     pub fn tuned(self, tuning: Tuning) -> Self {
         Self { tuning, ..self }
+    }
+
+    /// Has several files mapped, when they are, beside each other; nothing where there are no such addresses, or fewer files.
+    pub fn side_by_side<'a>(files: impl Iterator<Item = &'a Self> + Clone) -> Option<SideBySide> {
+        let lens = files.clone().map(|file| usize::try_from(file.shared.len));
+        let lens: Vec<usize> = lens.collect::<Result<_, _>>().ok()?;
+        if lens.len() < 2 {
+            return None;
+        }
+        let space = Arc::new(Space::new(lens.into_iter()).ok()?);
+        for file in files {
+            // One that is mapped already stays where it is.
+            let _ = file.shared.space.set(Arc::clone(&space));
+        }
+        Some(SideBySide(space))
+    }
+
+    /// Time of the first record, for whoever only wants to know when to begin; nothing where that takes a reader to tell.
+    pub fn first_timestamp_ns(&self) -> Option<u64> {
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        for most in FIRST_RECORD_LENS {
+            bytes.resize(most, 0);
+            let count = self.read_at(&mut bytes, self.shared.layout.records_at).ok()?;
+            walk(self.shared.layout, &bytes[..count], 1, &mut records);
+            if let Some(first) = records.first() {
+                return Some(first.timestamp_ns);
+            }
+        }
+        None
     }
 
     /// A reader of all records.
@@ -222,7 +257,14 @@ impl TraceFile {
 
     /// The file mapped to its length when opened, if that can be.
     pub(crate) fn mapping(&self) -> Option<&Mapping> {
-        let map = || Mapping::new(&self.shared.file, usize::try_from(self.shared.len).ok()?).ok();
+        let map = || {
+            let len = usize::try_from(self.shared.len).ok()?;
+            let space = match self.shared.space.get() {
+                Some(space) => Arc::clone(space),
+                None => Arc::new(Space::new(std::iter::once(len)).ok()?),
+            };
+            Mapping::new(&self.shared.file, len, space).ok()
+        };
         self.shared.mapping.get_or_init(map).as_ref()
     }
 
@@ -260,6 +302,22 @@ impl TraceFile {
             is_plain && reader.continue_at(offset, Bytes { file: self.clone(), offset });
         assert!(continued, "the layout was taken from the same header");
         Ok(reader)
+    }
+}
+
+/// Files that are mapped beside each other ([`TraceFile::side_by_side`]): records of several make one batch.
+#[derive(Debug, Clone)]
+pub struct SideBySide(Arc<Space>);
+
+impl SideBySide {
+    /// All files, and zeroes where none is mapped.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// Where the bytes of a batch ([`wt_wire::Batch::data`]) lie among them; nothing for those that were read elsewhere.
+    pub fn offset_of(&self, data: &[u8]) -> Option<usize> {
+        self.0.offset_of(data)
     }
 }
 

@@ -34,6 +34,6 @@ mod sys;
 mod walk;
 mod window;
 
-pub use file::{Opened, TraceFile};
+pub use file::{Opened, SideBySide, TraceFile};
 pub use mapped::{MapFile, Tuning};
 pub use reader::{Meanwhile, TraceReader};

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use wt_wire::{
-    Batch, CaptureError, CaptureReader, Damage, DamageKind, Framing, InterfaceInfo, RecordRef,
+    Batch, CaptureError, CaptureReader, Damage, DamageKind, Framing, InterfaceInfo, LinkType,
+    RecordRef,
 };
 
 use crate::far::FarChains;
@@ -42,6 +43,8 @@ pub struct TraceReader {
     is_cut: bool,
     /// Where the batch begins that was handed out last, if it is mapped.
     lent_from: Option<u64>,
+    /// The batch that was handed out last.
+    lent: Option<Lent>,
     ended: bool,
     /// The ranges that follow, where an index has chosen them.
     ranges: Option<index::Ranges>,
@@ -89,6 +92,17 @@ const FAR_LEN_MAX: u64 = 256 << 20;
 /// Walks in any order that come to nothing before no more are tried: a file whose payloads look like records fools most of them.
 const FAR_FAILURES_MAX: u32 = 2;
 
+/// What a batch is made of, beside the records at hand.
+#[derive(Debug, Clone, Copy)]
+enum Lent {
+    /// Their bytes are mapped, from this offset on.
+    Mapped(u64),
+    /// They are in the window.
+    Window,
+    /// The sequential reader has so many.
+    Tail { count: usize, link_type: LinkType, interface: u32, data_offset: u64, header_len: u32 },
+}
+
 /// Where the records at hand lie.
 enum Filled {
     Mapped,
@@ -115,6 +129,7 @@ impl TraceReader {
             tail: None,
             is_cut: false,
             lent_from: None,
+            lent: None,
             ended: false,
             ranges: None,
         }
@@ -155,6 +170,7 @@ impl TraceReader {
         self.tail = None;
         self.is_cut = false;
         self.lent_from = None;
+        self.lent = None;
         self.ended = false;
     }
 
@@ -176,11 +192,64 @@ impl TraceReader {
     pub fn next_with_more(
         &mut self,
     ) -> Result<Option<(Batch<'_>, Option<Meanwhile<'_>>)>, CaptureError> {
+        self.lent = None;
+        self.lent = self.next_lent()?;
+        Ok(self.lent())
+    }
+
+    /// What [`Self::next_with_more`] gave last; nothing when that was no batch.
+    pub fn lent(&self) -> Option<(Batch<'_>, Option<Meanwhile<'_>>)> {
+        match self.lent? {
+            Lent::Mapped(at) => Some(self.lent_of(self.mapped.bytes(&self.file, at), at)),
+            Lent::Window => {
+                let window = self.window.as_ref()?;
+                Some(self.lent_of(window.bytes(), window.offset()))
+            }
+            Lent::Tail { count, link_type, interface, data_offset, header_len } => {
+                let (data, records) = (self.tail.as_ref()?.buffer(), &self.records[..count]);
+                let batch = Batch { data, records, link_type, interface, data_offset, header_len };
+                Some((batch, None))
+            }
+        }
+    }
+
+    /// The records of [`Self::lent`].
+    pub fn lent_records(&self) -> &[RecordRef] {
+        match self.lent {
+            None => &[],
+            Some(Lent::Tail { count, .. }) => &self.records[..count],
+            Some(Lent::Mapped(_) | Lent::Window) => &self.records,
+        }
+    }
+
+    /// The records at hand, which lie in these bytes of the file.
+    fn lent_of<'a>(
+        &'a self,
+        data: &'a [u8],
+        data_offset: u64,
+    ) -> (Batch<'a>, Option<Meanwhile<'a>>) {
+        let more = self.is_ahead.then(|| Meanwhile {
+            walk: Ahead::Near(&self.ahead),
+            bytes: self.mapped.bytes(&self.file, self.mapped.offset()),
+        });
+        let layout = self.file.layout();
+        let batch = Batch {
+            data,
+            records: &self.records,
+            link_type: layout.link_type,
+            interface: 0,
+            data_offset,
+            header_len: layout.framing.header_len() as u32,
+        };
+        (batch, more)
+    }
+
+    fn next_lent(&mut self) -> Result<Option<Lent>, CaptureError> {
         if self.ended {
             return Ok(None);
         }
         if self.tail.is_some() {
-            return Ok(self.next_of_tail()?.map(|batch| (batch, None)));
+            return self.next_of_tail();
         }
         let lent_from = self.lent_from.take();
         let (begun, filled) = loop {
@@ -196,35 +265,18 @@ impl TraceReader {
             self.go_ahead(begun);
         }
         self.check_mapping(lent_from.or(self.lent_from))?;
-        let layout = self.file.layout();
-        let (data, data_offset) = match filled {
-            Filled::Mapped => (self.mapped.bytes(&self.file, at), at),
-            Filled::Read => match &self.window {
-                Some(window) => (window.bytes(), window.offset()),
-                None => return Ok(None),
-            },
-            Filled::Odd => return Ok(self.next_of_tail()?.map(|batch| (batch, None))),
+        match filled {
+            Filled::Mapped => Ok(Some(Lent::Mapped(at))),
+            Filled::Read => Ok(Some(Lent::Window)),
+            Filled::Odd => self.next_of_tail(),
             Filled::End => {
                 self.ended = true;
-                return match self.file.is_shorter_than(self.position) {
+                match self.file.is_shorter_than(self.position) {
                     true => Err(truncated(&self.file, self.position)),
                     false => Ok(None),
-                };
+                }
             }
-        };
-        let more = self.is_ahead.then(|| Meanwhile {
-            walk: Ahead::Near(&self.ahead),
-            bytes: self.mapped.bytes(&self.file, self.mapped.offset()),
-        });
-        let batch = Batch {
-            data,
-            records: &self.records,
-            link_type: layout.link_type,
-            interface: 0,
-            data_offset,
-            header_len: layout.framing.header_len() as u32,
-        };
-        Ok(Some((batch, more)))
+        }
     }
 
     /// Gives the records of a range in no order, batch by batch, and says where the last one ends; the first begins where the range does. Of a
@@ -389,7 +441,7 @@ impl TraceReader {
         Err(truncated(&self.file, offset))
     }
 
-    fn next_of_tail(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
+    fn next_of_tail(&mut self) -> Result<Option<Lent>, CaptureError> {
         // Something is odd: what an index says does not hold from there on, and what a block describes is needed for all that follows it.
         if let Some(ranges) = &mut self.ranges {
             ranges.end_at(self.position);
@@ -419,8 +471,9 @@ impl TraceReader {
             Some(behind) => (self.position, self.is_cut) = (begins(behind), true),
             None => self.ended = false,
         }
-        let batch = Batch { records: &batch.records[..count], ..batch };
-        Ok((count > 0).then_some(batch))
+        let Batch { link_type, interface, data_offset, header_len, .. } = batch;
+        let lent = Lent::Tail { count, link_type, interface, data_offset, header_len };
+        Ok((count > 0).then_some(lent))
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Mappings start at a multiple of this, so that the kernel can map huge pages as such.
@@ -56,15 +56,74 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// Addresses in which files can be mapped beside each other. Where none is, there are zeroes.
+#[derive(Debug)]
+pub(crate) struct Space {
+    reserved: usize,
+    reserved_len: usize,
+    base: usize,
+    len: usize,
+    /// Bytes given away.
+    taken: AtomicUsize,
+}
+
+impl Space {
+    /// Room for files of so many bytes.
+    pub(crate) fn new(lens: impl Iterator<Item = usize>) -> io::Result<Self> {
+        let len = lens.map(Self::taken_by).sum::<usize>();
+        let reserved_len = len.checked_add(HUGE_PAGE_LEN).ok_or(io::ErrorKind::OutOfMemory)?;
+        let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: the kernel picks addresses that nothing uses.
+        let reserved =
+            unsafe { libc::mmap(ptr::null_mut(), reserved_len, libc::PROT_READ, reserve, -1, 0) };
+        if reserved == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let reserved = reserved as usize;
+        let base = reserved.next_multiple_of(HUGE_PAGE_LEN);
+        Ok(Self { reserved, reserved_len, base, len, taken: AtomicUsize::new(0) })
+    }
+
+    /// Bytes that a file of so many takes, so that the next one can be mapped in huge pages, too.
+    fn taken_by(len: usize) -> usize {
+        len.next_multiple_of(HUGE_PAGE_LEN)
+    }
+
+    /// The address of room for a file of so many bytes, which nobody else is given.
+    fn take(&self, len: usize) -> Option<usize> {
+        let more = |taken: usize| taken.checked_add(Self::taken_by(len)).filter(|t| *t <= self.len);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(self.base + taken)
+    }
+
+    /// All of it. What lies where a file is mapped others may change, as [`Mapping::bytes`].
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the range stays readable as long as `self` lives: what is mapped over a part of it is, too, and stays mapped as long.
+        unsafe { std::slice::from_raw_parts(self.base as *const u8, self.len) }
+    }
+
+    /// Where bytes lie in it, if they do.
+    pub(crate) fn offset_of(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = (bytes.as_ptr() as usize).checked_sub(self.base)?;
+        (offset + bytes.len() <= self.len).then_some(offset)
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        // SAFETY: the range was reserved by this value, and no borrow of it is left.
+        unsafe { libc::munmap(self.reserved as *mut libc::c_void, self.reserved_len) };
+    }
+}
+
 /// A file mapped for reading, from its start.
 ///
 /// Where the file is truncated while it is mapped, its bytes become zeroes and
 /// [`Self::is_damaged`] says so; the process goes on.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// Address space taken, of which the mapping is a part.
-    reserved: usize,
-    reserved_len: usize,
+    /// The addresses of which it has a part.
+    space: Arc<Space>,
     base: usize,
     len: usize,
     guard: &'static Guard,
@@ -95,38 +154,23 @@ static PREVIOUS: OnceLock<Previous> = OnceLock::new();
 struct Previous(libc::sigaction);
 
 impl Mapping {
-    /// Maps the first `len` bytes of a file.
-    pub(crate) fn new(file: &File, len: usize) -> io::Result<Self> {
+    /// Maps the first `len` bytes of a file into a space.
+    pub(crate) fn new(file: &File, len: usize, space: Arc<Space>) -> io::Result<Self> {
         install_handler()?;
         let free = |guard: &&Guard| {
             let swap = (Ordering::AcqRel, Ordering::Relaxed);
             guard.taken.compare_exchange(false, true, swap.0, swap.1).is_ok()
         };
         let guard = GUARDS.iter().find(free).ok_or(io::ErrorKind::QuotaExceeded)?;
-        let mapped = Self::map(file, len, guard);
-        if mapped.is_err() {
-            guard.taken.store(false, Ordering::Release);
-        }
-        mapped
-    }
-
-    fn map(file: &File, len: usize, guard: &'static Guard) -> io::Result<Self> {
+        // From here on, dropping gives the guard back.
+        let mut mapping = Self { base: 0, len: 0, guard, space };
         let whole_len = len.next_multiple_of(PAGE_LEN);
-        let reserved_len = whole_len + HUGE_PAGE_LEN;
-        let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: the kernel picks addresses that nothing uses.
-        let reserved =
-            unsafe { libc::mmap(ptr::null_mut(), reserved_len, libc::PROT_NONE, reserve, -1, 0) };
-        if reserved == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = (reserved as usize).next_multiple_of(HUGE_PAGE_LEN);
+        let base = mapping.space.take(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        (mapping.base, mapping.len) = (base, len);
         guard.damaged.store(false, Ordering::Relaxed);
         guard.base.store(base, Ordering::Relaxed);
-        // From here on, dropping gives the addresses and the guard back.
-        let mapping = Self { reserved: reserved as usize, reserved_len, base, len, guard };
         let (place, fixed) = (base as *mut libc::c_void, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: the range lies in the one just reserved, which nothing else uses.
+        // SAFETY: the space has given the range to nobody else; reading it before was reading zeroes.
         let mapped =
             unsafe { libc::mmap(place, whole_len, libc::PROT_READ, fixed, file.as_raw_fd(), 0) };
         if mapped == libc::MAP_FAILED {
@@ -192,9 +236,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // The file stays mapped until the space goes, which others may have a part of; nobody reads it there.
         self.guard.len.store(0, Ordering::Release);
-        // SAFETY: the range was reserved by this value, and no borrow of it is left.
-        unsafe { libc::munmap(self.reserved as *mut libc::c_void, self.reserved_len) };
         self.guard.taken.store(false, Ordering::Release);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use wt_engine::{RunOptions, Source};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_wire::CaptureReader;
 
 use crate::answers::ValueSink;
 use crate::run::Setup;
@@ -24,10 +24,7 @@ pub(super) fn run(data: &[u8]) -> bool {
     let Ok(reader) = CaptureReader::from_reader("input", Cursor::new(capture.to_vec())) else {
         return false;
     };
-    let source = Source {
-        interface: "default".to_owned(),
-        captures: MergedCaptures::new(vec![reader]).into(),
-    };
+    let source = Source { interface: "default".to_owned(), captures: vec![reader].into() };
     let mut sink = ValueSink::new(&compiled.physical);
     let options = RunOptions { memory_bytes_max: Some(MEMORY_BYTES_MAX), ..RunOptions::default() };
     match wt_engine::run(&compiled.physical, vec![source], &options, &mut sink) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wt_catalog::Catalog;
-use wt_engine::{Captures, IndexedPart, RunOptions, Source, index_wanted};
+use wt_engine::{Capture, Captures, IndexedPart, RunOptions, Source, index_wanted};
 use wt_plan::Compiled;
 use wt_plan::wanted::{self, Condition};
 use wt_tests::answers::{Answers, ValueSink};
@@ -11,7 +11,7 @@ use wt_tests::run::{Backend, Setup};
 use wt_trace::index::{Index, Reading};
 use wt_trace::store::Store;
 use wt_trace::{Opened, TraceFile};
-use wt_wire::{CaptureReader, MergedCaptures};
+use wt_wire::CaptureReader;
 
 use crate::made::text;
 
@@ -33,8 +33,8 @@ pub(super) fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> C
             .as_ref()
             .and_then(|wanted| Index::open(file).ok()?.choose(wanted, keeps_order));
         return match chosen {
-            Some(chosen) => Captures::PlainIndexed(trace, chosen),
-            None => Captures::Plain(trace),
+            Some(chosen) => Capture::PlainIndexed(trace, chosen).into(),
+            None => Capture::Plain(trace).into(),
         };
     }
     if let [dir] = files
@@ -45,8 +45,8 @@ pub(super) fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> C
         let reading = captured.reading;
         let part = IndexedPart { reading, name: text(dir), places: None };
         let parts = condition.map(|_| part).into_iter().collect();
-        let captures = MergedCaptures::new(captured.readers);
-        return Captures::Store(captures, parts, captured.pieces.map(Box::new));
+        let pieces = captured.pieces.map(Box::new);
+        return Captures { parts, pieces, ..captured.readers.into() };
     }
     let mut readers = Vec::new();
     let mut parts = Vec::new();
@@ -81,8 +81,8 @@ pub(super) fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> C
     }
     match parts.is_empty() || parts.len() < files.len() {
         // The books of some need those of all.
-        true => Captures::Merged(MergedCaptures::new(readers)),
-        false => Captures::Indexed(MergedCaptures::new(readers), parts),
+        true => readers.into(),
+        false => Captures { parts, ..readers.into() },
     }
 }
 

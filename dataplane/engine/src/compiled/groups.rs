@@ -20,6 +20,7 @@ use super::sys::Words;
 use super::table::{Operand, WordHasher, WordTable};
 use crate::block::{Block, BlockColumn};
 use crate::ledger::TupleCounters;
+use crate::lfta::BatchOrdinals;
 use crate::memory::{Memory, MemoryExceeded};
 use crate::tuple::Message;
 
@@ -93,9 +94,8 @@ impl Window {
 pub(super) struct RowBatch<'a> {
     pub(super) rows: &'a [u64],
     pub(super) stride: usize,
-    /// Ordinal of the first record of the batch.
-    pub(super) ordinal: u64,
-    /// Its address.
+    pub(super) ordinals: BatchOrdinals<'a>,
+    /// The address of the batch's first record.
     pub(super) first_record: u64,
     /// What waits for memory while rows are taken.
     pub(super) meanwhile: Option<Meanwhile<'a>>,
@@ -106,6 +106,12 @@ impl RowBatch<'_> {
     #[inline]
     pub(super) fn index(&self, row: &[u64]) -> u64 {
         (row[0] - self.first_record) / size_of::<RecordRef>() as u64
+    }
+
+    /// The ordinal of a row's record.
+    #[inline]
+    pub(super) fn ordinal(&self, row: &[u64]) -> u64 {
+        self.ordinals.of(self.index(row))
     }
 }
 

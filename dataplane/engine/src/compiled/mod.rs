@@ -76,7 +76,7 @@ use crate::error::EngineError;
 use crate::functions::{self, Handle};
 use crate::interp::Interpreter;
 use crate::ledger::{PacketCounters, TupleCounters};
-use crate::lfta::{AheadCounters, LftaBackend, Readers};
+use crate::lfta::{AheadCounters, BatchOrdinals, LftaBackend, Readers};
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
 use crate::setup::SetupError;
@@ -322,13 +322,13 @@ impl CompiledLfta {
         }
     }
 
-    /// Runs code over records of one batch and takes what it has written.
+    /// Runs code over records of one batch and takes what it has written. `out` is told the index of the record that a message follows, too.
     fn run(
         &mut self,
         batch: &PacketBatch<'_>,
-        ordinal: u64,
+        ordinals: BatchOrdinals<'_>,
         memory: &mut Memory,
-        out: &mut dyn FnMut(u32, Message),
+        out: &mut dyn FnMut(u64, u32, Message),
     ) -> Result<(), EngineError> {
         let link_type = batch.link_type;
         let number = self
@@ -392,20 +392,23 @@ impl CompiledLfta {
             let number = number as u32;
             let mut send = |record: u64, message: Message| {
                 // Messages leave in the order of the packets they follow, then of queries.
-                if several { sent.push((record, number, message)) } else { out(number, message) }
+                match several {
+                    true => sent.push((record, number, message)),
+                    false => out(record, number, message),
+                }
             };
             if let Body::Rows(rows) = &plan.body {
                 let reader = self.readers[number as usize].as_ref();
                 let handles = reader.map_or(&[][..], |reader| &self.handles[reader.handles..]);
                 let (records, kept) = (batch.records, unit.host.kept());
                 let meanwhile = batch.meanwhile.filter(|_| takes_rows);
-                let taken = Taken { records, ordinal, kept, handles, meanwhile };
+                let taken = Taken { records, ordinals, kept, handles, meanwhile };
                 query.after(rows, (plan.absent, plan.failed), frame, &taken, memory, &mut send)?;
             }
         }
         sent.sort_by_key(|(record, ..)| *record);
-        sent.into_iter().for_each(|(_, query, message)| out(query, message));
-        self.note_first_ordinals(batch, number, ordinal);
+        sent.into_iter().for_each(|(record, query, message)| out(record, query, message));
+        self.note_first_ordinals(batch, number, ordinals);
         let (_, unit) = &mut self.units[number];
         unit.host.forget();
         Ok(())
@@ -413,7 +416,12 @@ impl CompiledLfta {
 
     /// Finds the first tuples of totals that had none before the batch. It happens once per query: the code runs over half of the batch again, and
     /// over half of that, with a frame of its own, so that it need not keep track of it.
-    fn note_first_ordinals(&mut self, batch: &PacketBatch<'_>, unit: usize, ordinal: u64) {
+    fn note_first_ordinals(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        unit: usize,
+        ordinals: BatchOrdinals<'_>,
+    ) {
         let frame = &self.frame.words;
         let matched = |plan: &QueryPlan| match &plan.body {
             Body::Totals(totals) => Some(totals.matched),
@@ -436,7 +444,7 @@ impl CompiledLfta {
         let mut ranges = vec![(0..batch.records.len(), sought)];
         while let Some((range, sought)) = ranges.pop() {
             if range.len() == 1 {
-                let first = Some(ordinal + range.start as u64);
+                let first = Some(ordinals.of(range.start as u64));
                 sought.iter().for_each(|(index, _)| self.queries[*index].first_ordinal = first);
                 continue;
             }
@@ -527,10 +535,28 @@ impl LftaBackend for CompiledLfta {
         memory: &mut Memory,
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<(), EngineError> {
-        let mut ordinal = ordinal;
+        let mut first = ordinal;
         for records in batch.records.chunks(RECORDS_MAX) {
-            self.run(&PacketBatch { records, ..*batch }, ordinal, memory, out)?;
-            ordinal += records.len() as u64;
+            let ordinals = BatchOrdinals { first, places: None };
+            let mut send = |_, query, message| out(query, message);
+            self.run(&PacketBatch { records, ..*batch }, ordinals, memory, &mut send)?;
+            first += records.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn batch_among(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        places: &[u16],
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u16, u32, Message),
+    ) -> Result<(), EngineError> {
+        for (records, places) in batch.records.chunks(RECORDS_MAX).zip(places.chunks(RECORDS_MAX)) {
+            let ordinals = BatchOrdinals { first: ordinal, places: Some(places) };
+            let mut send = |record, query, message| out(places[record as usize], query, message);
+            self.run(&PacketBatch { records, ..*batch }, ordinals, memory, &mut send)?;
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ pub(super) fn block(
     let first = batch.index(first);
     let mut words = Words::from(batch.rows);
     for row in words.chunks_exact_mut(batch.stride) {
-        row[0] = batch.ordinal + batch.index(row);
+        row[0] = batch.ordinal(row);
     }
     out(first, Message::Block(Block::new(Arc::clone(columns), batch.stride, words)));
 }
@@ -103,8 +103,8 @@ pub(super) fn tuples(
 ) {
     for row in batch.rows.chunks_exact(batch.stride) {
         let values = plan.columns.iter().map(|(_, column)| column.value(row, kept)).collect();
-        let index = batch.index(row);
-        out(index, Message::Tuple(Tuple { ordinal: batch.ordinal + index, values }));
+        let ordinal = batch.ordinal(row);
+        out(batch.index(row), Message::Tuple(Tuple { ordinal, values }));
     }
 }
 
@@ -155,7 +155,7 @@ pub(super) fn take_values(
         }
         let value = |(_, column): &(_, Column)| column.value(row, kept);
         let (keys, args) = plan.columns.split_at(keys);
-        let ordinal = batch.ordinal + index;
+        let ordinal = batch.ordinals.of(index);
         aggregate.take_values(
             keys.iter().map(value),
             args.iter().map(value),

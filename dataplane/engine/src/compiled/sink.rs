@@ -17,8 +17,8 @@ use super::table::WordHasher;
 use crate::block::BlockColumn;
 use crate::functions::Handle;
 use crate::ledger::TupleCounters;
-use crate::lfta::AheadCounters;
 use crate::lfta::aggregate::{Aggregate, AggregateSpec};
+use crate::lfta::{AheadCounters, BatchOrdinals};
 use crate::memory::{Memory, MemoryExceeded};
 use crate::setup::SetupError;
 use crate::tuple::{Message, Tuple};
@@ -40,8 +40,7 @@ pub(super) struct Query {
 #[derive(Clone, Copy)]
 pub(super) struct Taken<'a> {
     pub(super) records: &'a [RecordRef],
-    /// Ordinal of the first of them.
-    pub(super) ordinal: u64,
+    pub(super) ordinals: BatchOrdinals<'a>,
     /// Values that the host has kept for rows.
     pub(super) kept: &'a [Value],
     /// Handles of the query's reader.
@@ -122,7 +121,7 @@ impl Query {
         memory: &mut Memory,
         out: &mut dyn FnMut(u64, Message),
     ) -> Result<(), MemoryExceeded> {
-        let Taken { records, ordinal, kept, handles, meanwhile } = *taken;
+        let Taken { records, ordinals, kept, handles, meanwhile } = *taken;
         let counters = &mut self.counters;
         if let Sink::Groups(groups) = &mut self.sink {
             for lent in &plan.lent {
@@ -153,7 +152,7 @@ impl Query {
         let [any, narrow] = plan.written(&frame.words, &self.rows);
         let rows = &any[..words];
         let first_record = records.as_ptr() as u64;
-        let batch = RowBatch { rows, stride: plan.stride, ordinal, first_record, meanwhile };
+        let batch = RowBatch { rows, stride: plan.stride, ordinals, first_record, meanwhile };
         match &mut self.sink {
             Sink::Groups(groups) if plan.moves.is_some() => {
                 groups.take_moving(batch, counters, memory, out)?;

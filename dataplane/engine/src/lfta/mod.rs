@@ -79,6 +79,28 @@ impl AheadCounters {
     }
 }
 
+/// The ordinals of the packets of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct BatchOrdinals<'a> {
+    pub(crate) first: u64,
+    /// What those of each packet are beyond `first`; nothing where one follows the other.
+    pub(crate) places: Option<&'a [u16]>,
+}
+
+impl BatchOrdinals<'_> {
+    /// What a packet's ordinal is beyond `first`, by its index in the batch.
+    #[inline]
+    pub(crate) fn place(&self, index: u64) -> u64 {
+        self.places.map_or(index, |places| u64::from(places[index as usize]))
+    }
+
+    /// The ordinal of a packet by its index in the batch.
+    #[inline]
+    pub(crate) fn of(&self, index: u64) -> u64 {
+        self.first + self.place(index)
+    }
+}
+
 /// A running LFTA program: one interface, all queries of the batch.
 ///
 /// The reference interpreter defines what comes out, and every other backend sends the same messages for the same
@@ -96,6 +118,27 @@ pub trait LftaBackend {
         memory: &mut Memory,
         out: &mut dyn FnMut(u32, Message),
     ) -> Result<(), EngineError>;
+
+    /// As [`Self::batch`], of packets among those of other interfaces: `places` are ascending, one for each packet, and what its ordinal is beyond
+    /// `ordinal`. `out` is also told the place of the packet that a message follows, in the order of places.
+    ///
+    /// # Errors
+    /// As [`Self::batch`].
+    fn batch_among(
+        &mut self,
+        batch: &PacketBatch<'_>,
+        ordinal: u64,
+        places: &[u16],
+        memory: &mut Memory,
+        out: &mut dyn FnMut(u16, u32, Message),
+    ) -> Result<(), EngineError> {
+        for (record, &place) in batch.records.iter().zip(places) {
+            let one = PacketBatch { records: std::slice::from_ref(record), ..*batch };
+            let mut send = |query, message| out(place, query, message);
+            self.batch(&one, ordinal + u64::from(place), memory, &mut send)?;
+        }
+        Ok(())
+    }
 
     /// Sends the punctuation of one query that follows from "no later packet is stamped before `time_ns`"; an aggregation
     /// closes its windows by it first.

@@ -104,12 +104,11 @@ impl Run<'_> {
                 let mut packets_to_look = BATCH_PACKETS_MAX as u64;
                 loop {
                     let mut is_there = true;
-                    let taken = feed.next(indices, max, |batch| {
-                        let mut send = |query, message| {
-                            is_there = is_there && put(&mut sender, (query, message), board);
-                        };
-                        backend.batch(batch, ordinal, memory, &mut send)
-                    })?;
+                    let mut send = |query, message| {
+                        is_there = is_there && put(&mut sender, (query, message), board);
+                    };
+                    let next = (&mut *indices, ordinal, max);
+                    let taken = feed.next(backend.as_mut(), next, memory, &mut send)?;
                     is_there = is_there && flush(&mut sender, board);
                     if taken == 0 || !is_there || board.is_closed.load(Ordering::Relaxed) {
                         return Ok(None);

@@ -1,4 +1,4 @@
-//! A run over one plain file, or a store of one writer, on several cores: threads scan ranges of it, this one folds them in file order and scans too.
+//! A run over one plain file, over several where no order matters, or a store of one writer, on several cores: threads scan ranges of it, this one folds them in file order and scans too.
 //!
 //! Where a range begins is a guess, proven when the one before has ended there; a range that was guessed wrong is scanned again from
 //! where it begins. Threads run ahead of the folding by a few ranges only, so memory does not grow with the file.
@@ -52,10 +52,13 @@ fn has_numbers(program: &LftaProgram) -> bool {
     program.exprs.nodes.iter().any(|node| node.op == Op::Meta(Meta::IfIndex))
 }
 
-/// Several cores at one file.
+/// Several cores at one file, or at several, one after the other.
 pub(super) struct Cores<'a> {
+    /// As many as may be.
+    cores: usize,
     threads: usize,
     ranges: Ranges,
+    cutting: Cutting,
     setup: BackendSetup<'a>,
     link_type: u16,
     paths: PathsWanted,
@@ -214,12 +217,18 @@ impl<'a> Cores<'a> {
                 cutting.range_bytes = RANGE_BYTES_OF_TOTALS;
             }
         }
-        let ranges = feed.ranges(&mut InterfaceIndices::default(), numbers, cutting)?;
+        let indices = &mut InterfaceIndices::default();
+        let ranges = match feed.ranges(indices, numbers, cutting) {
+            None if any_order && !numbers => feed.ranges_of_several(indices, cutting)?,
+            ranges => ranges?,
+        };
         let hasher = lead.hasher();
         lead.scans_ranges(hasher);
         Some(Self {
+            cores,
             threads: ranges.count().map_or(cores, |count| cores.min(count)),
             ranges,
+            cutting,
             setup,
             link_type,
             paths,
@@ -232,14 +241,33 @@ impl<'a> Cores<'a> {
         })
     }
 
-    /// Scans and folds the whole file.
+    /// Scans and folds all files.
     pub(super) fn run(
+        &mut self,
+        run: &mut Run<'_>,
+        feed: &mut Feed,
+        options: &RunOptions<'_>,
+    ) -> Result<Option<RunEnd>, EngineError> {
+        loop {
+            let end = self.file(run, feed, options)?;
+            if end.is_some() {
+                return Ok(end);
+            }
+            let indices = &mut InterfaceIndices::default();
+            let Some(ranges) = feed.ranges_of_next(indices, self.cutting) else { return Ok(None) };
+            self.threads = ranges.count().map_or(self.cores, |count| self.cores.min(count));
+            self.ranges = ranges;
+        }
+    }
+
+    /// Scans and folds the whole file.
+    fn file(
         &self,
         run: &mut Run<'_>,
         feed: &mut Feed,
         options: &RunOptions<'_>,
     ) -> Result<Option<RunEnd>, EngineError> {
-        let mut place = Place { number: 0, position: 0, ordinal: 0 };
+        let mut place = Place { number: 0, position: 0, ordinal: feed.records() };
         if let Some(first) = self.ranges.range(0) {
             place.position = first.start;
         }

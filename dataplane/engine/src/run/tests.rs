@@ -13,8 +13,6 @@ use wt_plan::physical::{
     Output, PhysicalPlan, Schema, StreamRef,
 };
 
-use wt_wire::MergedCaptures;
-
 use super::*;
 use crate::testing::*;
 
@@ -257,7 +255,7 @@ proptest! {
             bytes[at] ^= 0x40;
         }
         if let Ok(capture) = capture_of_bytes(&bytes) {
-            let captures = MergedCaptures::new(vec![capture]).into();
+            let captures = vec![capture].into();
             let plan = grouping(&["a"], 4, 0);
             run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
         }
@@ -270,7 +268,7 @@ fn damage_ends_a_capture_and_everything_before_it_counts() {
     let mut bytes = capture_bytes(&packets(&data));
     bytes.truncate(bytes.len() - 1);
     let captures = vec![capture_of_bytes(&bytes).unwrap(), capture(&packets(&[[1, 1, 9]]))];
-    let captures = MergedCaptures::new(captures).into();
+    let captures = captures.into();
     let plan = grouping(&["a"], 16, 0);
     let (rows, report) = run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
     assert_eq!(rows.of(0), [uints(&[1, 1, 3, 12, 1, 9, 0, 11, 10])]);
@@ -347,6 +345,33 @@ fn a_merge_with_an_idle_interface_asks_for_its_bound_and_stays_small() {
         assert_eq!(times.len(), 5_001);
         assert!(times.is_sorted());
         assert_eq!(report.ledger.late(), 0);
+    }
+}
+
+#[test]
+fn what_a_full_merge_does_is_the_same_for_all_batches() {
+    // The second interface falls silent for a while, and both have many packets of a second.
+    let at =
+        |second: u64, count: u64| (0..count).map(move |i| (second * S + i, vec![i as u8, 0, 0]));
+    let a: Vec<_> = (0..40).flat_map(|second| at(second, 30)).collect();
+    let b: Vec<_> =
+        [0, 1, 2, 17, 17, 30, 39].into_iter().flat_map(|second| at(second, 9)).collect();
+    for queue_tuples_max in [1, 7, 40, 5_000] {
+        let plan = merging(queue_tuples_max);
+        let rows = |backend, batch_packets_max| {
+            let mut rows = Rows::default();
+            let options = RunOptions { backend, batch_packets_max, ..Default::default() };
+            let sources = vec![source("a", &a), source("b", &b)];
+            let report = run(&plan, sources, &options, &mut rows).unwrap();
+            assert_eq!(report.ledger.check(), Ok(()));
+            rows.rows.into_iter().map(|(_, tuple)| tuple).collect::<Vec<_>>()
+        };
+        let one_by_one = rows(Backend::Interpreter, Some(1));
+        assert_eq!(one_by_one.len(), a.len() + b.len());
+        for size in [Some(5), None] {
+            assert_eq!(rows(Backend::Interpreter, size), one_by_one);
+            assert_eq!(rows(Backend::Compiled, size), one_by_one);
+        }
     }
 }
 
@@ -487,7 +512,7 @@ fn packets_carry_the_name_and_index_of_their_interface() {
     }
     let captures =
         vec![capture_of_bytes(&writer.into_inner()).unwrap(), capture(&packets(&[[0; 3]]))];
-    let captures = MergedCaptures::new(captures).into();
+    let captures = captures.into();
     let (rows, _) = run_all(&plan, vec![Source { interface: "a".to_owned(), captures }]);
     let row = |name: &str, index| vec![Value::bytes(name), Value::Uint(index)];
     assert_eq!(rows.of(0), [row("a", 0), row("a", 1), row("wlan0", 2), row("a", 1)]);

@@ -1,14 +1,15 @@
 //! One input cut into ranges that several threads read: a plain file, or a store of one writer.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use wt_catalog::Value;
 use wt_trace::index::Run;
 use wt_trace::store::{Findings, Pieces};
 use wt_trace::{TraceFile, TraceReader};
-use wt_wire::{CaptureError, Framing, InterfaceInfo, RecordRef};
+use wt_wire::{Batch, CaptureError, Framing, InterfaceInfo, RecordRef};
 
-use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Kept, Label, note, packets};
+use super::{Feed, Input, InterfaceIndices, InterfaceLedger, Label, Others, note, packets};
 use crate::packet::PacketBatch;
 
 /// Most ranges that a file is cut into.
@@ -328,12 +329,15 @@ impl Feed {
         numbers: bool,
         cutting: Cutting,
     ) -> Option<Ranges> {
+        if let Some(reader) = self.trace() {
+            return match Self::may_cut(reader, numbers) {
+                true => self.ranges_of_file(indices, cutting),
+                false => None,
+            };
+        }
         match &mut self.input {
-            Input::Plain(reader) if Self::may_cut(reader, numbers) => {
-                self.ranges_of_file(indices, cutting)
-            }
             // They are numbered in the order in which their packets come, over all pieces.
-            Input::Merged { pieces, .. } if !numbers => {
+            Input::Captures { pieces, .. } if !numbers => {
                 let mut pieces = pieces.take()?;
                 let link_type = self.first_link_type();
                 pieces.begin(cutting.range_bytes);
@@ -344,6 +348,56 @@ impl Feed {
             }
             _ => None,
         }
+    }
+
+    /// Several plain files, to be read one after the other in whatever order their packets come: the ranges of the first one. Nothing where they do not
+    /// begin with packets of one kind, or an index has chosen.
+    pub(crate) fn ranges_of_several(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        cutting: Cutting,
+    ) -> Option<Ranges> {
+        let Input::Captures { merged, .. } = &self.input else { return None };
+        let files: Option<VecDeque<TraceFile>> =
+            merged.cursors().iter().map(|cursor| cursor.waiting().cloned()).collect();
+        let mut next = files?;
+        let link_type = next.front()?.interface().link_type;
+        if next.iter().any(|file| file.interface().link_type != link_type) {
+            return None;
+        }
+        let trace = next.pop_front()?;
+        let others = Others { next, count: 0, read: 0 };
+        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen: None, others };
+        Some(self.ranges_of_one(trace, 0, indices, cutting))
+    }
+
+    /// The ranges of the next one of several files, if there is one.
+    pub(crate) fn ranges_of_next(
+        &mut self,
+        indices: &mut InterfaceIndices,
+        cutting: Cutting,
+    ) -> Option<Ranges> {
+        let Input::Ranges { trace, position, others, .. } = &mut self.input else { return None };
+        let next = others.next.pop_front()?;
+        others.count += 1;
+        others.read += trace.len();
+        (*trace, *position) = (next.clone(), 0);
+        let number = others.count;
+        Some(self.ranges_of_one(next, number, indices, cutting))
+    }
+
+    /// The ranges of a file by its number.
+    fn ranges_of_one(
+        &mut self,
+        trace: TraceFile,
+        number: usize,
+        indices: &mut InterfaceIndices,
+        cutting: Cutting,
+    ) -> Ranges {
+        let label = self.label(indices, number, 0);
+        let ranges = trace.split_at(cutting.offsets(trace.len()));
+        let of = Of::File { trace, ranges, runs: None };
+        Ranges { of, label, unnamed: self.name.clone() }
     }
 
     /// Of pcapng more interfaces may be described on the way: they are numbered as their packets come, and what an index leaves out may tell how
@@ -357,7 +411,7 @@ impl Feed {
 
     /// Whether a store is read that can be cut.
     pub(crate) fn is_in_pieces(&self) -> bool {
-        matches!(self.input, Input::Merged { pieces: Some(_), .. })
+        matches!(self.input, Input::Captures { pieces: Some(_), .. })
     }
 
     fn ranges_of_file(
@@ -365,7 +419,7 @@ impl Feed {
         indices: &mut InterfaceIndices,
         cutting: Cutting,
     ) -> Option<Ranges> {
-        let Input::Plain(reader) = &self.input else { return None };
+        let reader = self.trace()?;
         let trace = reader.file().clone();
         let (ranges, runs) = match reader.chosen() {
             Some(chosen) => {
@@ -384,7 +438,8 @@ impl Feed {
         };
         let chosen = reader.chosen().cloned();
         let label = self.label(indices, 0, 0);
-        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen };
+        let others = Others::default();
+        self.input = Input::Ranges { trace: trace.clone(), position: 0, chosen, others };
         Some(Ranges { of: Of::File { trace, ranges, runs }, label, unnamed: self.name.clone() })
     }
 
@@ -402,7 +457,7 @@ impl Feed {
         match &mut self.input {
             Input::Ranges { position, .. } => *position = *end,
             Input::Pieces { bytes, .. } => *bytes += read.bytes,
-            Input::Merged { .. } | Input::Plain(_) => {}
+            Input::Captures { .. } => {}
         }
         self.ledger.records += ledger.records;
         self.ledger.processed += ledger.processed;
@@ -411,6 +466,32 @@ impl Feed {
         self.ledger.truncated += ledger.truncated;
         if let Some(error) = error {
             note(&mut self.ledger, &self.parts, error);
+        }
+    }
+}
+
+/// A batch with bytes of its own, for its reader to be asked of the interface while it is still needed.
+struct Kept {
+    data: Vec<u8>,
+    records: Vec<RecordRef>,
+    link_type: u16,
+    interface: u32,
+}
+
+impl Kept {
+    fn of(batch: &Batch<'_>) -> Self {
+        let (data, records) = (batch.data.to_vec(), batch.records.to_vec());
+        Self { data, records, link_type: batch.link_type.0, interface: batch.interface }
+    }
+
+    fn packets<'a>(&'a self, label: &'a Label) -> PacketBatch<'a> {
+        PacketBatch {
+            data: &self.data,
+            records: &self.records,
+            link_type: self.link_type,
+            interface: &label.name,
+            ifindex: label.ifindex,
+            meanwhile: None,
         }
     }
 }

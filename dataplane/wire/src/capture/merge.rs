@@ -25,15 +25,70 @@ pub struct SourcedBatch<'a> {
     pub batch: Batch<'a>,
 }
 
+/// Which of several sources comes next: the one whose head record has the earliest time, of equal
+/// times the source given first.
+#[derive(Debug)]
+pub struct Heads {
+    /// Time and index of every source with a head, earliest on top.
+    heads: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Sources whose head is to be read, last first.
+    pending: Vec<usize>,
+}
+
+impl Heads {
+    /// Those of so many sources, all of which are to be read.
+    pub fn new(sources: usize) -> Self {
+        Self { heads: BinaryHeap::with_capacity(sources), pending: (0..sources).rev().collect() }
+    }
+
+    /// A source whose head is to be read: all of them at first, then those that were [`Self::taken`].
+    pub fn to_read(&mut self) -> Option<usize> {
+        self.pending.pop()
+    }
+
+    /// Whether the head of a source is still to be read.
+    pub fn is_to_read(&self, source: usize) -> bool {
+        self.pending.contains(&source)
+    }
+
+    /// Enters the time of a head that was read. A source without one has ended.
+    #[inline]
+    pub fn put(&mut self, source: usize, time_ns: u64) {
+        self.heads.push(Reverse((time_ns, source)));
+    }
+
+    /// The earliest head's source, whose head is no longer there.
+    #[inline]
+    pub fn take(&mut self) -> Option<usize> {
+        self.heads.pop().map(|Reverse((_, source))| source)
+    }
+
+    /// Enters that the head of a source was used.
+    #[inline]
+    pub fn taken(&mut self, source: usize) {
+        self.pending.push(source);
+    }
+
+    /// The latest time up to which records of a source come before the heads of all others, if its
+    /// own head does, which is not among them.
+    #[inline]
+    pub fn last_ns(&self, source: usize) -> u64 {
+        match self.heads.peek() {
+            // Nothing underflows: a head of time 0 that stands behind this one belongs to a later
+            // source.
+            Some(&Reverse((time_ns, other))) if other < source => time_ns - 1,
+            Some(&Reverse((time_ns, _))) => time_ns,
+            None => u64::MAX,
+        }
+    }
+}
+
 /// Merges captures by the timestamps of their head records. Each keeps its own order, also where
 /// its clock steps back; of equal times the capture given first comes first.
 #[derive(Debug)]
 pub struct MergedCaptures {
     sources: Vec<Source>,
-    /// Time and index of every source with a head, earliest on top.
-    heads: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Sources whose head is to be read, last first.
-    pending: Vec<usize>,
+    heads: Heads,
 }
 
 #[derive(Debug)]
@@ -45,10 +100,9 @@ struct Source {
 impl MergedCaptures {
     /// Merges captures that are open. No record is read yet.
     pub fn new(readers: Vec<CaptureReader>) -> Self {
-        let pending = (0..readers.len()).rev().collect();
         let sources: Vec<_> =
             readers.into_iter().map(|reader| Source { reader, head: None }).collect();
-        Self { heads: BinaryHeap::with_capacity(sources.len()), sources, pending }
+        Self { heads: Heads::new(sources.len()), sources }
     }
 
     /// The next record in time order, or nothing when all captures have ended.
@@ -74,13 +128,7 @@ impl MergedCaptures {
         max: usize,
     ) -> Result<Option<SourcedBatch<'a>>, CaptureError> {
         let Some((source, first)) = self.take_head()? else { return Ok(None) };
-        let last_ns = match self.heads.peek() {
-            // Of equal times the capture given first comes first. Nothing underflows: a head of
-            // time 0 that stands behind this one belongs to a later capture.
-            Some(&Reverse((time_ns, other))) if other < source => time_ns - 1,
-            Some(&Reverse((time_ns, _))) => time_ns,
-            None => u64::MAX,
-        };
+        let last_ns = self.heads.last_ns(source);
         let batch = self.sources[source].reader.batch(&first, last_ns, records, max);
         Ok(Some(SourcedBatch { source, batch }))
     }
@@ -90,14 +138,14 @@ impl MergedCaptures {
         self.prime()?;
         let source = match self.sources.len() {
             1 => 0,
-            _ => match self.heads.pop() {
-                Some(Reverse((_, source))) => source,
+            _ => match self.heads.take() {
+                Some(source) => source,
                 None => return Ok(None),
             },
         };
         let head = self.sources.get_mut(source).and_then(|state| state.head.take());
         if head.is_some() {
-            self.pending.push(source);
+            self.heads.taken(source);
         }
         Ok(head.map(|meta| (source, meta)))
     }
@@ -110,13 +158,13 @@ impl MergedCaptures {
     pub fn prime(&mut self) -> Result<(), CaptureError> {
         // A single capture needs no comparison.
         let is_alone = self.sources.len() == 1;
-        while let Some(source) = self.pending.pop() {
+        while let Some(source) = self.heads.to_read() {
             let Source { reader, head } = &mut self.sources[source];
             *head = reader.advance()?;
             if let Some(meta) = head
                 && !is_alone
             {
-                self.heads.push(Reverse((meta.timestamp_ns, source)));
+                self.heads.put(source, meta.timestamp_ns);
             }
         }
         Ok(())
@@ -131,7 +179,7 @@ impl MergedCaptures {
     /// Whether `source` has delivered its last record.
     pub fn has_ended(&self, source: usize) -> bool {
         self.sources.get(source).is_none_or(|state| state.head.is_none())
-            && !self.pending.contains(&source)
+            && !self.heads.is_to_read(source)
     }
 
     /// Number of captures.

@@ -19,7 +19,7 @@ pub use error::{CaptureError, Damage, DamageKind};
 pub use format::{ByteOrder, Compression, Format, PcapVariant};
 pub use layout::{Framing, RecordLayout};
 pub use link_type::LinkType;
-pub use merge::{MergedCaptures, SourcedBatch, SourcedRecord};
+pub use merge::{Heads, MergedCaptures, SourcedBatch, SourcedRecord};
 pub use pcapng::{is_stepped_over, packet_direction};
 pub use reader::{CaptureReader, Direction, InterfaceInfo, Record};
 pub use time::TimeResolution;

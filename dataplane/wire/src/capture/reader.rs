@@ -254,6 +254,11 @@ impl CaptureReader {
         }
     }
 
+    /// The buffer in which the records of the last batch lie, as [`Batch::data`].
+    pub fn buffer(&self) -> &[u8] {
+        self.stream.buffer()
+    }
+
     /// The batch that `first` begins, which was advanced to last: with records up to
     /// `last_ns`, at most `max`, none of which needs a read.
     pub(crate) fn batch<'a>(

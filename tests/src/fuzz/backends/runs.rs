@@ -7,15 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wt_engine::ledger::TupleCounters;
 use wt_engine::{
-    Backend, Captures, LftaSetup, MakeLfta, Memory, PathsWanted, RunOptions, RunReport, Source,
+    Backend, Capture, Captures, LftaSetup, MakeLfta, Memory, PathsWanted, RunOptions, RunReport,
+    Source,
 };
 use wt_plan::Compiled;
 use wt_plan::ir::{LftaAction, LftaProgram, NodeId};
 use wt_plan::physical::PhysicalPlan;
 use wt_trace::{Opened, TraceFile};
 use wt_wire::{
-    ByteOrder, CaptureReader, LinkType, MergedCaptures, PcapNgWriter, PcapVariant, PcapWriter,
-    TimeResolution,
+    ByteOrder, CaptureReader, LinkType, PcapNgWriter, PcapVariant, PcapWriter, TimeResolution,
 };
 
 use super::{Sample, compiled, difference, feed, kernel, program, queries, reference, traffic};
@@ -498,7 +498,7 @@ fn on_cores(plan: &PhysicalPlan, samples: &[Sample], size: usize) -> Result<(), 
             range_bytes,
             ..RunOptions::default()
         };
-        answers(plan, Captures::Plain(trace), &options)
+        answers(plan, Capture::Plain(trace).into(), &options)
     };
     let one = run(1, None)?;
     let three = run(3, Some(64 * size.clamp(4, 64) as u64))?;
@@ -558,7 +558,7 @@ fn whole(
         make_lfta,
         ..RunOptions::default()
     };
-    answers(plan, MergedCaptures::new(readers).into(), &options)
+    answers(plan, readers.into(), &options)
 }
 
 fn answers(

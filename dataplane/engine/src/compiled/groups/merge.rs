@@ -90,10 +90,27 @@ impl WordGroups {
         let tables: Option<Vec<WordTable>> =
             joined.map(|(kind, tables)| self.joined(kind, tables, ordinals)).collect();
         let (Some(tables), Some(first)) = (tables, first) else { return Ok(()) };
-        let window = Window { rank: 0, rows, first, tables };
         counters.matched += rows;
-        counters.merged += rows - window.len() as u64;
-        self.windows.push(window);
+        let Self { plan, hasher, windows, .. } = self;
+        let new = match windows.first_mut() {
+            None => {
+                let window = Window { rank: 0, rows, first, tables };
+                let new = window.len();
+                windows.push(window);
+                new
+            }
+            // What other files came to.
+            Some(window) => {
+                let before = window.len();
+                for (kind, (into, table)) in window.tables.iter_mut().zip(&tables).enumerate() {
+                    merge(plan, kind, *hasher, into, table.entries(), |ordinal| ordinal);
+                }
+                window.rows += rows;
+                window.first = window.first.min(first);
+                window.len() - before
+            }
+        };
+        counters.merged += rows - new as u64;
         self.charge(memory)
     }
 

@@ -125,7 +125,7 @@ impl WordGroups {
         let table = &mut window.tables[kind];
         let (rank, stride) = (window.rank, batch.stride);
         let words = |rows: Range<usize>| &batch.rows[rows.start * stride..rows.end * stride];
-        let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
+        let ordinal = |row: &[u64]| batch.ordinal(row);
         let mut new = 0;
         let count = table.look_up(
             batch.len().min(table.rows_together()),
@@ -181,7 +181,7 @@ impl WordGroups {
         let hashes = &hashes[..batch.len()];
         match windows.last_mut() {
             Some(window) if is_newest && self.is_additive => {
-                let ordinal = |row: &[u64]| batch.ordinal + batch.index(row);
+                let ordinal = |row: &[u64]| batch.ordinal(row);
                 let (key, operands) = (plan.key_at(), &self.operands);
                 let rows = Rows { words: batch.rows, stride: batch.stride, hashes };
                 let table = &mut window.tables[kind];
@@ -216,10 +216,10 @@ impl WordGroups {
             // Rows of one window mostly come together.
             let Self { windows, plan, rank_of, .. } = self;
             let window = &mut windows[at];
-            let first = batch.ordinal + batch.index(row);
+            let first = batch.ordinal(row);
             let (mut count, mut new) = (0, 0);
             while let Some((row, hash)) = rows.next_if(|(row, _)| rank_of.rank(row) == rank) {
-                let ordinal = || batch.ordinal + batch.index(row);
+                let ordinal = || batch.ordinal(row);
                 let key = plan.key_of::<K>(row);
                 let (states, is_new) = window.tables[kind].entry(*hash, key, ordinal);
                 count += 1;
