@@ -271,7 +271,7 @@ pub struct RunArgs {
     /// Add programs on two cores
     #[arg(long)]
     pub two_cores: bool,
-    /// Add what reads the same packets as pcapng and in a store of the recorder, which are made beside the traces
+    /// Add what reads the same packets as pcapng, in a store of the recorder, in rotated files, in a file for each direction, and of an interface for each, all of which are made beside the traces
     #[arg(long, conflicts_with = "without_wiretable")]
     pub forms: bool,
     /// Leave wiretable out

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::agree::{Disagreement, Facts, compare};
+use crate::agree::{Disagreement, Facts, compare, compare_in_any_order};
 use crate::bound::{Method, TaskName};
 use crate::forms::Forms;
 use crate::peers::{self, Peer};
 use crate::program::{self, Measured, Program, ProgramError};
 use crate::statistics::Sample;
 use crate::sys;
-use crate::task;
+use crate::task::{self, Query};
 use crate::trace::Trace;
 
 /// What a run is made of.
@@ -100,9 +100,12 @@ struct Entry {
     is_bound: bool,
 }
 
+#[derive(Clone, Copy)]
 enum Judge {
     /// The rows of the reference.
     Rows,
+    /// They, in any order: which packet of equal stamps came first is not known of several files.
+    RowsInAnyOrder,
     /// What a tool's numbers mean.
     Peer(Peer),
     /// It has no answer.
@@ -240,13 +243,39 @@ impl Setting {
         let more: Vec<&str> = self.wiretable_arguments.iter().map(String::as_str).collect();
         let two = self.two.filter(|_| self.wiretable_cores);
         let mut entries = Vec::new();
-        for (form, path) in [("pcapng", &forms.pcapng), ("a store", &forms.store)] {
-            let path = path.to_string_lossy();
+        let one = |path: &PathBuf| vec![path.to_string_lossy().into_owned()];
+        let several = |paths: &[PathBuf]| paths.iter().flat_map(one).collect();
+        let named = |(number, path): (usize, &PathBuf)| format!("link{number}={}", path.display());
+        let links = forms.directions.iter().enumerate().map(named).collect();
+        // What follows may be a subquery.
+        let of_link = |text: &str| match text.starts_with(|c: char| c.is_ascii_lowercase()) {
+            true => format!("[links].{text}"),
+            false => text.to_owned(),
+        };
+        let of_links = |query: &Query| {
+            let (head, rest) = query.text.split_once("FROM ").unwrap_or((&query.text, ""));
+            let parts = std::iter::once(head.to_owned()).chain(rest.split("FROM ").map(of_link));
+            Query { text: parts.collect::<Vec<_>>().join("FROM "), batch: query.batch }
+        };
+        let (in_order, in_any_order) = (Judge::Rows, Judge::RowsInAnyOrder);
+        for (form, paths, query, judge) in [
+            ("of pcapng", one(&forms.pcapng), query.clone(), in_order),
+            ("of a store", one(&forms.store), query.clone(), in_order),
+            ("of rotated files", several(&forms.rotated), query.clone(), in_order),
+            ("of both directions", several(&forms.directions), query.clone(), in_any_order),
+            ("of two interfaces", links, of_links(&query), in_any_order),
+        ] {
+            let Some((first, rest)) = paths.split_first() else { continue };
+            let mut own: Vec<&str> = rest.iter().flat_map(|path| ["-r", path]).collect();
+            if form == "of two interfaces" {
+                own.extend(["--set", "links=link0,link1"]);
+            }
             let mut add = |cores: &[usize], more: &[&str]| {
-                let program = program::wiretable(wiretable, &query, cores, &path, more);
-                let name = program.name.replacen("wiretable", &format!("wiretable, of {form}"), 1);
+                let more = [&own[..], more].concat();
+                let program = program::wiretable(wiretable, &query, cores, first, &more);
+                let name = program.name.replacen("wiretable", &format!("wiretable, {form}"), 1);
                 let program = Program { name, ..program };
-                entries.push(Entry { program, judge: Judge::Rows, is_bound: false });
+                entries.push(Entry { program, judge, is_bound: false });
             };
             add(&[self.core], &more);
             if let Some(two) = two {
@@ -270,6 +299,7 @@ impl Setting {
             let said = entry.program.answer()?;
             let result = match &entry.judge {
                 Judge::Rows => compare(task, &reference, &said.output),
+                Judge::RowsInAnyOrder => compare_in_any_order(task, &reference, &said.output),
                 Judge::Peer(peer) => peer.check(task, &said, facts),
                 Judge::None => Ok(()),
             };
