@@ -38,14 +38,14 @@ type Sent = (usize, u32, Message);
 
 impl Among {
     pub(super) fn new(plan: &PhysicalPlan, part_packets_max: usize) -> Self {
+        // No other operator waits for bounds.
         let limits = plan.nodes.iter().filter_map(|node| match node.op {
             HftaOp::Merge { queue_tuples_max, .. } => Some(queue_tuples_max),
             _ => None,
         });
-        let several = plan.nodes.iter().any(|node| node.inputs.len() > 1);
-        let packets = limits.min().unwrap_or(1) / BOUNDS_PER_LIMIT;
+        let packets = |limit: u32| (limit / BOUNDS_PER_LIMIT).clamp(1, PACKETS_PER_BOUND_MAX);
         Self {
-            packets_per_bound: several.then_some(packets.clamp(1, PACKETS_PER_BOUND_MAX).into()),
+            packets_per_bound: limits.min().map(|limit| packets(limit).into()),
             part_packets_max: part_packets_max.min(BATCH_PACKETS_MAX),
             turns: Turns::default(),
             sent: Vec::new(),
