@@ -100,6 +100,9 @@ impl Need {
                 wt_engine::CUT_BYTES_MIN >> 20
             )),
             1 => Some("read by one thread, in the order of its packets".to_owned()),
+            writers if self.may_cut => Some(format!(
+                "{writers} writers, merged by time by one thread, or one after the other and cut into pieces where no query asks for the order of packets"
+            )),
             writers => Some(format!("{writers} writers, merged by time by one thread")),
         })
     }

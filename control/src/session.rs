@@ -167,7 +167,8 @@ pub fn open_readers(
     for file in files {
         if file.is_dir() {
             let (captured, part) = indexed::store(file, within)?;
-            opened.pieces = captured.pieces.filter(|_| files.len() == 1);
+            let in_order = files.len() == 1 && captured.pieces.writers() == 1;
+            opened.pieces = in_order.then_some(captured.pieces);
             opened.readers.extend(captured.readers);
             opened.findings.push(captured.findings);
             opened.parts.extend(part);
@@ -239,7 +240,7 @@ fn open_captures(
             opened.findings.push(captured.findings);
             captures.several.extend(captured.readers.into_iter().map(Capture::from));
             captures.parts.extend(part);
-            captures.pieces = captured.pieces.filter(|_| is_alone).map(Box::new);
+            captures.pieces = is_alone.then(|| Box::new(captured.pieces));
             continue;
         }
         let trace = match file.as_os_str() == "-" {

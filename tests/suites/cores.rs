@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wt_catalog::Catalog;
@@ -11,11 +12,12 @@ use wt_tests::answers::{Answers, ValueSink, batch_text};
 use wt_tests::corpus::{Scratch, carried};
 use wt_tests::program;
 use wt_tests::run::Setup;
-use wt_trace::store::{Finding, Store};
+use wt_trace::record::{self, Interface, RecordOptions};
+use wt_trace::store::{Finding, OwnStore, Store};
 use wt_trace::{MapFile, Opened, TraceFile, Tuning};
 use wt_wire::{
     ByteOrder, CaptureReader, Direction, LinkType, PcapNgWriter, PcapVariant, PcapWriter,
-    TimeResolution,
+    RecordRef, TimeResolution,
 };
 
 const QUERIES: [(&str, &str); 5] = [
@@ -426,8 +428,7 @@ fn of_store(
     options: &RunOptions<'_>,
 ) -> (Answers, Vec<Finding>, Vec<Progress>) {
     let captured = Store::open(dir).and_then(|store| store.captured(None)).expect("a store");
-    let pieces = captured.pieces.map(Box::new);
-    assert!(pieces.is_some(), "one writer");
+    let pieces = Some(Box::new(captured.pieces));
     let captures = Captures { pieces, ..captured.readers.into() };
     let source = Source { interface: "default".to_owned(), captures };
     let mut sink = ValueSink::new(&plan.physical);
@@ -488,6 +489,53 @@ fn a_store_answers_the_same() {
     for plan in plans() {
         let (records, found) = compare_store(&plan, &store);
         assert!((10_000..14_000).contains(&records) && found.len() == 2, "{records}, {found:?}");
+    }
+}
+
+/// A store as a link of several queues makes it: packets of each writer come all the time.
+#[test]
+fn writers_are_read_one_after_the_other_where_no_order_matters() {
+    let scratch = Scratch::new().expect("a folder");
+    let dir = scratch.path("store");
+    let (own, _) = OwnStore::open(&dir, 64 << 10).expect("a store");
+    let own = Arc::new(own);
+    let options = RecordOptions { segment_bytes: 1 << 20, waits: true, ..RecordOptions::default() };
+    for number in 0..3 {
+        let (mut feed, writer) = record::start(&own, number, &options).expect("a writer");
+        let name = Some(format!("queue{number}").into());
+        let interface = Interface { name, link_type: LinkType(1), snap_len: 0 };
+        let interface = feed.interface(&interface);
+        for packet_number in 0..3_000 + 500 * u64::from(number) {
+            let data = packet(packet_number, &[number as u8; 400]);
+            let record = RecordRef {
+                timestamp_ns: START_NS + packet_number * 1_000_000 + u64::from(number),
+                at: 0,
+                caplen: data.len() as u32,
+                len: data.len() as u32,
+                direction: Direction::Unknown,
+            };
+            feed.packets(interface, &data, &[record]);
+        }
+        feed.finish();
+        assert!(writer.join().failure.is_none());
+    }
+    drop(own);
+    for (queries, in_pieces) in [(&ADDED_UP[..], true), (&QUERIES[..], false)] {
+        let plan = compiled(&batch_text(queries.iter().copied()));
+        let reference = RunOptions { backend: Backend::Interpreter, ..on(1, 0) };
+        let (one, found, _) = of_store(&plan, &dir, &reference);
+        assert_eq!((one.report.ledger.records(), found), (10_500, Vec::new()));
+        for (cores, range_bytes) in [(1, 0), (2, 1), (3, 300_000)] {
+            let (several, found, told) = of_store(&plan, &dir, &on(cores, range_bytes));
+            let what = format!("{cores} cores, pieces of {range_bytes} bytes");
+            for (name, answer) in &one.results {
+                assert_eq!(several.rows(name), answer.rows, "{name} on {what}");
+            }
+            assert_eq!(several.report.ledger.interfaces, one.report.ledger.interfaces, "{what}");
+            assert_eq!(found, Vec::new(), "{what}");
+            // It says where it is after each piece.
+            assert!(cores < 2 || !in_pieces || told.len() > 3, "{what}: {}", told.len());
+        }
     }
 }
 

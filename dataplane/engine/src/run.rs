@@ -67,7 +67,7 @@ pub struct RunOptions<'a> {
     pub backend: Backend,
     /// Most packets of a batch; `None`: as many as suits.
     pub batch_packets_max: Option<usize>,
-    /// Most threads: those that scan one plain file or store of one writer, in ranges, or for another single input one that scans and one for operators. Rows and books do
+    /// Most threads: those that scan plain files or a store, in ranges, or for another single input one that scans and one for operators. Rows and books do
     /// not depend on it. 0 is 1.
     pub cores: usize,
     /// Bytes of a range; `None`: as many as suits, and small files are left to one thread.

@@ -21,7 +21,7 @@ use crate::packet::PacketBatch;
 use crate::tuple::Message;
 
 use self::cursor::Cursor;
-pub(crate) use self::cut::{Cutting, RangeRead, RangeReader, Ranges};
+pub(crate) use self::cut::{Asked, Cutting, RangeRead, RangeReader, Ranges};
 use self::merged::{Merged, Next};
 pub(crate) use self::turns::Turns;
 
@@ -42,7 +42,7 @@ pub struct Captures {
     /// What is counted of those of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), but for those that are
     /// [`Capture::PlainIndexed`].
     pub parts: Vec<IndexedPart>,
-    /// The same in pieces, where they are one store that can be cut.
+    /// The same in pieces, where they are one store.
     pub pieces: Option<Box<Pieces>>,
 }
 

@@ -82,7 +82,7 @@ fn of_piece(reader: PieceReader) -> Vec<Made> {
 /// What its pieces of about so many bytes give, how many they are, and what is found.
 fn in_pieces(dir: &Path, piece_bytes: u64) -> (Vec<Made>, Vec<Finding>, usize) {
     let captured = Store::open(dir).unwrap().captured(None).unwrap();
-    let mut pieces = captured.pieces.expect("one writer");
+    let mut pieces = captured.pieces;
     pieces.begin(piece_bytes);
     let count = (0..).take_while(|number| pieces.bytes_of(*number).is_some()).count();
     let bytes: u64 = (0..count).map(|number| pieces.bytes_of(number).unwrap()).sum();
@@ -180,7 +180,7 @@ fn segments_go_while_they_are_read() {
     let dir = TempDir::new();
     let packets = stored(dir.path(), &plain());
     let captured = Store::open(dir.path()).unwrap().captured(None).unwrap();
-    let mut pieces = captured.pieces.unwrap();
+    let mut pieces = captured.pieces;
     pieces.begin(1);
     let count = (0..).take_while(|number| pieces.bytes_of(*number).is_some()).count();
     // One is compressed, as a recorder does with those that are closed; one is deleted.
@@ -216,7 +216,7 @@ fn what_is_wanted_comes_in_pieces_too() {
         let captured = store.captured(Some((&wanted, false))).unwrap();
         let taken = captured.reading.taken();
         assert_eq!((1..taken.blocks.1).contains(&taken.blocks.0), index);
-        let mut pieces = captured.pieces.unwrap();
+        let mut pieces = captured.pieces;
         pieces.begin(1 << 20);
         assert_eq!(pieces.bytes(), taken.bytes.0);
         assert!(taken.segments.0 < taken.segments.1);
@@ -229,10 +229,11 @@ fn what_is_wanted_comes_in_pieces_too() {
 }
 
 #[test]
-fn several_writers_are_merged_and_not_cut() {
+fn pieces_of_several_writers_come_one_after_the_other() {
     let dir = TempDir::new();
     let (store, _) = OwnStore::open(dir.path(), 1 << 20).unwrap();
     let store = Arc::new(store);
+    let mut packets = Vec::new();
     for number in 0..2 {
         let options = RecordOptions { waits: true, ..plain() };
         let (mut feed, writer) = record::start(&store, number, &options).unwrap();
@@ -240,12 +241,18 @@ fn several_writers_are_merged_and_not_cut() {
         let interface = feed.interface(&interface);
         for packet in made(10, u64::from(number), 100) {
             feed.packets(interface, &packet.data, &[packet.record()]);
+            packets.push(packet);
         }
         feed.finish();
         assert!(writer.join().failure.is_none());
     }
     let captured = store.captured(None).unwrap();
-    assert_eq!((captured.readers.len(), captured.pieces.is_none()), (2, true));
+    assert_eq!((captured.readers.len(), captured.pieces.writers()), (2, 2));
+    for piece_bytes in [1, u64::MAX] {
+        let (found, findings, count) = in_pieces(dir.path(), piece_bytes);
+        assert!(found == packets && findings.is_empty(), "{piece_bytes}: {findings:?}");
+        assert!(count == 2 || piece_bytes == 1 && count > 2, "{count} pieces of {piece_bytes}");
+    }
 }
 
 #[test]
@@ -261,7 +268,7 @@ fn frames_of_one_interface_are_read_where_they_are_checked() {
             let expected: Vec<_> = expected.map(|(n, packet)| (packet, name(n).into())).collect();
             for piece_bytes in [1, 2 << 20, u64::MAX] {
                 let captured = Store::open(dir.path()).unwrap().captured(None).unwrap();
-                let mut pieces = captured.pieces.expect("one writer");
+                let mut pieces = captured.pieces;
                 pieces.begin(piece_bytes);
                 let readers = (0..).map_while(|number| pieces.open(number));
                 let parts: Vec<_> = readers.map(|opened| named(opened.unwrap().0)).collect();

@@ -1,4 +1,4 @@
-//! A run over one plain file, over several where no order matters, or a store of one writer, on several cores: threads scan ranges of it, this one folds them in file order and scans too.
+//! A run over one plain file, over a store, or over several files or writers where no order matters, on several cores: threads scan ranges of it, this one folds them in file order and scans too.
 //!
 //! Where a range begins is a guess, proven when the one before has ended there; a range that was guessed wrong is scanned again from
 //! where it begins. Threads run ahead of the folding by a few ranges only, so memory does not grow with the file.
@@ -21,7 +21,7 @@ use crate::error::EngineError;
 use crate::lfta::LftaBackend;
 use crate::memory::Memory;
 use crate::packet::PacketBatch;
-use crate::source::{Cutting, Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
+use crate::source::{Asked, Cutting, Feed, InterfaceIndices, RangeRead, RangeReader, Ranges};
 
 /// Bytes of a range: folding one costs little beside scanning it, and what threads hold ahead stays small.
 pub const RANGE_BYTES: u64 = 16 << 20;
@@ -207,7 +207,6 @@ impl<'a> Cores<'a> {
             (len.unwrap_or(0) / ranges).clamp(RANGE_BYTES, RANGE_BYTES_MAX)
         };
         let range_bytes = options.range_bytes.unwrap_or_else(usual);
-        let numbers = has_numbers(setup.program);
         let keeps_all =
             lead.keeps_all() && (cores < 2 || kept::fits(cores, options.memory_bytes_max));
         let mut cutting = Cutting { range_bytes, shrinking_for: None };
@@ -217,11 +216,8 @@ impl<'a> Cores<'a> {
                 cutting.range_bytes = RANGE_BYTES_OF_TOTALS;
             }
         }
-        let indices = &mut InterfaceIndices::default();
-        let ranges = match feed.ranges(indices, numbers, cutting) {
-            None if any_order && !numbers => feed.ranges_of_several(indices, cutting)?,
-            ranges => ranges?,
-        };
+        let asked = Asked { numbers: has_numbers(setup.program), any_order };
+        let ranges = feed.ranges(&mut InterfaceIndices::default(), asked, cutting)?;
         let hasher = lead.hasher();
         lead.scans_ranges(hasher);
         Some(Self {

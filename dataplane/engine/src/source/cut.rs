@@ -1,4 +1,5 @@
-//! One input cut into ranges that several threads read: a plain file, or a store of one writer.
+//! One input cut into ranges that several threads read: a plain file, or a store; several files, and several writers of a store, one after the other
+//! where nobody asks for the order of their packets.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -321,24 +322,27 @@ impl Ranges {
 }
 
 impl Feed {
-    /// The one plain file or store that is read, cut into ranges; nothing is read here any more then. Without `numbers`
-    /// nobody asks for those of interfaces.
+    /// What is read, cut into ranges; nothing is read here any more then.
     pub(crate) fn ranges(
         &mut self,
         indices: &mut InterfaceIndices,
-        numbers: bool,
+        asked: Asked,
         cutting: Cutting,
     ) -> Option<Ranges> {
         if let Some(reader) = self.trace() {
-            return match Self::may_cut(reader, numbers) {
+            return match Self::may_cut(reader, asked.numbers) {
                 true => self.ranges_of_file(indices, cutting),
                 false => None,
             };
         }
+        // They are numbered in the order in which their packets come, over all files and pieces.
+        if asked.numbers {
+            return None;
+        }
         match &mut self.input {
-            // They are numbered in the order in which their packets come, over all pieces.
-            Input::Captures { pieces, .. } if !numbers => {
-                let mut pieces = pieces.take()?;
+            Input::Captures { pieces: pieces @ Some(_), .. } => {
+                let in_order = |pieces: &mut Box<Pieces>| asked.any_order || pieces.writers() == 1;
+                let mut pieces = pieces.take_if(in_order)?;
                 let link_type = self.first_link_type();
                 pieces.begin(cutting.range_bytes);
                 let bytes_total = pieces.bytes();
@@ -346,13 +350,14 @@ impl Feed {
                 let label = Label { name: self.name.clone(), ifindex: 0 };
                 Some(Ranges { of: Of::Store(pieces), label, unnamed: self.name.clone() })
             }
+            Input::Captures { .. } if asked.any_order => self.ranges_of_several(indices, cutting),
             _ => None,
         }
     }
 
     /// Several plain files, to be read one after the other in whatever order their packets come: the ranges of the first one. Nothing where they do not
     /// begin with packets of one kind, or an index has chosen.
-    pub(crate) fn ranges_of_several(
+    fn ranges_of_several(
         &mut self,
         indices: &mut InterfaceIndices,
         cutting: Cutting,
@@ -494,6 +499,15 @@ impl Kept {
             meanwhile: None,
         }
     }
+}
+
+/// What is asked of packets.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// The numbers of their interfaces.
+    pub(crate) numbers: bool,
+    /// Not their order.
+    pub(crate) any_order: bool,
 }
 
 /// How a file is to be cut.

@@ -50,8 +50,8 @@ pub struct Captured {
     pub findings: Findings,
     /// How much is read.
     pub reading: Reading,
-    /// The same in pieces, where there is one writer. Either is read.
-    pub pieces: Option<Pieces>,
+    /// The same in pieces, of one writer after the other. Either is read.
+    pub pieces: Pieces,
 }
 
 /// What is wanted of a store.
@@ -120,7 +120,7 @@ impl Store {
         Ok((captured.readers, captured.findings, captured.reading))
     }
 
-    /// As [`Self::captures`], or with what is wanted and `keeps_order` as [`Self::captures_within`]; also in pieces, where the store has one writer.
+    /// As [`Self::captures`], or with what is wanted and `keeps_order` as [`Self::captures_within`]; also in pieces.
     ///
     /// # Errors
     /// As [`Self::captures`].
@@ -138,12 +138,7 @@ impl Store {
                 self.parts()?.into_iter().map(whole).collect()
             }
         };
-        let pieces = match &chains[..] {
-            [(writer, parts)] => {
-                Some(Pieces::new(self, *writer, parts.clone(), reading.clone(), findings.clone()))
-            }
-            _ => None,
-        };
+        let pieces = Pieces::new(self, &chains, reading.clone(), findings.clone());
         let mut readers = Vec::new();
         for (writer, parts) in chains {
             let reader = capture(self, writer, parts, reading.clone(), findings.clone());
