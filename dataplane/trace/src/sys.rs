@@ -236,8 +236,16 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // The file stays mapped until the space goes, which others may have a part of; nobody reads it there.
         self.guard.len.store(0, Ordering::Release);
+        // The space stays while others have a part of it: without the pages of this file, which would go on to count as memory of the process.
+        if self.base != 0 && Arc::strong_count(&self.space) > 1 {
+            let zeroes =
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+            let (place, len) =
+                (self.base as *mut libc::c_void, self.len.next_multiple_of(PAGE_LEN));
+            // SAFETY: the range was given to this value alone, and no borrow of it is left; failing leaves the file there.
+            unsafe { libc::mmap(place, len, libc::PROT_READ, zeroes, -1, 0) };
+        }
         self.guard.taken.store(false, Ordering::Release);
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use support::*;
-use wt_trace::{MapFile, Tuning};
+use wt_trace::{MapFile, TraceFile, Tuning};
 
 const FILE_BYTES: usize = 120 << 20;
 
@@ -17,13 +17,17 @@ fn resident_file_bytes() -> u64 {
     kib << 10
 }
 
+fn always_mapped() -> Tuning {
+    Tuning { map: MapFile::Always, ..Tuning::default() }
+}
+
 #[test]
 fn what_was_read_is_given_back() {
     let records: Vec<_> =
         (0..FILE_BYTES as u32 / 60_000).map(|n| (1_700_000_000, n, vec![1; 60_000])).collect();
     let path = file("resident.pcap", &pcap(&records));
     let trace = plain(&path).expect("a plain file");
-    let trace = trace.tuned(Tuning { map: MapFile::Always, ..Tuning::default() });
+    let trace = trace.tuned(always_mapped());
     let before = resident_file_bytes();
 
     let mut reader = trace.reader();
@@ -47,5 +51,20 @@ fn what_was_read_is_given_back() {
     }
     assert_eq!(count, records.len());
     assert!(most < 48 << 20, "{most} bytes at one time, in ranges");
+
+    // Files beside each other, one after the other: none leaves anything behind.
+    drop((reader, trace));
+    let again = |_| plain(&path).expect("a plain file").tuned(always_mapped());
+    let files: Vec<_> = (0..3).map(again).collect();
+    let beside = TraceFile::side_by_side(files.iter()).expect("addresses");
+    for file in files {
+        let mut reader = file.reader();
+        while let Some(batch) = reader.next_batch().expect("no damage") {
+            assert!(beside.offset_of(batch.data).is_some());
+        }
+        drop((reader, file));
+        let left = resident_file_bytes().saturating_sub(before);
+        assert!(left < 4 << 20, "{left} bytes are left");
+    }
     fs::remove_file(path).expect("removed");
 }
