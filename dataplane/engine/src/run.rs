@@ -334,8 +334,9 @@ impl BackendSetup<'_> {
         let is_large = || feed.unpacked_bytes().is_none_or(|bytes| bytes >= COMPILED_BYTES_MIN);
         let mut paths = backend.paths().filter(|_| backend != Backend::Auto || is_large());
         if paths == Some(PathsWanted::Likely) && link_type.is_some() {
-            let seen = feed.sample(|batch| PathsWanted::seen_in(self.program, self.params, batch));
-            paths = seen.or(paths);
+            let Self { program, params, .. } = *self;
+            let seen = feed.sample(|batch| PathsWanted::seen_in(program, params, batch));
+            paths = seen.reduce(PathsWanted::and).or(paths);
         }
         self.make(paths, link_type, memory)
     }

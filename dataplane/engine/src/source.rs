@@ -25,6 +25,9 @@ pub(crate) use self::cut::{Asked, Cutting, RangeRead, RangeReader, Ranges};
 use self::merged::{Merged, Next};
 pub(crate) use self::turns::Turns;
 
+/// Files whose first packets are looked at.
+const SAMPLED_MAX: usize = 4;
+
 /// The captures of one interface, read in time order.
 #[derive(Debug)]
 pub struct Source {
@@ -324,15 +327,23 @@ impl Feed {
         }
     }
 
-    /// Looks at the first packets of the first plain file, by a reader of its own.
-    pub(crate) fn sample<T>(&self, look: impl FnOnce(&PacketBatch<'_>) -> T) -> Option<T> {
-        let Input::Captures { merged, .. } = &self.input else { return None };
-        let file = merged.cursors().iter().find_map(Cursor::file)?;
-        let tuning = Tuning { map: MapFile::Never, ..Tuning::default() };
-        let mut reader = file.clone().tuned(tuning).reader();
-        let label = Label { name: self.name.clone(), ifindex: 0 };
-        let batch = reader.next_batch().ok()??;
-        Some(look(&packets(&batch, None, &label)))
+    /// Looks at the first packets of the first few plain files, by readers of its own: two may be the directions of a link.
+    pub(crate) fn sample<T>(
+        &self,
+        look: impl Fn(&PacketBatch<'_>) -> T,
+    ) -> impl Iterator<Item = T> {
+        let cursors = match &self.input {
+            Input::Captures { merged, .. } => merged.cursors(),
+            Input::Ranges { .. } | Input::Pieces { .. } => &[],
+        };
+        let files = cursors.iter().filter_map(Cursor::file).take(SAMPLED_MAX);
+        files.filter_map(move |file| {
+            let tuning = Tuning { map: MapFile::Never, ..Tuning::default() };
+            let mut reader = file.clone().tuned(tuning).reader();
+            let label = Label { name: self.name.clone(), ifindex: 0 };
+            let batch = reader.next_batch().ok()??;
+            Some(look(&packets(&batch, None, &label)))
+        })
     }
 
     /// Bytes of the captures, where they say how many: a compressed one may hold any number.

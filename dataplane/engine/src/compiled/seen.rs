@@ -30,4 +30,36 @@ impl PathsWanted {
         paths.sort_by(|(a, many), (b, more)| more.cmp(many).then_with(|| a.cmp(b)));
         Self::Seen(paths.into_iter().map(|(path, _)| path).collect())
     }
+
+    /// Code for what was seen elsewhere, too.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Seen(mut paths), Self::Seen(others)) => {
+                for path in others {
+                    if !paths.contains(&path) {
+                        paths.push(path);
+                    }
+                }
+                Self::Seen(paths)
+            }
+            (paths, _) => paths,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_captures_begin_with_is_wanted_once() {
+        let seen = |paths: &[&[u32]]| {
+            let path = |path: &&[u32]| path.iter().map(|number| ProtocolId(*number)).collect();
+            PathsWanted::Seen(paths.iter().map(path).collect())
+        };
+        let both = seen(&[&[1, 2], &[1, 3]]).and(seen(&[&[1, 3], &[1]]));
+        assert_eq!(both, seen(&[&[1, 2], &[1, 3], &[1]]));
+        assert_eq!(PathsWanted::Likely.and(both.clone()), PathsWanted::Likely);
+        assert_eq!(both.clone().and(PathsWanted::Likely), both);
+    }
 }
