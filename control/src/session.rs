@@ -167,8 +167,9 @@ pub fn open_readers(
     for file in files {
         if file.is_dir() {
             let (captured, part) = indexed::store(file, within)?;
-            let in_order = files.len() == 1 && captured.pieces.writers() == 1;
-            opened.pieces = in_order.then_some(captured.pieces);
+            // Those of several writers are in no order.
+            let is_in_order = files.len() == 1 && captured.pieces.len() == 1;
+            opened.pieces = captured.pieces.into_iter().next().filter(|_| is_in_order);
             opened.readers.extend(captured.readers);
             opened.findings.push(captured.findings);
             opened.parts.extend(part);
@@ -240,7 +241,9 @@ fn open_captures(
             opened.findings.push(captured.findings);
             captures.several.extend(captured.readers.into_iter().map(Capture::from));
             captures.parts.extend(part);
-            captures.pieces = is_alone.then(|| Box::new(captured.pieces));
+            if is_alone {
+                captures.pieces = captured.pieces;
+            }
             continue;
         }
         let trace = match file.as_os_str() == "-" {

@@ -45,8 +45,8 @@ pub struct Captures {
     /// What is counted of those of which indices have left out what the plan does not need ([`wt_plan::wanted()`]), but for those that are
     /// [`Capture::PlainIndexed`].
     pub parts: Vec<IndexedPart>,
-    /// The same in pieces, where they are one store.
-    pub pieces: Option<Box<Pieces>>,
+    /// The same in pieces, of each writer, where they are one store.
+    pub pieces: Vec<Pieces>,
 }
 
 /// One capture of an interface.
@@ -94,12 +94,12 @@ enum Input {
     Captures {
         merged: Merged,
         /// The same, for several to read.
-        pieces: Option<Box<Pieces>>,
+        pieces: Vec<Pieces>,
     },
     /// Read in ranges by others, as far as `position`.
     Ranges { trace: TraceFile, position: u64, chosen: Option<Chosen>, others: Others },
     /// Read in pieces by others, so many bytes so far.
-    Pieces { link_type: Option<u16>, bytes: u64, bytes_total: u64 },
+    Pieces { link_type: Option<u16>, bytes: u64, bytes_total: u64, next: VecDeque<Pieces> },
 }
 
 /// The other files of a source that is read file by file.
@@ -182,7 +182,7 @@ impl Feed {
             labels: vec![Vec::new(); cursors.len()],
             input: Input::Captures {
                 merged: Merged::new(cursors, beside),
-                pieces: pieces.filter(|_| alone),
+                pieces: if alone { pieces } else { Vec::new() },
             },
             parts,
             ledger: InterfaceLedger { name: interface, ..Default::default() },
@@ -349,7 +349,9 @@ impl Feed {
     /// Bytes of the captures, where they say how many: a compressed one may hold any number.
     pub(crate) fn unpacked_bytes(&self) -> Option<u64> {
         match &self.input {
-            Input::Captures { pieces: Some(pieces), .. } => Some(pieces.bytes()),
+            Input::Captures { pieces, .. } if !pieces.is_empty() => {
+                Some(pieces.iter().map(Pieces::bytes).sum())
+            }
             Input::Captures { merged, .. } => {
                 merged.cursors().iter().map(Cursor::unpacked_bytes).sum()
             }

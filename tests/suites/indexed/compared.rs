@@ -45,7 +45,7 @@ pub(super) fn captures(files: &[PathBuf], need: Option<(&Condition, bool)>) -> C
         let reading = captured.reading;
         let part = IndexedPart { reading, name: text(dir), places: None };
         let parts = condition.map(|_| part).into_iter().collect();
-        let pieces = Some(Box::new(captured.pieces));
+        let pieces = captured.pieces;
         return Captures { parts, pieces, ..captured.readers.into() };
     }
     let mut readers = Vec::new();

@@ -38,7 +38,7 @@ enum Of {
         runs: Option<Vec<Vec<Run>>>,
     },
     /// The range of a piece is its number.
-    Store(Box<Pieces>),
+    Store(Pieces),
 }
 
 /// Reads any range.
@@ -340,15 +340,17 @@ impl Feed {
             return None;
         }
         match &mut self.input {
-            Input::Captures { pieces: pieces @ Some(_), .. } => {
-                let in_order = |pieces: &mut Box<Pieces>| asked.any_order || pieces.writers() == 1;
-                let mut pieces = pieces.take_if(in_order)?;
+            Input::Captures { pieces, .. } if !pieces.is_empty() => {
+                if pieces.len() > 1 && !asked.any_order {
+                    return None;
+                }
+                let mut next = VecDeque::from(std::mem::take(pieces));
                 let link_type = self.first_link_type();
-                pieces.begin(cutting.range_bytes);
-                let bytes_total = pieces.bytes();
-                self.input = Input::Pieces { link_type, bytes: 0, bytes_total };
-                let label = Label { name: self.name.clone(), ifindex: 0 };
-                Some(Ranges { of: Of::Store(pieces), label, unnamed: self.name.clone() })
+                next.iter_mut().for_each(|pieces| pieces.begin(cutting.range_bytes));
+                let bytes_total = next.iter().map(Pieces::bytes).sum();
+                let first = next.pop_front()?;
+                self.input = Input::Pieces { link_type, bytes: 0, bytes_total, next };
+                Some(self.ranges_of_writer(first))
             }
             Input::Captures { .. } if asked.any_order => self.ranges_of_several(indices, cutting),
             _ => None,
@@ -376,12 +378,21 @@ impl Feed {
         Some(self.ranges_of_one(trace, 0, indices, cutting))
     }
 
-    /// The ranges of the next one of several files, if there is one.
+    fn ranges_of_writer(&self, pieces: Pieces) -> Ranges {
+        let label = Label { name: self.name.clone(), ifindex: 0 };
+        Ranges { of: Of::Store(pieces), label, unnamed: self.name.clone() }
+    }
+
+    /// The ranges of the next one of several files or writers, if there is one.
     pub(crate) fn ranges_of_next(
         &mut self,
         indices: &mut InterfaceIndices,
         cutting: Cutting,
     ) -> Option<Ranges> {
+        if let Input::Pieces { next, .. } = &mut self.input {
+            let next = next.pop_front()?;
+            return Some(self.ranges_of_writer(next));
+        }
         let Input::Ranges { trace, position, others, .. } = &mut self.input else { return None };
         let next = others.next.pop_front()?;
         others.count += 1;
@@ -416,7 +427,7 @@ impl Feed {
 
     /// Whether a store is read that can be cut.
     pub(crate) fn is_in_pieces(&self) -> bool {
-        matches!(self.input, Input::Captures { pieces: Some(_), .. })
+        matches!(&self.input, Input::Captures { pieces, .. } if !pieces.is_empty())
     }
 
     fn ranges_of_file(

@@ -1,4 +1,4 @@
-//! The order of packets of several lanes: interfaces, or captures of one.
+//! The order of packets of several interfaces, each of which is a lane.
 
 use wt_wire::RecordRef;
 

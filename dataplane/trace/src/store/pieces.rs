@@ -1,8 +1,8 @@
-//! The segments of a store in pieces that several threads read: those of its first writer, then those of the next.
+//! The segments of a writer in pieces that several threads read.
 //!
 //! A segment is cut before frames, about so many bytes apart: their heads say where the next one stands, which is all that is read of the segment
 //! before its pieces are. What is behind a head that is not as it should be is one piece, as is what an index has chosen of a segment. So all pieces one
-//! after the other are what [`Store::captures`] gives of each writer. Segments are cut when somebody asks for their pieces.
+//! after the other are what [`Store::captures`] gives. Segments are cut when somebody asks for their pieces.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,11 +19,11 @@ use super::read::{Chain, Part, name};
 use super::scan::{Begin, section_len};
 use crate::index::Reading;
 
-/// The pieces of a store.
+/// The pieces of one writer of a store.
 #[derive(Debug)]
 pub struct Pieces {
     store: Store,
-    writers: usize,
+    writer: u16,
     reading: Reading,
     findings: Findings,
     /// What had been found when it was opened.
@@ -34,15 +34,14 @@ pub struct Pieces {
 
 #[derive(Debug)]
 struct Cutting {
-    /// Segments that were not cut yet, each with its writer.
-    parts: VecDeque<(u16, Part)>,
+    /// Segments that were not cut yet.
+    parts: VecDeque<Part>,
     pieces: Vec<Piece>,
     piece_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Piece {
-    writer: u16,
     part: Part,
     bytes: u64,
 }
@@ -50,20 +49,16 @@ struct Piece {
 impl Pieces {
     pub(super) fn new(
         store: &Store,
-        chains: &[(u16, VecDeque<Part>)],
+        writer: u16,
+        parts: VecDeque<Part>,
         reading: Reading,
         findings: Findings,
     ) -> Self {
-        let of = |(writer, parts): &(u16, VecDeque<Part>)| {
-            let writer = *writer;
-            parts.clone().into_iter().map(move |part| (writer, part))
-        };
-        let parts: VecDeque<_> = chains.iter().flat_map(of).collect();
-        let bytes = parts.iter().map(|(_, part)| bytes_of(part)).sum();
+        let bytes = parts.iter().map(bytes_of).sum();
         let cutting = Cutting { parts, pieces: Vec::new(), piece_bytes: u64::MAX };
         Self {
             store: store.clone(),
-            writers: chains.len(),
+            writer,
             reading,
             found_before: findings.len(),
             findings,
@@ -72,17 +67,13 @@ impl Pieces {
         }
     }
 
-    /// Writers that the store has. Where there are several, the pieces are not in the order of their packets.
-    pub fn writers(&self) -> usize {
-        self.writers
-    }
-
     /// Bytes of all that is read.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Begins to read it in pieces of about so many bytes, and nothing but these: what has been found in the segments before is found again.
+    /// Begins to read it in pieces of about so many bytes, and nothing but these: what has been found in the segments before is found again. Of several
+    /// writers all begin before one is read.
     pub fn begin(&mut self, piece_bytes: u64) {
         self.lock().piece_bytes = piece_bytes;
         self.findings.cut(self.found_before);
@@ -97,8 +88,8 @@ impl Pieces {
     pub fn bytes_of(&self, number: usize) -> Option<u64> {
         let mut cutting = self.lock();
         while cutting.pieces.len() <= number {
-            let (writer, part) = cutting.parts.pop_front()?;
-            let pieces = cut(writer, part, self.store.id(), cutting.piece_bytes);
+            let part = cutting.parts.pop_front()?;
+            let pieces = cut(part, self.store.id(), cutting.piece_bytes);
             cutting.pieces.extend(pieces);
         }
         Some(cutting.pieces[number].bytes)
@@ -110,11 +101,11 @@ impl Pieces {
     /// It is no capture.
     pub fn open(&self, number: usize) -> Option<Result<(PieceReader, Findings), CaptureError>> {
         self.bytes_of(number)?;
-        let Piece { writer, part, .. } = self.lock().pieces[number].clone();
+        let part = self.lock().pieces[number].part.clone();
         let findings = Findings::default();
         let (reading, parts) = (self.reading.clone(), VecDeque::from([part]));
         let chain = Chain::new(&self.store, parts, reading, findings.clone());
-        let reader = PieceReader::new(name(&self.store, writer), chain);
+        let reader = PieceReader::new(name(&self.store, self.writer), chain);
         Some(reader.map(|reader| (reader, findings)))
     }
 
@@ -134,8 +125,8 @@ fn bytes_of(part: &Part) -> u64 {
 }
 
 /// Cuts a segment.
-fn cut(writer: u16, part: Part, store: u64, piece_bytes: u64) -> Vec<Piece> {
-    let whole = |part: Part| vec![Piece { writer, bytes: bytes_of(&part), part }];
+fn cut(part: Part, store: u64, piece_bytes: u64) -> Vec<Piece> {
+    let whole = |part: Part| vec![Piece { bytes: bytes_of(&part), part }];
     if part.chosen.is_some() || part.name.is_compressed || bytes_of(&part) <= piece_bytes {
         return whole(part);
     }
@@ -147,13 +138,12 @@ fn cut(writer: u16, part: Part, store: u64, piece_bytes: u64) -> Vec<Piece> {
         let (limit, next) = (Some(begin.offset), Some(begin.sequence));
         let from = rest.begin.as_ref().map_or(0, |begin| begin.offset);
         let bytes = begin.offset - from;
-        let part = Part { limit, next, is_last: false, ..rest.clone() };
-        pieces.push(Piece { writer, part, bytes });
+        pieces.push(Piece { part: Part { limit, next, is_last: false, ..rest.clone() }, bytes });
         rest.begin = Some(Arc::new(begin));
     }
     let from = rest.begin.as_ref().map_or(0, |begin| begin.offset);
     let bytes = bytes_of(&rest).saturating_sub(from);
-    pieces.push(Piece { writer, part: rest, bytes });
+    pieces.push(Piece { part: rest, bytes });
     pieces
 }
 

@@ -50,8 +50,8 @@ pub struct Captured {
     pub findings: Findings,
     /// How much is read.
     pub reading: Reading,
-    /// The same in pieces, of one writer after the other. Either is read.
-    pub pieces: Pieces,
+    /// The same in pieces, of each writer. Either is read.
+    pub pieces: Vec<Pieces>,
 }
 
 /// What is wanted of a store.
@@ -138,7 +138,10 @@ impl Store {
                 self.parts()?.into_iter().map(whole).collect()
             }
         };
-        let pieces = Pieces::new(self, &chains, reading.clone(), findings.clone());
+        let pieces_of = |(writer, parts): &(u16, VecDeque<Part>)| {
+            Pieces::new(self, *writer, parts.clone(), reading.clone(), findings.clone())
+        };
+        let pieces = chains.iter().map(pieces_of).collect();
         let mut readers = Vec::new();
         for (writer, parts) in chains {
             let reader = capture(self, writer, parts, reading.clone(), findings.clone());
