@@ -44,18 +44,49 @@ fn the_usual_way_is_a_row_from_the_beginning_to_the_end() {
     let row = row(&text);
     assert!(row.contains("r0 = 2\n"), "it returns\n{row}");
     let mut at = 0;
-    for part in ["eth header", "ipv4 header", "tcp header", "the slot", "one tuple more"] {
+    for part in ["the likeliest path", "the slot", "one tuple more"] {
         let found = row[at..].find(&format!("; {part}\n"));
         at += found.unwrap_or_else(|| panic!("{part} behind the ones before it\n{row}"));
     }
-    for aside in ["be16", "ktime", "ringbuf", "path less likely", "vlan", "ipv6 header"] {
+    for aside in ["be16", "ktime", "ringbuf", "path less likely", "vlan", " header\n"] {
         assert!(!row.contains(aside), "{aside} is in the way\n{row}");
     }
 }
 
 #[test]
-fn headers_of_the_least_length_are_where_they_are_looked_for() {
+fn the_likeliest_path_is_compared_in_as_few_parts_as_its_bytes_lie_in() {
     let text = listing("SELECT count(*) AS n FROM tcp WHERE destPort = 80");
+    let (_, path) = text.split_once("; the likeliest path\n").expect("code for it");
+    let (path, _) = path.split_once("; at the end of eth, ipv4, tcp\n").expect("code behind it");
+    // EtherType, version and length of IPv4; no fragment, and the protocol; the length of TCP.
+    let parts = [
+        ("*(u32 *)(r6 +12)", "&= 16777215", "!= 4521992 "),
+        ("*(u32 *)(r6 +20)", "&= -16711905", "!= 100663296 "),
+        ("*(u8 *)(r6 +46)", "&= 240", "!= 80 "),
+    ];
+    let lines: Vec<&str> = path.lines().collect();
+    assert_eq!(lines.len(), 3 * parts.len(), "{path}");
+    for (lines, (load, mask, test)) in lines.chunks(3).zip(parts) {
+        for (line, part) in lines.iter().zip([load, mask, test]) {
+            assert!(line.contains(part), "{part}\n{path}");
+        }
+    }
+    // A header that lies in no packet at the same place, or is one of two that are looked for, is looked at by itself.
+    for text in [
+        "DEFINE { query_name 'a'; } SELECT srcPort FROM tcp WHERE destPort = 80;
+            DEFINE { query_name 'b'; } SELECT destIP, len FROM udp WHERE srcPort = 53",
+        "SELECT count(*) AS n FROM eth WHERE eth_type = 0x806",
+    ] {
+        let made = made(text).spec.expect("a program").code.listing;
+        assert!(!made.contains("the likeliest path"), "{text}\n{}", row(&made));
+    }
+}
+
+#[test]
+fn headers_of_the_least_length_are_where_they_are_looked_for() {
+    let text = "DEFINE { query_name 'a'; } SELECT count(*) AS n FROM tcp WHERE destPort = 80;
+        DEFINE { query_name 'b'; } SELECT count(*) AS n FROM udp WHERE destPort = 53";
+    let text = made(text).spec.expect("a program").code.listing;
     let row = row(&text);
     // Version and length of IPv4 at once; the port of TCP, 36 bytes into the frame; the end of the packet before all headers and behind TCP's options.
     assert!(row.contains("r0 != 69 "), "{row}");

@@ -29,6 +29,7 @@ mod scope;
 mod slow;
 mod socket;
 pub mod spec;
+mod straight;
 mod totals;
 mod value;
 mod walk;

@@ -10,6 +10,7 @@ use super::likely::{Step, known_offsets, likely, reach};
 use super::paths::Paths;
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
+use super::straight;
 use crate::asm::{AluOp, Label, Reg, Size};
 
 /// First word of the frame's path: per header its kind mask, then offset and protocol.
@@ -42,14 +43,14 @@ pub(super) struct Cells {
 
 /// Where a path can end.
 #[derive(Clone, Copy)]
-struct Ends {
-    malformed: Label,
+pub(super) struct Ends {
+    pub(super) malformed: Label,
     done: Label,
 }
 
 /// Where a header begins.
 #[derive(Clone, Copy)]
-enum At {
+pub(super) enum At {
     /// So many bytes from the packet's first.
     Known(i32),
     /// Where [`HEADER`] points, at most so many bytes from the packet's first.
@@ -130,7 +131,7 @@ impl Cells {
 pub(super) struct Walk<'w, 'p> {
     pub(super) paths: &'w Paths<'p>,
     pub(super) cells: &'w mut Cells,
-    ends: Ends,
+    pub(super) ends: Ends,
     slow: Option<Label>,
     asides: Vec<Aside>,
     /// By depth: the stack slot with the address of the header there.
@@ -138,7 +139,7 @@ pub(super) struct Walk<'w, 'p> {
     /// Of the step at hand: [`Aside::known`].
     pub(super) known: Vec<i32>,
     /// Bytes from the packet's first that are there on all likely paths.
-    reach: i32,
+    pub(super) reach: i32,
 }
 
 /// A header to be emitted: that of a step, at a place.
@@ -188,26 +189,25 @@ pub(super) fn emit(
     };
     let labels: Vec<Label> = steps.iter().map(label).collect();
     let likely = Likely { steps: &steps, labels: &labels };
+    let own = labels_of_ends(e, paths, &steps, own);
     // By step: where it begins, once its parent is emitted.
     let mut places: Vec<Option<Place>> = vec![None; steps.len()];
     let mut own_ends: Vec<End> = Vec::new();
     places[0] = Some((At::Known(0), None));
+    let mut others = vec![None; steps.len()];
     if reach > 0 {
         walk.ask_reach(e, start);
+        straight::emit(e, &mut walk, &steps, &own, &mut others)?;
     }
     for (index, step) in steps.iter().enumerate() {
         let Some(place) = places[index] else { continue };
         e.asm.place(labels[index]);
+        others[index].into_iter().for_each(|other| e.asm.place(other));
         walk.known = known_offsets(index, &steps);
-        // Of paths that end at a header which is looked for.
-        let is_wanted = paths.resolve(&step.path).contains(&Some(step.path.len() - 1));
-        let has_own = step.next.is_empty() && is_wanted && own_ends.len() < own;
-        if has_own {
-            walk.ends.done = e.asm.mostly();
-        }
+        walk.ends.done = own[index].unwrap_or(done);
         let (next, behind_longer) = walk.step(e, &likely, index, place)?;
-        if has_own {
-            let label = std::mem::replace(&mut walk.ends.done, done);
+        walk.ends.done = done;
+        if let Some(label) = own[index] {
             let layers = walk.placed(&step.path);
             let path = step.path.iter().filter_map(|id| paths.header(*id));
             let path = path.map(|header| header.name.to_string()).collect();
@@ -226,6 +226,23 @@ pub(super) fn emit(
     e.add_to_frame(FRAME, packet_counters::MALFORMED, 1, Reg::R0);
     e.asm.jump(done);
     Ok(Rest { slow, ends: own_ends })
+}
+
+/// By step: where queries have code of their own, for up to `own` of those that end at a header which is looked for.
+fn labels_of_ends(
+    e: &mut Emitter,
+    paths: &Paths<'_>,
+    steps: &[Step],
+    own: usize,
+) -> Vec<Option<Label>> {
+    let mut left = own;
+    let mut label = |step: &Step| {
+        let is_wanted = paths.resolve(&step.path).contains(&Some(step.path.len() - 1));
+        let has_own = step.next.is_empty() && is_wanted && left > 0;
+        left -= usize::from(has_own);
+        has_own.then(|| e.asm.mostly())
+    };
+    steps.iter().map(&mut label).collect()
 }
 
 /// Nothing has been found yet.
@@ -400,7 +417,7 @@ impl Walk<'_, '_> {
     }
 
     /// The layers that the expressions of a header read.
-    fn header_layers(
+    pub(super) fn header_layers(
         &self,
         header: &HeaderProgram,
         this: Pointer,
@@ -436,7 +453,7 @@ impl Walk<'_, '_> {
     }
 
     /// Puts a header on the path: notes where it is, and the layers and counts that this changes.
-    fn push(&mut self, e: &mut Emitter, path: &[ProtocolId], at: At) {
+    pub(super) fn push(&mut self, e: &mut Emitter, path: &[ProtocolId], at: At) {
         let depth = path.len() - 1;
         match at {
             At::Known(offset) => e.store_cell(self.cells.path[depth], offset),
