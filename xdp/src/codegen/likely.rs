@@ -106,7 +106,10 @@ fn split_by_length(paths: &Paths<'_>, steps: &mut Vec<Step>) {
         let is_below = |above: usize| is_first[above] && constant(&steps[above]).is_some();
         is_first[index] = steps[index].above.is_none_or(is_below);
         let has_likely = steps[index].next.iter().any(|(_, child)| !steps[*child].is_detour);
-        if is_first[index] && !has_one_length && !steps[index].is_detour && has_likely {
+        // One that may not be as short as it has to be is malformed, whatever its length.
+        let may_be_least = paths.header(steps[index].id).is_some_and(|h| h.min <= h.max);
+        let is_split = is_first[index] && !has_one_length && may_be_least;
+        if is_split && !steps[index].is_detour && has_likely {
             steps[index].behind_longer = Some(copy_below(paths, steps, index));
         }
     }

@@ -98,7 +98,8 @@ fn straight(walk: &Walk<'_, '_>, steps: &[Step]) -> Option<Straight> {
             return None;
         }
         let when = match next {
-            None if step.next.is_empty() => None,
+            // Nothing may follow it: what does where paths are not likely is not seen here.
+            None if header.children.is_empty() => None,
             None => return None,
             Some((child, _)) => match paths.children_in_order(header, |_| 0).first()? {
                 (first, when) if first == child => *when,
@@ -148,6 +149,7 @@ fn header_tests(
     match constant_length(header) {
         Some(len) if len == min => {}
         Some(_) => return None,
+        None if header.max < header.min => return None,
         None => tests.push(scope.raw_equal(header.length, min)?),
     }
     for condition in header.checks.iter().copied().chain(when) {
@@ -164,7 +166,8 @@ fn header_tests(
     }
     let is_own = |raw: &Raw| {
         let layer = header.layers.get(raw.place.layer.0 as usize);
-        raw.place.at.is_none() && layer == Some(&LayerSel::This)
+        let is_there = raw.place.byte + raw.size.bytes() <= header.min;
+        raw.place.at.is_none() && is_there && layer == Some(&LayerSel::This)
     };
     tests.iter().all(|(raw, _)| is_own(raw)).then_some(tests)
 }
