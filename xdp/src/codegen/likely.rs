@@ -130,9 +130,7 @@ fn copy_below(paths: &Paths<'_>, steps: &mut Vec<Step>, from: usize) -> Vec<(Pro
     let mut first = Vec::new();
     let mut done = 0;
     while let Some((original, above)) = copies.get(done).copied() {
-        let way = paths.distance(steps[original].id).max(1);
-        let mut next = steps[original].next.clone();
-        next.retain(|(id, step)| !steps[*step].is_detour && paths.distance(*id) < way);
+        let mut next: Vec<_> = nearer(paths, steps, original).collect();
         for (id, step) in &mut next {
             let copy = steps.len();
             copies.push((*step, copy));
@@ -146,6 +144,19 @@ fn copy_below(paths: &Paths<'_>, steps: &mut Vec<Step>, from: usize) -> Vec<(Pro
         done += 1;
     }
     first
+}
+
+/// The children of a step on the nearest ways to headers that are looked for.
+pub(super) fn nearer(
+    paths: &Paths<'_>,
+    steps: &[Step],
+    index: usize,
+) -> impl Iterator<Item = (ProtocolId, usize)> {
+    let way = paths.distance(steps[index].id).max(1);
+    let is_nearer = move |(id, step): &(ProtocolId, usize)| {
+        !steps[*step].is_detour && paths.distance(*id) < way
+    };
+    steps[index].next.iter().copied().filter(is_nearer)
 }
 
 /// Where the headers on the path of a step begin, outermost first, up to the first whose place depends on the packet.

@@ -7,7 +7,7 @@ use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
 use super::emit::{DATA, Emitter, S, Unportable};
 use super::header::constant_length;
-use super::likely::Step;
+use super::likely::{Step, nearer};
 use super::scope::{Lacks, Pointer, PointerAt, Raw, Scope};
 use super::walk::{At, Walk};
 use crate::asm::{AluOp, Cond, Label, Operand, Size};
@@ -88,11 +88,7 @@ fn straight(walk: &Walk<'_, '_>, steps: &[Step]) -> Option<Straight> {
         let step = &steps[index];
         let header = paths.header(step.id)?;
         let offset = step.offset.filter(|offset| offset + header.min as i32 <= walk.reach)?;
-        let way = paths.distance(step.id).max(1);
-        let mut nearer = step
-            .next
-            .iter()
-            .filter(|(id, next)| !steps[*next].is_detour && paths.distance(*id) < way);
+        let mut nearer = nearer(paths, steps, index);
         let next = nearer.next();
         if path.len() > 1 && nearer.next().is_some() {
             return None;
@@ -102,31 +98,30 @@ fn straight(walk: &Walk<'_, '_>, steps: &[Step]) -> Option<Straight> {
             None if header.children.is_empty() => None,
             None => return None,
             Some((child, _)) => match paths.children_in_order(header, |_| 0).first()? {
-                (first, when) if first == child => *when,
+                (first, when) if *first == child => *when,
                 _ => return None,
             },
         };
         let found = header_tests(walk, header, when)?;
         asked += found.len();
-        for (raw, value) in found {
-            let at = offset + raw.place.byte as i32;
-            let size = raw.size.bytes() as usize;
-            let bytes = raw.own_bits().to_le_bytes().into_iter().zip(value.to_le_bytes());
-            let depth = path.len() - 1;
-            tests.extend(
-                (at..)
-                    .zip(bytes.take(size))
-                    .filter(|(_, (mask, _))| *mask > 0)
-                    .map(|(at, (mask, value))| Test { at, mask, value, depth }),
-            );
-        }
+        let depth = path.len() - 1;
+        let bytes = |(raw, value)| bytes(offset, raw, value, depth);
+        tests.extend(found.into_iter().flat_map(bytes));
         match next {
-            Some((_, next)) => path.push(*next),
+            Some((_, next)) => path.push(next),
             None => break,
         }
     }
     let windows = windows(&tests, walk.reach)?;
     (windows.len() < asked).then_some(Straight { path, windows })
+}
+
+/// The tests of a field's bytes, in a header that begins at `offset`.
+fn bytes(offset: i32, raw: Raw, value: u64, depth: usize) -> impl Iterator<Item = Test> {
+    let bytes = raw.own_bits().to_le_bytes().into_iter().zip(value.to_le_bytes());
+    let places = offset + raw.place.byte as i32..;
+    let test = move |(at, (mask, value))| Test { at, mask, value, depth };
+    places.zip(bytes).map(test).filter(|test| test.mask > 0)
 }
 
 /// What a header and a condition behind it ask for, as bytes of the header that are compared; nothing where they ask for something else. The header has the
