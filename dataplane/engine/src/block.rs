@@ -147,23 +147,26 @@ impl Block {
         }
     }
 
-    /// Folds the numbers of a column, as [`Value::as_u64`] gives them.
+    /// Folds the numbers of a column of which [`Self::number_type`] knows, as [`Value::as_u64`] gives them.
     pub(crate) fn fold(&self, column: usize, first: u64, fold: impl Fn(u64, u64) -> u64) -> u64 {
         let Some(BlockColumn::Row(Column { ty, place })) = self.columns.get(column) else {
             return first;
         };
-        match place {
-            // By far the most frequent.
-            Place::Words { word } if ty.bits() == Some(64) => {
-                self.rows().fold(first, |state, row| fold(state, row[*word]))
-            }
-            _ => {
-                let column = Column { ty: *ty, place: *place };
-                self.rows().fold(first, |state, row| {
-                    let number = column.value(row, &[]).as_u64().unwrap_or_default();
-                    fold(state, number)
-                })
-            }
+        let Some(width) = ty.bits() else { return first };
+        let (word, shift, bits) = match *place {
+            Place::Field { word, shift, bits } => (word, shift, bits.min(width)),
+            Place::Words { word } => (word, 0, width),
+            _ => return first,
+        };
+        // To the top of a word, and down again; a number with a sign, which is that of its type's width, once more.
+        let (up, down) = (64 - bits - shift, 64 - bits);
+        let number = |row: &[u64]| row[word] << up >> down;
+        if ty.is_signed() {
+            let up = 64 - width;
+            let signed = |row| ((number(row) << up).cast_signed() >> up).cast_unsigned();
+            self.rows().fold(first, |state, row| fold(state, signed(row)))
+        } else {
+            self.rows().fold(first, |state, row| fold(state, number(row)))
         }
     }
 

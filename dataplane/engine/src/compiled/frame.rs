@@ -71,7 +71,7 @@ impl Frame {
     /// A frame without words.
     pub(super) fn new() -> Self {
         let zeros = vec![0u64; ZERO_BYTES / 8];
-        let mut words = Words::new();
+        let mut words = Words::at_line();
         words.append(FREE);
         words[ZEROS] = zeros.as_ptr() as u64;
         Self { words, _zeros: zeros }

@@ -136,6 +136,8 @@ impl Vectored {
     }
 
     /// Asks the filters of the last packet by itself: they sum the whole of what is cut in the arrays.
+    #[cold]
+    #[inline(never)]
     fn take_cut(&self, code: &Code, words: &mut [u64]) {
         words[self.rows.cut] = 0;
         let last = words[self.rows.cursor] as usize / 2 - 1;

@@ -7,6 +7,9 @@ use std::{fmt, slice};
 
 /// Bytes of a cache line, at which the memory begins.
 const LINE_BYTES: usize = 64;
+/// Smallest memory that begins at a line, bytes: less is a copy of some rows, or of a table's first ones, and an allocator gives that at once only if no
+/// line is asked for.
+const ALIGNED_BYTES_MIN: usize = 1024;
 /// Bytes of a huge page; a mapping takes whole ones.
 const HUGE_BYTES: usize = 2 << 20;
 /// Smallest memory that is a mapping of its own, bytes: it grows by its page table, and no page of it is copied or cleared twice. Where
@@ -17,7 +20,7 @@ const POPULATED_BYTES_MIN: usize = 64 << 10;
 /// Bytes of a page.
 const PAGE_BYTES: usize = 4096;
 
-/// Words that begin at a cache line.
+/// Words that begin at a cache line where they are many.
 pub(crate) struct Words {
     start: NonNull<u64>,
     len: usize,
@@ -33,6 +36,11 @@ impl Words {
     /// No words yet, and no memory.
     pub(crate) const fn new() -> Self {
         Self { start: NonNull::dangling(), len: 0, capacity: 0 }
+    }
+
+    /// No words yet, and memory that begins at a line however few they will be.
+    pub(crate) fn at_line() -> Self {
+        Self::with_capacity(ALIGNED_BYTES_MIN / 8)
     }
 
     /// No words yet, and room for so many.
@@ -179,7 +187,8 @@ impl Words {
 }
 
 fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, LINE_BYTES).expect("memory fits the address space")
+    let align = if bytes < ALIGNED_BYTES_MIN { align_of::<u64>() } else { LINE_BYTES };
+    Layout::from_size_align(bytes, align).expect("memory fits the address space")
 }
 
 impl Drop for Words {
@@ -254,7 +263,8 @@ mod tests {
             let added = words.append(8);
             assert_eq!(added, [0; 8]);
             added[7] = n;
-            assert_eq!(words.as_ptr() as usize % LINE_BYTES, 0);
+            let is_aligned = (words.as_ptr() as usize).is_multiple_of(LINE_BYTES);
+            assert!(is_aligned || 8 * words.capacity() < ALIGNED_BYTES_MIN);
         }
         assert_eq!((words.len(), words.capacity() >= end), (end, true));
         assert!(words.iter().skip(7).step_by(8).copied().eq((0..end as u64).step_by(8)));
