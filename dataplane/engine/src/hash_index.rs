@@ -258,6 +258,11 @@ impl Slots {
         entries * 8 <= self.words.len() * most_eighths(self.words.len())
     }
 
+    /// How many entries there is room for beside `len` that are there.
+    pub(crate) fn room(&self, len: usize) -> usize {
+        (self.words.len() * most_eighths(self.words.len()) / 8).saturating_sub(len)
+    }
+
     /// Adds a slot that is not there.
     #[inline]
     fn add(&mut self, slot: u64) {

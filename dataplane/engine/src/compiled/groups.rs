@@ -144,6 +144,12 @@ impl WordGroups {
         Self { of_range: true, ..Self::new(name, plan, hasher) }
     }
 
+    /// Hashes keys otherwise: before there are any.
+    #[cfg(test)]
+    pub(super) fn hash_by(&mut self, hasher: WordHasher) {
+        self.hasher = hasher;
+    }
+
     /// The query.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -159,28 +165,30 @@ impl WordGroups {
         self.plan.groups_max.is_none()
     }
 
-    /// The table of the newest window for a kind of key, for code to add to groups that are there; nothing where it is so large that its memory has to be asked
-    /// for before.
+    /// The table of the newest window for a kind of key, for code to add to groups, and groups as long as there is room; nothing where it is so large that
+    /// its memory has to be asked for before.
     pub(super) fn lend(&mut self, kind: usize) -> Option<lent::Table> {
         let Self { windows, rank_of, hasher, .. } = self;
         let Window { rank, tables, .. } = windows.last_mut()?;
-        let (slots, entries, shift) = tables.get_mut(kind)?.lend()?;
-        Some(lent::Table {
-            slots,
-            entries,
-            shift,
-            window: *rank ^ rank_of.flip,
-            seeds: hasher.seeds(),
-        })
+        let table = tables.get_mut(kind)?.lend()?;
+        Some(lent::Table { window: *rank ^ rank_of.flip, seeds: hasher.seeds(), ..table })
     }
 
-    /// Takes note of tuples that code has added to groups of the newest window.
-    pub(super) fn added(&mut self, count: u64, counters: &mut TupleCounters) {
-        if let Some(window) = self.windows.last_mut() {
-            window.rows += count;
-            counters.matched += count;
-            counters.merged += count;
-        }
+    /// Takes note of what code has added to the newest window's table for a kind of key. `batch` is that of the packets.
+    pub(super) fn added(
+        &mut self,
+        kind: usize,
+        added: lent::Added,
+        batch: RowBatch<'_>,
+        counters: &mut TupleCounters,
+    ) {
+        let Some(window) = self.windows.last_mut().filter(|_| added.tuples > 0) else { return };
+        let table = &mut window.tables[kind];
+        let before = table.len();
+        table.adopt(added.next, |record| batch.ordinal(&[record]));
+        window.rows += added.tuples;
+        counters.matched += added.tuples;
+        counters.merged += added.tuples - (table.len() - before) as u64;
     }
 
     /// Makes room for more groups, where a table may not grow as it likes: windows stay open, and their groups are sent as far as they are.

@@ -1,9 +1,10 @@
-//! The table of a query's newest window, lent to compiled code while that runs over a batch: what is added to a group that is there already needs no row.
+//! The table of a query's newest window, lent to compiled code while that runs over a batch: what is added to a group needs no row, nor does a new group
+//! for which the table has room.
 //!
-//! Code only finds a key whose search ends at the first slot or the next, and only adds to counts and sums. For all else it writes a row, as it does where
-//! no table is lent: for a new group, for a key that another has pushed away, for another window. Behind a row of another window nothing is
-//! added any more until the rows have been taken: it may close the window, and what comes later is late then. So groups arrive in the order of their
-//! first packets, and every total is what it would be of rows alone.
+//! Code only adds to counts and sums. For all else it writes a row, as it does where no table is lent: for a new group when there is no room, for a key
+//! that is found behind another with the same tag, for another window. Behind a row no group is begun any more until the rows have been taken, for it may
+//! begin one; and behind a row of another window nothing is added at all: it may close the window, and what comes later is late then. So groups arrive in
+//! the order of their first packets, and every total is what it would be of rows alone.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
@@ -35,6 +36,19 @@ pub(super) struct Table {
     pub(super) window: u64,
     /// What hashes begin with.
     pub(super) seeds: [u64; 3],
+    /// The number of the entry that the next new group gets.
+    pub(super) next: u64,
+    /// Groups that there is room for.
+    pub(super) room: u64,
+}
+
+/// What code has done with a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Added {
+    /// Tuples that it has added to groups, those that began one included.
+    pub(super) tuples: u64,
+    /// [`Table::next`], now.
+    pub(super) next: u64,
 }
 
 impl Lent {
@@ -44,24 +58,27 @@ impl Lent {
     const MASK: usize = 3;
     const WINDOW: usize = 4;
     const SEEDS: usize = 5;
+    const NEXT: usize = 8;
+    const ROOM: usize = 9;
     /// The number of tuples added since the table was lent.
-    const ADDED: usize = 8;
+    const ADDED: usize = 10;
     /// Words that it takes.
-    pub(super) const WORDS: usize = 9;
+    pub(super) const WORDS: usize = 11;
 
     /// Lends a table.
     pub(super) fn put(self, words: &mut [u64], table: Table) {
-        let Table { slots, entries, shift, window, seeds: [a, b, c] } = table;
+        let Table { slots, entries, shift, window, seeds: [a, b, c], next, room } = table;
         // The number of slots less one, of which the upper bits of a hash choose.
         let mask = u64::MAX.checked_shr(shift as u32).unwrap_or(0);
-        let table = [slots, entries, shift, mask, window, a, b, c, 0];
+        let table = [slots, entries, shift, mask, window, a, b, c, next, room, 0];
         words[self.at..self.at + Self::WORDS].copy_from_slice(&table);
     }
 
-    /// Takes the table back; how many tuples were added to it.
-    pub(super) fn take(self, words: &mut [u64]) -> u64 {
+    /// Takes the table back.
+    pub(super) fn take(self, words: &mut [u64]) -> Added {
         words[self.at + Self::SLOTS] = 0;
-        std::mem::take(&mut words[self.at + Self::ADDED])
+        let tuples = std::mem::take(&mut words[self.at + Self::ADDED]);
+        Added { tuples, next: words[self.at + Self::NEXT] }
     }
 }
 
@@ -73,9 +90,9 @@ struct Slot {
 }
 
 impl Emitter<'_, '_> {
-    /// Adds the tuple whose row, of a kind, is in `words` to its group and goes to `next`, if the group is found in the table lent for that; else goes on at the
-    /// current block. Tables are lent for all kinds.
-    pub(super) fn add_to_found(
+    /// Adds the tuple whose row, of a kind, is in `words` to its group and goes to `next`, if the group is found in the table lent for that or may be
+    /// begun there; else goes on at the current block. Tables are lent for all kinds.
+    pub(super) fn add_to_lent(
         &mut self,
         all: &[Lent],
         plan: &GroupPlan,
@@ -106,28 +123,25 @@ impl Emitter<'_, '_> {
             self.b.switch_to_block(same);
         }
         let hash = self.hash(lent, &key);
-        // Both slots are looked at without a branch: which of them it is nothing foresees.
-        let shift = self.load_frame(lent.at + Lent::SHIFT);
-        let place = self.b.ins().ushr(hash, shift);
-        let first = self.slot(slots, place, hash);
-        let behind = self.add_const(place, 1);
-        let mask = self.load_frame(lent.at + Lent::MASK);
-        let behind = self.b.ins().band(behind, mask);
-        let second = self.slot(slots, behind, hash);
-        let is_second = self.icmp_const(IntCC::Equal, second.differing, 0);
-        let slot = self.select(is_second, second.word, first.word);
-        let differing = self.select(is_second, second.differing, first.differing);
-        let differs = self.icmp_const(IntCC::NotEqual, differing, 0);
-        self.leave_if(differs, row);
-        let number = self.and_const(slot, 0xffff_ffff);
-        let is_free = self.icmp_const(IntCC::Equal, number, 0);
-        self.leave_if(is_free, row);
-        let entries = self.load_frame(lent.at + Lent::ENTRIES);
+        let [found, free] = [(); 2].map(|()| self.b.create_block());
+        let [slot, place] = [found, free].map(|block| self.b.append_block_param(block, I64));
+        self.seek(lent, slots, hash, (found, free));
+
+        let one = self.word(1);
+        let operands = plan.states.iter().map(|state| state.arg.and_then(word).unwrap_or(one));
+        let operands: Vec<V> = operands.collect();
         let key_at = plan.keys[kind].at();
         let states_at = key_at + key.len();
-        let bytes = self.word(8 * (states_at + plan.states.len()) as u64);
-        let offset = self.b.ins().imul(number, bytes);
-        let entry = self.b.ins().iadd(entries, offset);
+        let entry_words = states_at + operands.len();
+
+        self.b.switch_to_block(found);
+        let number = self.and_const(slot, 0xffff_ffff);
+        let entry = self.entry(lent, number, entry_words);
+        // A free slot looks like one whose hash begins with zeros.
+        let mut differs = self.icmp_const(IntCC::Equal, number, 0);
+        let other = self.b.create_block();
+        self.b.set_cold_block(other);
+        self.leave_if(differs, other);
         let mut differing: Option<V> = None;
         for (index, part) in key.iter().enumerate() {
             let known = self.b.ins().load(I64, FRAME, entry, 8 * (key_at + index) as i32);
@@ -138,28 +152,100 @@ impl Emitter<'_, '_> {
             });
         }
         if let Some(differing) = differing {
-            let differs = self.icmp_const(IntCC::NotEqual, differing, 0);
-            self.leave_if(differs, row);
+            differs = self.icmp_const(IntCC::NotEqual, differing, 0);
+            self.leave_if(differs, other);
         }
-        for (index, state) in plan.states.iter().enumerate() {
-            let by = match state.arg.and_then(word) {
-                Some(operand) => operand,
-                None => self.word(1),
-            };
+        for (index, by) in operands.iter().enumerate() {
             let at = 8 * (states_at + index) as i32;
             let old = self.b.ins().load(I64, FRAME, entry, at);
-            let new = self.b.ins().iadd(old, by);
+            let new = self.b.ins().iadd(old, *by);
             self.b.ins().store(FRAME, new, entry, at);
         }
         self.count_one(lent.at + Lent::ADDED);
         self.b.ins().jump(next, NO_ARGS);
+
+        self.b.switch_to_block(free);
+        let room = self.load_frame(lent.at + Lent::ROOM);
+        let is_full = self.icmp_const(IntCC::Equal, room, 0);
+        self.leave_if(is_full, row);
+        let number = self.load_frame(lent.at + Lent::NEXT);
+        let entry = self.entry(lent, number, entry_words);
+        let record = word(0).filter(|_| key_at > 0);
+        for (at, word) in (0..).zip(record.iter().chain(&key).chain(&operands)) {
+            self.b.ins().store(FRAME, *word, entry, 8 * at);
+        }
+        let upper = self.and_const(hash, !0xffff_ffff);
+        let slot = self.b.ins().bor(upper, number);
+        let at = self.slot_at(slots, place);
+        self.b.ins().store(FRAME, slot, at, 0);
+        let room = self.add_const(room, u64::MAX);
+        self.store_frame(lent.at + Lent::ROOM, room);
+        self.count_one(lent.at + Lent::NEXT);
+        self.count_one(lent.at + Lent::ADDED);
+        self.b.ins().jump(next, NO_ARGS);
+
+        // The search ends behind another key with the same tag: the row goes on with it.
+        self.b.switch_to_block(other);
+        let none = self.word(0);
+        self.store_frame(lent.at + Lent::ROOM, none);
+        self.b.ins().jump(row, NO_ARGS);
         self.b.switch_to_block(row);
     }
 
-    fn slot(&mut self, slots: V, place: V, hash: V) -> Slot {
-        let (three, half) = (self.word(3), self.word(32));
+    /// Goes to `found` with the first slot that has a hash's tag, or to `free` with the place of a free one before that.
+    fn seek(&mut self, lent: Lent, slots: V, hash: V, (found, free): (Block, Block)) {
+        // Two slots are looked at without a branch: which of them it is nothing foresees.
+        let shift = self.load_frame(lent.at + Lent::SHIFT);
+        let place = self.b.ins().ushr(hash, shift);
+        let first = self.slot(slots, place, hash);
+        let behind = self.add_const(place, 1);
+        let mask = self.load_frame(lent.at + Lent::MASK);
+        let behind = self.b.ins().band(behind, mask);
+        let second = self.slot(slots, behind, hash);
+        let is_second = self.icmp_const(IntCC::Equal, second.differing, 0);
+        let slot = self.select(is_second, second.word, first.word);
+        let differing = self.select(is_second, second.differing, first.differing);
+        let is_there = self.icmp_const(IntCC::Equal, differing, 0);
+        let [absent, search, taken, another] = [(); 4].map(|()| self.b.create_block());
+        self.b.ins().brif(is_there, found, &[slot.into()], absent, NO_ARGS);
+
+        self.b.switch_to_block(absent);
+        let is_free = self.icmp_const(IntCC::Equal, first.word, 0);
+        self.b.ins().brif(is_free, free, &[place.into()], search, &[behind.into()]);
+
+        // As long as slots are taken: there are free ones.
+        let place = self.b.append_block_param(search, I64);
+        self.b.switch_to_block(search);
+        let slot = self.slot(slots, place, hash);
+        let is_free = self.icmp_const(IntCC::Equal, slot.word, 0);
+        self.b.ins().brif(is_free, free, &[place.into()], taken, NO_ARGS);
+        self.b.switch_to_block(taken);
+        let is_there = self.icmp_const(IntCC::Equal, slot.differing, 0);
+        self.b.ins().brif(is_there, found, &[slot.word.into()], another, NO_ARGS);
+        self.b.switch_to_block(another);
+        let place = self.add_const(place, 1);
+        let mask = self.load_frame(lent.at + Lent::MASK);
+        let place = self.b.ins().band(place, mask);
+        self.b.ins().jump(search, &[place.into()]);
+    }
+
+    /// The address of an entry, by its number from 1 on.
+    fn entry(&mut self, lent: Lent, number: V, entry_words: usize) -> V {
+        let entries = self.load_frame(lent.at + Lent::ENTRIES);
+        let bytes = self.word(8 * entry_words as u64);
+        let offset = self.b.ins().imul(number, bytes);
+        self.b.ins().iadd(entries, offset)
+    }
+
+    fn slot_at(&mut self, slots: V, place: V) -> V {
+        let three = self.word(3);
         let offset = self.b.ins().ishl(place, three);
-        let at = self.b.ins().iadd(slots, offset);
+        self.b.ins().iadd(slots, offset)
+    }
+
+    fn slot(&mut self, slots: V, place: V, hash: V) -> Slot {
+        let half = self.word(32);
+        let at = self.slot_at(slots, place);
         let word = self.b.ins().load(I64, FRAME, at, 0);
         let differing = self.b.ins().bxor(word, hash);
         Slot { word, differing: self.b.ins().ushr(differing, half) }
@@ -198,6 +284,8 @@ mod tests {
     use wt_plan::ir::{AggKind, LayerSel, LftaAction, LftaProgram, SLOTS_DEFAULT};
 
     use super::super::plan::Body;
+    use super::super::sink::Sink;
+    use super::super::table::WordHasher;
     use super::super::{CompiledLfta, PathsWanted};
     use crate::ledger::TupleCounters;
     use crate::lfta::{LftaBackend, Readers};
@@ -210,9 +298,13 @@ mod tests {
         data: &[[u8; 3]],
         batches: impl IntoIterator<Item = usize>,
         tolerance: u64,
+        seeds: Option<[u64; 3]>,
     ) -> (Vec<Message>, TupleCounters) {
         let memory = &mut Memory::new(None);
         let mut backend = backend(tolerance, memory);
+        if let (Some(seeds), Sink::Groups(groups)) = (seeds, &mut backend.queries[0].sink) {
+            groups.hash_by(WordHasher::of(seeds));
+        }
         let (mut rest, mut ordinal, mut messages) = (data, 0, Vec::new());
         let mut batches = batches.into_iter();
         while !rest.is_empty() {
@@ -263,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_there_takes_no_row() {
+    fn a_group_takes_no_row_if_there_is_room() {
         let memory = &mut Memory::new(None);
         let mut backend = backend(0, memory);
         // Rows that code has written in the last batch.
@@ -272,24 +364,34 @@ mod tests {
             let bytes = backend.frame.words[plan.cursor] - backend.queries[0].rows.as_ptr() as u64;
             bytes as usize / 8 / plan.stride
         };
-        feed(&mut backend, &[[1, 5, 9], [1, 6, 9], [1, 5, 9]], 0, memory);
-        assert_eq!(rows(&backend), 3, "there was no table yet");
-        feed(&mut backend, &[[1, 5, 9], [1, 6, 9], [1, 5, 9]], 3, memory);
+        let keys = |keys: &[u8]| keys.iter().map(|key| [1, *key, 9]).collect::<Vec<_>>();
+        feed(&mut backend, &keys(&[5, 6, 8, 9, 10, 5]), 0, memory);
+        assert_eq!(rows(&backend), 6, "there was no table yet");
+        feed(&mut backend, &keys(&[5, 6, 5]), 6, memory);
         assert_eq!(rows(&backend), 0);
-        // A new group, another window, and what comes behind that.
-        feed(&mut backend, &[[1, 5, 9], [1, 7, 9], [2, 5, 9], [1, 5, 9], [2, 5, 9]], 6, memory);
-        assert_eq!(rows(&backend), 4);
+        // A new group for which there is room, another window, and what comes behind that.
+        feed(&mut backend, &[[1, 5, 9], [1, 7, 9], [2, 5, 9], [1, 5, 9], [2, 5, 9]], 9, memory);
+        assert_eq!(rows(&backend), 3);
         let tuples = backend.tuples(0);
-        assert_eq!((tuples.matched, tuples.late, tuples.merged), (10, 1, 6));
+        assert_eq!((tuples.matched, tuples.late, tuples.merged), (13, 1, 6));
+        // As many as the table has room for.
+        feed(&mut backend, &[6, 7, 8, 9, 10, 11, 6, 11].map(|key| [2, key, 9]), 14, memory);
+        assert!((1..=6).contains(&rows(&backend)), "{}", rows(&backend));
+        assert_eq!(backend.tuples(0).merged, 8);
     }
 
     proptest! {
         /// The first batch finds no table to add to, later ones do: nothing tells how packets were cut into batches.
         #[test]
-        fn groups_that_are_found_are_those_that_rows_would_make(
-            steps in prop::collection::vec((-2i8..4, 0u8..6, any::<u8>()), 0..300),
+        fn groups_are_those_that_rows_would_make(
+            steps in prop::collection::vec(
+                (-2i8..4, prop_oneof![0u8..6, any::<u8>()], any::<u8>()),
+                0..600,
+            ),
             batches in prop::collection::vec(1usize..40, 0..40),
             tolerance in 0u64..3,
+            // Keys of other slots; some of the same slot and with the same tag; all of the same slot.
+            seeds in prop_oneof![Just(None), Just(Some([0, 1 << 30, 0])), Just(Some([0, 1 << 33, 0]))],
         ) {
             let mut window = 9u8;
             let mut packet = |(step, key, value): (i8, u8, u8)| {
@@ -298,7 +400,10 @@ mod tests {
                 [window, key, value]
             };
             let data: Vec<[u8; 3]> = steps.into_iter().map(&mut packet).collect();
-            prop_assert_eq!(grouped(&data, batches, tolerance), grouped(&data, [], tolerance));
+            prop_assert_eq!(
+                grouped(&data, batches, tolerance, seeds),
+                grouped(&data, [], tolerance, None)
+            );
         }
     }
 }

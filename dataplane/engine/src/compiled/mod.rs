@@ -9,7 +9,7 @@
 //!
 //! The code runs over all records of a batch: it walks the headers of each once, evaluates what queries share once and
 //! without branches, and adds to totals or writes a row of words per qualified tuple. Rows are then taken into the groups,
-//! which lets their memory be prefetched; what a small table has already is added to where it lies ([`lent`]). Functions, and operators on values that are not words, call the host, which computes what
+//! which lets their memory be prefetched; what belongs to a small table is added to where it lies, and new groups as long as there is room ([`lent`]). Functions, and operators on values that are not words, call the host, which computes what
 //! the interpreter would. Code is made per link type, when the first packet of it comes.
 //!
 //! **Invariant:** code reads captured bytes of the batch, zeros, constants, its frame and the tables lent to it, nothing else. A load is inside its packet by

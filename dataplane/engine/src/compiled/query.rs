@@ -313,7 +313,7 @@ impl Emitter<'_, '_> {
         })
     }
 
-    /// Writes a row of a kind, or adds it to its group if that is found in the table lent. Of `columns`, if they are named, the others have been read.
+    /// Writes a row of a kind, or adds it to its group in the table lent. Of `columns`, if they are named, the others have been read.
     fn row_of(
         &mut self,
         rows: &Rows,
@@ -338,7 +338,7 @@ impl Emitter<'_, '_> {
             }
         }
         if let (Use::Groups(plan), false) = (&rows.use_, rows.lent.is_empty()) {
-            self.add_to_found(&rows.lent, plan, kind, &words, next);
+            self.add_to_lent(&rows.lent, plan, kind, &words, next);
         }
         let narrow = rows.narrow.as_ref().filter(|_| kind == NARROW);
         self.write(narrow.map_or(rows.cursor, |narrow| narrow.cursor), words);

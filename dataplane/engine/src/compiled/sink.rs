@@ -123,9 +123,11 @@ impl Query {
     ) -> Result<(), MemoryExceeded> {
         let Taken { records, ordinals, kept, handles, meanwhile } = *taken;
         let counters = &mut self.counters;
+        let first_record = records.as_ptr() as u64;
+        let batch = RowBatch { rows: &[], stride: plan.stride, ordinals, first_record, meanwhile };
         if let Sink::Groups(groups) = &mut self.sink {
-            for lent in &plan.lent {
-                groups.added(lent.take(&mut frame.words), counters);
+            for (kind, lent) in plan.lent.iter().enumerate() {
+                groups.added(kind, lent.take(&mut frame.words), batch, counters);
             }
         }
         counters.absent += frame.take(absent);
@@ -150,9 +152,7 @@ impl Query {
             self.ahead.failed += counts.failed;
         }
         let [any, narrow] = plan.written(&frame.words, &self.rows);
-        let rows = &any[..words];
-        let first_record = records.as_ptr() as u64;
-        let batch = RowBatch { rows, stride: plan.stride, ordinals, first_record, meanwhile };
+        let batch = RowBatch { rows: &any[..words], ..batch };
         match &mut self.sink {
             Sink::Groups(groups) if plan.moves.is_some() => {
                 groups.take_moving(batch, counters, memory, out)?;

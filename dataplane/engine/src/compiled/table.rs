@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
+use super::lent;
 use super::sys::{self, Words};
 use crate::hash_index::{AT_ONCE_MAX, HashIndex, Slots};
 
@@ -81,6 +82,12 @@ impl WordHasher {
         Self { seeds: [1u8, 2, 3].map(|number| state.hash_one(number)) }
     }
 
+    /// One that hashes as these say.
+    #[cfg(test)]
+    pub(super) fn of(seeds: [u64; 3]) -> Self {
+        Self { seeds }
+    }
+
     /// What hashes begin with.
     pub(super) fn seeds(&self) -> [u64; 3] {
         self.seeds
@@ -121,16 +128,42 @@ impl WordTable {
         }
     }
 
-    /// Addresses of the index and of where the entry before the first would be, and how far hashes are shifted: for code that adds to entries while
-    /// nothing else is done with the table. Nothing where it is large.
-    pub(super) fn lend(&mut self) -> Option<(u64, u64, u64)> {
+    /// The table for code that adds to entries, and entries as long as there is room, while nothing else is done with it; [`Self::adopt`] makes the
+    /// new ones its own. Nothing where it is large.
+    pub(super) fn lend(&mut self) -> Option<lent::Table> {
         if self.is_large() {
             return None;
         }
         let entries = self.entries.as_mut_ptr() as u64;
         let before = entries.wrapping_sub(8 * self.entry_words as u64);
+        let (next, room) = (self.next(), self.entries.spare() / self.entry_words);
         let slots = self.index.only_mut()?;
-        Some((slots.as_mut_ptr() as u64, before, slots.shift().into()))
+        Some(lent::Table {
+            slots: slots.as_mut_ptr() as u64,
+            entries: before,
+            shift: slots.shift().into(),
+            next,
+            room: slots.room(self.len).min(room) as u64,
+            ..lent::Table::default()
+        })
+    }
+
+    /// The number of the entry that the next group gets, as slots have it.
+    pub(super) fn next(&self) -> u64 {
+        self.len as u64 + 1
+    }
+
+    /// Takes the entries up to a number, which code has written where the table was lent to it, for its own. `ordinal` makes ordinals of what code has
+    /// put in their place.
+    pub(super) fn adopt(&mut self, next: u64, ordinal: impl Fn(u64) -> u64) {
+        let groups = next.saturating_sub(self.next()) as usize;
+        self.len += groups;
+        let entries = self.entries.adopt(groups * self.entry_words);
+        if self.key_at > 0 {
+            entries
+                .chunks_exact_mut(self.entry_words)
+                .for_each(|entry| entry[0] = ordinal(entry[0]));
+        }
     }
 
     /// Makes room for so many groups more.

@@ -78,6 +78,19 @@ impl Words {
         self.capacity
     }
 
+    /// Words that there is room for beside those that are there.
+    pub(crate) fn spare(&self) -> usize {
+        self.capacity - self.len
+    }
+
+    /// Takes so many words for its own, and gives them, which compiled code has written behind those that were there.
+    pub(crate) fn adopt(&mut self, words: usize) -> &mut [u64] {
+        assert!(words <= self.spare(), "compiled code has written beyond the room lent to it");
+        let first = self.len;
+        self.len += words;
+        &mut self[first..]
+    }
+
     /// Makes room for so many more words, at least doubling it where there is not enough.
     pub(crate) fn reserve(&mut self, more: usize) {
         if self.capacity - self.len < more {
