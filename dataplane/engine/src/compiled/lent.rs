@@ -89,6 +89,30 @@ struct Slot {
     differing: V,
 }
 
+/// What a tuple's group has for words where the tuple begins it.
+struct Group {
+    /// Its record, in whose place the ordinal comes; nothing where entries have no ordinals.
+    first: Option<V>,
+    key: Vec<V>,
+    /// What is added to each state.
+    operands: Vec<V>,
+}
+
+impl Group {
+    fn words(&self) -> impl Iterator<Item = V> + '_ {
+        self.first.iter().chain(&self.key).chain(&self.operands).copied()
+    }
+
+    /// The word of an entry where the key begins.
+    fn key_at(&self) -> i32 {
+        i32::from(self.first.is_some())
+    }
+
+    fn states_at(&self) -> i32 {
+        self.key_at() + self.key.len() as i32
+    }
+}
+
 impl Emitter<'_, '_> {
     /// Adds the tuple whose row, of a kind, is in `words` to its group and goes to `next`, if the group is found in the table lent for that or may be
     /// begun there; else goes on at the current block. Tables are lent for all kinds.
@@ -129,22 +153,35 @@ impl Emitter<'_, '_> {
 
         let one = self.word(1);
         let operands = plan.states.iter().map(|state| state.arg.and_then(word).unwrap_or(one));
-        let operands: Vec<V> = operands.collect();
-        let key_at = plan.keys[kind].at();
-        let states_at = key_at + key.len();
-        let entry_words = states_at + operands.len();
-
-        self.b.switch_to_block(found);
-        let number = self.and_const(slot, 0xffff_ffff);
-        let entry = self.entry(lent, number, entry_words);
-        // A free slot looks like one whose hash begins with zeros.
-        let mut differs = self.icmp_const(IntCC::Equal, number, 0);
+        let has_ordinal = plan.keys[kind].at() > 0;
+        let group =
+            Group { first: word(0).filter(|_| has_ordinal), key, operands: operands.collect() };
         let other = self.b.create_block();
         self.b.set_cold_block(other);
-        self.leave_if(differs, other);
+        self.b.switch_to_block(found);
+        self.add_to_entry(lent, slot, &group, other);
+        self.b.ins().jump(next, NO_ARGS);
+        self.b.switch_to_block(free);
+        self.begin_entry(lent, (slots, place, hash), &group, row);
+        self.b.ins().jump(next, NO_ARGS);
+        // The search ends behind another key with the same tag: the row goes on with it.
+        self.b.switch_to_block(other);
+        let none = self.word(0);
+        self.store_frame(lent.at + Lent::ROOM, none);
+        self.b.ins().jump(row, NO_ARGS);
+        self.b.switch_to_block(row);
+    }
+
+    /// Adds a tuple to the entry of a slot, if that is of its group; else goes to `other`.
+    fn add_to_entry(&mut self, lent: Lent, slot: V, group: &Group, other: Block) {
+        let number = self.and_const(slot, 0xffff_ffff);
+        // A free slot looks like one whose hash begins with zeros.
+        let is_free = self.icmp_const(IntCC::Equal, number, 0);
+        self.leave_if(is_free, other);
+        let entry = self.entry(lent, number, group);
         let mut differing: Option<V> = None;
-        for (index, part) in key.iter().enumerate() {
-            let known = self.b.ins().load(I64, FRAME, entry, 8 * (key_at + index) as i32);
+        for (at, part) in (group.key_at()..).zip(&group.key) {
+            let known = self.b.ins().load(I64, FRAME, entry, 8 * at);
             let bits = self.b.ins().bxor(known, *part);
             differing = Some(match differing {
                 None => bits,
@@ -152,44 +189,41 @@ impl Emitter<'_, '_> {
             });
         }
         if let Some(differing) = differing {
-            differs = self.icmp_const(IntCC::NotEqual, differing, 0);
+            let differs = self.icmp_const(IntCC::NotEqual, differing, 0);
             self.leave_if(differs, other);
         }
-        for (index, by) in operands.iter().enumerate() {
-            let at = 8 * (states_at + index) as i32;
-            let old = self.b.ins().load(I64, FRAME, entry, at);
+        for (at, by) in (group.states_at()..).zip(&group.operands) {
+            let old = self.b.ins().load(I64, FRAME, entry, 8 * at);
             let new = self.b.ins().iadd(old, *by);
-            self.b.ins().store(FRAME, new, entry, at);
+            self.b.ins().store(FRAME, new, entry, 8 * at);
         }
         self.count_one(lent.at + Lent::ADDED);
-        self.b.ins().jump(next, NO_ARGS);
+    }
 
-        self.b.switch_to_block(free);
+    /// Begins a group with a tuple, at the place of a free slot, if there is room; else goes to `row`.
+    fn begin_entry(
+        &mut self,
+        lent: Lent,
+        (slots, place, hash): (V, V, V),
+        group: &Group,
+        row: Block,
+    ) {
         let room = self.load_frame(lent.at + Lent::ROOM);
         let is_full = self.icmp_const(IntCC::Equal, room, 0);
         self.leave_if(is_full, row);
         let number = self.load_frame(lent.at + Lent::NEXT);
-        let entry = self.entry(lent, number, entry_words);
-        let record = word(0).filter(|_| key_at > 0);
-        for (at, word) in (0..).zip(record.iter().chain(&key).chain(&operands)) {
-            self.b.ins().store(FRAME, *word, entry, 8 * at);
+        let entry = self.entry(lent, number, group);
+        for (at, word) in (0..).zip(group.words()) {
+            self.b.ins().store(FRAME, word, entry, 8 * at);
         }
-        let upper = self.and_const(hash, !0xffff_ffff);
-        let slot = self.b.ins().bor(upper, number);
+        let tag = self.and_const(hash, !0xffff_ffff);
+        let slot = self.b.ins().bor(tag, number);
         let at = self.slot_at(slots, place);
         self.b.ins().store(FRAME, slot, at, 0);
         let room = self.add_const(room, u64::MAX);
         self.store_frame(lent.at + Lent::ROOM, room);
         self.count_one(lent.at + Lent::NEXT);
         self.count_one(lent.at + Lent::ADDED);
-        self.b.ins().jump(next, NO_ARGS);
-
-        // The search ends behind another key with the same tag: the row goes on with it.
-        self.b.switch_to_block(other);
-        let none = self.word(0);
-        self.store_frame(lent.at + Lent::ROOM, none);
-        self.b.ins().jump(row, NO_ARGS);
-        self.b.switch_to_block(row);
     }
 
     /// Goes to `found` with the first slot that has a hash's tag, or to `free` with the place of a free one before that.
@@ -230,9 +264,9 @@ impl Emitter<'_, '_> {
     }
 
     /// The address of an entry, by its number from 1 on.
-    fn entry(&mut self, lent: Lent, number: V, entry_words: usize) -> V {
+    fn entry(&mut self, lent: Lent, number: V, group: &Group) -> V {
         let entries = self.load_frame(lent.at + Lent::ENTRIES);
-        let bytes = self.word(8 * entry_words as u64);
+        let bytes = self.word(8 * group.words().count() as u64);
         let offset = self.b.ins().imul(number, bytes);
         self.b.ins().iadd(entries, offset)
     }
