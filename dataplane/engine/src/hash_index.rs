@@ -253,14 +253,20 @@ impl Slots {
         }
     }
 
+    /// How many entries there may be.
+    #[inline]
+    fn most(&self) -> usize {
+        self.words.len() * most_eighths(self.words.len()) / 8
+    }
+
     #[inline]
     fn has_room(&self, entries: usize) -> bool {
-        entries * 8 <= self.words.len() * most_eighths(self.words.len())
+        entries <= self.most()
     }
 
     /// How many entries there is room for beside `len` that are there.
     pub(crate) fn room(&self, len: usize) -> usize {
-        (self.words.len() * most_eighths(self.words.len()) / 8).saturating_sub(len)
+        self.most().saturating_sub(len)
     }
 
     /// Adds a slot that is not there.

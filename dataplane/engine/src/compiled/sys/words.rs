@@ -83,7 +83,8 @@ impl Words {
         self.capacity - self.len
     }
 
-    /// Takes so many words for its own, and gives them, which compiled code has written behind those that were there.
+    /// Takes so many words for its own, and gives them, which compiled code has written behind those that were there: each of them, as no entry is half written
+    /// when code returns.
     pub(crate) fn adopt(&mut self, words: usize) -> &mut [u64] {
         assert!(words <= self.spare(), "compiled code has written beyond the room lent to it");
         let first = self.len;
@@ -93,7 +94,7 @@ impl Words {
 
     /// Makes room for so many more words, at least doubling it where there is not enough.
     pub(crate) fn reserve(&mut self, more: usize) {
-        if self.capacity - self.len < more {
+        if self.spare() < more {
             self.grow(more);
         }
     }
