@@ -65,6 +65,8 @@ pub(super) struct WordGroups {
     charged_bytes: u64,
     /// Of a range of packets: windows stay when they are passed, as what precedes the range is not known here.
     of_range: bool,
+    /// Those windows, in order.
+    passed: Vec<Window>,
     /// Groups of the only window of the range before, by kind of key: the next one mostly has about as many.
     expected: Vec<usize>,
     /// Whether groups may leave in any order.
@@ -134,6 +136,7 @@ impl WordGroups {
             bound: 0,
             charged_bytes: 0,
             of_range: false,
+            passed: Vec::new(),
             expected: Vec::new(),
             in_any_order: plan.is_free,
         }
@@ -157,7 +160,7 @@ impl WordGroups {
 
     /// Groups held.
     pub(super) fn held(&self) -> u64 {
-        self.windows.iter().map(|window| window.len() as u64).sum()
+        self.passed.iter().chain(&self.windows).map(|window| window.len() as u64).sum()
     }
 
     /// Whether each group of a window is sent once.
@@ -284,8 +287,11 @@ impl WordGroups {
         self.newest = Some(rank);
         self.bound = rank.saturating_sub(tolerance);
         let mut reached = rank;
-        if !self.of_range {
-            self.close(self.bound, record, counters, out);
+        if self.of_range {
+            let passed = self.windows_before(self.bound);
+            self.passed.extend(self.windows.drain(..passed));
+        } else {
+            self.send(self.windows_before(self.bound), record, false, counters, out);
             reached = self.bound;
         }
         if let Some(message) = self.punctuation(reached) {
@@ -332,16 +338,9 @@ impl WordGroups {
         Some(Message::Punctuation(vec![(ordered.column, value)]))
     }
 
-    /// Sends the groups of windows before `bound`, windows in order, groups by first packet.
-    fn close(
-        &mut self,
-        bound: u64,
-        record: u64,
-        counters: &mut TupleCounters,
-        out: &mut dyn FnMut(u64, Message),
-    ) {
-        let count = self.windows.partition_point(|window| window.rank < bound);
-        self.send(count, record, false, counters, out);
+    /// How many windows are before one.
+    fn windows_before(&self, rank: u64) -> usize {
+        self.windows.partition_point(|window| window.rank < rank)
     }
 
     /// Sends every group.
@@ -353,7 +352,7 @@ impl WordGroups {
         self.send(self.windows.len(), 0, true, counters, out);
     }
 
-    /// Sends the groups of the earliest windows, which may be the last that come.
+    /// Sends the groups of the earliest windows, which may be the last that come: windows in order, groups by first packet.
     fn send(
         &mut self,
         count: usize,
@@ -371,7 +370,8 @@ impl WordGroups {
     }
 
     fn charge(&mut self, memory: &mut Memory) -> Result<(), MemoryExceeded> {
-        let tables = self.windows.iter().map(|window| &window.tables).chain(&self.spare);
+        let windows = self.passed.iter().chain(&self.windows);
+        let tables = windows.map(|window| &window.tables).chain(&self.spare);
         let bytes: u64 = tables.flatten().map(WordTable::bytes).sum();
         if bytes > self.charged_bytes {
             memory.charge(&self.name, bytes - self.charged_bytes)?;

@@ -502,7 +502,7 @@ fn on_cores(plan: &PhysicalPlan, samples: &[Sample], size: usize) -> Result<(), 
     };
     let one = run(1, None)?;
     let three = run(3, Some(64 * size.clamp(4, 64) as u64))?;
-    whole_difference(&one, &three)?;
+    whole_difference(&one, &three).map_err(|e| format!("on one core and on three {e}"))?;
     let (a, b) = (&one.report.ledger.interfaces, &three.report.ledger.interfaces);
     if a == b {
         Ok(())

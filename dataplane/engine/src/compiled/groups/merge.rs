@@ -13,7 +13,8 @@ impl WordGroups {
     pub(in crate::compiled) fn end_range(&mut self, memory: &mut Memory) -> Vec<Window> {
         (self.newest, self.bound) = (None, 0);
         memory.release(std::mem::take(&mut self.charged_bytes));
-        let windows = std::mem::take(&mut self.windows);
+        let mut windows = std::mem::take(&mut self.passed);
+        windows.append(&mut self.windows);
         if let [window] = &windows[..] {
             self.expected = window.tables.iter().map(WordTable::len).collect();
         }
