@@ -29,6 +29,19 @@ fn groups_have_windows_slots_and_states() {
     insta::assert_snapshot!(listing(text));
 }
 
+/// The kernel saves each of r6 to r9 that a program writes.
+#[test]
+fn what_looks_into_no_packet_keeps_its_length_and_the_frame_alone() {
+    for text in
+        ["SELECT count(*) AS n FROM packet", "SELECT count(*) AS n FROM packet WHERE len > 1500"]
+    {
+        let code = listing(text);
+        for (register, is_kept) in [("r6", false), ("r7", true), ("r8", true), ("r9", false)] {
+            assert_eq!(code.contains(&format!("{register} = ")), is_kept, "{register}\n{code}");
+        }
+    }
+}
+
 /// What a packet goes through that takes no jump: up to where the code goes on elsewhere on every way, or returns.
 fn row(code: &str) -> &str {
     let ends = [": exit\n", ": goto "].map(|end| code.find(end).unwrap_or(code.len()));

@@ -100,6 +100,10 @@ pub(super) struct Emitter {
     free_cells: Vec<i16>,
     /// Where the packet's time is, in a program that asks for it.
     pub(super) times: Option<Times>,
+    /// First word of the frame's path.
+    pub(super) path_word: u32,
+    /// Whether anything looks into packets. Else [`END`] holds how long they are, and [`DATA`] nothing: a register less for the kernel to save.
+    pub(super) looks_into_packets: bool,
 }
 
 impl Emitter {
@@ -129,6 +133,8 @@ impl Emitter {
             instructions_max: super::value::INSTRUCTIONS_MAX,
             free_cells: Vec::new(),
             times: None,
+            path_word: 0,
+            looks_into_packets: true,
         }
     }
 
@@ -266,8 +272,12 @@ impl Emitter {
     ) -> Result<(), Unportable> {
         self.asm.comment("the packet, and the frame of this CPU");
         self.asm.store(Size::Dw, Reg::R10, stack::CONTEXT, Reg::R1);
-        self.asm.load(Size::W, DATA, Reg::R1, 0);
+        let data = if self.looks_into_packets { DATA } else { S[0] };
+        self.asm.load(Size::W, data, Reg::R1, 0);
         self.asm.load(Size::W, END, Reg::R1, 4);
+        if !self.looks_into_packets {
+            self.asm.alu(AluOp::Sub, END, data);
+        }
         self.asm.store(Size::W, Reg::R10, stack::KEY, 0);
         self.asm.mov(Reg::R2, Reg::R10);
         self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));
@@ -277,10 +287,10 @@ impl Emitter {
         self.asm.mov(FRAME, Reg::R0);
         self.add_to_frame(FRAME, packet_counters::PACKETS, 1, Reg::R1);
         let (fits, long) = (self.asm.label(), self.asm.seldom());
-        self.asm.mov(Reg::R0, END);
-        self.asm.alu(AluOp::Sub, Reg::R0, DATA);
-        self.add_to_frame(FRAME, packet_counters::BYTES, Reg::R0, Reg::R1);
-        self.asm.branch(Cond::Gt, Reg::R0, LINEAR_BYTES_MAX, long);
+        let bytes = if self.looks_into_packets { S[0] } else { END };
+        self.length(bytes);
+        self.add_to_frame(FRAME, packet_counters::BYTES, bytes, Reg::R1);
+        self.asm.branch(Cond::Gt, bytes, LINEAR_BYTES_MAX, long);
         self.asm.jump(fits);
         self.asm.place(long);
         self.asm.comment("longer than what is looked at");
@@ -294,6 +304,16 @@ impl Emitter {
             self.ask_all(&mut Asked::default());
         }
         Ok(())
+    }
+
+    /// `dst` = the bytes of the packet that are here.
+    pub(super) fn length(&mut self, dst: Reg) {
+        if dst != END {
+            self.asm.mov(dst, END);
+        }
+        if self.looks_into_packets {
+            self.asm.alu(AluOp::Sub, dst, DATA);
+        }
     }
 
     /// Makes paths one that have looked at more or less of the packet: the verifier keeps with a pointer how far that was.

@@ -3,7 +3,7 @@
 use wt_plan::ir::{LftaQuery, NodeId};
 
 use super::clock::Asked;
-use super::emit::{DATA, END, Emitter, FRAME, HEADER, LINEAR_BYTES_MAX, S, Unportable, stack};
+use super::emit::{Emitter, FRAME, HEADER, LINEAR_BYTES_MAX, S, Unportable, stack};
 use super::query::{Queries, record, sees_all};
 use super::scope::{Lacks, Scope};
 use super::socket::BySocket;
@@ -104,14 +104,14 @@ impl Emitter {
             self.asm.comment(format!("a packet of up to {room} bytes goes to the host"));
             let (larger, failed) = (self.asm.label(), self.asm.label());
             if !is_last {
-                self.packet_bytes(S[4]);
+                self.length(S[4]);
                 self.asm.branch(Cond::Gt, S[4], room as i32, larger);
             }
             self.reserve(PACKET_HEAD_WORDS + room / 8, NO_QUERY, record::PACKET, lost);
             self.asm.mov(HEADER, Reg::R0);
             self.packet_head(room);
             let copied = S[4];
-            self.packet_bytes(copied);
+            self.length(copied);
             if is_last {
                 let fits = self.asm.label();
                 self.asm.branch(Cond::Le, copied, room as i32, fits);
@@ -144,12 +144,6 @@ impl Emitter {
         self.add_to_frame(FRAME, packet_counters::SENT, 1, S[0]);
     }
 
-    /// Contiguous bytes of the packet.
-    fn packet_bytes(&mut self, dst: Reg) {
-        self.asm.mov(dst, END);
-        self.asm.alu(AluOp::Sub, dst, DATA);
-    }
-
     /// Writes what precedes the packet's bytes into the record in [`HEADER`].
     fn packet_head(&mut self, room: u32) {
         let at = 8 * RECORD_HEAD_WORDS as i16;
@@ -157,7 +151,7 @@ impl Emitter {
         self.asm.store(Size::Dw, HEADER, at, S[1]);
         self.load_ordinal(S[1]);
         self.asm.store(Size::Dw, HEADER, at + 16, S[1]);
-        self.packet_bytes(S[1]);
+        self.length(S[1]);
         let fits = self.asm.label();
         self.asm.mov(S[2], S[1]);
         self.asm.branch(Cond::Le, S[2], room as i32, fits);

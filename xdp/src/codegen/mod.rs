@@ -36,7 +36,7 @@ mod walk;
 
 use wt_catalog::Value;
 use wt_catalog::layout::Class;
-use wt_catalog::protocol::{Meta, PATH_HEADERS_MAX};
+use wt_catalog::protocol::Meta;
 use wt_plan::ir::{Exprs, LftaAction, LftaProgram, LftaQuery, NodeId, Op};
 
 pub(crate) use self::block::PREFIXES_MAX;
@@ -47,8 +47,9 @@ use self::query::Queries;
 pub(crate) use self::query::record;
 use self::spec::{
     ActionLayout, Layout, MapKind, MapSpec, ProgramSpec, SocketLayout, control_words,
+    packet_counters,
 };
-use self::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
+use self::walk::{Cells, PATH_WORDS};
 use crate::asm::{AsmError, Insn, MapId, Reg};
 
 /// Where time and ordinals of packets come from.
@@ -259,8 +260,7 @@ fn generate(
     wanted: &[usize],
     has_own_ends: bool,
 ) -> Result<ProgramSpec, Failure> {
-    let mut frame = FrameWords { next: PATH_WORD, init: Vec::new() };
-    frame.take(PATH_ENTRY_WORDS * PATH_HEADERS_MAX as u32);
+    let mut frame = FrameWords { next: packet_counters::COUNT, init: Vec::new() };
     let mut maps = vec![
         MapSpec { name: "frame".into(), kind: MapKind::PerCpuArray, bytes: 0, entries: 1 },
         MapSpec { name: ".data".into(), kind: MapKind::Data, bytes: 0, entries: 1 },
@@ -271,7 +271,7 @@ fn generate(
         let query = &program.queries[*index];
         let layout = query_layout(&program.exprs, query, *index as u32, &mut frame, &mut maps);
         layouts.push(layout.map_err(|what| Failure::Query(*index, what))?);
-        if frame.next > FRAME_WORDS_MAX - FRAME_WORDS_SPARE {
+        if frame.next > FRAME_WORDS_MAX - PATH_WORDS - FRAME_WORDS_SPARE {
             let what = "a batch of more queries than a program has room to count for";
             return Err(Failure::Query(*index, Unportable(what.into())));
         }
@@ -309,11 +309,14 @@ fn generate(
     let paths = Paths::new(&program.parse, &program.layers, exprs, value::LINKTYPE_ETHERNET)?;
     let declared = paths.reached.iter().filter_map(|id| paths.header(*id)).map(|h| &h.exprs);
     let windows = clock::windows(declared.chain([exprs]), || frame.take(clock::WINDOW_WORDS));
+    // Behind what every packet writes, and before what nothing but the program itself reads: functions that the kernel calls back do.
+    let path_word = if paths.start.is_some() { frame.take(PATH_WORDS) } else { 0 };
     let row = frame.take(layouts.iter().map(|l| l.column_words).max().unwrap_or(0));
     let mut e =
         Emitter::new(param_words.clone(), options.clock, [FRAME, CONTROL, RING], frame.next);
     e.windows = windows;
     e.secrets = secrets.start;
+    e.path_word = path_word;
     let (out, ready, end, none) = (e.asm.label(), e.asm.label(), e.asm.label(), e.asm.seldom());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let mut declared =
@@ -327,6 +330,8 @@ fn generate(
         || options.clock == Clock::Kernel && has_records;
     let by_socket = sockets.map(|(layout, bytes_max)| e.begin_by_socket(layout, bytes_max));
     let by_socket = by_socket.transpose()?;
+    let has_headers = paths.start.is_some() || !program.layers.is_empty();
+    e.looks_into_packets = has_headers || !host.is_empty() || blocks.is_some();
     e.prologue((wants_time, headers_do), out, none)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;

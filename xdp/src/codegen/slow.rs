@@ -12,7 +12,7 @@ use super::header::{Len, condition, length, suppose_common};
 use super::paths::{CONTINUES, Paths};
 use super::scope::{Lacks, LayerAt, Pointer, PointerAt, Scope};
 use super::spec::packet_counters;
-use super::walk::{Cells, PATH_ENTRY_WORDS, PATH_WORD};
+use super::walk::{Cells, PATH_ENTRY_WORDS};
 use crate::asm::{AluOp, Cond, Helper, Insn, Label, Reg, Size};
 
 /// Bytes of a header on the path.
@@ -141,7 +141,7 @@ fn entry(e: &mut Emitter, index: Reg) {
     e.asm.alu(AluOp::And, index, PATH_HEADERS_MAX as i32 - 1);
     e.asm.alu(AluOp::Lsh, index, 4);
     e.asm.alu(AluOp::Add, index, FRAME);
-    e.asm.alu(AluOp::Add, index, 8 * PATH_WORD as i32);
+    e.asm.alu(AluOp::Add, index, 8 * e.path_word as i32);
 }
 
 /// Where on the path to look: below a layer (or from the beginning), or above it.

@@ -7,7 +7,7 @@ use wt_catalog::{ProtocolId, Type};
 use wt_plan::ir::{LayerId, NodeId, Op};
 
 use super::Clock;
-use super::emit::{ABSENT, DATA, END, Emitter, S, Unportable, unportable};
+use super::emit::{ABSENT, DATA, Emitter, S, Unportable, unportable};
 use super::load::Place;
 use super::row::{class_of, words_of};
 use super::scope::{LayerAt, Scope};
@@ -455,12 +455,6 @@ impl Emitter {
             }
         }
         Ok(())
-    }
-
-    /// The bytes of the packet that are here.
-    pub(super) fn length(&mut self, dst: Reg) {
-        self.asm.mov(dst, END);
-        self.asm.alu(AluOp::Sub, dst, DATA);
     }
 
     fn meta(&mut self, meta: Meta, dst: Reg) -> Result<(), Unportable> {

@@ -1,6 +1,7 @@
 //! The header walk: likely paths as straight code, in which it is known where layers are; all others in a loop ([`super::slow`]).
 
 use wt_catalog::ProtocolId;
+use wt_catalog::protocol::PATH_HEADERS_MAX;
 use wt_plan::ir::{HeaderProgram, LayerSel, NodeId, Op};
 
 use super::emit::{ABSENT, DATA, Emitter, FRAME, HEADER, NO_PROTOCOL, S, Unportable};
@@ -13,10 +14,10 @@ use super::spec::packet_counters;
 use super::straight;
 use crate::asm::{AluOp, Label, Reg, Size};
 
-/// First word of the frame's path: per header its kind mask, then offset and protocol.
-pub(super) const PATH_WORD: u32 = packet_counters::COUNT;
-/// Words of a header on it.
+/// Words of a header on the frame's path: its kind mask, then offset and protocol.
 pub(super) const PATH_ENTRY_WORDS: u32 = 2;
+/// Words of the longest path.
+pub(super) const PATH_WORDS: u32 = PATH_ENTRY_WORDS * PATH_HEADERS_MAX as u32;
 
 /// Cells that the walk leaves for the queries, and those it needs itself.
 pub(super) struct Cells {
@@ -570,7 +571,7 @@ impl Walk<'_, '_> {
             (At::Header(_), None) => {}
         }
         for (depth, id) in path.iter().enumerate() {
-            let at = 8 * (PATH_WORD + PATH_ENTRY_WORDS * depth as u32) as i16;
+            let at = 8 * (e.path_word + PATH_ENTRY_WORDS * depth as u32) as i16;
             e.asm.constant(S[0], self.paths.mask(*id));
             e.asm.store(Size::Dw, FRAME, at, S[0]);
             // Said again where it is the same on every path, the likely ones need not say it.
