@@ -115,3 +115,14 @@ fn machine_code_of_many_filters_says_what_is_asked_of_all_packets_in_arrays() {
     let is_port = |line: &&&str| line.contains(&format!(" == {:#x},", 80_u16.to_be()));
     assert_eq!(takes.iter().filter(is_port).count(), 1, "{asked}");
 }
+
+/// A filter is one program for each link type that there may be; code is made for one.
+#[test]
+fn machine_code_of_a_tcpdump_filter_is_that_of_its_link_type() {
+    let lines = |condition: &str| {
+        let text = format!("SELECT count(*) AS n FROM packet WHERE {condition}");
+        run(["explain", "--code=machine", &text]).expect_status(0).stdout.lines().count()
+    };
+    let (all, some) = (lines("len > 0"), lines("pcap_filter('tcp port 80')"));
+    assert!(some < all + 300, "{some} lines, and {all} without a filter");
+}

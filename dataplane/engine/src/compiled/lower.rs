@@ -9,6 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, Value as V};
 use wt_catalog::layout::{Class, words_of};
 use wt_catalog::protocol::Meta;
 use wt_catalog::{ProtocolId, Type, Value};
+use wt_lang::ast::CmpOp;
 use wt_plan::ir::{Exprs, LayerId, NodeId, Op};
 use wt_wire::RecordRef;
 
@@ -159,6 +160,9 @@ impl Emitter<'_, '_> {
             }
             order.push(node);
             match &scope.exprs.nodes[index].op {
+                Op::Select { .. } if self.only_branch(scope, node).is_some() => {
+                    wanted.extend(self.only_branch(scope, node));
+                }
                 Op::Select { cond, .. } if scope.is_costly[index] => wanted.push(*cond),
                 Op::ByProtocol { layer, arms } if scope.only_arm(*layer, arms).is_some() => {
                     wanted.extend(scope.only_arm(*layer, arms));
@@ -173,6 +177,31 @@ impl Emitter<'_, '_> {
             scope.set(node, val);
         }
         scope.known[root.0 as usize].ok_or(Unsupported("a node has no value"))
+    }
+
+    /// The branch of a conditional value that the link type leaves: code is made for one.
+    fn only_branch(&self, scope: &Scope<'_>, id: NodeId) -> Option<NodeId> {
+        let Exprs { nodes, .. } = scope.exprs;
+        let of = |id: NodeId| &nodes[id.0 as usize];
+        let Op::Select { cond, then, otherwise } = &of(id).op else { return None };
+        let is_link_type = |id: NodeId| of(id).op == Op::Meta(Meta::LinkType);
+        let link_type = u64::from(self.link_type);
+        let holds = match &of(*cond).op {
+            Op::Compare(op, a, b) if is_link_type(*a) => {
+                let bound = scope.constant(*b)?.as_u64()?;
+                match op {
+                    CmpOp::Eq => link_type == bound,
+                    CmpOp::Ge => link_type >= bound,
+                    _ => return None,
+                }
+            }
+            Op::In(a, members) if is_link_type(*a) => {
+                members.iter().any(|member| member.as_u64() == Some(link_type))
+            }
+            _ => return None,
+        };
+        let only = if holds { *then } else { *otherwise };
+        (of(only).ty == of(id).ty).then_some(only)
     }
 
     fn known(&self, scope: &Scope<'_>, node: NodeId) -> Result<Val, Unsupported> {
@@ -261,6 +290,9 @@ impl Emitter<'_, '_> {
             }
             Op::ByProtocol { layer, arms } => self.by_protocol(scope, id, *layer, arms)?,
             Op::Select { cond, then, otherwise } => {
+                if let Some(only) = self.only_branch(scope, id) {
+                    return self.known(scope, only);
+                }
                 let cond = self.known(scope, *cond)?;
                 let flag = self.as_flag(cond.parts)?;
                 let val = self.choose(scope, id, flag, *then, Some(*otherwise))?;
