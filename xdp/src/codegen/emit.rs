@@ -18,9 +18,9 @@ use crate::asm::{AluOp, Assembler, Cond, Helper, Insn, Label, MapId, Operand, Re
 
 /// Registers that values are computed in.
 pub(super) const S: [Reg; 6] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
-/// First byte of the packet.
+/// First byte of the packet, in programs that look into packets.
 pub(super) const DATA: Reg = Reg::R6;
-/// The byte behind the last of the packet.
+/// The byte behind the last of the packet; in other programs how many bytes it has.
 pub(super) const END: Reg = Reg::R7;
 /// The frame.
 pub(super) const FRAME: Reg = Reg::R8;
@@ -102,7 +102,7 @@ pub(super) struct Emitter {
     pub(super) times: Option<Times>,
     /// First word of the frame's path.
     pub(super) path_word: u32,
-    /// Whether anything looks into packets. Else [`END`] holds how long they are, and [`DATA`] nothing: a register less for the kernel to save.
+    /// Whether anything looks into packets. Else [`DATA`] is not used: a register less for the kernel to save.
     pub(super) looks_into_packets: bool,
 }
 
