@@ -4,6 +4,8 @@
 //! looked up in a table of the frame, so that a hundred such queries cost what a few do. A table of points (or of prefixes of one length) is hashed
 //! without collisions; one of ranges has a word for every so many values, with at most one bound among them.
 
+use std::iter;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value as V};
@@ -21,10 +23,11 @@ const WORDS_MAX: usize = 4096;
 /// Pairs of points for each word of a table, at most: one factor in a hundred and fifty has no collision then.
 const PAIRS_PER_WORD: usize = 5;
 /// Factors that are tried for each number of words.
-const FACTORS: u64 = 256;
+const FACTORS: usize = 256;
 /// The last frame word that a table of ranges can name.
 const FRAME_WORD_MAX: usize = u16::MAX as usize;
-/// An odd number whose multiples are spread well (the golden ratio).
+/// The first factor, and what makes the next of one (2^64 over the golden ratio). Powers, not multiples: where two points are apart by a Fibonacci
+/// number, its product with each small multiple is close to a multiple of 2^64, and none of them tells the points apart.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A set of queries, and the table that says which of them a packet qualifies for.
@@ -98,7 +101,8 @@ fn points(wanted: &[Wanted<'_>], shift: u32) -> Option<Table> {
     let pairs = points.len() * points.len() / 2;
     let mut len = (2 * points.len()).max(pairs / PAIRS_PER_WORD).next_power_of_two();
     while len <= WORDS_MAX {
-        for factor in (0..FACTORS).map(|i| SPREAD.wrapping_mul(2 * i + 1)) {
+        let powers = iter::successors(Some(SPREAD), |factor| Some(factor.wrapping_mul(SPREAD)));
+        for factor in powers.take(FACTORS) {
             if let Some(words) = placed(&points, factor, len) {
                 return Some(Table::Points { shift, factor, words });
             }
@@ -336,6 +340,19 @@ mod tests {
             let wanted = wanted(&set);
             let table = ranges(&wanted, NOBODY).unwrap();
             check(&table, &wanted, near(&wanted).into_iter().chain(0..4000));
+        }
+    }
+
+    #[test]
+    fn points_that_few_factors_tell_apart_find_one() {
+        let fibonacci = iter::successors(Some((1, 2)), |(a, b)| Some((*b, a + b)));
+        let numbers = fibonacci.map(|(a, _)| a).take_while(|a| *a <= u64::from(u32::MAX));
+        for apart in numbers.chain((0..32).map(|bit| 1 << bit)) {
+            let set = set([(0, 0), (apart, apart)]);
+            let wanted = wanted(&set);
+            let table = points(&wanted, 0).unwrap();
+            assert_eq!(table.words().len(), 4, "{apart}");
+            check(&table, &wanted, near(&wanted));
         }
     }
 
