@@ -90,7 +90,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let name = args.measure.name.as_deref().unwrap_or("run");
     let mut report = begin(&format!("Tasks: {name}"), args.measure.dir.as_path(), &setting);
     report.line(
-        "\nA ratio is wall time over that of the better of the two single-cursor programs for the same task on the same trace; \
+        "\nA ratio is wall time over that of the better of the two single cursors, `read` and `mmap`, for the same task on the same trace; \
          below it is faster. Medians; spread is the least and the greatest.",
     );
     let mut charts = Vec::new();
@@ -108,16 +108,19 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         let facts = setting.facts(&trace)?;
         report.trace(&trace, &facts, in_huge_pages);
-        let mut groups = Vec::new();
+        let mut outcomes = Vec::new();
         for &task in &tasks {
             eprintln!("  {}", task::title(task));
             let outcome = setting.compare(task, &trace, &facts)?;
             if setting.repeat > 0 {
                 report.outcome(&outcome, &facts);
-                groups.push(bars(&outcome));
+                outcomes.push(outcome);
             }
         }
-        charts.push((trace.name.clone(), groups));
+        if !outcomes.is_empty() {
+            report.summary(&outcomes);
+        }
+        charts.push((trace.name.clone(), outcomes.iter().map(bars).collect::<Vec<_>>()));
     }
     if setting.repeat == 0 {
         eprintln!("all answers agree");

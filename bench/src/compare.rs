@@ -66,8 +66,35 @@ pub struct Row {
     pub cpu: Sample,
     /// Largest resident set of any run, bytes.
     pub resident_bytes_max: u64,
-    /// Whether it is one of those that define the ratio 1.0.
-    pub is_bound: bool,
+    /// What it is in the comparison.
+    pub role: Role,
+}
+
+/// What a program is in a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The hand-written single cursor over copies.
+    Read,
+    /// The one over a mapping. The better of the two defines the ratio 1.0.
+    Mmap,
+    /// The one that asks for all lines ahead.
+    Ahead,
+    /// Eight of them.
+    Cursors,
+    /// Those over copies, one on each of two cores.
+    ReadOnTwo,
+    /// Eight on each.
+    CursorsOnTwo,
+    /// What is measured.
+    Wiretable,
+    /// The same on two cores.
+    WiretableOnTwo,
+    /// Its answer to one filter, beside those to many.
+    OneFilter,
+    /// A tool that others wrote.
+    Tool,
+    /// For orientation.
+    Other,
 }
 
 /// Measurements of a task on a trace.
@@ -84,12 +111,17 @@ pub struct Outcome {
 impl Outcome {
     /// Wall and processor time of the better single-cursor program, which has the ratio 1.0.
     pub fn bound(&self) -> (f64, f64) {
-        self.rows
-            .iter()
-            .filter(|row| row.is_bound)
+        [Role::Read, Role::Mmap]
+            .into_iter()
+            .filter_map(|role| self.row(role))
             .map(|row| (row.wall.median(), row.cpu.median()))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .unwrap_or((f64::NAN, f64::NAN))
+    }
+
+    /// The program of a role, where one has it.
+    pub fn row(&self, role: Role) -> Option<&Row> {
+        self.rows.iter().find(|row| row.role == role)
     }
 }
 
@@ -97,7 +129,7 @@ impl Outcome {
 struct Entry {
     program: Program,
     judge: Judge,
-    is_bound: bool,
+    role: Role,
 }
 
 #[derive(Clone, Copy)]
@@ -146,7 +178,7 @@ impl Setting {
                 wall: Sample::default(),
                 cpu: Sample::default(),
                 resident_bytes_max: 0,
-                is_bound: entry.is_bound,
+                role: entry.role,
             })
             .collect();
         // In turns, so that a noisy moment hits all programs alike.
@@ -173,45 +205,52 @@ impl Setting {
     }
 
     fn entries(&self, task: TaskName, trace: &Trace, facts: &Facts) -> (Vec<Entry>, Vec<String>) {
-        let rows = |program| Entry { program, judge: Judge::Rows, is_bound: false };
+        let rows = |role, program| Entry { program, judge: Judge::Rows, role };
         let mut entries = Vec::new();
-        for method in [Method::Read, Method::Mmap] {
-            let program = self.bound(task, method, &trace.path);
-            entries.push(Entry { program, judge: Judge::Rows, is_bound: true });
-        }
-        for method in [Method::Plain, Method::Cursors] {
-            entries.push(rows(self.bound(task, method, &trace.path)));
+        let bound = |method| self.bound(task, method, &trace.path);
+        for (role, method) in [
+            (Role::Read, Method::Read),
+            (Role::Mmap, Method::Mmap),
+            (Role::Ahead, Method::Ahead),
+            (Role::Cursors, Method::Cursors),
+        ] {
+            entries.push(rows(role, bound(method)));
         }
         if self.libpcap {
-            entries.push(rows(self.bound(task, Method::Pcap, &trace.path)));
+            entries.push(rows(Role::Tool, bound(Method::Pcap)));
         }
         if task == TaskName::T1 {
             let program = program::dd(&[self.core], &trace.path);
-            entries.push(Entry { program, judge: Judge::None, is_bound: false });
+            entries.push(Entry { program, judge: Judge::None, role: Role::Other });
         }
         let path = trace.path.display().to_string();
         if let Some(wiretable) = &self.wiretable {
             let query = task::query(task);
             let more: Vec<&str> = self.wiretable_arguments.iter().map(String::as_str).collect();
-            entries.push(rows(program::wiretable(wiretable, &query, &[self.core], &path, &more)));
+            let program = program::wiretable(wiretable, &query, &[self.core], &path, &more);
+            entries.push(rows(Role::Wiretable, program));
             if matches!(task, TaskName::T8 | TaskName::Wide) {
                 // What one filter takes at that moment, which many are held against.
                 let one = task::query(TaskName::T2);
                 let program = program::wiretable(wiretable, &one, &[self.core], &path, &more);
                 let program = Program { name: "wiretable, T2 alone".to_owned(), ..program };
-                entries.push(Entry { program, judge: Judge::None, is_bound: false });
+                entries.push(Entry { program, judge: Judge::None, role: Role::OneFilter });
             }
             if let Some(two) = self.two.filter(|_| self.wiretable_cores) {
                 let more = [&more[..], &["--cores", "2"]].concat();
-                entries.push(rows(program::wiretable(wiretable, &query, &two, &path, &more)));
+                let program = program::wiretable(wiretable, &query, &two, &path, &more);
+                entries.push(rows(Role::WiretableOnTwo, program));
             }
         }
         if let (Some(wiretable), Some(forms)) = (&self.wiretable, &self.forms) {
             entries.extend(self.wiretable_of_forms(wiretable, task, forms));
         }
         if let Some(two) = self.two {
-            for method in [Method::Read, Method::Cursors] {
-                entries.push(rows(program::bound(&self.this, task, method, &two, &trace.path)));
+            for (role, method) in
+                [(Role::ReadOnTwo, Method::Read), (Role::CursorsOnTwo, Method::Cursors)]
+            {
+                let program = program::bound(&self.this, task, method, &two, &trace.path);
+                entries.push(rows(role, program));
             }
         }
         let mut absent = Vec::new();
@@ -222,15 +261,15 @@ impl Setting {
             } else if facts.packets > peer.packets_max {
                 absent.push(format!("{}: {}", peer.name, peer.note));
             } else {
-                let mut add = |name: String, steps| {
+                let mut add = |role, name: String, steps| {
                     let program = Program { name, steps, cores: vec![self.core] };
-                    entries.push(Entry { program, judge: Judge::Peer(*peer), is_bound: false });
+                    entries.push(Entry { program, judge: Judge::Peer(*peer), role });
                 };
-                add(peer.name.to_owned(), steps);
+                add(Role::Tool, peer.name.to_owned(), steps);
                 if let Some(forms) = &self.forms
                     && let Some(steps) = peer.steps(task, &forms.pcapng, &self.scratch)
                 {
-                    add(format!("{}, of pcapng", peer.name), steps);
+                    add(Role::Other, format!("{}, of pcapng", peer.name), steps);
                 }
             }
         }
@@ -275,7 +314,7 @@ impl Setting {
                 let program = program::wiretable(wiretable, &query, cores, first, &more);
                 let name = program.name.replacen("wiretable", &format!("wiretable, {form}"), 1);
                 let program = Program { name, ..program };
-                entries.push(Entry { program, judge, is_bound: false });
+                entries.push(Entry { program, judge, role: Role::Other });
             };
             add(&[self.core], &more);
             if let Some(two) = two {

@@ -180,7 +180,7 @@ pub fn bound(
     let (label, argument) = match method {
         Method::Read => ("read, one cursor", "read"),
         Method::Mmap => ("mmap, one cursor", "mmap"),
-        Method::Plain => ("mmap, nothing asked ahead", "plain"),
+        Method::Ahead => ("mmap, all asked ahead", "ahead"),
         Method::Cursors => ("mmap, eight cursors", "cursors"),
         Method::Pcap => ("libpcap loop", "pcap"),
     };

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agree::Facts;
-use crate::compare::Outcome;
+use crate::compare::{Outcome, Role};
 use crate::svg::Group;
 use crate::task;
 use crate::trace::Trace;
@@ -74,6 +74,46 @@ impl Report {
         }
     }
 
+    /// Adds a table of wiretable's times over those of the programs beside it, task by task.
+    pub fn summary(&mut self, outcomes: &[Outcome]) {
+        self.line(
+            "\n### Wiretable over the others\n\nWall time of `wiretable` over that of each hand-written program; how many times faster two cores are than one, \
+             over how many times that is for hand-written ones; and times of tools over those of `wiretable`.\n",
+        );
+        self.line("| task | single cursor | all asked ahead | eight cursors | T2 alone | two cores | over `read`'s | over eight cursors' | tools |");
+        self.line("|---|---:|---:|---:|---:|---:|---:|---:|---|");
+        for outcome in outcomes {
+            let wall = |role| outcome.row(role).map(|row| row.wall.median());
+            let over = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+            let Some(own) = wall(Role::Wiretable) else { continue };
+            let [two, read, cursors] = [
+                (Role::Wiretable, Role::WiretableOnTwo),
+                (Role::Read, Role::ReadOnTwo),
+                (Role::Cursors, Role::CursorsOnTwo),
+            ]
+            .map(|(one, two)| over(wall(one), wall(two)));
+            let ratios = [
+                Some(own / outcome.bound().0),
+                over(Some(own), wall(Role::Ahead)),
+                over(Some(own), wall(Role::Cursors)),
+                over(Some(own), wall(Role::OneFilter)),
+                two,
+                over(two, read),
+                over(two, cursors),
+            ];
+            let ratios = ratios.map(|ratio| ratio.map_or("–".to_owned(), |r| format!("{r:.2}")));
+            let tools = outcome.rows.iter().filter(|row| row.role == Role::Tool);
+            let tools: Vec<String> = tools
+                .map(|row| {
+                    let name = row.name.trim_start_matches("bound: ");
+                    format!("{name} {:.1}", row.wall.median() / own)
+                })
+                .collect();
+            let task = task::short(outcome.task);
+            self.line(&format!("| {task} | {} | {} |", ratios.join(" | "), tools.join(", ")));
+        }
+    }
+
     /// Writes it as `NAME.md` in a folder.
     ///
     /// # Errors
@@ -105,4 +145,49 @@ pub fn mebibytes(bytes: u64) -> String {
     // A string takes everything.
     let _ = write!(text, "{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bound::TaskName;
+    use crate::compare::Row;
+    use crate::statistics::Sample;
+
+    #[test]
+    fn what_others_take_is_held_against_it() {
+        let row = |(role, name, seconds): (Role, &str, f64)| {
+            let mut wall = Sample::default();
+            wall.push(seconds);
+            Row { name: name.to_owned(), cpu: wall.clone(), wall, resident_bytes_max: 0, role }
+        };
+        let rows = [
+            (Role::Read, "bound: read", 0.10),
+            (Role::Mmap, "bound: mmap", 0.20),
+            (Role::Ahead, "bound: ahead", 0.05),
+            (Role::Cursors, "bound: cursors", 0.08),
+            (Role::Tool, "bound: libpcap loop", 0.30),
+            (Role::Wiretable, "wiretable", 0.06),
+            (Role::WiretableOnTwo, "wiretable, 2 cores", 0.04),
+            (Role::ReadOnTwo, "bound: read, 2 cores", 0.05),
+            (Role::CursorsOnTwo, "bound: cursors, 2 cores", 0.05),
+            (Role::Tool, "tcpdump", 0.33),
+        ];
+        let outcome = |rows: &[(Role, &str, f64)]| {
+            let rows = rows.iter().copied().map(row).collect();
+            Outcome { task: TaskName::T2, rows, absent: Vec::new() }
+        };
+        let mut report = Report::default();
+        // One without wiretable has nothing to say, one without others says so.
+        report.summary(&[outcome(&rows), outcome(&rows[..5]), outcome(&rows[..6])]);
+        let lines: Vec<&str> =
+            report.text().lines().filter(|line| line.starts_with("| t2")).collect();
+        assert_eq!(
+            lines,
+            [
+                "| t2 | 0.60 | 1.20 | 0.75 | – | 1.50 | 0.75 | 0.94 | libpcap loop 5.0, tcpdump 5.5 |",
+                "| t2 | 0.60 | 1.20 | 0.75 | – | – | – | – | libpcap loop 5.0 |",
+            ]
+        );
+    }
 }

@@ -220,7 +220,7 @@ pub struct Mapped {
     header: FileHeader,
 }
 
-/// Bytes that a single cursor over a mapping asks for ahead of itself.
+/// Bytes that [`Mapped::ahead`] asks for ahead of itself.
 const AHEAD_LEN: usize = 2048;
 const CACHE_LINE_LEN: usize = 64;
 /// Bytes after which what is ready is written.
@@ -238,20 +238,20 @@ impl Mapped {
         Ok(Self { path: path.to_owned(), map, header })
     }
 
-    /// One cursor from end to end, which asks for all lines ahead of itself.
+    /// One cursor from end to end, which waits for each header.
     ///
     /// # Errors
     /// [`BoundError::Cut`].
     pub fn single<T: Task>(&self, task: T, output: &mut dyn Write) -> Result<T, BoundError> {
-        self.alone::<T, AHEAD_LEN>(task, output)
+        self.alone::<T, 0>(task, output)
     }
 
-    /// As [`Self::single`], and nothing is asked for: each header is waited for.
+    /// As [`Self::single`], and all lines are asked for ahead: it takes as long as memory gives the whole file.
     ///
     /// # Errors
     /// [`BoundError::Cut`].
-    pub fn plain<T: Task>(&self, task: T, output: &mut dyn Write) -> Result<T, BoundError> {
-        self.alone::<T, 0>(task, output)
+    pub fn ahead<T: Task>(&self, task: T, output: &mut dyn Write) -> Result<T, BoundError> {
+        self.alone::<T, AHEAD_LEN>(task, output)
     }
 
     fn alone<T: Task, const AHEAD: usize>(

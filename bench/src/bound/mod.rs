@@ -43,10 +43,10 @@ pub enum TaskName {
 pub enum Method {
     /// One cursor, read() into a buffer of 256 KiB
     Read,
-    /// One cursor over a mapping, which asks for all lines ahead of itself
-    Mmap,
     /// One cursor over a mapping, which waits for each header
-    Plain,
+    Mmap,
+    /// One cursor over a mapping, which asks for all lines ahead of itself
+    Ahead,
     /// Eight cursors over a mapping
     Cursors,
     /// A loop of libpcap
@@ -114,8 +114,8 @@ impl How<'_> {
             (Method::Read, 0 | 1) => capture::with_read(self.path, new(), output)?,
             (Method::Read, cores) => Mapped::open(self.path)?.read_on(cores, new, output)?,
             (Method::Mmap, 0 | 1) => Mapped::open(self.path)?.single(new(), output)?,
-            (Method::Plain, 0 | 1) => Mapped::open(self.path)?.plain(new(), output)?,
-            (Method::Mmap | Method::Plain, cores) => {
+            (Method::Ahead, 0 | 1) => Mapped::open(self.path)?.ahead(new(), output)?,
+            (Method::Mmap | Method::Ahead, cores) => {
                 Mapped::open(self.path)?.cursors_on::<T, 1>(cores, new, shared, output)?
             }
         };

@@ -50,7 +50,7 @@ fn check_all(name: &str, bytes: &[u8]) -> Seen {
     let mapped = Mapped::open(&file.0).expect("map");
     let mut others = vec![
         ("single", mapped.single(Seen::default(), &mut none)),
-        ("plain", mapped.plain(Seen::default(), &mut none)),
+        ("ahead", mapped.ahead(Seen::default(), &mut none)),
         ("cursors", mapped.cursors::<_, 8>(Seen::default, false, &mut none)),
         ("two cursors", mapped.cursors::<_, 2>(Seen::default, false, &mut none)),
     ];
@@ -135,7 +135,7 @@ fn a_file_that_ends_inside_a_record_is_refused_by_all() {
         assert!(cut(with_read(&file.0, Seen::default(), &mut none)));
         let mapped = Mapped::open(&file.0).expect("map");
         assert!(cut(mapped.single(Seen::default(), &mut none)));
-        assert!(cut(mapped.plain(Seen::default(), &mut none)));
+        assert!(cut(mapped.ahead(Seen::default(), &mut none)));
         assert!(cut(mapped.cursors::<_, 8>(Seen::default, false, &mut none)));
         assert!(cut(mapped.read_on(2, Seen::default, &mut none)));
         assert!(cut(mapped.cursors_on::<_, 8>(2, Seen::default, false, &mut none)));
