@@ -258,14 +258,9 @@ impl TriedLfta {
             let Some(index) = self.queries.iter().position(|q| q.layout.query == query) else {
                 continue;
             };
-            if frames.is_none() {
-                frames = Some(self.loaded.frames().map_err(|e| self.failed(e.into()))?);
-            }
+            let frames = frames.get_or_insert_with(|| self.loaded.frames());
             let query = &mut self.queries[index];
-            let (ActionLayout::Groups(groups), Some(frames)) = (&query.layout.action, &frames)
-            else {
-                continue;
-            };
+            let ActionLayout::Groups(groups) = &query.layout.action else { continue };
             let bounds = groups.windows.iter().map(|window| decode::latest(window, frames));
             let bounds: Vec<Option<u64>> = bounds.collect();
             let is_closed = decode::is_behind(&query.layout, groups, &words, &bounds);
@@ -295,7 +290,7 @@ impl TriedLfta {
             ActionLayout::Select => return Ok(Vec::new()),
             ActionLayout::Groups(groups) => groups,
             ActionLayout::Totals(totals) => {
-                let frames = self.loaded.frames()?;
+                let frames = self.loaded.frames();
                 let group = |words| decode::group(&query.layout, &totals.states, words);
                 let taken: Vec<_> = decode::totals(totals, &frames, TURNS)
                     .map(|words| (number, Message::Tuple(group(words))))
@@ -319,7 +314,7 @@ impl TriedLfta {
 
     /// Sends the groups and the punctuation of queries whose windows have advanced.
     fn close(&mut self, out: &mut dyn FnMut(u32, Message)) -> Result<(), TriedError> {
-        let frames = self.loaded.frames()?;
+        let frames = self.loaded.frames();
         for index in 0..self.queries.len() {
             let query = &self.queries[index];
             let lost = total(&frames, query.layout.counters + query_counters::LOST);
@@ -348,7 +343,7 @@ impl TriedLfta {
 
     /// Raises the bounds of a query in all frames to those of a punctuation.
     fn raise(&mut self, index: usize, bounds: &[(u32, Value)]) -> Result<(), TriedError> {
-        let mut frames = self.loaded.frames()?;
+        let mut frames = self.loaded.frames();
         let ActionLayout::Groups(groups) = &self.queries[index].layout.action else {
             return Ok(());
         };
@@ -425,7 +420,7 @@ impl LftaBackend for TriedLfta {
     }
 
     fn packets(&self) -> PacketCounters {
-        let frames = self.loaded.frames().unwrap_or_default();
+        let frames = self.loaded.frames();
         PacketCounters {
             packets: total(&frames, packet_counters::PACKETS),
             malformed: total(&frames, packet_counters::MALFORMED),
@@ -446,7 +441,7 @@ impl LftaBackend for TriedLfta {
         let Some(index) = self.queries.iter().position(|q| q.layout.query == query) else {
             return TupleCounters::default();
         };
-        let frames = self.loaded.frames().unwrap_or_default();
+        let frames = self.loaded.frames();
         let Query { layout, output, ejected, .. } = &self.queries[index];
         let count = |counter: u32| total(&frames, layout.counters + counter);
         let offered = total(&frames, packet_counters::PACKETS);

@@ -75,7 +75,7 @@ fn action(loaded: &mut Loaded, packet: &[u8]) -> u32 {
 }
 
 fn counted(loaded: &Loaded) -> (u64, u64) {
-    let frames = loaded.frames().unwrap_or_else(|e| panic!("{e}"));
+    let frames = loaded.frames();
     let layout = &loaded.spec().layout;
     let blocked = layout.blocks.map(|b| b.counter).unwrap_or_else(|| panic!("no block list"));
     let sum = |word: u32| frames.iter().map(|frame| frame[word as usize]).sum();

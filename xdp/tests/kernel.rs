@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 mod support;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use support::program;
 use wt_catalog::layout::Place;
@@ -210,7 +211,7 @@ fn groups_are_where_the_frame_says() {
                 loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
                 loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
             }
-            let frames = loaded.frames().unwrap_or_else(|e| panic!("{e}"));
+            let frames = loaded.frames();
             let used = |turn| frames.iter().fold(0, |all, f| all | groups.used(f, turn));
             let half = (turn & 1) as u32;
             let there = loaded.count_groups(0, half).unwrap_or_else(|e| panic!("{e}"));
@@ -245,7 +246,7 @@ fn the_one_group_begins_anew_in_each_turn() {
             loaded.set_control(&control).unwrap_or_else(|e| panic!("{e}"));
             loaded.try_packet(&[0; 60], 1).unwrap_or_else(|e| panic!("{e}"));
         }
-        let frames = loaded.frames().unwrap_or_else(|e| panic!("{e}"));
+        let frames = loaded.frames();
         let (first, stride) = (totals.first as usize, totals.stride() as usize);
         let used = frames.iter().find(|frame| frame[0] > 0).expect("a frame with packets");
         used[first..].chunks(stride).take(2).map(<[u64]>::to_vec).collect()
@@ -352,6 +353,47 @@ fn windows_by_ticks_are_those_of_the_time() {
                 assert!((before_ns..=after_ns).contains(&group.words[1]), "{group:?}");
             }
         }
+    }
+}
+
+#[test]
+fn each_cpu_counts_in_its_own_frame() {
+    // Whoever computes and does not look a frame up finds that of another as easily.
+    let Some(mut loaded) = loaded("SELECT count(*) AS n FROM packet", Clock::Given) else { return };
+    let frames = loaded.frames();
+    assert!(frames.len().is_power_of_two(), "{} frames", frames.len());
+    let allowed = sched_getaffinity(None).unwrap_or_else(|e| panic!("{e}"));
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    for (number, cpu) in cpus.iter().enumerate() {
+        let mut only = CpuSet::new();
+        only.set(*cpu);
+        sched_setaffinity(None, &only).unwrap_or_else(|e| panic!("{e}"));
+        loaded.try_packet(&[0; 60], 10 + number as u32).unwrap_or_else(|e| panic!("{e}"));
+    }
+    sched_setaffinity(None, &allowed).unwrap_or_else(|e| panic!("{e}"));
+    for (cpu, frame) in loaded.frames().iter().enumerate() {
+        let number = cpus.iter().position(|known| *known == cpu);
+        let packets = number.map_or(0, |number| 10 + number as u64);
+        assert_eq!(frame[0], packets, "CPU {cpu}");
+    }
+}
+
+#[test]
+fn an_object_is_loaded_by_itself() {
+    for text in QUERIES {
+        let (program, params) = program(text);
+        let made = compile(&program, &params, &Options::default());
+        let spec = made.unwrap_or_else(|e| panic!("{e}")).spec;
+        let spec = spec.unwrap_or_else(|| panic!("no program"));
+        let bytes = wt_xdp::object::write(&spec).unwrap_or_else(|e| panic!("{e}"));
+        let made = aya::EbpfLoader::new().btf(None).load(&bytes);
+        let mut made = match made {
+            Err(_) if loaded(text, Clock::Given).is_none() => return,
+            made => made.unwrap_or_else(|e| panic!("{text}: {e}")),
+        };
+        let program = made.program_mut("wiretable").unwrap_or_else(|| panic!("no program"));
+        let program: &mut aya::programs::Xdp = program.try_into().unwrap_or_else(|e| panic!("{e}"));
+        program.load().unwrap_or_else(|e| panic!("{text}: {e}"));
     }
 }
 

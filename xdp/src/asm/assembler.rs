@@ -55,6 +55,8 @@ pub enum Target {
     Map(MapId),
     /// One of [`Code::functions`], by index.
     Function(usize),
+    /// The number of parts less one of maps that have a part for each CPU: a mask.
+    Parts,
 }
 
 /// A function of a program.
@@ -254,6 +256,15 @@ impl Assembler {
         self.push(Insn::Call(helper));
     }
 
+    /// Says how many bytes the parts of CPUs have, which is known when all code is there.
+    pub fn set_part_bytes(&mut self, part_bytes: u32) {
+        for insn in &mut self.insns {
+            if let Insn::PartOfCpu { bytes, .. } = insn {
+                *bytes = part_bytes;
+            }
+        }
+    }
+
     /// Resolves labels and encodes. Jumps to the very next instruction are left out, and so is what no path comes to: the
     /// verifier refuses such code.
     ///
@@ -296,6 +307,7 @@ impl Assembler {
                     let named = self.functions.iter().position(|(_, label)| *label == function);
                     named.map(Target::Function)
                 }
+                Insn::PartOfCpu { .. } => Some(Target::Parts),
                 _ => None,
             };
             code.relocations
@@ -409,6 +421,20 @@ mod tests {
             asm.push(Insn::Exit);
             assert_eq!(asm.finish().unwrap().slots.len(), slots + 1, "{value:#x}");
         }
+    }
+
+    #[test]
+    fn the_part_of_a_cpu_is_left_to_the_loader() {
+        let mut asm = Assembler::new();
+        asm.call(Helper::CpuNumber);
+        asm.push(Insn::PartOfCpu { dst: Reg::R0, bytes: 0 });
+        asm.set_part_bytes(256);
+        asm.push(Insn::Exit);
+        asm.optimize(0);
+        let code = asm.finish().unwrap();
+        let and = [0x54, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(code.slots[1..], [and, slot2(0x27, 0, 256), slot2(0x95, 0, 0)]);
+        assert_eq!(code.relocations, [Relocation { slot: 1, target: Target::Parts }]);
     }
 
     #[test]

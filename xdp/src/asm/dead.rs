@@ -115,7 +115,9 @@ impl Live {
                 }
                 self.read_operand(src);
             }
-            Insn::Neg { dst } | Insn::Swap { dst, .. } => return self.has(dst),
+            Insn::Neg { dst } | Insn::Swap { dst, .. } | Insn::PartOfCpu { dst, .. } => {
+                return self.has(dst);
+            }
             Insn::LoadImm { dst, .. }
             | Insn::LoadMap { dst, .. }
             | Insn::LoadData { dst, .. }
@@ -233,7 +235,7 @@ fn given(asm: &Assembler) -> Vec<usize> {
 
 const fn arguments(helper: Helper) -> u32 {
     match helper {
-        Helper::KtimeGetNs | Helper::Jiffies64 => 0,
+        Helper::KtimeGetNs | Helper::CpuNumber | Helper::Jiffies64 => 0,
         Helper::MapLookup
         | Helper::RingbufSubmit
         | Helper::RingbufDiscard
@@ -278,7 +280,7 @@ impl Reads {
     pub(super) fn is_given(&self, helper: Helper, cells: &std::ops::Range<usize>) -> bool {
         match helper {
             Helper::Loop | Helper::XdpLoadBytes => true,
-            Helper::KtimeGetNs | Helper::Jiffies64 => false,
+            Helper::KtimeGetNs | Helper::CpuNumber | Helper::Jiffies64 => false,
             _ => self.cells.given.iter().any(|cell| cells.contains(cell)),
         }
     }

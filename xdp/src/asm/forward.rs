@@ -164,7 +164,9 @@ impl State {
     fn step(&mut self, numbers: &mut Numbers, private: i16, insn: Insn) -> Option<Insn> {
         match insn {
             Insn::Alu { wide, op, dst, src } => return self.alu(numbers, wide, op, dst, src),
-            Insn::Neg { dst } => self.set(dst, numbers.fresh(u64::MAX)),
+            Insn::Neg { dst } | Insn::PartOfCpu { dst, .. } => {
+                self.set(dst, numbers.fresh(u64::MAX));
+            }
             Insn::Swap { to, dst } => {
                 // Of these the verifier keeps no bound.
                 let (Endian::Be16 | Endian::Be32 | Endian::Be64) = to;

@@ -255,6 +255,8 @@ pub enum Helper {
     MapLookup = 1,
     /// Nanoseconds since boot.
     KtimeGetNs = 5,
+    /// Number of the CPU that runs the program.
+    CpuNumber = 8,
     /// Moves the first byte of the packet.
     XdpAdjustHead = 44,
     /// Gives the packet to an entry of a map of sockets.
@@ -277,9 +279,10 @@ pub enum Helper {
 
 impl Helper {
     /// All of them.
-    pub const ALL: [Helper; 11] = [
+    pub const ALL: [Helper; 12] = [
         Helper::MapLookup,
         Helper::KtimeGetNs,
+        Helper::CpuNumber,
         Helper::XdpAdjustHead,
         Helper::RedirectMap,
         Helper::XdpAdjustTail,
@@ -296,6 +299,7 @@ impl Helper {
         match self {
             Helper::MapLookup => "bpf_map_lookup_elem",
             Helper::KtimeGetNs => "bpf_ktime_get_ns",
+            Helper::CpuNumber => "bpf_get_smp_processor_id",
             Helper::XdpAdjustHead => "bpf_xdp_adjust_head",
             Helper::RedirectMap => "bpf_redirect_map",
             Helper::XdpAdjustTail => "bpf_xdp_adjust_tail",
@@ -364,6 +368,14 @@ pub enum Insn {
         /// Byte of its entry.
         offset: u32,
     },
+    /// `dst` was the number of a CPU, and becomes the place of its part in an entry that has one for each: the number modulo that of parts, which the loader knows,
+    /// times their size.
+    PartOfCpu {
+        /// The operand.
+        dst: Reg,
+        /// Bytes of a part.
+        bytes: u32,
+    },
     /// The address of a function, for helpers that call back.
     LoadFn {
         /// Where to.
@@ -431,6 +443,7 @@ impl Insn {
             Insn::LoadImm { .. }
             | Insn::LoadMap { .. }
             | Insn::LoadData { .. }
+            | Insn::PartOfCpu { .. }
             | Insn::LoadFn { .. } => 2,
             _ => 1,
         }
@@ -473,6 +486,12 @@ impl Insn {
             Insn::LoadImm { dst, imm } => wide(dst, 0, imm as u32, (imm >> 32) as u32, out),
             Insn::LoadMap { dst, .. } => wide(dst, 0, 0, 0, out),
             Insn::LoadData { dst, offset, .. } => wide(dst, 0, offset, 0, out),
+            Insn::PartOfCpu { dst, bytes } => {
+                let alu = |wide, op, imm| Insn::Alu { wide, op, dst, src: Operand::Imm(imm) };
+                // The one part that there is where the loader says nothing.
+                alu(false, AluOp::And, 0).encode(0, out)?;
+                alu(true, AluOp::Mul, bytes as i32).encode(0, out)?;
+            }
             Insn::LoadFn { dst, .. } => {
                 // Counted from the second of its slots, as calls are from the slot behind them.
                 wide(dst, PSEUDO_FUNC, (distance + 1) as u32, 0, out);

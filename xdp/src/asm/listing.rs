@@ -44,6 +44,9 @@ fn show(insn: &Insn, target: usize) -> String {
         Insn::LoadData { dst, map, offset } => {
             format!("{} = map {} + {offset}", register(dst, true), map.0)
         }
+        Insn::PartOfCpu { dst, bytes } => {
+            format!("{0} = part of cpu {0}, of {bytes} bytes", register(dst, true))
+        }
         Insn::LoadFn { dst, .. } => format!("{} = function at {target}", register(dst, true)),
         Insn::Load { size, dst, base, off } => {
             format!(
@@ -139,6 +142,7 @@ mod tests {
         asm.push(Insn::LoadMap { dst: Reg::R1, map: MapId(2) });
         asm.call(Helper::MapLookup);
         asm.store(Size::Dw, Reg::R10, -16, Reg::R0);
+        asm.push(Insn::PartOfCpu { dst: Reg::R1, bytes: 256 });
         asm.alu32(AluOp::Mov, Reg::R0, 3);
         asm.place(out);
         asm.push(Insn::Exit);
@@ -146,13 +150,14 @@ mod tests {
 ; where destPort = 80
     0: r0 = *(u16 *)(r9 +2)
     1: r0 = be16 r0
-    2: if r0 != 80 goto 8
+    2: if r0 != 80 goto 10
 ; count(*)
     3: r1 = map 2
     5: call bpf_map_lookup_elem
     6: *(u64 *)(r10 -16) = r0
-    7: w0 = 3
-    8: exit
+    7: r1 = part of cpu r1, of 256 bytes
+    9: w0 = 3
+   10: exit
 ";
         assert_eq!(asm.finish().unwrap().listing, expected);
     }

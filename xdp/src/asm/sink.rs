@@ -129,6 +129,7 @@ fn written(insn: &Insn) -> Vec<Reg> {
         Insn::Alu { dst, .. }
         | Insn::Neg { dst }
         | Insn::Swap { dst, .. }
+        | Insn::PartOfCpu { dst, .. }
         | Insn::LoadImm { dst, .. }
         | Insn::LoadMap { dst, .. }
         | Insn::LoadData { dst, .. }

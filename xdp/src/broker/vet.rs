@@ -15,6 +15,8 @@ const NAME_BYTES_MAX: usize = 15;
 
 const CALL: u8 = 0x85;
 const LD_IMM64: u8 = 0x18;
+/// 32 bits and a constant.
+const AND_IMM: u8 = 0x54;
 /// Source register of an instruction that loads the address of a function of the program.
 const PSEUDO_FUNC: u8 = 4;
 
@@ -91,9 +93,11 @@ pub(super) fn vet(spec: &Specification<'_>) -> Result<(), Unacceptable> {
         let is_there = match relocation.target {
             Target::Map(map) => (map.0 as usize) < spec.maps.len(),
             Target::Function(function) => function < spec.code.functions.len(),
+            Target::Parts => true,
         };
-        let is_load = spec.code.slots.get(relocation.slot).is_some_and(|slot| slot[0] == LD_IMM64);
-        if !is_there || !is_load {
+        let code = if relocation.target == Target::Parts { AND_IMM } else { LD_IMM64 };
+        let is_it = spec.code.slots.get(relocation.slot).is_some_and(|slot| slot[0] == code);
+        if !is_there || !is_it {
             return Err(Unacceptable::Reference { slot: relocation.slot });
         }
     }
@@ -195,6 +199,7 @@ mod tests {
             (0, Target::Function(0)),
             (2, Target::Map(MapId(0))),
             (9, Target::Map(MapId(0))),
+            (0, Target::Parts),
         ] {
             assert_eq!(with(slot, target), Err(Unacceptable::Reference { slot }));
         }

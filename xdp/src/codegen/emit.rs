@@ -263,12 +263,14 @@ impl Emitter {
     }
 
     /// The beginning of a program: packet, frame, and time, if headers ask for it: else who asks for it does. `out` is where a packet goes
-    /// that needs no more looks, `none` where there is no frame.
+    /// that needs no more looks.
+    ///
+    /// The frame's address is computed from the number of the CPU, which the kernel reads in one instruction. An array per CPU would be looked up: a
+    /// key stored and read, two comparisons and two jumps, 1 to 2 ns of each packet.
     pub(super) fn prologue(
         &mut self,
         (wants_time, headers_do): (bool, bool),
         out: Label,
-        none: Label,
     ) -> Result<(), Unportable> {
         self.asm.comment("the packet, and the frame of this CPU");
         self.asm.store(Size::Dw, Reg::R10, stack::CONTEXT, Reg::R1);
@@ -278,13 +280,10 @@ impl Emitter {
         if !self.looks_into_packets {
             self.asm.alu(AluOp::Sub, END, data);
         }
-        self.asm.store(Size::W, Reg::R10, stack::KEY, 0);
-        self.asm.mov(Reg::R2, Reg::R10);
-        self.asm.alu(AluOp::Add, Reg::R2, i32::from(stack::KEY));
-        self.asm.push(Insn::LoadMap { dst: Reg::R1, map: self.frame_map });
-        self.asm.call(Helper::MapLookup);
-        self.asm.branch(Cond::Eq, Reg::R0, 0, none);
-        self.asm.mov(FRAME, Reg::R0);
+        self.asm.call(Helper::CpuNumber);
+        self.asm.push(Insn::PartOfCpu { dst: Reg::R0, bytes: 0 });
+        self.asm.push(Insn::LoadData { dst: FRAME, map: self.frame_map, offset: 0 });
+        self.asm.alu(AluOp::Add, FRAME, Reg::R0);
         self.add_to_frame(FRAME, packet_counters::PACKETS, 1, Reg::R1);
         let (fits, long) = (self.asm.label(), self.asm.seldom());
         let bytes = if self.looks_into_packets { S[0] } else { END };

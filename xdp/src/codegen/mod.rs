@@ -134,6 +134,9 @@ impl Default for Options {
 /// ms, an eighth of that is enough.
 pub const RING_BYTES_DEFAULT: u32 = 4 << 20;
 
+/// Words of a cache line.
+const LINE_WORDS: u32 = 8;
+
 /// Words of the frame that what is computed for a packet may take at least.
 const FRAME_WORDS_SPARE: u32 = 500;
 
@@ -262,7 +265,7 @@ fn generate(
 ) -> Result<ProgramSpec, Failure> {
     let mut frame = FrameWords { next: packet_counters::COUNT, init: Vec::new() };
     let mut maps = vec![
-        MapSpec { name: "frame".into(), kind: MapKind::PerCpuArray, bytes: 0, entries: 1 },
+        MapSpec { name: "frame".into(), kind: MapKind::PartPerCpu, bytes: 0, entries: 1 },
         MapSpec { name: ".data".into(), kind: MapKind::Data, bytes: 0, entries: 1 },
         MapSpec { name: "ring".into(), kind: MapKind::Ring, bytes: options.ring_bytes, entries: 1 },
     ];
@@ -317,7 +320,7 @@ fn generate(
     e.windows = windows;
     e.secrets = secrets.start;
     e.path_word = path_word;
-    let (out, ready, end, none) = (e.asm.label(), e.asm.label(), e.asm.label(), e.asm.seldom());
+    let (out, ready, end) = (e.asm.label(), e.asm.label(), e.asm.label());
     let is_time = |op: &Op| matches!(op, Op::Meta(Meta::Time | Meta::Timestamp));
     let mut declared =
         program.parse.protocols.iter().flatten().flat_map(|header| &header.exprs.nodes);
@@ -332,7 +335,7 @@ fn generate(
     let by_socket = by_socket.transpose()?;
     let has_headers = paths.start.is_some() || !program.layers.is_empty();
     e.looks_into_packets = has_headers || !host.is_empty() || blocks.is_some();
-    e.prologue((wants_time, headers_do), out, none)?;
+    e.prologue((wants_time, headers_do), out)?;
     let ops: Vec<&Op> = exprs.nodes.iter().map(|node| &node.op).collect();
     let mut cells = Cells::new(&mut e, &paths, &ops)?;
     let own = if has_own_ends { OWN_ENDS_MAX } else { 0 };
@@ -371,7 +374,6 @@ fn generate(
     if let (Some(by_socket), Some(bytes)) = (&by_socket, options.feed_bytes) {
         e.send_by_socket(by_socket, bytes);
     }
-    e.asm.place(none);
     e.asm.mov(Reg::R0, options.disposition.action() as i32);
     e.asm.push(Insn::Exit);
     for (number, end) in rest.ends.into_iter().enumerate() {
@@ -398,8 +400,10 @@ fn generate(
     if let Some(functions) = &functions {
         slow::functions(&mut e, &paths, &cells, functions)?;
     }
-    let frame_words = frame.next + e.scratch_words();
+    // No CPU writes to a cache line of another's, nor to the one that comes with it.
+    let frame_words = (frame.next + e.scratch_words()).next_multiple_of(2 * LINE_WORDS);
     maps[FRAME.0 as usize].bytes = 8 * frame_words;
+    e.asm.set_part_bytes(8 * frame_words);
     maps[CONTROL.0 as usize].bytes = 8 * control;
     if 8 * frame_words > PER_CPU_BYTES_MAX {
         return Err(Failure::Program(Unportable("a frame larger than 32 KiB".into())));

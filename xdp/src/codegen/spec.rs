@@ -29,7 +29,7 @@ pub struct MapSpec {
     pub name: String,
     /// What it is.
     pub kind: MapKind,
-    /// Bytes of an entry; of a ring, its size.
+    /// Bytes of an entry, or of a part of it; of a ring, its size.
     pub bytes: u32,
     /// Entries.
     pub entries: u32,
@@ -40,6 +40,8 @@ pub struct MapSpec {
 pub enum MapKind {
     /// One entry for all CPUs, whose address instructions name.
     Data,
+    /// One entry for all CPUs, whose address instructions name, with a part of so many bytes for each.
+    PartPerCpu,
     /// An array per CPU.
     PerCpuArray,
     /// A ring buffer of all CPUs.
@@ -57,12 +59,17 @@ impl MapKind {
     pub const fn is_shared(self) -> bool {
         matches!(self, MapKind::SharedPrefixes | MapKind::SharedData)
     }
+
+    /// Whether instructions name the address of its one entry, rather than the map.
+    pub const fn is_addressed(self) -> bool {
+        matches!(self, MapKind::Data | MapKind::PartPerCpu | MapKind::SharedData)
+    }
 }
 
 /// Where a program keeps what. Offsets are in words of 8 bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    /// The map with one frame per CPU: counters, windows, and what is computed for the packet at hand.
+    /// The map with a frame for each CPU: counters, windows, and what is computed for the packet at hand.
     pub frame: MapId,
     /// The map that user space writes.
     pub control: MapId,

@@ -163,9 +163,14 @@ pub(super) fn node_of(interface: &str) -> Option<u32> {
 }
 
 /// The last core that this host may have.
-pub(super) fn last_core() -> u32 {
-    let possible = line("/sys/devices/system/cpu/possible").unwrap_or_default();
-    possible.rsplit(['-', ',']).next().and_then(|last| last.parse().ok()).unwrap_or(0)
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn last_core() -> io::Result<u32> {
+    // Such as `0-7`, `0` or `0-3,8-11`.
+    let possible = fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = possible.trim().rsplit(['-', ',']).next().and_then(|last| last.parse().ok());
+    last.ok_or_else(|| io::Error::other(format!("possible processors are {possible:?}")))
 }
 
 /// Interrupts of an interface: those whose handlers carry its name, or that its card has. Virtual cards (virtio) have theirs by another name, from the bus.

@@ -12,6 +12,7 @@ use std::io;
 
 use crate::packet_socket::interface_index;
 
+pub(crate) use kernel::last_core;
 pub use kernel::{Card, Host, HugePages, read as host, version};
 pub use serving::{Moved, ServingError, serve_on};
 pub(crate) use stamps::stamp_by_card;

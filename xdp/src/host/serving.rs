@@ -77,7 +77,7 @@ impl ServingError {
 /// # Panics
 /// When no cores are given.
 pub fn serve_on(interface: &str, cores: &[u32]) -> Result<Vec<Moved>, ServingError> {
-    let last = kernel::last_core();
+    let last = kernel::last_core().unwrap_or(0);
     if let Some(core) = cores.iter().copied().find(|core| *core > last) {
         return Err(ServingError::NoCore { interface: interface.to_owned(), core, last });
     }

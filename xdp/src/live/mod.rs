@@ -232,7 +232,7 @@ impl XdpSource {
         }
         let now_ns = self.now_ns();
         let program = &mut self.program;
-        let frames = program.loaded.frames()?;
+        let frames = program.loaded.frames();
         let filled = program.turn()?;
         Loaded::quiesce().map_err(XdpError::System)?;
         self.drain_and_count();

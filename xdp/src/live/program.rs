@@ -145,7 +145,7 @@ impl Made {
             |layout| Query { layout, output: 0, ejected: 0, taken_before: 0, tuples_taken: 0 };
         let queries: Vec<Query> = spec.layout.queries.into_iter().map(query).collect();
         Ok(Program {
-            frames: loaded.frames()?,
+            frames: loaded.frames(),
             loaded,
             control,
             numbers: queries.iter().map(|query| query.layout.query).collect(),
@@ -249,7 +249,7 @@ impl Program {
         done: bool,
         ready: &mut Vec<(u32, Message)>,
     ) -> Result<(), MapAccess> {
-        self.frames = self.loaded.frames()?;
+        self.frames = self.loaded.frames();
         let turn = self.control[control_words::TURN as usize];
         let over = if done { turn } else { turn - 1 };
         for (index, query) in self.queries.iter_mut().enumerate() {
@@ -287,9 +287,8 @@ impl Program {
     }
 
     /// Reads what it has counted.
-    pub(super) fn read_frames(&mut self) -> Result<(), MapAccess> {
-        self.frames = self.loaded.frames()?;
-        Ok(())
+    pub(super) fn read_frames(&mut self) {
+        self.frames = self.loaded.frames();
     }
 
     /// Packets that the host may have wanted, for which there was no way to it.

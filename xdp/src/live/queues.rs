@@ -242,7 +242,7 @@ impl QueueSource {
             self.options.broker.as_ref().map_or(Ok(()), Broker::check).map_err(XdpError::System)?;
             let now_ns = self.now_ns()?;
             // Counts that cannot be read are older, and as true.
-            let _ = self.program.read_frames();
+            self.program.read_frames();
             self.finished.ask(self.program.total(packet_counters::PACKETS));
             barrier.ask(now_ns);
         }
@@ -290,7 +290,7 @@ impl QueueSource {
     fn count(&mut self) -> Result<(), XdpError> {
         // First what was dropped, so that nothing is counted as lost that is not counted as sent.
         self.program.dropped = self.feed.statistics().dropped();
-        self.program.read_frames()?;
+        self.program.read_frames();
         Ok(())
     }
 

@@ -203,7 +203,11 @@ impl BlockMaps {
         let fd = |map: &MapSpec| match map.kind {
             MapKind::SharedPrefixes => Some(self.prefixes.as_raw_fd()),
             MapKind::SharedData => Some(self.active.as_raw_fd()),
-            MapKind::Data | MapKind::PerCpuArray | MapKind::Ring | MapKind::Sockets => None,
+            MapKind::Data
+            | MapKind::PartPerCpu
+            | MapKind::PerCpuArray
+            | MapKind::Ring
+            | MapKind::Sockets => None,
         };
         (0..).zip(maps).filter_map(|(at, map)| Some((MapId(at), fd(map)?))).collect()
     }

@@ -52,6 +52,14 @@ impl LoadError {
         }
     }
 
+    /// A map that is made beside the program could not be.
+    pub(super) fn of_map(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => LoadError::NoPrivilege,
+            _ => LoadError::Other(error),
+        }
+    }
+
     pub(super) fn of_program(error: ProgramError, spec: &ProgramSpec) -> Self {
         match error {
             ProgramError::LoadError { io_error, verifier_log } => {

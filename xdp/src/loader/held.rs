@@ -1,14 +1,15 @@
 //! A program that this process holds: loaded, attached, replaced and tried through aya.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::maps::Map;
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
-use super::{AttachError, Attachment, BlockMaps, LoadError, Tried};
-use crate::codegen::spec::ProgramSpec;
+use super::{AttachError, Attachment, BlockMaps, LoadError, Tried, sys};
+use crate::asm::MapId;
+use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec};
 use crate::object;
 
 /// A program in the kernel.
@@ -25,8 +26,10 @@ impl Held {
         spec: &ProgramSpec,
         blocks: Option<&BlockMaps>,
     ) -> Result<(Self, Vec<OwnedFd>), LoadError> {
-        let shared = blocks.map_or_else(Vec::new, |blocks| blocks.of(&spec.maps));
-        let bytes = object::write_sharing(spec, &shared)?;
+        let mut made = parts(&spec.maps).map_err(LoadError::of_map)?;
+        let mut given = blocks.map_or_else(Vec::new, |blocks| blocks.of(&spec.maps));
+        given.extend(made.iter().map(|(id, map)| (*id, map.as_raw_fd())));
+        let bytes = object::write_given(spec, &given)?;
         let load = |level: VerifierLogLevel| {
             let mut ebpf = EbpfLoader::new()
                 .btf(None)
@@ -44,7 +47,14 @@ impl Held {
             other => other?,
         };
         let mut maps = Vec::with_capacity(spec.maps.len());
-        for map in spec.maps.iter().filter(|map| !map.kind.is_shared()) {
+        for (id, map) in (0..).map(MapId).zip(&spec.maps) {
+            if map.kind.is_shared() {
+                continue;
+            }
+            if let Some(at) = made.iter().position(|(known, _)| *known == id) {
+                maps.push(made.swap_remove(at).1);
+                continue;
+            }
             let missing = || LoadError::Incomplete { what: map.name.clone() };
             let found = ebpf.take_map(&map.name).ok_or_else(missing)?;
             let (Map::Array(data)
@@ -118,6 +128,17 @@ impl Held {
         let duration_ns = u64::try_from(run.duration.as_nanos()).unwrap_or(u64::MAX);
         Ok(Tried { action: run.return_value, duration_ns })
     }
+}
+
+/// Maps with a part for each CPU. They are made here, as they are to be mapped.
+fn parts(maps: &[MapSpec]) -> std::io::Result<Vec<(MapId, OwnedFd)>> {
+    let parts = object::parts()?;
+    let is_it = |(_, map): &(MapId, &MapSpec)| map.kind == MapKind::PartPerCpu;
+    let make = |(id, map): (MapId, &MapSpec)| {
+        let map = sys::create(sys::kind::ARRAY, 4, map.bytes * parts, 1, &map.name)?;
+        Ok((id, map))
+    };
+    (0..).map(MapId).zip(maps).filter(is_it).map(make).collect()
 }
 
 fn not_attached() -> AttachError {

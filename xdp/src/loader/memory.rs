@@ -22,10 +22,6 @@ impl Loaded {
         move |source| MapAccess { map, what, source }
     }
 
-    pub(super) fn lookup(&self, map: MapId, key: u32, out: &mut [u64]) -> Result<(), MapAccess> {
-        sys::lookup(self.map(map), key, out).map_err(self.failed(map, "read"))
-    }
-
     pub(super) fn update(&self, map: MapId, key: u32, value: &[u64]) -> Result<(), MapAccess> {
         sys::update(self.map(map), key, value).map_err(self.failed(map, "write"))
     }

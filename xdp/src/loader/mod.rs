@@ -23,6 +23,7 @@ pub use self::memory::Entry;
 use crate::asm::MapId;
 use crate::broker::Broker;
 use crate::codegen::spec::{ActionLayout, GroupLayout, MapKind, ProgramSpec};
+use crate::object::parts;
 
 /// How a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Loaded {
     ring: RingBuf<MapData>,
     /// CPUs that there may be: values of maps per CPU have one part each.
     cpus: usize,
+    /// The frames.
+    frames: sys::Words,
 }
 
 /// Who holds the program, and attaches it.
@@ -109,7 +112,10 @@ impl Loaded {
         let ring = ring.and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
         let ring = ring.map_err(|error| LoadError::Other(std::io::Error::other(error)))?;
         let cpus = aya::util::nr_cpus().map_err(|(_, e)| LoadError::Other(e))?;
-        let loaded = Self { held, spec: spec.clone(), maps, ring, cpus };
+        let map = maps.get(spec.layout.frame.0 as usize).ok_or_else(missing)?;
+        let words = spec.layout.frame_words * parts().map_err(LoadError::Other)?;
+        let frames = sys::Words::of(map.as_fd(), words as usize).map_err(LoadError::Other)?;
+        let loaded = Self { held, spec: spec.clone(), maps, ring, cpus, frames };
         loaded.begin().map_err(|e| LoadError::Other(e.source))?;
         Ok(loaded)
     }
@@ -181,12 +187,13 @@ impl Loaded {
         if self.spec.layout.frame_init.is_empty() {
             return Ok(());
         }
-        let words = self.spec.layout.frame_words as usize;
-        let mut frame = vec![0; words];
-        for (word, value) in &self.spec.layout.frame_init {
-            frame[*word as usize] = *value;
+        let mut frames = self.frames();
+        for frame in &mut frames {
+            for (word, value) in &self.spec.layout.frame_init {
+                frame[*word as usize] = *value;
+            }
         }
-        self.update(self.spec.layout.frame, 0, &frame.repeat(self.cpus))
+        self.set_frames(&frames)
     }
 
     /// Writes the words of the control map.
@@ -210,18 +217,13 @@ impl Loaded {
         self.update(sockets.map, queue, &[u64::from(socket.as_raw_fd() as u32).to_le()])
     }
 
-    /// The frames, one per CPU.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn frames(&self) -> Result<Vec<Vec<u64>>, MapAccess> {
+    /// The frames, by the number of their CPU; those of numbers that none has are as they began.
+    pub fn frames(&self) -> Vec<Vec<u64>> {
         let words = self.spec.layout.frame_words as usize;
-        let mut all = vec![0; words * self.cpus];
-        self.lookup(self.spec.layout.frame, 0, &mut all)?;
-        Ok(all.chunks(words).map(<[u64]>::to_vec).collect())
+        self.frames.read().chunks(words).map(<[u64]>::to_vec).collect()
     }
 
-    /// Writes the frames, one per CPU. What a program counts meanwhile is overwritten: for programs that do not run.
+    /// Writes the frames, as many as [`Self::frames`] gives. What a program counts meanwhile is overwritten: for programs that do not run.
     ///
     /// # Errors
     /// The kernel refuses.

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -69,8 +71,10 @@ pub(super) mod kind {
 
 /// A trie takes memory as it grows; the kernel knows no other.
 const BPF_F_NO_PREALLOC: u32 = 1;
+/// Its one entry can be mapped into a process.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// Makes a map; it is gone with its last descriptor and the last program that uses it. The name has at most 15 bytes.
+/// Makes a map; it is gone with its last descriptor and the last program that uses it. The name has at most 15 bytes. An array can be mapped ([`Words`]).
 pub(super) fn create(
     kind: u32,
     key_bytes: u32,
@@ -78,7 +82,7 @@ pub(super) fn create(
     entries: u32,
     name: &str,
 ) -> io::Result<OwnedFd> {
-    let flags = if kind == kind::LPM_TRIE { BPF_F_NO_PREALLOC } else { 0 };
+    let flags = if kind == kind::LPM_TRIE { BPF_F_NO_PREALLOC } else { BPF_F_MMAPABLE };
     let mut bytes = [0; 16];
     let taken = name.len().min(15);
     bytes[..taken].copy_from_slice(&name.as_bytes()[..taken]);
@@ -136,15 +140,6 @@ fn address<T>(slice: &mut [T]) -> u64 {
     slice.as_mut_ptr() as u64
 }
 
-/// Reads an entry: for maps per CPU, its words of each CPU in turn.
-pub(super) fn lookup(map: BorrowedFd<'_>, key: u32, out: &mut [u64]) -> io::Result<()> {
-    let mut key = [key];
-    let map_fd = map.as_raw_fd() as u32;
-    let mut argument =
-        OneEntry { map_fd, pad: 0, key: address(&mut key), value: address(out), flags: 0 };
-    bpf(BPF_MAP_LOOKUP_ELEM, &mut argument).map(drop)
-}
-
 /// Writes an entry.
 pub(super) fn update(map: BorrowedFd<'_>, key: u32, value: &[u64]) -> io::Result<()> {
     let mut key = [key];
@@ -176,6 +171,49 @@ pub(super) fn lookup_batch(
         // The end of the map was met; what was read before counts.
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
         _ => Ok(argument.count as usize),
+    }
+}
+
+/// The words of an array's one entry, as they are while programs write them.
+pub(super) struct Words {
+    first: NonNull<u64>,
+    count: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and its words are only read, each as a whole.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// Those of an array that has as many.
+    pub(super) fn of(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        let (access, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+        let fd = map.as_raw_fd();
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), 8 * count, access, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let first = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { first, count })
+    }
+
+    /// What they are, the first one read first: whoever stores a word behind what it vouches for is not seen to have stored it before.
+    pub(super) fn read(&self) -> Vec<u64> {
+        let word = |at: usize| {
+            // SAFETY: inside the mapping, which lives as long as this value, and aligned; programs write words as a whole.
+            let word = unsafe { AtomicU64::from_ptr(self.first.add(at).as_ptr()) };
+            word.load(Ordering::Acquire)
+        };
+        (0..self.count).map(word).collect()
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing borrows from it any more. It can only fail for a range that is no mapping.
+        unsafe { libc::munmap(self.first.as_ptr().cast(), 8 * self.count) };
     }
 }
 

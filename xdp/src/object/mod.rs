@@ -1,7 +1,7 @@
 //! A program specification as an ELF object, in memory: what loaders take, and what `llvm-objdump -d` reads.
 //!
-//! Sections are `license`, `maps` with one legacy map definition of 28 bytes per map, `.data` with the data map, and `xdp` with the
-//! instructions; functions that are called back stand in `.text`, and `.BTF` gives them the types without which the verifier refuses a
+//! Sections are `license`, `maps` with one legacy map definition of 28 bytes per map, `.data` with the data map, `.bss` with the frames, one for each CPU that this
+//! machine may have, and `xdp` with the instructions; functions that are called back stand in `.text`, and `.BTF` gives them the types without which the verifier refuses a
 //! callback. A reference to a map or function is a relocation on the instruction that loads its address.
 
 mod btf;
@@ -16,6 +16,7 @@ use object::{
 
 use crate::asm::{Code, MapId, Target};
 use crate::codegen::spec::{MapKind, MapSpec, ProgramSpec, control_words};
+use crate::host::last_core;
 
 /// Relocation of a load of 64 bits.
 const R_BPF_64_64: u32 = 1;
@@ -34,6 +35,9 @@ pub enum ObjectError {
     /// A fault of the generator: more than the format holds.
     #[error("the program has no object file: {0}; please report it")]
     Format(#[from] object::write::Error),
+    /// How many CPUs there may be is not known.
+    #[error("the kernel does not say which CPUs there may be: {0}")]
+    Cpus(#[from] std::io::Error),
     /// A map that is made before the program was not given.
     #[error("the program has no object file: the map `{map}` is not given; please report it")]
     NoMap {
@@ -42,35 +46,49 @@ pub enum ObjectError {
     },
 }
 
-/// The object of a program.
+/// Parts of maps that have one for each CPU: as many as there may be CPUs on this machine, rounded up to a power of two, so that a mask of a CPU's number is
+/// that of its part.
 ///
 /// # Errors
-/// A fault of the generator: more than the format holds.
-pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
-    write_sharing(spec, &[])
+/// The kernel does not say.
+pub fn parts() -> std::io::Result<u32> {
+    Ok((last_core()? + 1).next_power_of_two())
 }
 
-/// The object of a program that shares maps with others: `shared` has the descriptors of those maps. Instructions name them by these, so the object can be
-/// loaded by this process only.
+/// The object of a program, for machines with as many CPUs as this one.
+///
+/// # Errors
+/// A fault of the generator: more than the format holds. The kernel does not say how many CPUs there may be.
+pub fn write(spec: &ProgramSpec) -> Result<Vec<u8>, ObjectError> {
+    write_given(spec, &[])
+}
+
+/// The object of a program some of whose maps are there already: those that it shares with others, and others. `given` has their descriptors. Instructions name them
+/// by these, so the object can be loaded by this process only.
 ///
 /// # Errors
 /// As [`write`]; a map is not there.
-pub fn write_sharing(
-    spec: &ProgramSpec,
-    shared: &[(MapId, RawFd)],
-) -> Result<Vec<u8>, ObjectError> {
+pub fn write_given(spec: &ProgramSpec, given: &[(MapId, RawFd)]) -> Result<Vec<u8>, ObjectError> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
     // The helpers used are open to programs under this license only.
     object.append_section_data(license, b"GPL\0", 1);
     let maps = object.add_section(Vec::new(), b"maps".to_vec(), SectionKind::Data);
     let data = object.add_section(Vec::new(), b".data".to_vec(), SectionKind::Data);
-    let symbols: Vec<Option<SymbolId>> =
-        spec.maps.iter().map(|map| add_map(&mut object, map, maps, data)).collect();
+    let (parts, sections) = (parts()?, Sections { maps, data });
+    let symbols: Vec<Option<SymbolId>> = (0..)
+        .map(MapId)
+        .zip(&spec.maps)
+        .map(|(id, map)| match given.iter().any(|(known, _)| *known == id) {
+            true => None,
+            false => add_map(&mut object, map, parts, &sections),
+        })
+        .collect();
 
     // The main program has a section of its own; what is called back stands in another.
     let mut code = spec.code.clone();
-    name_shared(&mut code, spec, shared)?;
+    name_given(&mut code, spec, given)?;
+    count_parts(&mut code, parts);
     let code = &code;
     let slots = |range: std::ops::Range<usize>| code.slots[range].concat();
     let end = code.slots.len();
@@ -99,6 +117,8 @@ pub fn write_sharing(
                 None => continue,
             },
             Target::Function(function) => functions[function],
+            // It is in the instruction.
+            Target::Parts => continue,
         };
         let (section, first) =
             if relocation.slot < main_end { (main, 0) } else { (others, main_end) };
@@ -121,22 +141,27 @@ pub fn write_sharing(
     Ok(object.write()?)
 }
 
-/// Writes the descriptors of shared maps into the instructions that name them.
-fn name_shared(
+/// Writes the descriptors of maps that are given into the instructions that name them.
+fn name_given(
     code: &mut Code,
     spec: &ProgramSpec,
-    shared: &[(MapId, RawFd)],
+    given: &[(MapId, RawFd)],
 ) -> Result<(), ObjectError> {
     for relocation in &code.relocations {
         let Target::Map(id) = relocation.target else { continue };
         let map = &spec.maps[id.0 as usize];
-        let pseudo = match map.kind {
-            MapKind::SharedPrefixes => PSEUDO_MAP_FD,
-            MapKind::SharedData => PSEUDO_MAP_VALUE,
-            MapKind::Data | MapKind::PerCpuArray | MapKind::Ring | MapKind::Sockets => continue,
+        let given = given.iter().find(|(known, _)| *known == id);
+        let (_, fd) = match given {
+            Some(given) => given,
+            None if map.kind.is_shared() => {
+                return Err(ObjectError::NoMap { map: map.name.clone() });
+            }
+            None => continue,
         };
-        let given = shared.iter().find(|(known, _)| *known == id);
-        let (_, fd) = given.ok_or_else(|| ObjectError::NoMap { map: map.name.clone() })?;
+        let pseudo = match map.kind.is_addressed() {
+            true => PSEUDO_MAP_VALUE,
+            false => PSEUDO_MAP_FD,
+        };
         let pair = code.slots.get_mut(relocation.slot..relocation.slot + 2);
         let [first, second] = pair.unwrap_or_default() else {
             return Err(ObjectError::NoMap { map: map.name.clone() });
@@ -149,16 +174,39 @@ fn name_shared(
     Ok(())
 }
 
+/// Writes how many parts there are into the instructions that take the one of their CPU.
+fn count_parts(code: &mut Code, parts: u32) {
+    for relocation in code.relocations.iter().filter(|r| r.target == Target::Parts) {
+        if let Some(slot) = code.slots.get_mut(relocation.slot) {
+            slot[4..].copy_from_slice(&(parts - 1).to_le_bytes());
+        }
+    }
+}
+
+/// Where maps are defined.
+struct Sections {
+    maps: SectionId,
+    data: SectionId,
+}
+
 fn add_map(
     object: &mut Object<'_>,
     map: &MapSpec,
-    maps: SectionId,
-    data: SectionId,
+    parts: u32,
+    sections: &Sections,
 ) -> Option<SymbolId> {
+    let Sections { maps, data } = *sections;
     let definition = |kind: u32, key: u32, value: u32, entries: u32| {
         [kind, key, value, entries, 0, 0, 0].map(u32::to_le_bytes).concat()
     };
     let (section, bytes) = match map.kind {
+        MapKind::PartPerCpu => {
+            let bytes = u64::from(map.bytes) * u64::from(parts);
+            let kind = SectionKind::UninitializedData;
+            let bss = object.add_section(Vec::new(), b".bss".to_vec(), kind);
+            let at = object.append_section_bss(bss, bytes, 8);
+            return Some(object.add_symbol(symbol(&map.name, at, bytes, SymbolKind::Data, bss)));
+        }
         MapKind::Data => (data, first_control(map.bytes as usize)),
         MapKind::PerCpuArray => {
             (maps, definition(MAP_TYPE_PERCPU_ARRAY, 4, map.bytes, map.entries))

@@ -89,9 +89,7 @@ fn maps(spec: &ProgramSpec) -> String {
                 format!("{number} {name}, shared, {} prefixes of {bytes} bytes", map.entries)
             }
             MapKind::SharedData => format!("{number} {name}, shared, {bytes} bytes"),
-            MapKind::PerCpuArray if map.entries == 1 => {
-                format!("{number} {name}, {bytes} bytes per CPU")
-            }
+            MapKind::PartPerCpu => format!("{number} {name}, {bytes} bytes per CPU"),
             MapKind::PerCpuArray => {
                 format!("{number} {name}, {} entries of {bytes} bytes per CPU", map.entries)
             }
