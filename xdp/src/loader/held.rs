@@ -135,8 +135,8 @@ fn parts(maps: &[MapSpec]) -> std::io::Result<Vec<(MapId, OwnedFd)>> {
     let parts = object::parts()?;
     let is_it = |(_, map): &(MapId, &MapSpec)| map.kind == MapKind::PartPerCpu;
     let make = |(id, map): (MapId, &MapSpec)| {
-        let map = sys::create(sys::kind::ARRAY, 4, map.bytes * parts, 1, &map.name)?;
-        Ok((id, map))
+        let bytes = map.bytes.checked_mul(parts).ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok((id, sys::create(sys::kind::ARRAY, 4, bytes, 1, &map.name)?))
     };
     (0..).map(MapId).zip(maps).filter(is_it).map(make).collect()
 }
