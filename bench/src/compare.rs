@@ -79,11 +79,11 @@ pub enum Role {
     Mmap,
     /// The one that asks for all lines ahead.
     Ahead,
-    /// Eight of them.
+    /// Eight cursors over a mapping, in turns.
     Cursors,
-    /// Those over copies, one on each of two cores.
+    /// [`Self::Read`], one on each of two cores.
     ReadOnTwo,
-    /// Eight on each.
+    /// [`Self::Cursors`], eight on each of two cores.
     CursorsOnTwo,
     /// What is measured.
     Wiretable,

@@ -146,8 +146,8 @@ const OWN_ENDS_MAX: usize = 4;
 /// Most instructions of all code that queries have at such ends.
 const OWN_INSTRUCTIONS_MAX: usize = 2_000;
 
-/// Largest entry of a map per CPU, bytes: what the kernel's allocator takes.
-const PER_CPU_BYTES_MAX: u32 = 32 << 10;
+/// Largest frame, bytes: offsets in instructions are signed 16 bits.
+const FRAME_BYTES_MAX: u32 = 32 << 10;
 
 /// A query that stays on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -405,7 +405,7 @@ fn generate(
     maps[FRAME.0 as usize].bytes = 8 * frame_words;
     e.asm.set_part_bytes(8 * frame_words);
     maps[CONTROL.0 as usize].bytes = 8 * control;
-    if 8 * frame_words > PER_CPU_BYTES_MAX {
+    if 8 * frame_words > FRAME_BYTES_MAX {
         return Err(Failure::Program(Unportable("a frame larger than 32 KiB".into())));
     }
     e.asm.optimize(8 * row as i16);

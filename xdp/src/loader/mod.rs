@@ -105,14 +105,14 @@ impl Loaded {
     }
 
     fn of(held: Holder, maps: Vec<OwnedFd>, spec: &ProgramSpec) -> Result<Self, LoadError> {
-        let missing = || LoadError::Incomplete { what: "ring".to_owned() };
+        let missing = |what: &str| LoadError::Incomplete { what: what.to_owned() };
         let at = spec.maps.iter().position(|map| map.kind == MapKind::Ring);
-        let ring = maps.get(at.ok_or_else(missing)?).ok_or_else(missing)?;
+        let ring = at.and_then(|at| maps.get(at)).ok_or_else(|| missing("ring"))?;
         let ring = MapData::from_fd(ring.try_clone().map_err(LoadError::Other)?);
         let ring = ring.and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
         let ring = ring.map_err(|error| LoadError::Other(std::io::Error::other(error)))?;
         let cpus = aya::util::nr_cpus().map_err(|(_, e)| LoadError::Other(e))?;
-        let map = maps.get(spec.layout.frame.0 as usize).ok_or_else(missing)?;
+        let map = maps.get(spec.layout.frame.0 as usize).ok_or_else(|| missing("frame"))?;
         let words = spec.layout.frame_words * parts().map_err(LoadError::Other)?;
         let frames = sys::Words::of(map.as_fd(), words as usize).map_err(LoadError::Other)?;
         let loaded = Self { held, spec: spec.clone(), maps, ring, cpus, frames };
